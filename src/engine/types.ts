@@ -1,0 +1,126 @@
+/**
+ * The engine's interface: what the server, the CLI and the library see of it, whether it runs in this process or in another.
+ * Tokens go in, tokens come out; text belongs to `src/text`.
+ */
+
+/** How one request's tokens are chosen. Every field has a neutral value, so a sampler never sees `undefined`. */
+export interface SamplingParams {
+  /** 0 is greedy. */
+  temperature: number
+  /** 0: off. */
+  top_k: number
+  /** 1: off. */
+  top_p: number
+  /** 0: off. */
+  min_p: number
+  /** 1: off. Divides positive and multiplies negative logits of every token seen in prompt or output (Keskar et al. 2019). */
+  repetition_penalty: number
+  /** 0: off. Subtracted once for every occurrence in the output (OpenAI's definition). */
+  frequency_penalty: number
+  /** 0: off. Subtracted once when the token occurs in the output. */
+  presence_penalty: number
+  /** Added to the logits, by token id. */
+  logit_bias: ReadonlyMap<number, number>
+  /** 64-bit seed: the same seed draws the same tokens whatever else is running. */
+  seed: bigint
+  /** `undefined`: none; 0 … 20: the chosen token's log-probability and that many alternatives. */
+  logprobs: number | undefined
+}
+
+/** Greedy decoding without penalties. */
+export const GREEDY: SamplingParams = {
+  temperature: 0,
+  top_k: 0,
+  top_p: 1,
+  min_p: 0,
+  repetition_penalty: 1,
+  frequency_penalty: 0,
+  presence_penalty: 0,
+  logit_bias: new Map(),
+  seed: 0n,
+  logprobs: undefined,
+}
+
+export interface GenerateRequest {
+  /** Unique among the requests in flight. */
+  id: string
+  /** The prompt, at least one token. */
+  tokens: Int32Array
+  sampling: SamplingParams
+  /** Tokens to generate at most; the engine also stops at the model's context length. */
+  max_tokens: number
+  /** A token that ends the request (it is still reported, as the last token). */
+  stop_tokens: ReadonlySet<number>
+}
+
+export interface TokenLogprobs {
+  logprob: number
+  top: { token: number; logprob: number }[]
+}
+
+/**
+ * `stop`: a stop token, or the consumer said so; `length`: `max_tokens`, or the context is full;
+ * `cancelled`: the signal fired.
+ */
+export type FinishReason = "stop" | "length" | "cancelled"
+
+export type EngineEvent =
+  | { type: "token"; token: number; logprobs?: TokenLogprobs }
+  | { type: "end"; reason: FinishReason; usage: Usage }
+
+export interface Usage {
+  prompt_tokens: number
+  completion_tokens: number
+  /** Prompt tokens whose K/V came from the prefix cache. */
+  cached_tokens: number
+  /** Milliseconds from submission to the first token, and from there to the last. */
+  prefill_ms: number
+  decode_ms: number
+}
+
+export interface EngineStats {
+  running: number
+  waiting: number
+  blocks_total: number
+  blocks_free: number
+  steps: number
+}
+
+export interface EngineLimits {
+  /** Longest prompt + completion of one request, in tokens. */
+  context_length: number
+  /** Vocabulary size: token ids are 0 … n_vocab - 1. */
+  n_vocab: number
+  /** Sequences that decode together. */
+  max_seqs: number
+}
+
+export interface Engine {
+  readonly limits: EngineLimits
+  /**
+   * Accepts a request and yields its tokens, then exactly one `end`. Leaving the loop early, or aborting the signal,
+   * cancels the request within one step and frees its blocks.
+   * @throws RequestError (before the first event) for a prompt that is empty, too long, or holds an unknown id.
+   */
+  generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>
+  stats(): EngineStats
+  /** Ends every request with an error and frees the native side. Safe twice. */
+  close(): Promise<void>
+}
+
+/** A request that cannot be served as asked; `param` names the field at fault in OpenAI's terms. */
+export class RequestError extends Error {
+  override readonly name = "RequestError"
+  constructor(
+    message: string,
+    readonly param: string,
+    readonly code: string,
+  ) {
+    super(message)
+  }
+}
+
+/** The engine itself failed; the request was valid. */
+export class EngineError extends Error {
+  override readonly name = "EngineError"
+}
