@@ -1,0 +1,105 @@
+/**
+ * The backends as data: what each is built from, with which tools and flags. A new backend is a new entry of `BACKENDS`.
+ * All of them implement hip/abi.h and end as one shared library each.
+ */
+
+import { Glob } from "bun"
+import { type Compiler, findCompiler } from "./compilers.ts"
+
+/** `release` is what runs; `asan` is for the tests that look for memory errors. */
+export type Variant = "release" | "asan"
+
+/** One source file and the command that compiles it. The builder appends `-MMD -MF DEPFILE -o OBJECT SOURCE`. */
+export interface Unit {
+  source: string
+  command: string[]
+}
+
+/** Everything needed to build one backend on this machine. */
+export interface Recipe {
+  /** Shown to the user, for example `clang++-19 19.1.7`. */
+  toolchain: string
+  warning?: string
+  units: Unit[]
+  /** The builder appends `-o LIBRARY OBJECTS…`. */
+  link: string[]
+  /** Tried in place of `link` first; not every machine has the static C++ library. */
+  linkPreferred?: string[]
+  /** A library that has to be preloaded into the process (LD_PRELOAD) before this one is opened. */
+  preload?: string[]
+}
+
+export interface Backend {
+  name: string
+  /** A recipe, or the sentence that says why this machine cannot build it and what to install. */
+  plan(options: { variant: Variant; werror: boolean }): Promise<Recipe | { skipped: string }>
+}
+
+export const BACKENDS: readonly Backend[] = [{ name: "cpu", plan: planCpu }]
+
+const WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
+const COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno"]
+const SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+
+/** hip/cpu/isa-NAME.cpp is compiled for one instruction set and picked at run time; every other file is baseline code. */
+const INSTRUCTION_SETS: Record<string, { target: Compiler["target"] | "any"; flags: string[] }> = {
+  avx512: {
+    target: "x86_64",
+    flags: [
+      ...["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx512vbmi"],
+      ...["-mf16c", "-mfma", "-mavx2"],
+    ],
+  },
+  avx2: { target: "x86_64", flags: ["-mavx2", "-mfma", "-mf16c"] },
+  portable: { target: "any", flags: [] },
+}
+
+async function planCpu({
+  variant,
+  werror,
+}: {
+  variant: Variant
+  werror: boolean
+}): Promise<Recipe | { skipped: string }> {
+  const search = await findCompiler()
+  if ("missing" in search) return { skipped: search.missing }
+  const { compiler } = search
+
+  const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
+  const base = [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...(werror ? ["-Werror"] : []), "-c"]
+  const units: Unit[] = []
+  for (const source of [...files("hip/*.cpp"), ...files("hip/cpu/*.cpp")]) {
+    const set = /\/isa-(.+)\.cpp$/.exec(source)?.[1]
+    if (set === undefined) {
+      units.push({ source, command: base })
+      continue
+    }
+    const isa = INSTRUCTION_SETS[set]
+    if (!isa) throw new Error(`${source}: no flags for the instruction set "${set}"; add it to INSTRUCTION_SETS`)
+    if (isa.target === "any" || isa.target === compiler.target) units.push({ source, command: [...base, ...isa.flags] })
+  }
+
+  const link = [...compiler.command, "-shared", "-pthread"]
+  const tool = `${compiler.command.join(" ")} (${compiler.family} ${compiler.major})`
+  const recipe: Recipe = { toolchain: tool, units, link: [...link, "-Wl,-z,defs"] }
+  if (compiler.family === "gcc") {
+    recipe.warning =
+      "g++ makes a library several times slower than clang does: `apt-get install clang-19` and build again"
+  }
+  if (variant === "asan") {
+    recipe.link = [...link, ...SANITIZE, ...(compiler.family === "clang" ? ["-shared-libsan"] : [])]
+    const runtime = compiler.family === "clang" ? `libclang_rt.asan-${ASAN_ARCH[compiler.target]}.so` : "libasan.so"
+    recipe.preload = [...compiler.command, `-print-file-name=${runtime}`]
+  } else {
+    // Nothing but libc on the machine that runs it; the C++ library inside must not show through either.
+    recipe.linkPreferred = [...recipe.link, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]
+  }
+  return recipe
+}
+
+const ASAN_ARCH: Record<Compiler["target"], string> = { x86_64: "x86_64", arm64: "aarch64" }
+
+/** Paths relative to the repository, in a stable order. */
+function files(pattern: string): string[] {
+  return [...new Glob(pattern).scanSync(".")].sort()
+}

@@ -1,0 +1,136 @@
+/**
+ * Compiles and links only what changed. Beside every output lies a stamp: the command that made it and a hash of every
+ * file it was made from (headers included, as the compiler lists them), so a checkout or a changed flag is noticed and a
+ * mere `touch` costs nothing. Outputs are renamed into place: a process that has the old library open keeps it whole.
+ */
+
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { availableParallelism } from "node:os"
+import { dirname, join } from "node:path"
+import type { Recipe, Unit } from "./backends.ts"
+import { type CommandResult, runCommand } from "./command.ts"
+
+/** A compiler or linker said no; the message holds what it printed. */
+export class BuildError extends Error {
+  override name = "BuildError"
+}
+
+export interface BuildReport {
+  compiled: number
+  linked: boolean
+}
+
+interface Stamp {
+  command: string
+  inputs: Record<string, string>
+}
+
+export interface BuildOptions {
+  recipe: Recipe
+  /** Where objects go, for example `build/obj/cpu`. */
+  objectFolder: string
+  /** The shared library to make. */
+  library: string
+  force: boolean
+  /** Called before the work that takes time, and with what a compiler printed though it succeeded. */
+  say: (line: string) => void
+}
+
+/** Brings `library` up to date. Throws BuildError when a command fails; what succeeded before stays valid. */
+export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
+  const { recipe, objectFolder, library, force, say } = options
+  const jobs = recipe.units.map((unit) => ({
+    unit,
+    object: join(objectFolder, `${unit.source.replace(/\.\w+$/, "")}.o`),
+  }))
+  const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit)))
+  if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
+  await inParallel(stale, (job) => compile(recipe, job.unit, job.object, say))
+
+  const objects = jobs.map((job) => job.object)
+  const linkCommand = [recipe.linkPreferred ?? recipe.link, objects].flat().join(" ")
+  if (!force && stale.length === 0 && isFresh(library, linkCommand)) return { compiled: 0, linked: false }
+  await link(recipe, objects, library, linkCommand)
+  return { compiled: stale.length, linked: true }
+}
+
+const compileCommand = (recipe: Recipe, unit: Unit) => [recipe.toolchain, ...unit.command, unit.source].join(" ")
+
+async function compile(recipe: Recipe, unit: Unit, object: string, say: (line: string) => void): Promise<void> {
+  mkdirSync(dirname(object), { recursive: true })
+  rmSync(stampPath(object), { force: true })
+  const started = Date.now()
+  const temporary = `${object}.${process.pid}`
+  const depfile = `${temporary}.d`
+  const result = await runCommand([...unit.command, "-MMD", "-MF", depfile, "-o", temporary, unit.source])
+  if (result.code !== 0) {
+    for (const path of [temporary, depfile]) rmSync(path, { force: true })
+    throw new BuildError(describeFailure(`compiling ${unit.source}`, result))
+  }
+  if (result.stderr.trim()) say(result.stderr.trimEnd())
+  const inputs = parseDepfile(readFileSync(depfile, "utf8"))
+  rmSync(depfile)
+  renameSync(temporary, object)
+  writeStamp(object, compileCommand(recipe, unit), inputs, started)
+}
+
+async function link(recipe: Recipe, objects: string[], library: string, linkCommand: string): Promise<void> {
+  mkdirSync(dirname(library), { recursive: true })
+  const started = Date.now()
+  const temporary = `${library}.${process.pid}`
+  const run = (command: string[]) => runCommand([...command, "-o", temporary, ...objects])
+  let result = await run(recipe.linkPreferred ?? recipe.link)
+  if (result.code !== 0 && recipe.linkPreferred) result = await run(recipe.link)
+  if (result.code !== 0) {
+    rmSync(temporary, { force: true })
+    throw new BuildError(describeFailure(`linking ${library}`, result))
+  }
+  renameSync(temporary, library)
+  writeStamp(library, linkCommand, objects, started)
+}
+
+function describeFailure(what: string, result: CommandResult): string {
+  const output = `${result.stdout}${result.stderr}`.trimEnd()
+  return `${what} failed (exit code ${result.code})\n${output}`
+}
+
+const stampPath = (output: string) => `${output}.stamp.json`
+
+function isFresh(output: string, command: string): boolean {
+  if (!existsSync(output) || !existsSync(stampPath(output))) return false
+  try {
+    const stamp = JSON.parse(readFileSync(stampPath(output), "utf8")) as Stamp
+    return stamp.command === command && Object.entries(stamp.inputs).every(([path, hash]) => hashFile(path) === hash)
+  } catch {
+    return false // an unreadable stamp or a vanished header: build again
+  }
+}
+
+/** No stamp for an output whose inputs changed while it was being made: it may hold the old ones. */
+function writeStamp(output: string, command: string, inputs: string[], startedMs: number): void {
+  if (inputs.some((path) => statSync(path).mtimeMs >= startedMs && !path.endsWith(".o"))) return
+  const stamp: Stamp = { command, inputs: Object.fromEntries(inputs.map((path) => [path, hashFile(path)])) }
+  const temporary = `${stampPath(output)}.${process.pid}`
+  writeFileSync(temporary, JSON.stringify(stamp))
+  renameSync(temporary, stampPath(output))
+}
+
+const hashFile = (path: string) => Bun.hash(readFileSync(path)).toString(16)
+
+/** The prerequisites of a Makefile rule as compilers write it: `object: a.cpp b.h \` with `\ ` for a space in a name. */
+export function parseDepfile(text: string): string[] {
+  const rule = text.replace(/\\\r?\n/g, " ")
+  const prerequisites = rule.slice(rule.indexOf(": ") + 2).trim()
+  return prerequisites.split(/(?<!\\)\s+/).map((path) => path.replaceAll("\\ ", " "))
+}
+
+async function inParallel<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items]
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item)
+  }
+  const results = await Promise.allSettled(Array.from({ length: availableParallelism() }, worker))
+  const failed = results.filter((result) => result.status === "rejected").map((result) => result.reason)
+  if (failed.length === 1) throw failed[0]
+  if (failed.length > 1) throw new BuildError(failed.map((error) => String(error?.message ?? error)).join("\n\n"))
+}
