@@ -1,0 +1,240 @@
+import { type FileHandle, mkdir, open, rename, rm, statfs } from "node:fs/promises"
+import { dirname } from "node:path"
+import { type Expected, writeReceipt } from "./checksum.ts"
+import { ChecksumError, DownloadError } from "./errors.ts"
+import type { StoreListener } from "./events.ts"
+import { fetchHeaders } from "./http.ts"
+
+/** A body that sends nothing for so long is given up and resumed. */
+const STALL_MS = 30_000
+/** Attempts in a row that bring no byte. */
+const MAX_FRUITLESS = 5
+const RETRY_DELAY_MS = 500
+
+export interface FileDownload {
+  url: string
+  headers: Record<string, string>
+  /** The finished file; it appears in one rename. */
+  path: string
+  expected: Expected
+  label: string
+  /** Named in errors and in the receipt. */
+  source: string
+  onEvent?: StoreListener | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** A file being written: its bytes so far are on disk and in the hash. */
+interface Part {
+  path: string
+  file: FileHandle
+  size: number
+  hasher: Bun.CryptoHasher
+}
+
+/**
+ * Downloads onto `<path>.<hash>.part`, picking up where an earlier run (this one or a killed one) stopped, checks size and SHA-256,
+ * and renames. The caller holds the file's lock.
+ * @throws DownloadError, ChecksumError (the bytes are then removed; any other failure keeps them for resuming).
+ */
+export async function downloadFile(download: FileDownload): Promise<void> {
+  const { path, expected } = download
+  await mkdir(dirname(path), { recursive: true })
+  const part = await openPart(partPath(path, expected))
+  try {
+    if (expected.bytes !== undefined) await needSpace(path, expected.bytes - part.size)
+    download.onEvent?.({ type: "start", label: download.label, total: expected.bytes, done: part.size })
+    await receiveAll(download, part)
+    await part.file.sync()
+  } catch (error) {
+    download.onEvent?.({ type: "end", ok: false })
+    throw diskError(error, path)
+  } finally {
+    await part.file.close()
+  }
+  await finishPart(part, download)
+}
+
+export const partPath = (path: string, expected: Expected): string =>
+  `${path}.${expected.sha256?.slice(0, 12) ?? "unhashed"}.part`
+
+export async function openPart(path: string): Promise<Part> {
+  const hasher = new Bun.CryptoHasher("sha256")
+  const file = await open(path, "a+")
+  let size = 0
+  for await (const chunk of Bun.file(path).stream()) {
+    hasher.update(chunk)
+    size += chunk.length
+  }
+  return { path, file, size, hasher }
+}
+
+export async function appendPart(part: Part, bytes: Uint8Array): Promise<void> {
+  let written = 0
+  while (written < bytes.length) written += (await part.file.write(bytes, written)).bytesWritten
+  part.hasher.update(bytes)
+  part.size += bytes.length
+}
+
+/** Checks the finished part and gives it its name, or removes it. */
+export async function finishPart(
+  part: Part,
+  download: Pick<FileDownload, "path" | "expected" | "source" | "onEvent">,
+): Promise<void> {
+  const { path, expected, source, onEvent } = download
+  const actual = part.hasher.digest("hex")
+  const genuine = expected.sha256 === undefined || actual === expected.sha256
+  onEvent?.({ type: "end", ok: genuine })
+  if (!genuine) {
+    await rm(part.path, { force: true })
+    throw new ChecksumError(path, expected.sha256 ?? "", actual, source)
+  }
+  await rename(part.path, path)
+  writeReceipt(path, actual, source)
+}
+
+async function truncatePart(part: Part): Promise<void> {
+  await part.file.truncate(0)
+  part.hasher = new Bun.CryptoHasher("sha256")
+  part.size = 0
+}
+
+async function receiveAll(download: FileDownload, part: Part): Promise<void> {
+  const { expected, signal } = download
+  if (expected.bytes !== undefined && part.size > expected.bytes) await truncatePart(part)
+  let fruitless = 0
+  for (;;) {
+    signal?.throwIfAborted()
+    if (expected.bytes !== undefined && part.size === expected.bytes) return
+    const before = part.size
+    try {
+      if (await receiveOnce(download, part)) return
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!(error instanceof DownloadError) || !isTransient(error)) throw error
+      // A host that never answered is not worth waiting for; one that broke off half-way is.
+      if (error.failure === "unreachable" && part.size === 0) throw error
+      fruitless = part.size > before ? 0 : fruitless + 1
+      if (fruitless >= MAX_FRUITLESS) throw error
+      download.onEvent?.({ type: "note", message: `${error.message}; resuming at ${part.size} bytes` })
+    }
+    await Bun.sleep(RETRY_DELAY_MS * 2 ** fruitless)
+  }
+}
+
+/** Server trouble passes; a refusal, or a full disk, does not. */
+const isTransient = (error: DownloadError): boolean =>
+  error.failure !== "local" && (error.status === undefined || error.status === 429 || error.status >= 500)
+
+/** One request from the part's end. Returns true when the file is complete. */
+async function receiveOnce(download: FileDownload, part: Part): Promise<boolean> {
+  const { url, expected, source, signal } = download
+  const headers: Record<string, string> = { ...download.headers, "Accept-Encoding": "identity" }
+  if (part.size > 0) headers.Range = `bytes=${part.size}-`
+  const response = await fetchHeaders(url, { headers, signal: signal ?? null })
+  if (response.status === 416) {
+    await response.body?.cancel()
+    await truncatePart(part)
+    throw new DownloadError(`${source} has a shorter file than what was downloaded before`, "unavailable")
+  }
+  if (!response.ok || !response.body) {
+    await response.body?.cancel()
+    throw new DownloadError(statusMessage(source, url, response.status), "unavailable", response.status)
+  }
+  const total = await alignPart(response, part, source)
+  if (expected.bytes !== undefined && total !== undefined && total !== expected.bytes) {
+    await response.body.cancel()
+    throw new DownloadError(`${source} offers ${total} bytes where ${expected.bytes} were expected`, "unavailable", 200)
+  }
+  await receiveBody(response.body, download, part)
+  const goal = expected.bytes ?? total
+  if (goal === undefined || part.size === goal) return true
+  if (part.size > goal) {
+    await truncatePart(part)
+    throw new DownloadError(`${source} sent more bytes than it announced`, "unavailable")
+  }
+  throw new DownloadError(`${source} broke the connection`, "unavailable")
+}
+
+/** Makes the part end where the response begins; returns the file's whole size, if known. */
+async function alignPart(response: Response, part: Part, source: string): Promise<number | undefined> {
+  if (response.status === 206) {
+    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "")
+    if (!range || Number(range[1]) !== part.size) {
+      await response.body?.cancel()
+      throw new DownloadError(`${source} answered with another range than was asked for`, "unavailable", 206)
+    }
+    return range[2] === "*" ? undefined : Number(range[2])
+  }
+  await truncatePart(part) // the server ignores ranges and starts over
+  const length = response.headers.get("Content-Length")
+  return length === null ? undefined : Number(length)
+}
+
+async function receiveBody(body: ReadableStream<Uint8Array>, download: FileDownload, part: Part): Promise<void> {
+  const reader = body.getReader()
+  try {
+    for (;;) {
+      const chunk = await readOrStall(reader, download.source)
+      if (!chunk) return
+      await appendPart(part, chunk)
+      download.onEvent?.({ type: "progress", done: part.size })
+    }
+  } catch (error) {
+    void reader.cancel().catch(() => {}) // the first error is the one to report
+    throw error
+  }
+}
+
+async function readOrStall(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  source: string,
+): Promise<Uint8Array | undefined> {
+  let timer: Timer | undefined
+  const stall = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DownloadError(`${source} sent nothing for ${STALL_MS / 1000} s`, "unavailable")),
+      STALL_MS,
+    )
+  })
+  try {
+    const { done, value } = await Promise.race([reader.read(), stall])
+    return done ? undefined : value
+  } catch (error) {
+    if (error instanceof DownloadError || (error instanceof Error && error.name === "AbortError")) throw error
+    throw new DownloadError(`${source} broke the connection`, "unavailable")
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function statusMessage(source: string, url: string, status: number): string {
+  const where = `${source} answered ${status} for ${new URL(url).pathname}`
+  if (status === 401 || status === 403) {
+    return `${where}: access is refused; set HF_TOKEN to a token that may read it (a gated model also wants its licence accepted on the hub)`
+  }
+  if (status === 404) return `${where}: there is no such file (or it is private: set HF_TOKEN)`
+  return where
+}
+
+async function needSpace(path: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(path))
+  const free = bavail * bsize
+  if (bytes > free) {
+    throw new DownloadError(
+      `${dirname(path)} has ${free} bytes free and ${bytes} more are needed; free some, or set ROCMFORGE_HOME to a larger disk`,
+      "local",
+    )
+  }
+}
+
+/** Names the remedy for the errors of a disk; other errors pass through. */
+export function diskError(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || error instanceof DownloadError) return error
+  const code: unknown = "code" in error ? error.code : undefined
+  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EROFS" && code !== "EACCES") return error
+  return new DownloadError(
+    `cannot write ${path} (${code}); make room there, or set ROCMFORGE_HOME to a folder that can be written`,
+    "local",
+  )
+}

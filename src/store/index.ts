@@ -1,0 +1,5 @@
+export { CATALOG, type CatalogEntry, DEFAULT_MODEL } from "./catalog.ts"
+export { ChecksumError, DownloadError, ModelNotFoundError, StoreError } from "./errors.ts"
+export type { StoreEvent, StoreListener } from "./events.ts"
+export { type Environment, modelsFolder, storeHome } from "./home.ts"
+export { type ResolveOptions, resolveEntry, resolveModel } from "./resolve.ts"

