@@ -122,7 +122,7 @@ export class NativeLibrary {
     const handle = new BigUint64Array(1)
     this.#symbols.rf_model_open(
       device,
-      names.length > 0 ? names : new Uint8Array(1),
+      names,
       names.length,
       paths.length,
       tensors.data,

@@ -27,7 +27,7 @@ const SIGNATURES = {
   rf_last_error: ["mem", "u64"],
   rf_device_count: ["mem"],
   rf_device_info: ["u32", "mem"],
-  rf_model_open: ["u32", "mem", "u64", "u32", "mem", "u64", "mem0", "u64", "mem"],
+  rf_model_open: ["u32", "mem0", "u64", "u32", "mem0", "u64", "mem0", "u64", "mem"],
   rf_model_close: ["u64"],
   rf_context_open: ["u64", "mem", "mem", "u64", "mem0", "u64", "mem0", "u64", "mem"],
   rf_context_info: ["u64", "mem"],

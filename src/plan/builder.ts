@@ -1,0 +1,350 @@
+/** Records a plan: one method per op, each checking its operands' shapes before it is recorded. */
+
+import type { WeightFormat } from "../gguf/formats.ts"
+import { formatNamed, rowBytes } from "../gguf/formats.ts"
+import {
+  expect,
+  expectApart,
+  expectHeads,
+  expectInput,
+  expectRope,
+  expectSameRows,
+  expectSameShape,
+  expectVector,
+  expectWidth,
+  positive,
+} from "./checks.ts"
+import {
+  type HeadShape,
+  type PlanBuffer,
+  type PlanCache,
+  PlanError,
+  type PlanOp,
+  type Rope,
+  type Rows,
+  type Weight,
+  type WeightSource,
+} from "./operands.ts"
+import { OP_FLAGS, OP_SPECS, type OpName } from "./ops.ts"
+import { Plan } from "./plan.ts"
+
+export interface AttentionOptions extends HeadShape {
+  /** Factor of q·k. Default 1/√head_dim. */
+  scale?: number
+  /** Keys that a query sees, itself included; 0: all before it. */
+  window?: number
+  /** Scores become softcap · tanh(score / softcap); 0: off. */
+  softcap?: number
+}
+
+interface Emit {
+  buffers: PlanBuffer[]
+  weights?: (Weight | undefined)[]
+  /** By the names of OP_SPECS. */
+  dims?: Record<string, number>
+  params?: Record<string, number>
+  cache?: PlanCache
+  flags?: number
+}
+
+const MAX_MATMUL_WEIGHTS = 3
+
+export class PlanBuilder {
+  readonly #ops: PlanOp[] = []
+  readonly #weights: Weight[] = []
+  readonly #buffers: PlanBuffer[] = []
+  readonly #caches: PlanCache[] = []
+  readonly #eps: number
+  #layer: number | undefined
+
+  /** @param eps of the RMS norms. */
+  constructor({ eps = 1e-5 }: { eps?: number } = {}) {
+    this.#eps = eps
+  }
+
+  /** A weight of a model file. @param rows 1 for a vector. */
+  weight(name: string, format: WeightFormat, rows: number, cols: number, source: WeightSource): Weight {
+    const nBytes = "bytes" in source ? source.bytes.length : source.nBytes
+    positive(`weight "${name}"`, { rows, cols })
+    const expected = rows * rowBytes(format, cols)
+    if (nBytes !== expected) {
+      throw new PlanError(`weight "${name}" [${rows}, ${cols}] ${format.name} takes ${expected} bytes, not ${nBytes}`)
+    }
+    const weight: Weight = { id: this.#weights.length, name, format, rows, cols, source }
+    this.#weights.push(weight)
+    return weight
+  }
+
+  /** A computed weight, f32 [rows, values.length / rows]. */
+  constant(name: string, values: Float32Array, rows = 1): Weight {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    return this.weight(name, formatNamed("F32"), rows, values.length / rows, { bytes })
+  }
+
+  /** An activation buffer, f32 [rows, width]. @param pinned as in PlanBuffer; false by default. */
+  buffer(name: string, rows: Rows, width: number, { pinned = false } = {}): PlanBuffer {
+    positive(`buffer "${name}"`, typeof rows === "number" ? { rows, width } : { width })
+    if (this.#buffers.some((other) => other.name === name)) throw new PlanError(`two buffers are named "${name}"`)
+    const buffer: PlanBuffer = { id: this.#buffers.length, name, rows, width, pinned }
+    this.#buffers.push(buffer)
+    return buffer
+  }
+
+  /** The paged K/V cache of one layer. */
+  cache(name: string, { n_kv_heads, head_dim }: { n_kv_heads: number; head_dim: number }): PlanCache {
+    positive(`cache "${name}"`, { n_kv_heads, head_dim })
+    const cache: PlanCache = { id: this.#caches.length, name, n_kv_heads, head_dim }
+    this.#caches.push(cache)
+    return cache
+  }
+
+  /** The ops recorded next belong to this layer; `undefined` ends it. */
+  layer(index: number | undefined): void {
+    this.#layer = index
+  }
+
+  /** out[t] = scale · table[token of row t]. */
+  embed(table: Weight, out: PlanBuffer, scale = 1): void {
+    expect(out.rows === "tokens", "EMBED", `"${out.name}" must have a row for each token`)
+    expectWidth("EMBED", out, table.cols)
+    this.#emit("EMBED", { buffers: [out], weights: [table], params: { scale } })
+  }
+
+  /** out = x / √(mean(x²) + eps) · weight, row by row. */
+  rmsNorm(x: PlanBuffer, weight: Weight, out: PlanBuffer, eps = this.#eps): void {
+    expectVector("RMS_NORM", weight, x.width)
+    expectSameShape("RMS_NORM", x, out)
+    this.#emit("RMS_NORM", { buffers: [x, out], weights: [weight], params: { eps } })
+  }
+
+  /** out = [x·w0ᵀ + bias0, x·w1ᵀ + bias1, …], the results of up to three weights side by side. */
+  matmul(x: PlanBuffer, w: Weight | Weight[], out: PlanBuffer, bias?: Weight | (Weight | undefined)[]): void {
+    this.#matmul(x, w, out, bias, 0)
+  }
+
+  /** out += x·wᵀ + bias. */
+  matmulAdd(x: PlanBuffer, w: Weight | Weight[], out: PlanBuffer, bias?: Weight | (Weight | undefined)[]): void {
+    this.#matmul(x, w, out, bias, OP_FLAGS.ADD)
+  }
+
+  /** out = silu(x·gateᵀ) · (x·upᵀ). */
+  swiglu(x: PlanBuffer, [gate, up]: readonly [gate: Weight, up: Weight], out: PlanBuffer): void {
+    const op = "MATMUL_SWIGLU"
+    for (const w of [gate, up]) expectInput(op, x, w)
+    expect(gate.rows === up.rows, op, `"${gate.name}" has ${gate.rows} rows and "${up.name}" ${up.rows}`)
+    expectWidth(op, out, gate.rows)
+    expectSameRows(op, x, out)
+    expectApart(op, x, out)
+    this.#emit(op, { buffers: [x, out], weights: [gate, up] })
+  }
+
+  /**
+   * Fills the table of the step's positions. @param invFreq f32 [dim / 2], radians a token.
+   * @param magnitude factor of cosines and sines (YaRN's attention factor).
+   */
+  ropeTable(invFreq: Weight, table: PlanBuffer, { neox, magnitude = 1 }: { neox: boolean; magnitude?: number }): Rope {
+    expectVector("ROPE_TABLE", invFreq, table.width / 2)
+    expect(table.rows === "tokens", "ROPE_TABLE", `"${table.name}" must have a row for each token`)
+    this.#emit("ROPE_TABLE", { buffers: [table], weights: [invFreq], params: { magnitude } })
+    return { table, dim: table.width, neox }
+  }
+
+  /** Normalizes (when norms are given) and rotates Q in place and K on its way into the cache; V is appended as it is. */
+  ropeStore(
+    qkv: PlanBuffer,
+    cache: PlanCache,
+    rope: Rope,
+    options: { n_heads: number; qNorm?: Weight; kNorm?: Weight; eps?: number },
+  ): void {
+    const op = "ROPE_STORE"
+    const { n_heads, qNorm, kNorm, eps = this.#eps } = options
+    const { n_kv_heads, head_dim } = cache
+    expectHeads(op, { n_heads, n_kv_heads, head_dim })
+    expectWidth(op, qkv, (n_heads + 2 * n_kv_heads) * head_dim)
+    expectRope(op, qkv, rope, head_dim)
+    for (const norm of [qNorm, kNorm]) if (norm) expectVector(op, norm, head_dim)
+    this.#emit(op, {
+      buffers: [qkv, rope.table],
+      weights: [qNorm, kNorm],
+      dims: { n_heads, n_kv_heads, head_dim, rope_dim: rope.dim },
+      params: { eps },
+      cache,
+      flags: rope.neox ? OP_FLAGS.NEOX : 0,
+    })
+  }
+
+  /** Causal attention of the step's queries over the cached keys. out: [n_tokens, n_heads·head_dim]. */
+  attention(
+    qkv: PlanBuffer,
+    cache: PlanCache,
+    out: PlanBuffer,
+    options: { n_heads: number; scale?: number; window?: number; softcap?: number },
+  ): void {
+    const op = "ATTENTION"
+    const { n_kv_heads, head_dim } = cache
+    const { n_heads, scale = 1 / Math.sqrt(head_dim), window = 0, softcap = 0 } = options
+    expectHeads(op, { n_heads, n_kv_heads, head_dim })
+    expectWidth(op, qkv, (n_heads + 2 * n_kv_heads) * head_dim)
+    expectWidth(op, out, n_heads * head_dim)
+    expect(qkv.rows === "tokens" && out.rows === "tokens", op, "its buffers must have a row for each token")
+    expectApart(op, qkv, out)
+    this.#emit(op, {
+      buffers: [qkv, out],
+      dims: { n_heads, n_kv_heads, head_dim, window },
+      params: { scale, softcap },
+      cache,
+    })
+  }
+
+  /** out = the rows of x whose logits the step wants. */
+  gather(x: PlanBuffer, out: PlanBuffer): void {
+    expect(x.rows === "tokens" && out.rows === "outputs", "GATHER", "it goes from token rows to output rows")
+    expectWidth("GATHER", out, x.width)
+    this.#emit("GATHER", { buffers: [x, out] })
+  }
+
+  /** Chooses a token for each output; the last op of a model's plan. */
+  sample(logits: PlanBuffer): void {
+    expect(logits.rows === "outputs", "SAMPLE", `"${logits.name}" must have a row for each output`)
+    this.#emit("SAMPLE", { buffers: [logits], dims: { vocab: logits.width } })
+  }
+
+  /** out = x · factor. */
+  scale(x: PlanBuffer, out: PlanBuffer, factor: number): void {
+    expectSameShape("SCALE", x, out)
+    this.#emit("SCALE", { buffers: [x, out], params: { factor } })
+  }
+
+  /** out = a + b. */
+  add(a: PlanBuffer, b: PlanBuffer, out: PlanBuffer): void {
+    expectSameShape("ADD", a, b)
+    expectSameShape("ADD", a, out)
+    this.#emit("ADD", { buffers: [a, b, out] })
+  }
+
+  /** Query q of a head keeps the scores of keys 0 … n_keys - n_queries + q; the rest become -inf. x: [heads·n_queries, n_keys]. */
+  causalMask(x: PlanBuffer, out: PlanBuffer, nQueries: number): void {
+    expectSameShape("CAUSAL_MASK", x, out)
+    expect(
+      typeof x.rows === "number" && x.rows % nQueries === 0 && nQueries <= x.width,
+      "CAUSAL_MASK",
+      `"${x.name}" must have a fixed multiple of ${nQueries} rows and at least as many columns`,
+    )
+    this.#emit("CAUSAL_MASK", { buffers: [x, out], dims: { n_queries: nQueries, n_keys: x.width } })
+  }
+
+  /** Softmax over each row. */
+  softmax(x: PlanBuffer, out: PlanBuffer): void {
+    expectSameShape("SOFTMAX", x, out)
+    this.#emit("SOFTMAX", { buffers: [x, out] })
+  }
+
+  /** Rotates every head of x, [n_tokens, n_heads·head_dim]. */
+  rope(x: PlanBuffer, rope: Rope, out: PlanBuffer, { n_heads, head_dim }: { n_heads: number; head_dim: number }): void {
+    expectWidth("ROPE", x, n_heads * head_dim)
+    expectSameShape("ROPE", x, out)
+    expectRope("ROPE", x, rope, head_dim)
+    this.#emit("ROPE", {
+      buffers: [x, rope.table, out],
+      dims: { n_heads, head_dim, rope_dim: rope.dim },
+      flags: rope.neox ? OP_FLAGS.NEOX : 0,
+    })
+  }
+
+  /** out = silu(gate) · up, elementwise. */
+  swigluElements(gate: PlanBuffer, up: PlanBuffer, out: PlanBuffer): void {
+    expectSameShape("SWIGLU", gate, up)
+    expectSameShape("SWIGLU", gate, out)
+    this.#emit("SWIGLU", { buffers: [gate, up, out] })
+  }
+
+  /** Attention over keys and values that lie in buffers. `causal` aligns the last query with the last key. */
+  attentionDense(
+    q: PlanBuffer,
+    k: PlanBuffer,
+    v: PlanBuffer,
+    out: PlanBuffer,
+    options: Omit<AttentionOptions, "softcap"> & { causal?: boolean },
+  ): void {
+    const op = "ATTENTION_DENSE"
+    const { n_heads, n_kv_heads, head_dim, scale = 1 / Math.sqrt(head_dim), window = 0, causal = false } = options
+    expectHeads(op, options)
+    expectWidth(op, q, n_heads * head_dim)
+    expectWidth(op, k, n_kv_heads * head_dim)
+    expectSameShape(op, k, v)
+    expectSameShape(op, q, out)
+    for (const input of [q, k, v]) expectApart(op, input, out)
+    this.#emit(op, {
+      buffers: [q, k, v, out],
+      dims: { n_heads, n_kv_heads, head_dim, window },
+      params: { scale },
+      flags: causal ? OP_FLAGS.CAUSAL : 0,
+    })
+  }
+
+  /** @throws PlanError when a buffer is read before anything is written to it. */
+  finish(): Plan {
+    return new Plan(this.#ops, this.#weights, this.#buffers, this.#caches)
+  }
+
+  #matmul(
+    x: PlanBuffer,
+    w: Weight | Weight[],
+    out: PlanBuffer,
+    bias: Weight | (Weight | undefined)[] | undefined,
+    flags: number,
+  ): void {
+    const op = "MATMUL"
+    const weights = Array.isArray(w) ? w : [w]
+    const biases = Array.isArray(bias) ? bias : [bias]
+    expect(
+      weights.length >= 1 && weights.length <= MAX_MATMUL_WEIGHTS,
+      op,
+      `it takes 1 to 3 weights, not ${weights.length}`,
+    )
+    expect(biases.length <= weights.length, op, `${biases.length} biases for ${weights.length} weights`)
+    for (const [i, weight] of weights.entries()) {
+      expectInput(op, x, weight)
+      const b = biases[i]
+      if (b) expectVector(op, b, weight.rows)
+    }
+    expectWidth(
+      op,
+      out,
+      weights.reduce((sum, { rows }) => sum + rows, 0),
+    )
+    expectSameRows(op, x, out)
+    expectApart(op, x, out)
+    const slots = [0, 1, 2]
+    this.#emit(op, {
+      buffers: [x, out],
+      weights: [...slots.map((i) => weights[i]), ...slots.map((i) => biases[i])],
+      flags,
+    })
+  }
+
+  #emit(kind: OpName, { buffers, weights = [], dims = {}, params = {}, cache, flags = 0 }: Emit): void {
+    const spec = OP_SPECS[kind]
+    for (const buffer of buffers) {
+      if (this.#buffers[buffer.id] !== buffer) throw new PlanError(`buffer "${buffer.name}" belongs to another plan`)
+    }
+    for (const weight of weights) {
+      if (weight && this.#weights[weight.id] !== weight)
+        throw new PlanError(`weight "${weight.name}" belongs to another plan`)
+    }
+    for (const [name, value] of Object.entries(dims)) {
+      expect(Number.isInteger(value) && value >= 0 && value < 2 ** 31, kind, `${name} is ${value}`)
+    }
+    for (const [name, value] of Object.entries(params)) expect(Number.isFinite(value), kind, `${name} is ${value}`)
+    this.#ops.push({
+      kind,
+      flags,
+      buffers,
+      weights,
+      dims: spec.dims.map((name) => (name === null ? 0 : (dims[name] ?? 0))),
+      params: spec.params.map((name) => params[name] ?? 0),
+      cache,
+      layer: this.#layer,
+    })
+  }
+}
