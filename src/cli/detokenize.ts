@@ -1,0 +1,37 @@
+import { tokenizerFromMetadata } from "../text/tokenizer/from-metadata.ts"
+import { wholeNumber } from "../config.ts"
+import type { CommandSpec } from "./command.ts"
+import { EXIT, UsageError } from "./exit.ts"
+import { readText } from "./input.ts"
+import { takeModel } from "./model-argument.ts"
+import { openModelFile } from "./open-model.ts"
+import { readOptions } from "./options.ts"
+import { printLine } from "./output.ts"
+
+export const detokenize: CommandSpec = {
+  name: "detokenize",
+  usage: "MODEL IDS…",
+  summary: "Show the text of token ids",
+  description:
+    "IDS are numbers, separated by spaces or commas; without them they are read from standard input.\n" +
+    "Control tokens are left out unless --special is given. Bytes that are no UTF-8 become U+FFFD.",
+  examples: ["rocmforge detokenize smollm2-135m 19556 905", "rocmforge detokenize model.gguf --special 1,2 --json"],
+  options: ["model", "gguf", "special", "json"],
+  run: async (command, positional) => {
+    const { model, rest } = takeModel(command, positional)
+    const { special, json } = readOptions(command, ["special", "json"])
+    const source = rest.length > 0 ? rest.join(" ") : await readText("ids", undefined, undefined)
+    const tokenizer = tokenizerFromMetadata(await openModelFile(model))
+    const id = wholeNumber(0, tokenizer.vocabSize - 1)
+    const ids = source.split(/[\s,[\]]+/).filter((word) => word !== "")
+    const numbers = ids.map((word) => {
+      const parsed = id.safeParse(word)
+      if (!parsed.success) throw new UsageError(`a token id ${parsed.error.issues[0]?.message}, not "${word}"`)
+      return parsed.data
+    })
+    const text = tokenizer.decode(numbers, { special })
+    if (json) printLine(JSON.stringify({ text, tokens: numbers.map((n) => ({ id: n, piece: tokenizer.piece(n) })) }))
+    else printLine(text)
+    return EXIT.ok
+  },
+}

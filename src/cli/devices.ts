@@ -1,0 +1,56 @@
+import { NativeError } from "../native/errors.ts"
+import { loadNative } from "../native/library.ts"
+import type { CommandSpec } from "./command.ts"
+import { refuseRest } from "./model-argument.ts"
+import { EXIT } from "./exit.ts"
+import { formatBytes, table } from "./format.ts"
+import { print, printLine } from "./output.ts"
+import { readOptions } from "./options.ts"
+import { BACKENDS } from "../engine/device.ts"
+
+type Listed = { device: string; usable: true; name: string; arch: string; memory_total: number; memory_free: number; compute_units: number; lanes: number } | { device: string; usable: false; reason: string }
+
+export const devices: CommandSpec = {
+  name: "devices",
+  usage: "",
+  summary: "List the devices that models can run on",
+  examples: ["rocmforge devices", "rocmforge devices --json"],
+  options: ["json"],
+  run: async (command, positional) => {
+    refuseRest(positional)
+    const found = BACKENDS.flatMap(listBackend)
+    if (readOptions(command, ["json"]).json) printLine(JSON.stringify(found, null, 2))
+    else print(`${table(found.map(describe), "")}\n`)
+    return found.some((device) => device.usable) ? EXIT.ok : EXIT.device
+  },
+}
+
+function listBackend(backend: (typeof BACKENDS)[number]): Listed[] {
+  try {
+    const library = loadNative(backend)
+    const count = library.deviceCount()
+    if (count === 0) return [{ device: backend, usable: false, reason: "the machine has no such device" }]
+    return Array.from({ length: count }, (_, i) => {
+      const info = library.deviceInfo(i)
+      return {
+        device: count > 1 ? `${backend}:${i}` : backend,
+        usable: true,
+        name: info.name,
+        arch: info.arch,
+        memory_total: info.memoryTotal,
+        memory_free: info.memoryFree,
+        compute_units: info.computeUnits,
+        lanes: info.lanes,
+      }
+    })
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error
+    return [{ device: backend, usable: false, reason: error.message }]
+  }
+}
+
+function describe(device: Listed): string[] {
+  if (!device.usable) return [device.device, "not usable", device.reason]
+  const memory = `${formatBytes(device.memory_free)} of ${formatBytes(device.memory_total)} free`
+  return [device.device, device.name, device.arch, `${device.compute_units} compute units`, memory]
+}

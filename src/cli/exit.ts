@@ -1,0 +1,63 @@
+/** Exit codes that scripts can rely on; `--help` lists them. */
+export const EXIT = {
+  ok: 0,
+  runtime: 1,
+  usage: 2,
+  model: 3,
+  device: 4,
+  interrupted: 130,
+} as const
+
+export const EXIT_HELP = `Exit codes:
+  0    done (also when the reader of a pipe closed it early)
+  1    failed while running
+  2    wrong usage, or an input that cannot be used
+  3    the model was not found, could not be downloaded, or cannot be read
+  4    the device that was asked for cannot be used
+  130  interrupted with Ctrl-C (a second Ctrl-C ends at once)`
+
+/** The command line, or what it names as input, is wrong. */
+export class UsageError extends Error {
+  override readonly name = "UsageError"
+}
+
+/** By the error's name, so that asking costs no imports. */
+const CODES: Readonly<Record<string, number>> = {
+  UsageError: EXIT.usage,
+  RequestError: EXIT.usage,
+  TokenizerError: EXIT.usage,
+  ChatTemplateError: EXIT.usage,
+  StoreError: EXIT.model,
+  ModelNotFoundError: EXIT.model,
+  ChecksumError: EXIT.model,
+  DownloadError: EXIT.model,
+  GgufError: EXIT.model,
+  ModelError: EXIT.model,
+  DeviceError: EXIT.device,
+  EngineError: EXIT.runtime,
+}
+
+const NATIVE_CODES: Readonly<Record<string, number>> = {
+  LIBRARY: EXIT.device,
+  DEVICE: EXIT.device,
+  IO: EXIT.model,
+  INVALID_MODEL: EXIT.model,
+}
+
+export interface Failure {
+  code: number
+  /** For the user. An error that nobody named is a fault of ours: its stack belongs in the report. */
+  message: string
+}
+
+export function failureOf(error: unknown): Failure {
+  if (!(error instanceof Error)) return { code: EXIT.runtime, message: String(error) }
+  if (error.name === "NativeError") {
+    const status: unknown = "status" in error ? error.status : undefined
+    const code = typeof status === "string" ? NATIVE_CODES[status] : undefined
+    return { code: code ?? EXIT.runtime, message: error.message }
+  }
+  const code = CODES[error.name]
+  if (code !== undefined) return { code, message: error.message }
+  return { code: EXIT.runtime, message: error.stack ?? error.message }
+}

@@ -1,0 +1,76 @@
+import type { LoadedModel } from "../engine/load.ts"
+import type { TextEvent, TextRequest } from "../engine/text.ts"
+import type { TokenLogprobs, Usage } from "../engine/types.ts"
+import { formatRate } from "./format.ts"
+import { note, print, printLine } from "./output.ts"
+
+export type EndEvent = Extract<TextEvent, { type: "end" }>
+
+/** Where the events of one generation go. */
+export interface GenerationOutput {
+  text(event: Extract<TextEvent, { type: "text" }>): void
+  end(event: EndEvent): void
+}
+
+/** Text to standard output as it comes, ended by a newline; the speeds after it, on standard error. */
+export class TextOutput implements GenerationOutput {
+  #last = "\n"
+
+  text({ text }: { text: string }): void {
+    if (text === "") return
+    print(text)
+    this.#last = text
+  }
+
+  end({ reason, usage }: EndEvent): void {
+    if (!this.#last.endsWith("\n") || usage.completion_tokens === 0) printLine()
+    note(speeds(usage, reason))
+  }
+}
+
+/** One JSON object at the end. */
+export class JsonOutput implements GenerationOutput {
+  readonly #tokens: { id: number; logprob?: number; top?: TokenLogprobs["top"] }[] = []
+  #text = ""
+
+  constructor(
+    readonly model: LoadedModel,
+    readonly request: TextRequest,
+  ) {}
+
+  text({ text, token, logprobs }: Extract<TextEvent, { type: "text" }>): void {
+    this.#text += text
+    if (token !== undefined) this.#tokens.push({ id: token, ...logprobs })
+  }
+
+  end({ reason, stop_string, usage }: EndEvent): void {
+    const { model, request } = this
+    const result = {
+      model: model.name,
+      device: model.device,
+      text: this.#text,
+      finish_reason: reason,
+      ...(stop_string !== undefined && { stop_string }),
+      seed: request.sampling.seed.toString(),
+      prompt_tokens: Array.from(request.prompt_tokens),
+      tokens: this.#tokens.map(({ id }) => id),
+      ...(request.sampling.logprobs !== undefined && { logprobs: this.#tokens }),
+      usage,
+      prompt_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, usage.prefill_ms),
+      decode_tokens_per_second: rate(usage.completion_tokens - 1, usage.decode_ms),
+    }
+    printLine(JSON.stringify(result, null, 2))
+  }
+}
+
+/** Tokens a second, or `null` when nothing was timed. */
+const rate = (tokens: number, milliseconds: number): number | null =>
+  tokens > 0 && milliseconds > 0 ? (1000 * tokens) / milliseconds : null
+
+/** `prompt 34 tokens, 512 tok/s | generated 96 tokens, 121 tok/s | length`. The first token belongs to the prompt's time. */
+export function speeds(usage: Usage, reason: string): string {
+  const { prompt_tokens, cached_tokens, completion_tokens, prefill_ms, decode_ms } = usage
+  const prompt = `prompt ${prompt_tokens} tokens, ${formatRate(prompt_tokens - cached_tokens, prefill_ms)}`
+  const generated = `generated ${completion_tokens} tokens, ${formatRate(completion_tokens - 1, decode_ms)}`
+  return `${prompt} | ${generated} | ${reason}`
+}

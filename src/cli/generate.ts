@@ -1,0 +1,95 @@
+import { generateText, type TextRequest } from "../engine/text.ts"
+import type { LoadedModel } from "../engine/load.ts"
+import { EngineError, type SamplingParams } from "../engine/types.ts"
+import type { CommandSpec } from "./command.ts"
+import { EXIT, UsageError } from "./exit.ts"
+import { type GenerationOutput, JsonOutput, TextOutput } from "./generate-output.ts"
+import { readText } from "./input.ts"
+import { onInterrupt } from "./interrupt.ts"
+import { refuseRest, takeModel } from "./model-argument.ts"
+import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
+import { type OptionValues, readOptions } from "./options.ts"
+
+const PROMPT_OPTIONS = ["prompt", "file", "chat", "system", "special"] as const
+const SAMPLING_OPTIONS = ["temperature", "topK", "topP", "minP", "repeatPenalty", "frequencyPenalty", "presencePenalty", "logitBias", "seed", "logprobs"] as const
+const END_OPTIONS = ["maxTokens", "stop", "ignoreEos", "json"] as const
+
+export const generate: CommandSpec = {
+  name: "generate",
+  usage: "MODEL [--prompt TEXT]",
+  summary: "Continue a prompt, or answer it with --chat; the text streams to standard output",
+  description:
+    "MODEL is a GGUF file, a known name (smollm2-135m) or hf:owner/repo/file.gguf; --model and --gguf say the same.\n" +
+    "Without --prompt (or with -) the prompt is read from standard input, less one newline at its end.\n" +
+    "Speeds go to standard error.",
+  examples: [
+    'rocmforge generate smollm2-135m --chat --prompt "Why is the sky blue?"',
+    'rocmforge generate model.gguf --prompt "Once upon a time" --max-tokens 64 --temperature 0',
+    "git diff | rocmforge generate model.gguf --chat --system 'Write a commit message.' --stop ---",
+    "rocmforge generate model.gguf --file prompt.txt --seed 7 --json --logprobs 3",
+  ],
+  options: ["model", "gguf", ...PROMPT_OPTIONS, ...END_OPTIONS, ...SAMPLING_OPTIONS, ...ENGINE_OPTIONS],
+  run: async (command, positional) => {
+    const { model: name, rest } = takeModel(command, positional)
+    refuseRest(rest)
+    const values = readOptions(command, [...PROMPT_OPTIONS, ...SAMPLING_OPTIONS, ...END_OPTIONS])
+    if (values.system !== undefined && !values.chat) throw new UsageError("--system needs --chat")
+    if (values.logprobs !== undefined && !values.json) throw new UsageError("--logprobs needs --json")
+    const prompt = await readText("prompt", values.prompt, values.file)
+    await using model = await loadFor(command, name, { max_seqs: 1 })
+    const request: TextRequest = {
+      id: "cli",
+      prompt_tokens: promptTokens(model, prompt, values),
+      sampling: samplingParams(values),
+      max_tokens: values.maxTokens,
+      stop: values.stop,
+      ignore_eos: values.ignoreEos,
+    }
+    const output = values.json ? new JsonOutput(model, request) : new TextOutput()
+    return run(model, request, output)
+  },
+}
+
+type Values = OptionValues<
+  (typeof PROMPT_OPTIONS)[number] | (typeof SAMPLING_OPTIONS)[number] | (typeof END_OPTIONS)[number]
+>
+
+/** The prompt as it stands, or as a user's message in the model's chat template. */
+function promptTokens(model: LoadedModel, prompt: string, values: Values): Int32Array {
+  const { tokenizer, chatTemplate } = model
+  if (!values.chat) return tokenizer.encode(prompt, { special: values.special, addBos: tokenizer.addBos })
+  if (!chatTemplate) throw new UsageError(`${model.name} has no chat template; leave --chat out`)
+  const system = values.system === undefined ? [] : [{ role: "system" as const, content: values.system }]
+  const messages = [...system, { role: "user" as const, content: prompt }]
+  return chatTemplate.encode(tokenizer, messages)
+}
+
+const samplingParams = (values: Values): SamplingParams => ({
+  temperature: values.temperature,
+  top_k: values.topK,
+  top_p: values.topP,
+  min_p: values.minP,
+  repetition_penalty: values.repeatPenalty,
+  frequency_penalty: values.frequencyPenalty,
+  presence_penalty: values.presencePenalty,
+  logit_bias: new Map(values.logitBias),
+  seed: values.seed ?? randomSeed(),
+  logprobs: values.logprobs,
+})
+
+const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
+
+/** Feeds the output until the end; Ctrl-C cancels the request, which then ends like any other. */
+async function run(model: LoadedModel, request: TextRequest, output: GenerationOutput): Promise<number> {
+  const controller = new AbortController()
+  using _ = onInterrupt(() => controller.abort())
+  for await (const event of generateText(model, request, controller.signal)) {
+    if (event.type === "text") {
+      output.text(event)
+      continue
+    }
+    output.end(event)
+    return event.reason === "cancelled" ? EXIT.interrupted : EXIT.ok
+  }
+  throw new EngineError("the engine ended the request without saying why")
+}

@@ -1,0 +1,61 @@
+import { isatty } from "node:tty"
+import { Presets, SingleBar } from "cli-progress"
+import type { StoreEvent, StoreListener } from "../store/events.ts"
+import { formatBytes } from "./format.ts"
+import { note } from "./output.ts"
+
+/** Shows a download on standard error: a bar on a terminal, a line for each quarter elsewhere. */
+export function showProgress(isTerminal = isatty(2)): StoreListener {
+  return isTerminal ? terminalProgress() : plainProgress()
+}
+
+function terminalProgress(): StoreListener {
+  let bar: SingleBar | undefined
+  const format = "{label} [{bar}] {percentage} % | {doneText} of {totalText} | {speed}/s"
+  let started = 0
+  let startedAt = 0
+  return (event) => {
+    if (event.type === "note") return note(event.message)
+    if (event.type === "start") {
+      started = event.done
+      startedAt = performance.now()
+      bar = new SingleBar({ format, hideCursor: true, stream: process.stderr }, Presets.legacy)
+      bar.start(event.total ?? 0, event.done, {
+        label: event.label,
+        doneText: formatBytes(event.done),
+        totalText: event.total === undefined ? "?" : formatBytes(event.total),
+        speed: formatBytes(0),
+      })
+    } else if (event.type === "progress") {
+      const seconds = Math.max((performance.now() - startedAt) / 1000, 1e-3)
+      const speed = formatBytes((event.done - started) / seconds)
+      bar?.update(event.done, { doneText: formatBytes(event.done), speed })
+    } else {
+      bar?.stop()
+      bar = undefined
+    }
+  }
+}
+
+function plainProgress(): StoreListener {
+  let current: Extract<StoreEvent, { type: "start" }> | undefined
+  let quarter = 0
+  return (event) => {
+    if (event.type === "note") return note(event.message)
+    if (event.type === "start") {
+      current = event
+      quarter = event.total ? Math.floor((4 * event.done) / event.total) : 0
+      const size = event.total === undefined ? "" : ` (${formatBytes(event.total)})`
+      const resumed = event.done > 0 ? `, resuming at ${formatBytes(event.done)}` : ""
+      note(`fetching ${event.label}${size}${resumed}`)
+    } else if (event.type === "progress") {
+      if (!current?.total) return
+      const reached = Math.floor((4 * event.done) / current.total)
+      if (reached > quarter && reached < 4) note(`  ${reached * 25} %`)
+      quarter = Math.max(quarter, reached)
+    } else {
+      if (event.ok) note(`fetched ${current?.label ?? ""}`)
+      current = undefined
+    }
+  }
+}

@@ -1,0 +1,312 @@
+/**
+ * Every option, declared once: its flag, environment variable, default, meaning and check. The CLI and the server read the same
+ * declarations, so a flag and its documentation cannot part.
+ */
+
+import { z } from "zod"
+
+/** A setting that a flag or an environment variable gives. */
+export interface OptionSpec {
+  /** Kebab-case, without dashes. */
+  name: string
+  /** What the value is, for help: `--ctx-size <tokens>`. Flags without a value have none. */
+  value?: string
+  short?: string
+  env?: string
+  description: string
+  /** Reads the text of a flag or variable; a flag without a value gives `true`. The error messages say what is allowed. */
+  schema: z.ZodType
+  /** Given by repeating the flag; the values become an array. */
+  repeatable?: boolean
+  /** Shown in help as the default. `undefined`: the description says what happens without it. */
+  default?: string | number | boolean
+}
+
+const option = <const Spec extends OptionSpec>(spec: Spec): Spec => spec
+
+const toNumber = (value: unknown): unknown =>
+  typeof value === "string" && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value.trim()) ? Number(value) : value
+
+/** A whole number from `min` to `max`, as text or number. */
+export function wholeNumber(min: number, max: number, allowed = `a whole number from ${min} to ${max}`) {
+  const error = `must be ${allowed}`
+  return z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
+}
+
+/** A number from `min` to `max`, as text or number. */
+export function decimal(min: number, max: number, allowed = `a number from ${min} to ${max}`) {
+  const error = `must be ${allowed}`
+  return z.preprocess(toNumber, z.number({ error }).min(min, { error }).max(max, { error }))
+}
+
+const MAX_SEED = 2n ** 64n - 1n
+const seed = z
+  .string()
+  .regex(/^\d{1,20}$/, { error: "must be a whole number from 0 to 2^64 - 1" })
+  .transform((text) => BigInt(text))
+  .refine((value) => value <= MAX_SEED, { error: "must be a whole number from 0 to 2^64 - 1" })
+
+const LOGIT_BIAS = "must be ID=BIAS: a token id, and a number from -100 to 100"
+const logitBias = z
+  .string()
+  .regex(/^\d{1,9}=[+-]?(\d+\.?\d*|\.\d+)$/, { error: LOGIT_BIAS })
+  .transform((text): [number, number] => {
+    const [id, bias] = text.split("=")
+    return [Number(id), Number(bias)]
+  })
+  .refine(([, bias]) => Math.abs(bias) <= 100, { error: LOGIT_BIAS })
+
+const nonEmpty = z.string().min(1, { error: "must not be empty" })
+const flag = z.boolean()
+
+export const OPTIONS = {
+  model: option({
+    name: "model",
+    value: "name",
+    env: "ROCMFORGE_MODEL",
+    description: "the model: a GGUF file, a known name, or hf:owner/repo/file.gguf",
+    schema: nonEmpty,
+  }),
+  models: option({
+    name: "model",
+    value: "name",
+    repeatable: true,
+    description: "a model to serve (repeatable)",
+    schema: nonEmpty,
+  }),
+  gguf: option({ name: "gguf", value: "file", description: "another word for --model", schema: nonEmpty }),
+
+  device: option({
+    name: "device",
+    value: "name",
+    env: "ROCMFORGE_DEVICE",
+    default: "auto",
+    description: "auto, cpu, amd or nvidia; amd:1 is the second AMD GPU",
+    schema: nonEmpty,
+  }),
+  threads: option({
+    name: "threads",
+    short: "t",
+    value: "n",
+    env: "ROCMFORGE_THREADS",
+    description: "CPU threads (default: one for each core this process may use)",
+    schema: wholeNumber(1, 1024),
+  }),
+  ctxSize: option({
+    name: "ctx-size",
+    short: "c",
+    value: "tokens",
+    env: "ROCMFORGE_CTX_SIZE",
+    description: "longest prompt and completion together (default: what the model was trained for, as memory allows)",
+    schema: wholeNumber(1, 2 ** 24),
+  }),
+  kvType: option({
+    name: "kv-type",
+    value: "type",
+    env: "ROCMFORGE_KV_TYPE",
+    default: "f16",
+    description: "number format of the K/V cache: f16 or f32",
+    schema: z.enum(["f16", "f32"], { error: "must be f16 or f32" }),
+  }),
+
+  prompt: option({
+    name: "prompt",
+    value: "text",
+    description: "the prompt; - reads standard input, as does leaving it out",
+    schema: z.string(),
+  }),
+  file: option({ name: "file", short: "f", value: "path", description: "read the text from a file", schema: nonEmpty }),
+  chat: option({
+    name: "chat",
+    description: "the prompt is a user's message: apply the model's chat template",
+    schema: flag,
+    default: false,
+  }),
+  system: option({
+    name: "system",
+    value: "text",
+    description: "the system message (with --chat)",
+    schema: z.string(),
+  }),
+  maxTokens: option({
+    name: "max-tokens",
+    value: "n",
+    default: 256,
+    description: "tokens to generate at most",
+    schema: wholeNumber(1, 2 ** 24),
+  }),
+  temperature: option({
+    name: "temperature",
+    value: "t",
+    default: 0.7,
+    description: "0 always takes the likeliest token",
+    schema: decimal(0, 5),
+  }),
+  topK: option({
+    name: "top-k",
+    value: "k",
+    default: 40,
+    description: "keep the k likeliest tokens; 0: all",
+    schema: wholeNumber(0, 2 ** 31 - 1),
+  }),
+  topP: option({
+    name: "top-p",
+    value: "p",
+    default: 0.95,
+    description: "keep the likeliest tokens up to this probability; 1: all",
+    schema: decimal(0, 1),
+  }),
+  minP: option({
+    name: "min-p",
+    value: "p",
+    default: 0.05,
+    description: "drop tokens less likely than this share of the likeliest; 0: none",
+    schema: decimal(0, 1),
+  }),
+  repeatPenalty: option({
+    name: "repeat-penalty",
+    value: "x",
+    default: 1,
+    description: "divide the logits of tokens already seen; 1: off",
+    schema: decimal(0.01, 100),
+  }),
+  frequencyPenalty: option({
+    name: "frequency-penalty",
+    value: "x",
+    default: 0,
+    description: "subtract for every time a token was generated",
+    schema: decimal(-2, 2),
+  }),
+  presencePenalty: option({
+    name: "presence-penalty",
+    value: "x",
+    default: 0,
+    description: "subtract once for tokens that were generated",
+    schema: decimal(-2, 2),
+  }),
+  logitBias: option({
+    name: "logit-bias",
+    value: "id=bias",
+    repeatable: true,
+    description: "add to a token's logit (repeatable)",
+    schema: logitBias,
+  }),
+  seed: option({
+    name: "seed",
+    value: "n",
+    description: "the same seed gives the same text (default: random)",
+    schema: seed,
+  }),
+  stop: option({
+    name: "stop",
+    value: "text",
+    repeatable: true,
+    description: "end before this text (repeatable)",
+    schema: nonEmpty,
+  }),
+  ignoreEos: option({
+    name: "ignore-eos",
+    description: "go on after the model's end token",
+    schema: flag,
+    default: false,
+  }),
+  logprobs: option({
+    name: "logprobs",
+    value: "n",
+    description: "log-probability of every token and of n alternatives (with --json)",
+    schema: wholeNumber(0, 20),
+  }),
+  json: option({ name: "json", description: "print JSON", schema: flag, default: false }),
+
+  host: option({
+    name: "host",
+    value: "address",
+    env: "ROCMFORGE_HOST",
+    default: "127.0.0.1",
+    description: "address to listen on; 0.0.0.0 for every interface",
+    schema: nonEmpty,
+  }),
+  port: option({
+    name: "port",
+    value: "n",
+    env: "ROCMFORGE_PORT",
+    default: 8080,
+    description: "port to listen on; 0 for any free one",
+    schema: wholeNumber(0, 65535),
+  }),
+  maxSeqs: option({
+    name: "max-seqs",
+    value: "n",
+    env: "ROCMFORGE_MAX_SEQS",
+    default: 8,
+    description: "requests that are generated together",
+    schema: wholeNumber(1, 256),
+  }),
+
+  tensors: option({ name: "tensors", description: "list every tensor", schema: flag, default: false }),
+  plan: option({
+    name: "plan",
+    description: "print the plan: the operations of one step",
+    schema: flag,
+    default: false,
+  }),
+  special: option({
+    name: "special",
+    description: "read, or show, control tokens such as <|im_end|> written in the text",
+    schema: flag,
+    default: false,
+  }),
+  bos: option({
+    name: "bos",
+    description: "put the beginning-of-sequence token in front",
+    schema: flag,
+    default: false,
+  }),
+
+  benchPrompt: option({
+    name: "n-prompt",
+    short: "p",
+    value: "tokens",
+    default: 512,
+    description: "prompt length for the prefill measurement",
+    schema: wholeNumber(1, 2 ** 20),
+  }),
+  benchGenerate: option({
+    name: "n-gen",
+    short: "n",
+    value: "tokens",
+    default: 128,
+    description: "tokens to generate for the decode measurement",
+    schema: wholeNumber(1, 2 ** 20),
+  }),
+  repetitions: option({
+    name: "repetitions",
+    short: "r",
+    value: "n",
+    default: 5,
+    description: "measurements of each kind, after one warm-up",
+    schema: wholeNumber(1, 1000),
+  }),
+} as const
+
+export type OptionName = keyof typeof OPTIONS
+
+/** The checked value of one option: an array when repeatable, absent (`undefined`) only without a default. */
+export type OptionValue<Name extends OptionName> = (typeof OPTIONS)[Name] extends infer Spec extends OptionSpec
+  ? Spec extends { repeatable: true }
+    ? z.output<Spec["schema"]>[]
+    : Spec extends { default: unknown }
+      ? z.output<Spec["schema"]>
+      : z.output<Spec["schema"]> | undefined
+  : never
+
+/** Variables that are no option: where models are kept and fetched, and where native libraries lie. */
+export const VARIABLES: readonly { env: string; description: string }[] = [
+  {
+    env: "ROCMFORGE_HOME",
+    description: "folder of downloaded models (default: XDG_CACHE_HOME/rocmforge, else ~/.cache/rocmforge)",
+  },
+  { env: "ROCMFORGE_LIBRARY_PATH", description: "folder of the native libraries (default: build/)" },
+  { env: "HF_ENDPOINT", description: "address of the Hugging Face hub, or of a mirror" },
+  { env: "HF_TOKEN", description: "token for gated and private models" },
+]

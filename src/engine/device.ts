@@ -1,0 +1,79 @@
+import { NativeError } from "../native/errors.ts"
+import { type Backend, libraryPath, loadNative, type NativeLibrary } from "../native/library.ts"
+
+/** A device that was asked for cannot be used. There is no silent fallback; the message says why and what to do. */
+export class DeviceError extends Error {
+  override readonly name = "DeviceError"
+}
+
+export const BACKENDS: readonly Backend[] = ["amd", "nvidia", "cpu"]
+
+export interface DeviceChoice {
+  backend: Backend
+  /** Index among the backend's devices. */
+  index: number
+  library: NativeLibrary
+  /** Why `auto` did not take a GPU, for the user to see. */
+  note?: string
+}
+
+const TITLES: Record<Backend, string> = { amd: "AMD GPU", nvidia: "NVIDIA GPU", cpu: "CPU" }
+
+/**
+ * Finds the device for `auto`, `cpu`, `amd`, `nvidia`, or one of several (`amd:1`).
+ * `auto` takes the first GPU whose library is built and that answers, else the CPU with a note.
+ * @throws DeviceError when the text names no device, or that device's library is missing, does not load, or finds no such device.
+ */
+export function chooseDevice(request: string): DeviceChoice {
+  if (request === "auto") return chooseAutomatically()
+  const match = /^([a-z]+)(?::(\d{1,3}))?$/.exec(request)
+  const backend = BACKENDS.find((name) => name === match?.[1])
+  if (!backend) {
+    throw new DeviceError(`"${request}" is no device; use auto, cpu, amd or nvidia (amd:1 is the second of several)`)
+  }
+  return open(backend, Number(match?.[2] ?? 0))
+}
+
+function open(backend: Backend, index: number): DeviceChoice {
+  const missing = missingLibrary(backend)
+  if (missing) throw new DeviceError(missing)
+  let library: NativeLibrary
+  let count: number
+  try {
+    library = loadNative(backend)
+    count = library.deviceCount()
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error
+    throw new DeviceError(`device ${backend} cannot be used: ${error.message}`)
+  }
+  if (index >= count) {
+    const has = count === 0 ? `no ${TITLES[backend]}` : `${count} (${backend}:0 … ${backend}:${count - 1})`
+    throw new DeviceError(`device ${backend}:${index} is not there: this machine has ${has}; try --device auto`)
+  }
+  return { backend, index, library }
+}
+
+function missingLibrary(backend: Backend): string | undefined {
+  try {
+    libraryPath(backend)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof NativeError)) throw error
+    return `device ${backend} cannot be used: ${error.message}`
+  }
+}
+
+function chooseAutomatically(): DeviceChoice {
+  const reasons: string[] = []
+  for (const backend of ["amd", "nvidia"] as const) {
+    if (missingLibrary(backend)) continue
+    try {
+      return open(backend, 0)
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error
+      reasons.push(error.message)
+    }
+  }
+  const why = reasons.length > 0 ? reasons.join("; ") : "no GPU library is built"
+  return { ...open("cpu", 0), note: `device auto: ${why}; using the CPU` }
+}
