@@ -3,11 +3,9 @@
  * Incremental; a run with nothing to do takes a fraction of a second.
  */
 
-import { mkdirSync, statSync, writeFileSync } from "node:fs"
-import { dirname, relative } from "node:path"
+import { statSync, writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { BACKENDS, type Backend, type Variant } from "./scripts/build/backends.ts"
-import { runCommand } from "./scripts/build/command.ts"
 import { BuildError, buildLibrary } from "./scripts/build/incremental.ts"
 
 const HELP = `Usage: bun run build [options]
@@ -15,7 +13,9 @@ const HELP = `Usage: bun run build [options]
 Builds build/librocmforge-BACKEND.so for every backend (${BACKENDS.map((backend) => backend.name).join(", ")}) whose tools are installed.
 
   --backend NAME  only this one; an error when its tools are missing (repeatable)
-  --asan          with AddressSanitizer and UBSan, into build/asan/
+  --list          only say which backends can be built here, and with what; an error when none can
+  --asan          with AddressSanitizer and UBSan, into build/asan/;
+                  a process that opens it needs LD_PRELOAD=$(cat build/asan/preload.txt)
   --werror        compiler warnings are errors
   --force         build everything again
   -h, --help      this text
@@ -26,6 +26,7 @@ interface Options {
   backends: readonly Backend[]
   /** The backends were named, so that one which cannot be built is an error. */
   named: boolean
+  listOnly: boolean
   variant: Variant
   werror: boolean
   force: boolean
@@ -35,6 +36,7 @@ function readOptions(): Options | undefined {
   const { values } = parseArgs({
     options: {
       backend: { type: "string", multiple: true },
+      list: { type: "boolean", default: false },
       asan: { type: "boolean", default: false },
       werror: { type: "boolean", default: false },
       force: { type: "boolean", default: false },
@@ -49,19 +51,24 @@ function readOptions(): Options | undefined {
   return {
     backends: values.backend ? BACKENDS.filter((backend) => values.backend?.includes(backend.name)) : BACKENDS,
     named: values.backend !== undefined,
+    listOnly: values.list,
     variant: values.asan ? "asan" : "release",
     werror: values.werror,
     force: values.force,
   }
 }
 
-/** Builds one backend; false when its tools are missing. */
+/** Builds one backend, or only says with what it would; false when its tools are missing. */
 async function buildBackend(backend: Backend, options: Options): Promise<boolean> {
   const say = (line: string) => console.log(`${backend.name}: ${line}`)
-  const recipe = await backend.plan(options)
+  const recipe = await backend.plan(options.variant)
   if ("skipped" in recipe) {
     say(`skipped: ${recipe.skipped}`)
     return false
+  }
+  if (options.listOnly) {
+    say(recipe.warning ? `${recipe.toolchain}; warning: ${recipe.warning}` : recipe.toolchain)
+    return true
   }
   if (recipe.units.length === 0) throw new BuildError(`${backend.name}: no source files; is the checkout whole?`)
   if (recipe.warning) say(`warning: ${recipe.warning}`)
@@ -70,8 +77,8 @@ async function buildBackend(backend: Backend, options: Options): Promise<boolean
   const library = `${folder}/librocmforge-${backend.name}.so`
   const objectFolder = options.variant === "asan" ? `build/obj/${backend.name}-asan` : `build/obj/${backend.name}`
   const started = performance.now()
-  const report = await buildLibrary({ recipe, objectFolder, library, force: options.force, say })
-  if (recipe.preload) await notePreload(recipe.preload, `${folder}/preload.txt`)
+  const report = await buildLibrary({ ...options, recipe, objectFolder, library, say })
+  if (recipe.preload) writeFileSync(`${folder}/preload.txt`, `${recipe.preload}\n`)
 
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const kilobytes = Math.round(statSync(library).size / 1024)
@@ -79,19 +86,9 @@ async function buildBackend(backend: Backend, options: Options): Promise<boolean
   return true
 }
 
-/** Writes the path of the sanitizer's runtime, which has to be in LD_PRELOAD of a process that opens the library. */
-async function notePreload(question: string[], file: string): Promise<void> {
-  const path = (await runCommand(question)).stdout.trim()
-  if (!path.startsWith("/")) {
-    throw new BuildError(`the AddressSanitizer runtime is not installed: \`apt-get install libclang-rt-19-dev\``)
-  }
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${path}\n`)
-}
-
 async function main(): Promise<number> {
   // Commands and stamps name files relative to the repository, so that a moved checkout stays up to date.
-  if (relative(process.cwd(), import.meta.dir) !== "") process.chdir(import.meta.dir)
+  process.chdir(import.meta.dir)
   const options = readOptions()
   if (!options) {
     console.log(HELP)

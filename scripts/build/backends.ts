@@ -4,6 +4,7 @@
  */
 
 import { Glob } from "bun"
+import { runCommand } from "./command.ts"
 import { type Compiler, findCompiler } from "./compilers.ts"
 
 /** `release` is what runs; `asan` is for the tests that look for memory errors. */
@@ -17,7 +18,7 @@ export interface Unit {
 
 /** Everything needed to build one backend on this machine. */
 export interface Recipe {
-  /** Shown to the user, for example `clang++-19 19.1.7`. */
+  /** Shown to the user, and part of every fingerprint: another version builds everything again. */
   toolchain: string
   warning?: string
   units: Unit[]
@@ -25,14 +26,14 @@ export interface Recipe {
   link: string[]
   /** Tried in place of `link` first; not every machine has the static C++ library. */
   linkPreferred?: string[]
-  /** A library that has to be preloaded into the process (LD_PRELOAD) before this one is opened. */
-  preload?: string[]
+  /** Path of a library that has to be in LD_PRELOAD of the process that opens this one. */
+  preload?: string
 }
 
 export interface Backend {
   name: string
   /** A recipe, or the sentence that says why this machine cannot build it and what to install. */
-  plan(options: { variant: Variant; werror: boolean }): Promise<Recipe | { skipped: string }>
+  plan(variant: Variant): Promise<Recipe | { skipped: string }>
 }
 
 export const BACKENDS: readonly Backend[] = [{ name: "cpu", plan: planCpu }]
@@ -54,19 +55,13 @@ const INSTRUCTION_SETS: Record<string, { target: Compiler["target"] | "any"; fla
   portable: { target: "any", flags: [] },
 }
 
-async function planCpu({
-  variant,
-  werror,
-}: {
-  variant: Variant
-  werror: boolean
-}): Promise<Recipe | { skipped: string }> {
+async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> {
   const search = await findCompiler()
   if ("missing" in search) return { skipped: search.missing }
   const { compiler } = search
 
   const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
-  const base = [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...(werror ? ["-Werror"] : []), "-c"]
+  const base = [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, "-c"]
   const units: Unit[] = []
   for (const source of [...files("hip/*.cpp"), ...files("hip/cpu/*.cpp")]) {
     const set = /\/isa-(.+)\.cpp$/.exec(source)?.[1]
@@ -80,16 +75,16 @@ async function planCpu({
   }
 
   const link = [...compiler.command, "-shared", "-pthread"]
-  const tool = `${compiler.command.join(" ")} (${compiler.family} ${compiler.major})`
-  const recipe: Recipe = { toolchain: tool, units, link: [...link, "-Wl,-z,defs"] }
+  const toolchain = `${compiler.command.join(" ")} (${compiler.version})`
+  const recipe: Recipe = { toolchain, units, link: [...link, "-Wl,-z,defs"] }
   if (compiler.family === "gcc") {
     recipe.warning =
       "g++ makes a library several times slower than clang does: `apt-get install clang-19` and build again"
   }
   if (variant === "asan") {
     recipe.link = [...link, ...SANITIZE, ...(compiler.family === "clang" ? ["-shared-libsan"] : [])]
-    const runtime = compiler.family === "clang" ? `libclang_rt.asan-${ASAN_ARCH[compiler.target]}.so` : "libasan.so"
-    recipe.preload = [...compiler.command, `-print-file-name=${runtime}`]
+    recipe.preload = await asanRuntime(compiler)
+    if (!recipe.preload) return { skipped: "no AddressSanitizer runtime (apt-get install libclang-rt-19-dev)" }
   } else {
     // Nothing but libc on the machine that runs it; the C++ library inside must not show through either.
     recipe.linkPreferred = [...recipe.link, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]
@@ -97,7 +92,13 @@ async function planCpu({
   return recipe
 }
 
-const ASAN_ARCH: Record<Compiler["target"], string> = { x86_64: "x86_64", arm64: "aarch64" }
+/** The compiler answers with a full path when it has that file, with the bare name when it has not. */
+async function asanRuntime(compiler: Compiler): Promise<string | undefined> {
+  const machine = compiler.target === "arm64" ? "aarch64" : compiler.target
+  const file = compiler.family === "clang" ? `libclang_rt.asan-${machine}.so` : "libasan.so"
+  const answer = (await runCommand([...compiler.command, `-print-file-name=${file}`])).stdout.trim()
+  return answer.startsWith("/") ? answer : undefined
+}
 
 /** Paths relative to the repository, in a stable order. */
 function files(pattern: string): string[] {

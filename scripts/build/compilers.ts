@@ -11,7 +11,7 @@ export interface Compiler {
   command: string[]
   family: "clang" | "gcc"
   major: number
-  /** Full version, part of every object's fingerprint. */
+  /** In full, for example `Debian Clang 19.1.7 (3~deb12u1)`. */
   version: string
   /** What it compiles for, whatever this machine is. */
   target: "x86_64" | "arm64"
@@ -60,8 +60,9 @@ async function probe(command: string[]): Promise<CompilerSearch> {
   const clang = macro("__clang_major__")
   const family = clang ? "clang" : "gcc"
   const major = Number(clang ?? macro("__GNUC__") ?? 0)
-  const version = (macro("__VERSION__") ?? String(major)).replaceAll('"', "")
   if (family === "clang" && major < MIN_CLANG) return { missing: `version ${major} is older than ${MIN_CLANG}` }
   if (family === "gcc" && major < MIN_GCC) return { missing: `version ${major} is older than ${MIN_GCC}` }
+  const named = (macro("__VERSION__") ?? String(major)).replaceAll('"', "")
+  const version = family === "gcc" ? `GCC ${named}` : named
   return { compiler: { command, family, major, version, target } }
 }

@@ -23,6 +23,8 @@ export interface BuildReport {
 interface Stamp {
   command: string
   inputs: Record<string, string>
+  /** The compiler had something to say; `werror` does not take such an output for done. */
+  warned: boolean
 }
 
 export interface BuildOptions {
@@ -32,46 +34,58 @@ export interface BuildOptions {
   /** The shared library to make. */
   library: string
   force: boolean
+  /** A compiler warning is an error, also one of an earlier run. */
+  werror: boolean
   /** Called before the work that takes time, and with what a compiler printed though it succeeded. */
   say: (line: string) => void
 }
 
 /** Brings `library` up to date. Throws BuildError when a command fails; what succeeded before stays valid. */
 export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
-  const { recipe, objectFolder, library, force, say } = options
+  const { recipe, objectFolder, library, force, werror, say } = options
   const jobs = recipe.units.map((unit) => ({
     unit,
     object: join(objectFolder, `${unit.source.replace(/\.\w+$/, "")}.o`),
   }))
-  const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit)))
+  const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit), werror))
   if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
-  await inParallel(stale, (job) => compile(recipe, job.unit, job.object, say))
+  await inParallel(stale, (job) => compile(recipe, job.unit, job.object, options))
 
   const objects = jobs.map((job) => job.object)
   const linkCommand = [recipe.linkPreferred ?? recipe.link, objects].flat().join(" ")
-  if (!force && stale.length === 0 && isFresh(library, linkCommand)) return { compiled: 0, linked: false }
+  if (!force && stale.length === 0 && isFresh(library, linkCommand, false)) return { compiled: 0, linked: false }
   await link(recipe, objects, library, linkCommand)
   return { compiled: stale.length, linked: true }
 }
 
 const compileCommand = (recipe: Recipe, unit: Unit) => [recipe.toolchain, ...unit.command, unit.source].join(" ")
 
-async function compile(recipe: Recipe, unit: Unit, object: string, say: (line: string) => void): Promise<void> {
+async function compile(recipe: Recipe, unit: Unit, object: string, options: BuildOptions): Promise<void> {
   mkdirSync(dirname(object), { recursive: true })
   rmSync(stampPath(object), { force: true })
   const started = Date.now()
   const temporary = `${object}.${process.pid}`
   const depfile = `${temporary}.d`
-  const result = await runCommand([...unit.command, "-MMD", "-MF", depfile, "-o", temporary, unit.source])
+  const result = await runCommand([
+    ...unit.command,
+    ...(options.werror ? ["-Werror"] : []),
+    "-MMD",
+    "-MF",
+    depfile,
+    "-o",
+    temporary,
+    unit.source,
+  ])
   if (result.code !== 0) {
     for (const path of [temporary, depfile]) rmSync(path, { force: true })
     throw new BuildError(describeFailure(`compiling ${unit.source}`, result))
   }
-  if (result.stderr.trim()) say(result.stderr.trimEnd())
+  const warned = result.stderr.trim() !== ""
+  if (warned) options.say(result.stderr.trimEnd())
   const inputs = parseDepfile(readFileSync(depfile, "utf8"))
   rmSync(depfile)
   renameSync(temporary, object)
-  writeStamp(object, compileCommand(recipe, unit), inputs, started)
+  writeStamp(object, { command: compileCommand(recipe, unit), inputs, warned }, started)
 }
 
 async function link(recipe: Recipe, objects: string[], library: string, linkCommand: string): Promise<void> {
@@ -86,7 +100,7 @@ async function link(recipe: Recipe, objects: string[], library: string, linkComm
     throw new BuildError(describeFailure(`linking ${library}`, result))
   }
   renameSync(temporary, library)
-  writeStamp(library, linkCommand, objects, started)
+  writeStamp(library, { command: linkCommand, inputs: objects, warned: false }, started)
 }
 
 function describeFailure(what: string, result: CommandResult): string {
@@ -96,20 +110,25 @@ function describeFailure(what: string, result: CommandResult): string {
 
 const stampPath = (output: string) => `${output}.stamp.json`
 
-function isFresh(output: string, command: string): boolean {
+function isFresh(output: string, command: string, werror: boolean): boolean {
   if (!existsSync(output) || !existsSync(stampPath(output))) return false
   try {
     const stamp = JSON.parse(readFileSync(stampPath(output), "utf8")) as Stamp
-    return stamp.command === command && Object.entries(stamp.inputs).every(([path, hash]) => hashFile(path) === hash)
+    if (stamp.command !== command || (stamp.warned && werror)) return false
+    return Object.entries(stamp.inputs).every(([path, hash]) => hashFile(path) === hash)
   } catch {
     return false // an unreadable stamp or a vanished header: build again
   }
 }
 
 /** No stamp for an output whose inputs changed while it was being made: it may hold the old ones. */
-function writeStamp(output: string, command: string, inputs: string[], startedMs: number): void {
+function writeStamp(
+  output: string,
+  { command, inputs, warned }: { command: string; inputs: string[]; warned: boolean },
+  startedMs: number,
+): void {
   if (inputs.some((path) => statSync(path).mtimeMs >= startedMs && !path.endsWith(".o"))) return
-  const stamp: Stamp = { command, inputs: Object.fromEntries(inputs.map((path) => [path, hashFile(path)])) }
+  const stamp: Stamp = { command, inputs: Object.fromEntries(inputs.map((path) => [path, hashFile(path)])), warned }
   const temporary = `${stampPath(output)}.${process.pid}`
   writeFileSync(temporary, JSON.stringify(stamp))
   renameSync(temporary, stampPath(output))

@@ -1,0 +1,25 @@
+/**
+ * Brings the default model into the store, with progress on standard error.
+ * `--check` only says, by its exit code, whether it is there already.
+ */
+
+import { join } from "node:path"
+import { showProgress } from "../src/cli/progress.ts"
+import { catalogEntry } from "../src/store/catalog.ts"
+import { isGenuine } from "../src/store/checksum.ts"
+import { DEFAULT_MODEL, modelsFolder, resolveEntry } from "../src/store/index.ts"
+
+const entry = catalogEntry(DEFAULT_MODEL)
+if (!entry) throw new Error(`${DEFAULT_MODEL} is not in the catalog`)
+
+if (process.argv.includes("--check")) {
+  const path = join(modelsFolder(), entry.name, entry.file)
+  process.exitCode = (await isGenuine(path, entry)) ? 0 : 1
+} else {
+  try {
+    console.error(`model: ${await resolveEntry(entry, { onProgress: showProgress() })}`)
+  } catch (error) {
+    console.error(`fetch-model: ${error instanceof Error ? error.message : String(error)}`)
+    process.exitCode = 1
+  }
+}
