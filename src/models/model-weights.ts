@@ -1,0 +1,133 @@
+/** A model file's tensors as weights of a plan: found by name, checked against the expected shape, and none forgotten. */
+
+import { closeSync, openSync, readSync } from "node:fs"
+import { assertFormats, type Gguf, getWeight, type WeightInfo } from "../gguf/reader.ts"
+import type { PlanBuilder } from "../plan/builder.ts"
+import type { Weight } from "../plan/operands.ts"
+import { ModelError } from "./errors.ts"
+
+/** Tensors that hold nothing a plan needs: tables that are computed here, under the names that old converters gave them. */
+const IGNORED =
+  /(^|\.)(rope_freqs\.weight|rope_factors_(long|short)\.weight|attn_rot_embd|attn\.rotary_emb\.inv_freq|rotary_emb\.inv_freq)$/
+
+export class ModelWeights {
+  readonly #gguf: Gguf
+  readonly #plan: PlanBuilder
+  readonly #taken = new Map<string, Weight>()
+
+  /** @throws GgufError `unsupported-format` when any tensor has a format that ROCmForge does not compute with. */
+  constructor(gguf: Gguf, plan: PlanBuilder) {
+    assertFormats(gguf)
+    this.#gguf = gguf
+    this.#plan = plan
+  }
+
+  has(name: string): boolean {
+    return this.#gguf.tensors.has(name)
+  }
+
+  /** The matrix `name`, [rows, cols]. @throws ModelError `missing-tensor` or `wrong-shape`, naming it and its shape. */
+  matrix(name: string, rows: number, cols: number): Weight {
+    const known = this.#taken.get(name)
+    if (known) return known
+    const info = this.#find(name, [rows, cols])
+    return this.#keep(
+      this.#plan.weight(name, info.format, rows, cols, { file: info.file, offset: info.offset, nBytes: info.nBytes }),
+    )
+  }
+
+  /** The vector `name`, f32 [length]; one stored as F16 or BF16 is widened. @throws as `matrix`, and `wrong-format`. */
+  vector(name: string, length: number): Weight {
+    const known = this.#taken.get(name)
+    if (known) return known
+    const info = this.#find(name, [length])
+    if (info.format.name === "F32") {
+      const { file, offset, nBytes } = info
+      return this.#keep(this.#plan.weight(name, info.format, 1, length, { file, offset, nBytes }))
+    }
+    return this.#keep(this.#plan.constant(name, this.#read(info)))
+  }
+
+  /** The vector `name` if the file has it. */
+  optionalVector(name: string, length: number): Weight | undefined {
+    return this.has(name) ? this.vector(name, length) : undefined
+  }
+
+  /** The values of a vector that the plan computes with at load, if the file has it. */
+  optionalValues(name: string, length: number): Float32Array | undefined {
+    return this.has(name) ? this.#read(this.#find(name, [length])) : undefined
+  }
+
+  /** @throws ModelError `unused-tensor` when the file holds a tensor that no op uses: its model computes something else. */
+  assertAllUsed(): void {
+    for (const name of this.#gguf.tensors.keys()) {
+      if (this.#taken.has(name) || IGNORED.test(name)) continue
+      const arch = this.#gguf.getString("general.architecture")
+      throw new ModelError("unused-tensor", this.#gguf.path, `tensor "${name}" has no use in the ${arch} architecture`)
+    }
+  }
+
+  #keep(weight: Weight): Weight {
+    this.#taken.set(weight.name, weight)
+    return weight
+  }
+
+  /** @param shape row-major, so reversed against the file's. */
+  #find(name: string, shape: number[]): WeightInfo {
+    const { path, tensors } = this.#gguf
+    if (!tensors.has(name)) {
+      throw new ModelError("missing-tensor", path, `tensor "${name}" [${shape.join(", ")}] is missing`)
+    }
+    const info = getWeight(this.#gguf, name)
+    const found = trimOnes([...info.shape]).reverse()
+    if (
+      found.join() !==
+      trimOnes([...shape].reverse())
+        .reverse()
+        .join()
+    ) {
+      throw new ModelError(
+        "wrong-shape",
+        path,
+        `tensor "${name}" is [${found.join(", ")}], expected [${shape.join(", ")}]`,
+      )
+    }
+    return info
+  }
+
+  #read(info: WeightInfo): Float32Array {
+    const path = this.#gguf.files[info.file]?.path ?? this.#gguf.path
+    const bytes = new Uint8Array(info.nBytes)
+    const file = openSync(path, "r")
+    try {
+      let done = 0
+      while (done < bytes.length) {
+        const got = readSync(file, bytes, done, bytes.length - done, info.offset + done)
+        if (got === 0) throw new ModelError("missing-tensor", path, `tensor "${info.name}" is cut off`)
+        done += got
+      }
+    } finally {
+      closeSync(file)
+    }
+    const view = new DataView(bytes.buffer)
+    const count = bytes.length / info.format.blockBytes
+    switch (info.format.name) {
+      case "F32":
+        return Float32Array.from({ length: count }, (_, i) => view.getFloat32(4 * i, true))
+      case "F16":
+        return Float32Array.from({ length: count }, (_, i) => view.getFloat16(2 * i, true))
+      case "BF16": {
+        const bits = Uint32Array.from({ length: count }, (_, i) => view.getUint16(2 * i, true) << 16)
+        return new Float32Array(bits.buffer)
+      }
+      default:
+        throw new ModelError("wrong-format", path, `the vector "${info.name}" is ${info.format.name}`)
+    }
+  }
+}
+
+/** ggml pads shapes with ones at the end; they mean nothing. */
+function trimOnes(shape: number[]): number[] {
+  while (shape.length > 1 && shape.at(-1) === 1) shape.pop()
+  return shape
+}
