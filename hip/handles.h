@@ -1,0 +1,42 @@
+// Numbers for objects: a handle that was closed, or never existed, is refused and never followed.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "error.h"
+
+namespace rf {
+
+template <class T>
+class Handles {
+public:
+    explicit Handles(const char* what) : what_(what) {}
+
+    uint64_t add(std::shared_ptr<T> object) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        objects_.emplace(++last_, std::move(object));
+        return last_;
+    }
+    std::shared_ptr<T> get(uint64_t handle) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = objects_.find(handle);
+        if (found == objects_.end()) fail(RF_INVALID_HANDLE, "%s %llu is closed or was never open", what_, (unsigned long long)handle);
+        return found->second;
+    }
+    // The object is destroyed outside the lock, once its last user is done.
+    std::shared_ptr<T> remove(uint64_t handle) {
+        std::shared_ptr<T> object = get(handle);
+        std::lock_guard<std::mutex> lock(mutex_);
+        objects_.erase(handle);
+        return object;
+    }
+
+private:
+    const char* what_;
+    std::mutex mutex_;
+    std::unordered_map<uint64_t, std::shared_ptr<T>> objects_;
+    uint64_t last_ = 0;
+};
+
+}  // namespace rf

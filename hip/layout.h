@@ -1,0 +1,9 @@
+#pragma once
+#include <string>
+
+namespace rf {
+
+// Every constant, struct size, field offset, op kind, flag and format of this build as "name=value;" entries.
+std::string layout_text();
+
+}  // namespace rf
