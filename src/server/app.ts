@@ -1,0 +1,65 @@
+import { Elysia } from "elysia"
+import type { LoadedModel } from "../engine/load.ts"
+import { createUi } from "../ui/app.tsx"
+import { ApiError, errorResponse, toApiError, unknownRoute } from "./errors.ts"
+import { chatRoutes } from "./routes/chat.ts"
+import { completionRoutes } from "./routes/completions.ts"
+import { docsRoutes } from "./routes/docs.ts"
+import { healthRoutes } from "./routes/health.ts"
+import { modelRoutes } from "./routes/models.ts"
+import { ModelRegistry, type ServerState } from "./state.ts"
+
+export interface ServerOptions {
+  /** The models to serve, by their names; they stay the caller's to close. */
+  readonly models: readonly LoadedModel[]
+  /** Largest request body in bytes. Default 32 MiB: a prompt that fills a context of a million tokens, with room. */
+  readonly maxBodyBytes?: number
+  /** Quiet milliseconds on a stream before a comment is sent. Default 10 s. */
+  readonly pingMs?: number
+}
+
+/** The HTTP application: OpenAI's API under `/v1`, `/health`, `/swagger`, and the pages of `src/ui`. Call `.listen` or `.handle`. */
+export function createServer(options: ServerOptions) {
+  const state: ServerState = {
+    models: new ModelRegistry(options.models),
+    startedAt: new Date(),
+    maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
+    pingMs: options.pingMs ?? 10_000,
+  }
+  // Bun's own limit answers with an empty body, so it stands far above ours and `readJson` enforces the real one.
+  // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.
+  const app = new Elysia({
+    nativeStaticResponse: false,
+    serve: { idleTimeout: 60, maxRequestBodySize: Number.MAX_SAFE_INTEGER },
+  })
+    .onError(({ error }) => errorResponse(apiErrorOf(error)))
+    .use(docsRoutes())
+    .use(healthRoutes(state))
+    .use(modelRoutes(state))
+    .use(chatRoutes(state))
+    .use(completionRoutes(state))
+  const { routes } = app
+  // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
+  const ui = createUi((request) => {
+    const path = new URL(request.url).pathname
+    return errorResponse(unknownRoute(request.method, path, methodsOf(routes, path)))
+  })
+  return app.mount("/", ui.fetch)
+}
+
+/** What was thrown, taken out of what Elysia wraps around it. */
+function apiErrorOf(error: unknown): ApiError {
+  const cause = error instanceof Error ? error.cause : undefined
+  return toApiError(cause instanceof ApiError ? cause : error)
+}
+
+/** The methods that a path answers to, for 405's `Allow`. */
+function methodsOf(routes: readonly { method: string; path: string }[], path: string): string[] {
+  const segments = path.split("/")
+  return routes
+    .filter((route) => {
+      const pattern = route.path.split("/")
+      return pattern.length === segments.length && pattern.every((p, i) => p.startsWith(":") || p === segments[i])
+    })
+    .map((route) => route.method)
+}

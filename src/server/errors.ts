@@ -1,0 +1,119 @@
+/**
+ * Errors in OpenAI's shape, `{error: {message, type, param, code}}`, with the status its clients turn into typed errors. A failure
+ * that has no name here becomes a plain 500: neither stack traces nor internal messages leave the process.
+ */
+
+import type { z } from "zod"
+import { EngineError, RequestError } from "../engine/types.ts"
+import type { ErrorBody } from "./schemas/error.ts"
+
+/** A failure with everything its response needs; `param` is the request field at fault. */
+export class ApiError extends Error {
+  override readonly name = "ApiError"
+  constructor(
+    readonly status: number,
+    readonly type: "invalid_request_error" | "not_found_error" | "server_error",
+    message: string,
+    readonly param: string | null = null,
+    readonly code: string | null = null,
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {
+    super(message)
+  }
+}
+
+export const invalidRequest = (message: string, param: string | null, code: string): ApiError =>
+  new ApiError(400, "invalid_request_error", message, param, code)
+
+/** 404 for a path, or 405 with `Allow` where the path exists for other methods. */
+export function unknownRoute(method: string, path: string, allowed: readonly string[]): ApiError {
+  if (allowed.length === 0)
+    return new ApiError(
+      404,
+      "not_found_error",
+      `No route ${method} ${path}; /swagger lists them all.`,
+      null,
+      "unknown_url",
+    )
+  const allow = allowed.join(", ")
+  return new ApiError(
+    405,
+    "invalid_request_error",
+    `${method} is not allowed on ${path}; use ${allow}.`,
+    null,
+    "method_not_allowed",
+    {
+      allow,
+    },
+  )
+}
+
+/** The first problem that zod found, named by its field in OpenAI's terms. */
+export function validationError(error: z.ZodError): ApiError {
+  const issue = error.issues[0]
+  if (issue === undefined) return invalidRequest("The request is not valid.", null, "invalid_value")
+  return fromIssue(issue, [])
+}
+
+function fromIssue(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): ApiError {
+  const path = [...parents, ...issue.path]
+  if (issue.code === "unrecognized_keys") {
+    const param = fieldName([...path, issue.keys[0] ?? ""])
+    return invalidRequest(`Unknown field '${param}'.`, param, "unknown_parameter")
+  }
+  // Of a union's branches, report the one that got furthest into the value: it is the one that was meant.
+  if (issue.code === "invalid_union") {
+    const depth = (issues: readonly z.core.$ZodIssue[]) => Math.max(0, ...issues.map((i) => i.path.length))
+    const [closest] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
+    if (closest?.[0] !== undefined && depth(closest) > 0) return fromIssue(closest[0], path)
+  }
+  const param = path.length > 0 ? fieldName(path) : null
+  if (issue.code === "invalid_type" && issue.input === undefined && param !== null)
+    return invalidRequest(`'${param}' is required.`, param, "missing_required_parameter")
+  const code =
+    issue.code === "custom" && typeof issue.params?.code === "string"
+      ? issue.params.code
+      : issue.code === "invalid_type"
+        ? "invalid_type"
+        : "invalid_value"
+  return invalidRequest(param === null ? `${issue.message}.` : `'${param}': ${issue.message}.`, param, code)
+}
+
+/** `["messages", 0, "content"]` → `messages[0].content`. */
+const fieldName = (path: readonly PropertyKey[]): string =>
+  path.reduce<string>(
+    (name, key) => (typeof key === "number" ? `${name}[${key}]` : name ? `${name}.${String(key)}` : String(key)),
+    "",
+  )
+
+/** What a thrown value means to the client. `undefined`: an unexpected failure, to be logged and answered with a plain 500. */
+function known(thrown: unknown): ApiError | undefined {
+  if (thrown instanceof ApiError) return thrown
+  if (thrown instanceof RequestError) return invalidRequest(thrown.message, thrown.param, thrown.code)
+  if (thrown instanceof EngineError)
+    return new ApiError(503, "server_error", `The engine failed: ${thrown.message}`, null, "engine_error", {
+      "retry-after": "1",
+    })
+  return undefined
+}
+
+/** Turns any thrown value into an {@link ApiError}; what was not expected is written to stderr, in full, and nowhere else. */
+export function toApiError(thrown: unknown): ApiError {
+  const error = known(thrown)
+  if (error !== undefined) return error
+  console.error("rocmforge: unexpected error while serving a request:", thrown)
+  return new ApiError(
+    500,
+    "server_error",
+    "The server failed unexpectedly; its log has the details.",
+    null,
+    "internal_error",
+  )
+}
+
+export const errorBody = (error: ApiError): ErrorBody => ({
+  error: { message: error.message, type: error.type, param: error.param, code: error.code },
+})
+
+export const errorResponse = (error: ApiError): Response =>
+  Response.json(errorBody(error), { status: error.status, headers: error.headers })

@@ -1,0 +1,135 @@
+import { Elysia } from "elysia"
+import type { LoadedModel } from "../../engine/load.ts"
+import { readJson } from "../body.ts"
+import { type Choice, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
+import { CompletionLogprobsWriter, type ScoredToken } from "../logprobs.ts"
+import { completionPrompts } from "../prompt.ts"
+import { samplingOf, stopStrings } from "../sampling.ts"
+import {
+  type CompletionRequest,
+  type CompletionResponse,
+  completionRequest,
+  completionResponse,
+} from "../schemas/completions.ts"
+import { requestBody, responseBody } from "../schemas/documented.ts"
+import { eventStream } from "../sse.ts"
+import type { ServerState } from "../state.ts"
+import { begin, type Head } from "./begin.ts"
+import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
+
+const DEFAULT_MAX_TOKENS = 16
+
+/** `POST /v1/completions`. */
+export const completionRoutes = (state: ServerState) =>
+  new Elysia().post(
+    "/v1/completions",
+    ({ body, request, server }) => {
+      const model = state.models.get(body.model)
+      const head = begin("cmpl", model, request, server)
+      const job = new CompletionJob(model, head, body)
+      if (!body.stream) return job.complete()
+      return eventStream(job.chunks(), { controller: head.controller, pingMs: state.pingMs })
+    },
+    {
+      parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
+      body: requestBody(completionRequest),
+      response: { 200: responseBody(completionResponse) },
+      detail: endpoint({
+        tag: "Generation",
+        summary: "Continue a text",
+        response: completionResponse,
+        event: completionResponse,
+        errors: GENERATION_ERRORS,
+      }),
+    },
+  )
+
+type Part = CompletionResponse["choices"][number]
+
+/** One request: its choices, and what is sent for each. */
+class CompletionJob {
+  readonly #choices: Choice[]
+  /** The text that `echo` puts in front, by prompt. */
+  readonly #echo: string[]
+  readonly #scores: (CompletionLogprobsWriter | undefined)[]
+
+  constructor(
+    readonly model: LoadedModel,
+    readonly head: Head,
+    readonly body: CompletionRequest,
+  ) {
+    const prompts = completionPrompts(model, body.prompt)
+    for (const { tokens } of prompts) checkPrompt(model, tokens, "prompt")
+    const logprobs = body.logprobs ?? undefined
+    this.#echo = prompts.map(({ text }) => (body.echo ? text() : ""))
+    this.#choices = makeChoices(
+      model,
+      prompts.map(({ tokens }) => tokens),
+      {
+        id: head.id,
+        n: body.n ?? 1,
+        sampling: samplingOf(body, model.engine.limits, logprobs),
+        maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
+        stop: stopStrings(body.stop),
+        ignoreEos: body.ignore_eos ?? false,
+      },
+    )
+    this.#scores = this.#choices.map(() =>
+      logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
+    )
+  }
+
+  async complete(): Promise<CompletionResponse> {
+    const { drafts, usage } = await collect(this.model, this.#choices, this.head.controller)
+    const parts = drafts.map(({ text, scored, reason }, index) =>
+      this.#part(index, this.#echoOf(index) + text, scored, reason),
+    )
+    return { ...this.#response(parts), usage: usage.toJSON() }
+  }
+
+  async *chunks(): AsyncGenerator<CompletionResponse> {
+    const withUsage = this.body.stream_options?.include_usage === true
+    const chunk = (...parts: Part[]) => ({ ...this.#response(parts), ...(withUsage ? { usage: null } : {}) })
+    const usage = new UsageTotal()
+    const begun = new Set<number>()
+
+    for await (const { index, event } of runChoices(this.model, this.#choices, this.head.controller)) {
+      const choice = this.#choices[index]
+      if (choice === undefined) continue
+      if (!begun.has(index)) {
+        begun.add(index)
+        const echo = this.#echoOf(index)
+        if (echo !== "") yield chunk(this.#part(index, echo, undefined, null))
+      }
+      if (event.type === "end") {
+        usage.add(choice, event.usage)
+        yield chunk(this.#part(index, "", undefined, finished(event.reason)))
+        continue
+      }
+      const { text, token, logprobs } = event
+      const scored = token !== undefined && logprobs !== undefined ? [{ token, logprobs }] : undefined
+      if (text !== "" || scored !== undefined) yield chunk(this.#part(index, text, scored, null))
+    }
+    if (withUsage) yield { ...this.#response([]), usage: usage.toJSON() }
+  }
+
+  /** The prompt's text in front of this choice, where `echo` asks for it. */
+  #echoOf(index: number): string {
+    return this.#echo[this.#choices[index]?.prompt ?? -1] ?? ""
+  }
+
+  #part(
+    index: number,
+    text: string,
+    scored: readonly ScoredToken[] | undefined,
+    finish_reason: Part["finish_reason"],
+  ): Part {
+    const logprobs = scored === undefined ? null : (this.#scores[index]?.take(scored) ?? null)
+    return { index, text, logprobs, finish_reason }
+  }
+
+  #response(choices: Part[]): CompletionResponse {
+    const { id, created, model } = this.head
+    return { id, object: "text_completion", created, model, choices }
+  }
+}

@@ -1,0 +1,71 @@
+/** `POST /v1/completions`: request, and the body that serves as response and as stream chunk. */
+
+import { z } from "zod"
+import { acceptedFields, finishReason, integer, notYet, samplingFields, usage } from "./generation.ts"
+
+const tokenId = integer(0, 2 ** 31 - 1)
+const MAX_PROMPTS = 64
+
+export const completionRequest = z
+  .strictObject({
+    prompt: z
+      .union(
+        [
+          z.string(),
+          z.array(tokenId).min(1),
+          z.array(z.string()).min(1).max(MAX_PROMPTS),
+          z.array(z.array(tokenId).min(1)).min(1).max(MAX_PROMPTS),
+        ],
+        { error: `expected a text, a list of token ids, or a list of up to ${MAX_PROMPTS} of either` },
+      )
+      .describe(
+        "A text, a list of token ids, or a list of either. Special tokens written in a text count as those tokens.",
+      ),
+    ...samplingFields,
+    max_tokens: integer(1, 2 ** 31 - 1)
+      .nullish()
+      .describe("Default 16."),
+    logprobs: integer(0, 20)
+      .nullish()
+      .describe("Report log-probabilities, with this many alternatives for every token."),
+    echo: z.boolean().nullish().describe("Put the prompt in front of the text. Not together with logprobs."),
+    ...acceptedFields,
+    best_of: integer(1, 8).nullish().describe("Only the value of n: ranking is not supported yet."),
+    suffix: notYet("text in the middle (suffix) is", (value) => value === ""),
+  })
+  .refine((body) => body.best_of === undefined || body.best_of === null || body.best_of === (body.n ?? 1), {
+    path: ["best_of"],
+    error: "ranking more choices than are returned is not supported yet; leave the field out",
+    params: { code: "unsupported_parameter" },
+  })
+  .refine((body) => !(body.echo && body.logprobs !== undefined && body.logprobs !== null), {
+    path: ["echo"],
+    error: "log-probabilities of the prompt are not supported yet; use echo without logprobs",
+    params: { code: "unsupported_parameter" },
+  })
+export type CompletionRequest = z.output<typeof completionRequest>
+
+export const completionLogprobs = z.object({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number()),
+  top_logprobs: z.array(z.record(z.string(), z.number())).nullable(),
+  text_offset: z.array(z.int()).describe("Where each token starts in the text, in UTF-16 units."),
+})
+export type CompletionLogprobs = z.output<typeof completionLogprobs>
+
+export const completionResponse = z.object({
+  id: z.string(),
+  object: z.literal("text_completion"),
+  created: z.int().describe("Unix time in seconds."),
+  model: z.string(),
+  choices: z.array(
+    z.object({
+      index: z.int(),
+      text: z.string(),
+      logprobs: completionLogprobs.nullable(),
+      finish_reason: finishReason.nullable().describe("null in all but the last event of a stream."),
+    }),
+  ),
+  usage: usage.nullish(),
+})
+export type CompletionResponse = z.output<typeof completionResponse>

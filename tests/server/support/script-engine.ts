@@ -1,0 +1,85 @@
+import {
+  type Engine,
+  EngineError,
+  type EngineEvent,
+  type EngineLimits,
+  type EngineStats,
+  type GenerateRequest,
+} from "../../../src/engine/types.ts"
+
+export interface Script {
+  /** The tokens of every answer; repeated when a request asks for more. */
+  readonly tokens: ArrayLike<number>
+  /** Milliseconds between tokens. */
+  readonly stepMs?: number
+  /** Fails with an EngineError after this many tokens of a request. */
+  readonly failAfter?: number
+  /** Never produces a token, until cancelled. */
+  readonly hang?: boolean
+}
+
+/**
+ * An engine without a model: it says what its script says, and keeps count. For tests of what the HTTP side does with an engine that
+ * is slow, hangs or fails, which a real one does too seldom.
+ */
+export class ScriptEngine implements Engine {
+  readonly limits: EngineLimits
+  readonly requests: GenerateRequest[] = []
+  running = 0
+  cancelled = 0
+  #steps = 0
+
+  constructor(
+    readonly script: Script,
+    limits: Partial<EngineLimits> = {},
+  ) {
+    this.limits = { context_length: 1024, n_vocab: 300, max_seqs: 4, ...limits }
+  }
+
+  async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
+    const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false } = this.script
+    this.requests.push(request)
+    this.running++
+    let made = 0
+    const usage = () => ({
+      prompt_tokens: request.tokens.length,
+      completion_tokens: made,
+      cached_tokens: 0,
+      prefill_ms: 1,
+      decode_ms: 1,
+    })
+    const aborted = new Promise<void>((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }))
+    try {
+      while (made < request.max_tokens) {
+        if (hang) await aborted
+        else await Promise.race([Bun.sleep(stepMs), aborted])
+        if (signal?.aborted) {
+          this.cancelled++
+          yield { type: "end", reason: "cancelled", usage: usage() }
+          return
+        }
+        if (made >= failAfter) throw new EngineError("the device was lost")
+        const token = tokens[made % tokens.length] ?? 0
+        made++
+        this.#steps++
+        const scores = { logprob: -0.5, top: [{ token, logprob: -0.5 }] }
+        yield request.sampling.logprobs === undefined
+          ? { type: "token", token }
+          : { type: "token", token, logprobs: scores }
+        if (request.stop_tokens.has(token)) {
+          yield { type: "end", reason: "stop", usage: usage() }
+          return
+        }
+      }
+      yield { type: "end", reason: "length", usage: usage() }
+    } finally {
+      this.running--
+    }
+  }
+
+  stats(): EngineStats {
+    return { running: this.running, waiting: 0, blocks_total: 64, blocks_free: 64 - this.running, steps: this.#steps }
+  }
+
+  async close(): Promise<void> {}
+}

@@ -1,0 +1,58 @@
+import type { LoadedModel } from "../../../src/engine/load.ts"
+import type { EngineLimits } from "../../../src/engine/types.ts"
+import { type StartOptions, startServer } from "../../../src/server/index.ts"
+import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
+import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
+import { type Script, ScriptEngine } from "./script-engine.ts"
+
+const CONTROL = ["<|im_start|>", "<|im_end|>"]
+
+/** A tokenizer with one token for every byte, and two control tokens. */
+const METADATA = new Map<string, unknown>([
+  ["tokenizer.ggml.model", "gpt2"],
+  ["tokenizer.ggml.pre", "gpt-2"],
+  ["tokenizer.ggml.tokens", [...BYTE_TO_CHAR, ...CONTROL]],
+  ["tokenizer.ggml.token_type", [...BYTE_TO_CHAR.map(() => 1), ...CONTROL.map(() => 3)]],
+  ["tokenizer.ggml.merges", []],
+  ["tokenizer.ggml.eos_token_id", 257],
+])
+export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
+
+/** The script's tokens for a text, then the end token. */
+export const saying = (text: string): number[] => [...Buffer.from(text), 257]
+
+export interface ScriptedServer extends AsyncDisposable {
+  url: string
+  engine: ScriptEngine
+}
+
+/** A server over a scripted engine, under the model name `script`. */
+export async function serveScript(
+  script: Script,
+  options: Partial<StartOptions> = {},
+  limits: Partial<EngineLimits> = {},
+): Promise<ScriptedServer> {
+  const engine = new ScriptEngine(script, { n_vocab: byteTokenizer.vocabSize, ...limits })
+  const model = {
+    name: "script",
+    config: { arch: "script" },
+    tokenizer: byteTokenizer,
+    chatTemplate: {
+      render: ({ messages }: { messages: { content: string }[] }) => messages.map((m) => m.content).join("\n"),
+    },
+    engine,
+    device: { backend: "cpu", name: "script" },
+  } as unknown as LoadedModel
+  const server = await startServer({ models: [model], port: 0, ...options })
+  return { url: server.url, engine, [Symbol.asyncDispose]: () => server.stop() }
+}
+
+/** Waits until a condition holds; fails after `limitMs`. Returns the milliseconds it took. */
+export async function until(condition: () => boolean, limitMs = 5000): Promise<number> {
+  const start = performance.now()
+  while (!condition()) {
+    if (performance.now() - start > limitMs) throw new Error(`still not so after ${limitMs} ms: ${condition}`)
+    await Bun.sleep(2)
+  }
+  return performance.now() - start
+}
