@@ -56,9 +56,11 @@ export function encodeIq4Nl(values: Float32Array, out: Uint8Array): void {
 
 export function encodeMxfp4(values: Float32Array, out: Uint8Array): void {
   const peak = Math.abs(extreme(values))
-  // A block's scale is 2^(exponent - 127) and its largest E2M1 value 6 = 1.5 * 2^2; the exponent below may clip 6..8 down to 6.
-  const first = peak === 0 ? 0 : Math.min(253, Math.max(0, Math.floor(Math.log2(peak)) - 2 + 127))
-  const scale = bestTableScale(values, MXFP4_VALUES, [2 ** (first - 128), 2 ** (first - 127)])
+  // A block's scale is 2^(exponent - 127) and its largest value 6 = 1.5 * 2^2: the lower exponent clips 6..8, the higher one is coarser.
+  // With exponents of up to 252 no value decodes to infinity.
+  const lower = peak === 0 ? 0 : Math.min(252, Math.max(0, Math.floor(Math.log2(peak)) - 2 + 127))
+  const higher = Math.min(252, lower + 1)
+  const scale = bestTableScale(values, MXFP4_VALUES, [2 ** (lower - 128), 2 ** (higher - 128)])
   out[0] = Math.log2(scale) + 128
   const quants = Array.from(values, (value) => nearest(MXFP4_VALUES, value / scale))
   putNibbles(out, 1, quants)
