@@ -1,0 +1,112 @@
+/** The OpenAI API allows 4; local users ask for more. */
+export const MAX_STOP_STRINGS = 16
+
+/** A list of stop strings that cannot be used; the message says why. */
+export class StopError extends Error {
+  override readonly name = "StopError"
+}
+
+export interface StopResult {
+  /** Text that is safe to show: no part of a stop string is in it. */
+  text: string
+  /** The stop string that was found, after which there is no more text. */
+  stop: string | undefined
+}
+
+interface Node {
+  next: Map<number, Node>
+  /** Length of the string that leads here. */
+  depth: number
+  /** The node of the longest proper suffix that is also a prefix of some stop string. */
+  fallback: Node | undefined
+  /** The longest stop string that ends here. */
+  stop: string | undefined
+}
+
+const newNode = (depth: number): Node => ({ next: new Map(), depth, fallback: undefined, stop: undefined })
+
+/**
+ * Finds stop strings in streamed text, across pushes (Aho and Corasick 1975). The stop string whose end comes first wins, and of
+ * those that end together the longest: so the outcome does not depend on how the text is cut into pushes. Held back is
+ * only the longest end of the text that begins some stop string.
+ */
+export class StopMatcher {
+  private readonly root: Node
+  private node: Node
+  private held = ""
+  private done = false
+
+  /** @throws StopError more than {@link MAX_STOP_STRINGS}, or an empty string among them */
+  constructor(stops: readonly string[]) {
+    if (stops.length > MAX_STOP_STRINGS) {
+      throw new StopError(`${stops.length} stop strings were given; at most ${MAX_STOP_STRINGS} are allowed`)
+    }
+    if (stops.includes(""))
+      throw new StopError("a stop string is empty, which would stop every text at its start; leave it out")
+    this.root = buildAutomaton(stops)
+    this.node = this.root
+  }
+
+  /** Takes the next text; after a stop was found it must not be called again. */
+  push(text: string): StopResult {
+    if (this.done) throw new StopError("the text has ended; make a new matcher for a new text")
+    const all = this.held + text
+    for (let i = this.held.length; i < all.length; i++) {
+      this.node = step(this.node, all.charCodeAt(i))
+      const { stop } = this.node
+      if (stop !== undefined) {
+        this.done = true
+        this.held = ""
+        return { text: all.slice(0, i + 1 - stop.length), stop }
+      }
+    }
+    const safe = all.length - this.node.depth
+    this.held = all.slice(safe)
+    return { text: all.slice(0, safe), stop: undefined }
+  }
+
+  /** Ends the text: what was held back is no stop string after all. */
+  flush(): string {
+    const rest = this.held
+    this.held = ""
+    this.done = true
+    return rest
+  }
+}
+
+function step(from: Node, unit: number): Node {
+  let node = from
+  for (;;) {
+    const child = node.next.get(unit)
+    if (child) return child
+    if (!node.fallback) return node
+    node = node.fallback
+  }
+}
+
+function buildAutomaton(stops: readonly string[]): Node {
+  const root = newNode(0)
+  for (const stop of stops) {
+    let node = root
+    for (let i = 0; i < stop.length; i++) {
+      const unit = stop.charCodeAt(i)
+      let child = node.next.get(unit)
+      if (!child) {
+        child = newNode(i + 1)
+        node.next.set(unit, child)
+      }
+      node = child
+    }
+    node.stop = stop
+  }
+  // Breadth first, so that a node's fallback, which is shallower, is finished before it.
+  const queue = [root]
+  for (const node of queue) {
+    for (const [unit, child] of node.next) {
+      child.fallback = node.fallback ? step(node.fallback, unit) : root
+      child.stop ??= child.fallback.stop
+      queue.push(child)
+    }
+  }
+  return root
+}
