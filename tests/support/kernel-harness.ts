@@ -1,0 +1,85 @@
+/** Opens a kernel case on a backend, feeds it, steps it, and reads what it wrote. */
+
+import { loadNative, type NativeContext, type NativeLibrary, type NativeModel } from "../../src/native/library.ts"
+import { readStepResult, STEP_RESULT_WORDS, type StepResult, Words } from "../../src/native/step-structs.ts"
+import { Random } from "./kernel-data.ts"
+import { DEFAULT_LIMITS, type Limits, type Program, packed, packPlan, packWeights } from "./kernel-program.ts"
+import { type PackedStep, packStep, type StepSpec } from "./kernel-step.ts"
+
+export type Backend = Parameters<typeof loadNative>[0]
+
+/** The backends that can run here. The CPU is always one of them: a missing CPU library is an error, never a skipped test. */
+export function backendsPresent(): Backend[] {
+  return ["cpu"]
+}
+
+export class KernelRun implements Disposable {
+  readonly limits: Limits
+  readonly #buffers: Program["buffers"]
+  readonly #model: NativeModel
+  readonly #context: NativeContext
+  readonly #freeBlocks: number[]
+
+  constructor(
+    readonly library: NativeLibrary,
+    program: Program,
+  ) {
+    this.limits = { ...DEFAULT_LIMITS, ...program.limits }
+    this.#buffers = program.buffers
+    this.#freeBlocks = new Random(7).shuffle(Array.from({ length: this.limits.nBlocks }, (_, i) => i))
+    const { tensors, constants } = packWeights(program.weights ?? [])
+    this.#model = library.openModel({ device: 0, paths: [], tensors: packed(tensors), constants })
+    this.#context = this.#model.openContext(this.limits, packPlan(program, this.limits))
+  }
+
+  /** Writes whole rows of a buffer, from `row` on. */
+  write(buffer: number, data: Float32Array | Float16Array, row = 0): void {
+    this.#context.writeBuffer(buffer, row * this.#width(buffer) * data.BYTES_PER_ELEMENT, data)
+  }
+
+  /** The first `rows` rows of a float32 buffer. */
+  read(buffer: number, rows: number): Float32Array {
+    const out = new Float32Array(rows * this.#width(buffer))
+    this.#context.readBuffer(buffer, 0, out)
+    return out
+  }
+
+  step(spec: StepSpec): StepResult[] {
+    return this.replay(packStep(spec))
+  }
+
+  /** Runs a step that is packed already, and reads the results of its outputs. */
+  replay({ words, sections }: PackedStep): StepResult[] {
+    const results = new Words(Math.max(1, sections.n_outputs) * STEP_RESULT_WORDS)
+    this.#context.step(words.u32, words.length, results.u32)
+    return Array.from({ length: sections.n_outputs }, (_, i) => readStepResult(results, i))
+  }
+
+  /** A block table for `tokens` tokens: shuffled ids that no other table of this run holds. */
+  blocks(tokens: number): number[] {
+    const table = this.#freeBlocks.splice(0, Math.ceil(tokens / this.limits.blockSize))
+    if (table.length * this.limits.blockSize < tokens)
+      throw new Error("the case needs more K/V blocks: raise limits.nBlocks")
+    return table
+  }
+
+  /** A step of one fresh sequence of that many rows. */
+  rows(rows: number): StepSpec {
+    return { sequences: [{ rows, blocks: this.blocks(rows) }] }
+  }
+
+  [Symbol.dispose](): void {
+    this.#context.close()
+    this.#model.close()
+  }
+
+  #width(buffer: number): number {
+    const spec = this.#buffers[buffer]
+    if (!spec) throw new Error(`the program has no buffer ${buffer}`)
+    return spec.width
+  }
+}
+
+export function openProgram(backend: Backend, program: Program): KernelRun {
+  return new KernelRun(loadNative(backend), program)
+}

@@ -1,0 +1,99 @@
+/**
+ * Float64 references of matrix products.
+ *
+ * F32, F16 and BF16 weights meet the activations as they are. For the block formats the activations are quantized first, which is
+ * part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 127, q = round(x · 127 / amax) to
+ * int8, ties to even, each step in float32; then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
+ *
+ * The tolerance of each element is 1e-5 of itself plus 1e-5 of the root sum square of its terms w · x, which is the size that a sum
+ * of independent terms has; float32 sums of a thousand terms stay well inside.
+ */
+
+import type { Weight } from "./kernel-weights.ts"
+import { isQuantized } from "./kernel-weights.ts"
+
+export interface Product {
+  /** [rows, n] */
+  values: Float64Array
+  /** Root sum square of each element's terms. */
+  scale: Float64Array
+}
+
+/** in [rows, k] times weight [n, k]: the product that the weight's format asks for. */
+export function matmul(input: Float32Array, weight: Weight): Product {
+  return isQuantized(weight.format) ? product(roundToInt8(input, weight.cols), weight) : product(input, weight)
+}
+
+/** The plain product, without any rounding of the activations. */
+export function plainMatmul(input: Float32Array, weight: Weight): Product {
+  return product(input, weight)
+}
+
+function product(input: ArrayLike<number>, { values: w, rows: n, cols: k }: Weight): Product {
+  const rows = input.length / k
+  const values = new Float64Array(rows * n)
+  const scale = new Float64Array(rows * n)
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < n; column++) {
+      let sum = 0
+      let squares = 0
+      const from = row * k
+      const at = column * k
+      for (let i = 0; i < k; i++) {
+        const term = (input[from + i] as number) * (w[at + i] as number)
+        sum += term
+        squares += term * term
+      }
+      values[row * n + column] = sum
+      scale[row * n + column] = Math.sqrt(squares)
+    }
+  }
+  return { values, scale }
+}
+
+/** d · q of each block of 32: what is left of the activations. Exact in float64. */
+export function roundToInt8(input: Float32Array, width: number): Float64Array {
+  const out = new Float64Array(input.length)
+  for (let start = 0; start < input.length; start += 32) {
+    if (width % 32 !== 0) throw new RangeError(`rows of ${width} are no whole number of blocks of 32`)
+    let amax = 0
+    for (let i = start; i < start + 32; i++) amax = Math.max(amax, Math.abs(input[i] as number))
+    const d = Math.fround(amax / 127)
+    const inverse = amax > 0 ? Math.fround(127 / amax) : 0
+    for (let i = start; i < start + 32; i++) out[i] = d * roundToEven(Math.fround((input[i] as number) * inverse))
+  }
+  return out
+}
+
+function roundToEven(x: number): number {
+  const floor = Math.floor(x)
+  const rest = x - floor
+  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1
+  return floor % 2 === 0 ? floor : floor + 1
+}
+
+/** Products side by side, [rows, Σ n], plus each weight's bias. */
+export function concatenate(
+  rows: number,
+  products: readonly Product[],
+  biases: readonly (Float32Array | undefined)[],
+): Product {
+  const widths = products.map((p) => p.values.length / rows)
+  const width = widths.reduce((sum, n) => sum + n, 0)
+  const values = new Float64Array(rows * width)
+  const scale = new Float64Array(rows * width)
+  let column = 0
+  for (const [i, p] of products.entries()) {
+    const n = widths[i] as number
+    const bias = biases[i]
+    for (let row = 0; row < rows; row++) {
+      for (let j = 0; j < n; j++) {
+        const added = bias?.[j] ?? 0
+        values[row * width + column + j] = (p.values[row * n + j] as number) + added
+        scale[row * width + column + j] = (p.scale[row * n + j] as number) + Math.abs(added)
+      }
+    }
+    column += n
+  }
+  return { values, scale }
+}

@@ -1,0 +1,85 @@
+/**
+ * One table of cases, used twice: `bun test` checks each case against its float64 reference on every backend present, and
+ * `tests/bench/kernels.ts` times the same cases.
+ */
+
+import { describe, test } from "bun:test"
+import type { StepResult } from "../../src/native/step-structs.ts"
+import type { OpName } from "../../src/plan/ops.ts"
+import { type Backend, backendsPresent, type KernelRun, openProgram } from "./kernel-harness.ts"
+import type { Program } from "./kernel-program.ts"
+import type { StepSpec } from "./kernel-step.ts"
+
+/** What a step of a case moves and computes at least, for GB/s and GFLOP/s. */
+export interface Work {
+  bytes: number
+  flops: number
+}
+
+export interface PreparedCase {
+  program: Program
+  /** Whole buffers to fill before the step. */
+  inputs?: readonly (readonly [buffer: number, values: Float32Array])[]
+  /** Steps that must come before, such as the prefill of a cache. */
+  prepare?: (run: KernelRun) => void
+  step: (run: KernelRun) => StepSpec
+  /** Compares what the step wrote with the reference; throws where they differ. */
+  check: (run: KernelRun, results: StepResult[]) => void
+  work?: Work
+}
+
+export interface KernelCase {
+  /** Unique in its table; says what is special about the case. */
+  name: string
+  /** Sizes, as the bench prints them. */
+  shape?: string
+  format?: string
+  /** Data, program and check, made only when the case runs. */
+  make: () => PreparedCase
+}
+
+export interface CaseTable {
+  title: string
+  op: OpName
+  cases: readonly KernelCase[]
+}
+
+/** The tables of every test file imported so far, in bench mode. */
+export const benchTables: CaseTable[] = []
+
+let benching = false
+
+/** From here on tables are collected for the bench instead of being registered as tests. Call it before importing test files. */
+export function collectForBench(): void {
+  benching = true
+}
+
+/** Feeds and steps one case. */
+export function runCase(run: KernelRun, prepared: PreparedCase): StepResult[] {
+  prepared.prepare?.(run)
+  for (const [buffer, values] of prepared.inputs ?? []) run.write(buffer, values)
+  return run.step(prepared.step(run))
+}
+
+/** Registers a table: one test a case and backend, or rows of the bench. */
+export function kernelCases(title: string, op: OpName, cases: readonly KernelCase[]): void {
+  if (benching) {
+    benchTables.push({ title, op, cases })
+    return
+  }
+  onEveryBackend(title, (backend) => {
+    for (const kernelCase of cases) {
+      test(kernelCase.name, () => {
+        const prepared = kernelCase.make()
+        using run = openProgram(backend, prepared.program)
+        prepared.check(run, runCase(run, prepared))
+      })
+    }
+  })
+}
+
+/** Tests that are no table of cases, on every backend; the bench ignores them. */
+export function onEveryBackend(title: string, register: (backend: Backend) => void): void {
+  if (benching) return
+  for (const backend of backendsPresent()) describe(`${title} [${backend}]`, () => register(backend))
+}
