@@ -1,10 +1,9 @@
-import { tokenizerFromMetadata } from "../text/tokenizer/from-metadata.ts"
 import { wholeNumber } from "../config.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { readText } from "./input.ts"
 import { takeModel } from "./model-argument.ts"
-import { openModelFile } from "./open-model.ts"
+import { openModelFile, tokenizerOf } from "./open-model.ts"
 import { readOptions } from "./options.ts"
 import { printLine } from "./output.ts"
 
@@ -21,7 +20,7 @@ export const detokenize: CommandSpec = {
     const { model, rest } = takeModel(command, positional)
     const { special, json } = readOptions(command, ["special", "json"])
     const source = rest.length > 0 ? rest.join(" ") : await readText("ids", undefined, undefined)
-    const tokenizer = tokenizerFromMetadata(await openModelFile(model))
+    const tokenizer = tokenizerOf(await openModelFile(model))
     const id = wholeNumber(0, tokenizer.vocabSize - 1)
     const ids = source.split(/[\s,[\]]+/).filter((word) => word !== "")
     const numbers = ids.map((word) => {

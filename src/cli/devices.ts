@@ -1,14 +1,25 @@
+import { BACKENDS } from "../engine/device.ts"
 import { NativeError } from "../native/errors.ts"
 import { loadNative } from "../native/library.ts"
 import type { CommandSpec } from "./command.ts"
-import { refuseRest } from "./model-argument.ts"
 import { EXIT } from "./exit.ts"
 import { formatBytes, table } from "./format.ts"
-import { print, printLine } from "./output.ts"
+import { refuseRest } from "./model-argument.ts"
 import { readOptions } from "./options.ts"
-import { BACKENDS } from "../engine/device.ts"
+import { print, printLine } from "./output.ts"
 
-type Listed = { device: string; usable: true; name: string; arch: string; memory_total: number; memory_free: number; compute_units: number; lanes: number } | { device: string; usable: false; reason: string }
+type Listed =
+  | {
+      device: string
+      usable: true
+      name: string
+      arch: string
+      memory_total: number
+      memory_free: number
+      compute_units: number
+      lanes: number
+    }
+  | { device: string; usable: false; reason: string }
 
 export const devices: CommandSpec = {
   name: "devices",

@@ -21,8 +21,14 @@ export class UsageError extends Error {
   override readonly name = "UsageError"
 }
 
+/** The command could not do its work; the message is all the user needs. */
+export class CommandError extends Error {
+  override readonly name = "CommandError"
+}
+
 /** By the error's name, so that asking costs no imports. */
 const CODES: Readonly<Record<string, number>> = {
+  CommandError: EXIT.runtime,
   UsageError: EXIT.usage,
   RequestError: EXIT.usage,
   TokenizerError: EXIT.usage,

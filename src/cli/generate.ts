@@ -1,5 +1,5 @@
-import { generateText, type TextRequest } from "../engine/text.ts"
 import type { LoadedModel } from "../engine/load.ts"
+import { generateText, type TextRequest } from "../engine/text.ts"
 import { EngineError, type SamplingParams } from "../engine/types.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
@@ -10,8 +10,19 @@ import { refuseRest, takeModel } from "./model-argument.ts"
 import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
 import { type OptionValues, readOptions } from "./options.ts"
 
-const PROMPT_OPTIONS = ["prompt", "file", "chat", "system", "special"] as const
-const SAMPLING_OPTIONS = ["temperature", "topK", "topP", "minP", "repeatPenalty", "frequencyPenalty", "presencePenalty", "logitBias", "seed", "logprobs"] as const
+const PROMPT_OPTIONS = ["prompt", "file", "chat", "system"] as const
+const SAMPLING_OPTIONS = [
+  "temperature",
+  "topK",
+  "topP",
+  "minP",
+  "repeatPenalty",
+  "frequencyPenalty",
+  "presencePenalty",
+  "logitBias",
+  "seed",
+  "logprobs",
+] as const
 const END_OPTIONS = ["maxTokens", "stop", "ignoreEos", "json"] as const
 
 export const generate: CommandSpec = {
@@ -54,14 +65,14 @@ type Values = OptionValues<
   (typeof PROMPT_OPTIONS)[number] | (typeof SAMPLING_OPTIONS)[number] | (typeof END_OPTIONS)[number]
 >
 
-/** The prompt as it stands, or as a user's message in the model's chat template. */
+/** The prompt as it stands (control tokens written in it count: nothing else could place them), or as a user's message in the model's chat template. */
 function promptTokens(model: LoadedModel, prompt: string, values: Values): Int32Array {
   const { tokenizer, chatTemplate } = model
-  if (!values.chat) return tokenizer.encode(prompt, { special: values.special, addBos: tokenizer.addBos })
+  if (!values.chat) return tokenizer.encode(prompt, { special: true, addBos: tokenizer.addBos })
   if (!chatTemplate) throw new UsageError(`${model.name} has no chat template; leave --chat out`)
   const system = values.system === undefined ? [] : [{ role: "system" as const, content: values.system }]
   const messages = [...system, { role: "user" as const, content: prompt }]
-  return chatTemplate.encode(tokenizer, messages)
+  return tokenizer.encode(chatTemplate.render({ messages }), { special: true })
 }
 
 const samplingParams = (values: Values): SamplingParams => ({

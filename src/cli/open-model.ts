@@ -3,6 +3,8 @@ import { chooseDevice } from "../engine/device.ts"
 import { type LoadedModel, loadModel } from "../engine/load.ts"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
 import { resolveModel } from "../store/resolve.ts"
+import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { readOptions } from "./options.ts"
 import { note } from "./output.ts"
 import { showProgress } from "./progress.ts"
@@ -16,8 +18,15 @@ export const findModel = (name: string): Promise<string> => resolveModel(name, {
 /** A model's metadata and tensor directory; no weights. */
 export const openModelFile = async (name: string): Promise<Gguf> => openGguf(await findModel(name))
 
+/** A file's tokenizer, from its metadata alone. */
+export const tokenizerOf = (gguf: Gguf): Tokenizer => tokenizerFromMetadata((key) => gguf.metadata.get(key)?.value)
+
 /** Loads a model as the command's engine options say. @throws DeviceError before anything is downloaded or read. */
-export async function loadFor(command: Command, name: string, limits: { max_seqs?: number } = {}): Promise<LoadedModel> {
+export async function loadFor(
+  command: Command,
+  name: string,
+  limits: { max_seqs?: number } = {},
+): Promise<LoadedModel> {
   const { device, threads, ctxSize, kvType } = readOptions(command, ENGINE_OPTIONS)
   const choice = chooseDevice(device)
   if (choice.note) note(choice.note)

@@ -23,7 +23,9 @@ const EXAMPLES = `Examples:
 export function buildProgram(onDone: (code: number) => void): Command {
   const program = new Command("rocmforge")
   program
-    .description("Runs large language models from GGUF files: generates text, serves an OpenAI-compatible API, looks inside.")
+    .description(
+      "Runs large language models from GGUF files: generates text, serves an OpenAI-compatible API, looks inside.",
+    )
     .version(packageJson.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
     .exitOverride()

@@ -1,10 +1,9 @@
-import { tokenizerFromMetadata } from "../text/tokenizer/from-metadata.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { printable, table } from "./format.ts"
 import { readText } from "./input.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
-import { openModelFile } from "./open-model.ts"
+import { openModelFile, tokenizerOf } from "./open-model.ts"
 import { readOptions } from "./options.ts"
 import { printLine } from "./output.ts"
 
@@ -25,12 +24,18 @@ export const tokenize: CommandSpec = {
     refuseRest(more)
     const { file, special, bos, json } = readOptions(command, ["file", "special", "bos", "json"])
     const input = await readText("text", text, file)
-    const tokenizer = tokenizerFromMetadata(await openModelFile(model))
+    const tokenizer = tokenizerOf(await openModelFile(model))
     if (bos && tokenizer.bosId === undefined) throw new UsageError("this model has no BOS token; leave --bos out")
     const ids = Array.from(tokenizer.encode(input, { special, addBos: bos }))
     const tokens = ids.map((id) => ({ id, piece: tokenizer.piece(id) }))
     if (json) printLine(JSON.stringify(tokens))
-    else if (tokens.length > 0) printLine(table(tokens.map(({ id, piece }) => [String(id), printable(piece)]), ""))
+    else if (tokens.length > 0)
+      printLine(
+        table(
+          tokens.map(({ id, piece }) => [String(id), printable(piece)]),
+          "",
+        ),
+      )
     return EXIT.ok
   },
 }

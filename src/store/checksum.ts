@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { readFileSync, renameSync, rmSync, type Stats, statSync, writeFileSync } from "node:fs"
 import { z } from "zod"
 
 /** What was proved about a file, kept beside it so that a start does not hash gigabytes again. */
@@ -13,9 +13,19 @@ export type Receipt = z.infer<typeof receiptSchema>
 
 const receiptPath = (path: string): string => `${path}.receipt.json`
 
+/** `undefined` when there is no such file, also because something on its path is no directory. */
+export function fileStat(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOTDIR") return undefined
+    throw error
+  }
+}
+
 /** The receipt, if it still describes the file on disk. */
 export function readReceipt(path: string): Receipt | undefined {
-  const stat = statSync(path, { throwIfNoEntry: false })
+  const stat = fileStat(path)
   if (!stat?.isFile()) return undefined
   let parsed: unknown
   try {
@@ -57,7 +67,7 @@ export interface Expected {
 
 /** Whether the stored file is the expected one: by its receipt when that is valid, else by hashing it. */
 export async function isGenuine(path: string, expected: Expected, signal?: AbortSignal): Promise<boolean> {
-  const stat = statSync(path, { throwIfNoEntry: false })
+  const stat = fileStat(path)
   if (!stat?.isFile()) return false
   if (expected.bytes !== undefined && stat.size !== expected.bytes) return false
   if (expected.sha256 === undefined) return true

@@ -228,11 +228,13 @@ async function needSpace(path: string, bytes: number): Promise<void> {
   }
 }
 
+const DISK_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST"])
+
 /** Names the remedy for the errors of a disk; other errors pass through. */
 export function diskError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || error instanceof DownloadError) return error
   const code: unknown = "code" in error ? error.code : undefined
-  if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EROFS" && code !== "EACCES") return error
+  if (typeof code !== "string" || !DISK_CODES.has(code)) return error
   return new DownloadError(
     `cannot write ${path} (${code}); make room there, or set ROCMFORGE_HOME to a folder that can be written`,
     "local",

