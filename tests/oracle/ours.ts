@@ -1,0 +1,41 @@
+/**
+ * What our engine says about the inputs of tests/golden/real, for compare.py:
+ *
+ *   bun run tests/oracle/ours.ts MODEL.gguf OUT_FOLDER [THREADS]
+ *
+ * Writes logits.f32, float32 [512, n_vocab], and greedy.json, token ids [10][48].
+ */
+
+import { closeSync, openSync, writeSync } from "node:fs"
+import { join } from "node:path"
+import { loadModel } from "../../src/engine/load.ts"
+import { GREEDY } from "../../src/engine/types.ts"
+import { LogitRunner } from "../support/logit-runner.ts"
+import { readRealGolden } from "../support/real-golden.ts"
+
+const [path, folder, threads = "2"] = process.argv.slice(2)
+if (path === undefined || folder === undefined) {
+  console.error("usage: bun run tests/oracle/ours.ts MODEL.gguf OUT_FOLDER [THREADS]")
+  process.exit(2)
+}
+const golden = await readRealGolden()
+
+{
+  using runner = await LogitRunner.open(path, { maxTokens: 128, contextLength: 512, threads: Number(threads) })
+  const file = openSync(join(folder, "logits.f32"), "w")
+  runner.run(golden.text_tokens.slice(0, -1), (_, logits) => writeSync(file, logits))
+  closeSync(file)
+}
+
+await using model = await loadModel(path, { device: "cpu", threads: Number(threads), ctx_size: 1024, max_seqs: 1 })
+const continuations: number[][] = []
+for (const [i, prompt] of golden.prompts.entries()) {
+  const tokens: number[] = []
+  const request = { id: `greedy-${i}`, tokens: Int32Array.from(prompt.tokens), sampling: GREEDY }
+  const max_tokens = golden.transformers.greedy[i]?.tokens.length ?? 0
+  for await (const event of model.engine.generate({ ...request, max_tokens, stop_tokens: new Set() })) {
+    if (event.type === "token") tokens.push(event.token)
+  }
+  continuations.push(tokens)
+}
+await Bun.write(join(folder, "greedy.json"), JSON.stringify(continuations))
