@@ -101,7 +101,7 @@ export class HeaderWindow {
     return high * 0x1_0000_0000 + this.bytes.readUInt32LE(at)
   }
 
-  /** A count of things that take at least `minBytes` each. @throws GgufError absurd-count if the file has no room for them. */
+  /** A count of things that take at least `minBytes` each. @throws GgufError absurd-count, header-too-large if there is no room for them. */
   count(field: Field, minBytes: number): number {
     const offset = this.position
     const count = this.size64(field)
@@ -111,6 +111,13 @@ export class HeaderWindow {
         field,
         offset,
         `${count} of at least ${minBytes} bytes each do not fit in the ${this.remaining} bytes that follow`,
+      )
+    if (count * minBytes > MAX_HEADER_BYTES - this.position)
+      this.fail(
+        "header-too-large",
+        field,
+        offset,
+        `${count} of at least ${minBytes} bytes each exceed ${MAX_HEADER_BYTES}`,
       )
     return count
   }

@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { FORMATS } from "../../src/gguf/formats.ts"
 import { meta } from "../../src/gguf/metadata.ts"
 import type { GgufSource } from "../../src/gguf/writer.ts"
+import { type FieldKind, type HeaderField, headerFields } from "./gguf-layout.ts"
 
 /** A generator of uniform numbers in 0..1 that repeats for a seed (the mulberry32 recurrence). */
 export function seededRandom(seed: number): () => number {
@@ -77,4 +78,31 @@ export function richSource(seed = 1): GgufSource {
 export function temporaryFolder(name: string): { path: (file: string) => string; remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), `rocmforge-${name}-`))
   return { path: (file) => join(folder, file), remove: () => rmSync(folder, { recursive: true, force: true }) }
+}
+
+/** Which header field of a file to change: the `index`-th (from 0) of that kind which belongs to the key or tensor `name`. */
+export interface FieldAddress {
+  kind: FieldKind
+  name?: string
+  index?: number
+}
+
+/** Where a field of a valid file lies. */
+export function fieldOffset(file: Uint8Array, address: FieldAddress): number {
+  return addressed(file, address).at
+}
+
+/** A copy of a valid file with one header field overwritten. */
+export function patchField(file: Uint8Array, address: FieldAddress, value: bigint): Uint8Array {
+  const { at, bytes } = addressed(file, address)
+  const copy = file.slice()
+  const little = new Uint8Array(BigUint64Array.of(BigInt.asUintN(64, value)).buffer)
+  copy.set(little.subarray(0, bytes), at)
+  return copy
+}
+
+function addressed(file: Uint8Array, { kind, name = "", index = 0 }: FieldAddress): HeaderField {
+  const found = headerFields(file).fields.filter((field) => field.kind === kind && field.name === name)[index]
+  if (!found) throw new RangeError(`the file has no ${kind} number ${index} of "${name}"`)
+  return found
 }
