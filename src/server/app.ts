@@ -42,7 +42,7 @@ export function createServer(options: ServerOptions) {
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {
     const path = new URL(request.url).pathname
-    return errorResponse(unknownRoute(request.method, path, methodsOf(routes, path)))
+    return errorResponse(unknownRoute(request.method, path, methodsOf([...routes, ...ui.routes], path)))
   })
   return app.mount("/", ui.fetch)
 }

@@ -61,15 +61,15 @@ function fromIssue(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): Ap
     const param = fieldName([...path, issue.keys[0] ?? ""])
     return invalidRequest(`Unknown field '${param}'.`, param, "unknown_parameter")
   }
+  const param = path.length > 0 ? fieldName(path) : null
+  if ((issue.code === "invalid_type" || issue.code === "invalid_union") && issue.input === undefined && param !== null)
+    return invalidRequest(`'${param}' is required.`, param, "missing_required_parameter")
   // Of a union's branches, report the one that got furthest into the value: it is the one that was meant.
   if (issue.code === "invalid_union") {
     const depth = (issues: readonly z.core.$ZodIssue[]) => Math.max(0, ...issues.map((i) => i.path.length))
     const [closest] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
     if (closest?.[0] !== undefined && depth(closest) > 0) return fromIssue(closest[0], path)
   }
-  const param = path.length > 0 ? fieldName(path) : null
-  if (issue.code === "invalid_type" && issue.input === undefined && param !== null)
-    return invalidRequest(`'${param}' is required.`, param, "missing_required_parameter")
   const code =
     issue.code === "custom" && typeof issue.params?.code === "string"
       ? issue.params.code

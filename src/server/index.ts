@@ -27,7 +27,8 @@ export async function startServer({
 }: StartOptions): Promise<RunningServer> {
   const app = createServer(options)
   try {
-    app.listen({ hostname: host, port })
+    // Without reusePort: two servers that share a port would each get half of the requests.
+    app.listen({ hostname: host, port, reusePort: false })
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`Cannot listen on ${host}:${port} (${reason}); choose another --port or --host.`, { cause })

@@ -1,6 +1,7 @@
 /** Request bodies → prompt tokens. */
 
 import type { LoadedModel } from "../engine/load.ts"
+import { type ChatMessage, ChatTemplateError, encodePrompt } from "../text/index.ts"
 import { invalidRequest } from "./errors.ts"
 import type { ChatMessageBody } from "./schemas/chat.ts"
 import type { CompletionRequest } from "./schemas/completions.ts"
@@ -24,24 +25,27 @@ export function completionPrompts({ tokenizer }: LoadedModel, prompt: Completion
 
 /**
  * The conversation as the model's chat template writes it, ready for the assistant's turn.
- * @throws ApiError 400 when the model has no chat template, or its template refuses the conversation.
+ * @throws ApiError 400 when the model has no usable chat template, or its template refuses the conversation.
  */
 export function chatPrompt(model: LoadedModel, messages: readonly ChatMessageBody[]): Int32Array {
   if (model.chatTemplate === undefined)
     throw invalidRequest(
-      `The model '${model.name}' has no chat template, so it cannot answer conversations; use /v1/completions.`,
+      `The model '${model.name}' has no chat template, so it takes no conversations; use /v1/completions.`,
       "model",
-      "no_chat_template",
+      "chat_template_missing",
     )
-  const text = model.chatTemplate.render({ messages: messages.map(templateMessage) })
-  return model.tokenizer.encode(text, { special: true })
-}
-
-/** A message as templates know it: one text, and no role newer than they are. */
-function templateMessage({ role, content, name }: ChatMessageBody) {
-  return {
-    role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map((part) => part.text).join(""),
-    ...(typeof name === "string" ? { name } : {}),
+  try {
+    return encodePrompt(model.tokenizer, model.chatTemplate.render({ messages: messages.map(templateMessage) }))
+  } catch (error) {
+    if (!(error instanceof ChatTemplateError)) throw error
+    const param = error.code === "missing" || error.code === "syntax" ? "model" : "messages"
+    throw invalidRequest(`'${param}': ${error.message}.`, param, `chat_template_${error.code}`)
   }
 }
+
+/** A message as templates know it: `developer` is newer than they are, and means `system`. */
+const templateMessage = ({ role, content, name }: ChatMessageBody): ChatMessage => ({
+  role: role === "developer" ? "system" : role,
+  content,
+  name: name ?? undefined,
+})

@@ -40,6 +40,11 @@ export class ModelRegistry {
     )
   }
 
+  /** A name for examples. */
+  get first(): string {
+    return this.all()[0]?.name ?? "model"
+  }
+
   all(): LoadedModel[] {
     return [...this.#byName.values()]
   }

@@ -33,7 +33,12 @@ export const chatRoutes = (state: ServerState) =>
     },
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
-      body: requestBody(chatRequest),
+      body: requestBody(chatRequest, {
+        model: state.models.first,
+        messages: [{ role: "user", content: "Why is the sky blue?" }],
+        max_completion_tokens: 64,
+        temperature: 0,
+      }),
       response: { 200: responseBody(chatResponse) },
       detail: endpoint({
         tag: "Generation",

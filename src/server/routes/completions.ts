@@ -32,7 +32,12 @@ export const completionRoutes = (state: ServerState) =>
     },
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
-      body: requestBody(completionRequest),
+      body: requestBody(completionRequest, {
+        model: state.models.first,
+        prompt: "The sky is blue because",
+        max_tokens: 64,
+        temperature: 0,
+      }),
       response: { 200: responseBody(completionResponse) },
       detail: endpoint({
         tag: "Generation",

@@ -26,7 +26,6 @@ export const docsRoutes = () =>
             title: "ROCmForge",
             version,
             description: "Text generation on this machine, with the parts of OpenAI's HTTP API that are listed here.",
-            license: { name: "MIT" },
           },
           tags: [{ name: "Generation" }, { name: "Models" }, { name: "Service" }],
         },

@@ -1,7 +1,16 @@
 /** `POST /v1/chat/completions`: request, response and stream chunk. */
 
 import { z } from "zod"
-import { acceptedFields, finishReason, integer, notYet, samplingFields, usage } from "./generation.ts"
+import {
+  acceptedFields,
+  finishReason,
+  integer,
+  notYet,
+  STREAM_OPTIONS_ERROR,
+  samplingFields,
+  streamOptionsNeedStream,
+  usage,
+} from "./generation.ts"
 
 const textPart = z.strictObject({
   type: z.literal("text", {
@@ -28,31 +37,37 @@ export type ChatMessageBody = z.output<typeof message>
 
 const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
 
-export const chatRequest = z.strictObject({
-  messages: z.array(message).min(1),
-  ...samplingFields,
-  max_completion_tokens: integer(1, 2 ** 31 - 1)
-    .nullish()
-    .describe("Default: what the prompt leaves of the context."),
-  max_tokens: integer(1, 2 ** 31 - 1)
-    .nullish()
-    .describe("The older name of max_completion_tokens."),
-  logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
-  top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
-  ...acceptedFields,
-  response_format: notYet("structured output is", isTextFormat),
-  tools: notYet("tool calling is", (value) => Array.isArray(value) && value.length === 0),
-  tool_choice: notYet("tool calling is", (value) => value === "none" || value === "auto"),
-  parallel_tool_calls: notYet("tool calling is"),
-  functions: notYet("function calling is"),
-  function_call: notYet("function calling is", (value) => value === "none"),
-  modalities: notYet("output other than text is", (value) => JSON.stringify(value) === '["text"]'),
-  audio: notYet("audio is"),
-  prediction: notYet("predicted output is"),
-  reasoning_effort: notYet("a reasoning effort is"),
-  verbosity: notYet("verbosity is"),
-  web_search_options: notYet("web search is"),
-})
+export const chatRequest = z
+  .strictObject({
+    messages: z.array(message).min(1),
+    ...samplingFields,
+    max_completion_tokens: integer(1, 2 ** 31 - 1)
+      .nullish()
+      .describe("Default: what the prompt leaves of the context."),
+    max_tokens: integer(1, 2 ** 31 - 1)
+      .nullish()
+      .describe("The older name of max_completion_tokens."),
+    logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
+    top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
+    ...acceptedFields,
+    response_format: notYet("structured output is", isTextFormat),
+    tools: notYet("tool calling is", (value) => Array.isArray(value) && value.length === 0),
+    tool_choice: notYet("tool calling is", (value) => value === "none" || value === "auto"),
+    parallel_tool_calls: notYet("tool calling is"),
+    functions: notYet("function calling is"),
+    function_call: notYet("function calling is", (value) => value === "none"),
+    modalities: notYet("output other than text is", (value) => JSON.stringify(value) === '["text"]'),
+    audio: notYet("audio is"),
+    prediction: notYet("predicted output is"),
+    reasoning_effort: notYet("a reasoning effort is"),
+    verbosity: notYet("verbosity is"),
+    web_search_options: notYet("web search is"),
+  })
+  .refine(({ logprobs, top_logprobs }) => logprobs || !top_logprobs, {
+    path: ["top_logprobs"],
+    error: "needs logprobs to be true",
+  })
+  .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type ChatRequest = z.output<typeof chatRequest>
 
 const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() })

@@ -1,7 +1,16 @@
 /** `POST /v1/completions`: request, and the body that serves as response and as stream chunk. */
 
 import { z } from "zod"
-import { acceptedFields, finishReason, integer, notYet, samplingFields, usage } from "./generation.ts"
+import {
+  acceptedFields,
+  finishReason,
+  integer,
+  notYet,
+  STREAM_OPTIONS_ERROR,
+  samplingFields,
+  streamOptionsNeedStream,
+  usage,
+} from "./generation.ts"
 
 const tokenId = integer(0, 2 ** 31 - 1)
 const MAX_PROMPTS = 64
@@ -43,6 +52,7 @@ export const completionRequest = z
     error: "log-probabilities of the prompt are not supported yet; use echo without logprobs",
     params: { code: "unsupported_parameter" },
   })
+  .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type CompletionRequest = z.output<typeof completionRequest>
 
 export const completionLogprobs = z.object({

@@ -28,9 +28,9 @@ export const jsonSchema = (schema: z.ZodType, io: "input" | "output"): Record<st
     },
   })
 
-/** A request body. A mismatch throws the finished `ApiError`, since Elysia's own error loses zod's codes and keys. */
-export function requestBody<T extends z.ZodType>(schema: T): Documented<z.input<T>, z.output<T>> {
-  return carrying(jsonSchema(schema, "input"), (value) => {
+/** A request body, with an example that works as it stands. A mismatch throws the finished `ApiError`, since Elysia's own error loses zod's codes and keys. */
+export function requestBody<T extends z.ZodType>(schema: T, example: z.input<T>): Documented<z.input<T>, z.output<T>> {
+  return carrying({ ...jsonSchema(schema, "input"), example }, (value) => {
     const result = schema.safeParse(value, { reportInput: true })
     if (!result.success) throw validationError(result.error)
     return { value: result.data }

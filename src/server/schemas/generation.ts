@@ -58,6 +58,10 @@ export const samplingFields = {
   ignore_eos: z.boolean().nullish().describe("Go on after the model's end token, up to max_tokens."),
 }
 
+export const streamOptionsNeedStream = (body: { stream?: boolean | null; stream_options?: object | null }): boolean =>
+  body.stream === true || body.stream_options === undefined || body.stream_options === null
+export const STREAM_OPTIONS_ERROR = { path: ["stream_options"], error: "needs stream to be true" }
+
 /** Fields that OpenAI clients send and that change nothing here: taken and not used. */
 export const acceptedFields = {
   user: z.string().nullish().describe("Taken and not used."),

@@ -1,6 +1,7 @@
 import type { LoadedModel } from "../../../src/engine/load.ts"
 import type { EngineLimits } from "../../../src/engine/types.ts"
 import { type StartOptions, startServer } from "../../../src/server/index.ts"
+import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
 import { type Script, ScriptEngine } from "./script-engine.ts"
@@ -16,6 +17,10 @@ const METADATA = new Map<string, unknown>([
   ["tokenizer.ggml.merges", []],
   ["tokenizer.ggml.eos_token_id", 257],
 ])
+/** Joins the messages, and refuses a system message that is not the first. */
+const TEMPLATE =
+  "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}{% endif %}{{ m.content }}{% endfor %}"
+
 export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
 
 /** The script's tokens for a text, then the end token. */
@@ -24,6 +29,7 @@ export const saying = (text: string): number[] => [...Buffer.from(text), 257]
 export interface ScriptedServer extends AsyncDisposable {
   url: string
   engine: ScriptEngine
+  model: LoadedModel
 }
 
 /** A server over a scripted engine, under the model name `script`. */
@@ -37,14 +43,12 @@ export async function serveScript(
     name: "script",
     config: { arch: "script" },
     tokenizer: byteTokenizer,
-    chatTemplate: {
-      render: ({ messages }: { messages: { content: string }[] }) => messages.map((m) => m.content).join("\n"),
-    },
+    chatTemplate: new ChatTemplate(TEMPLATE),
     engine,
     device: { backend: "cpu", name: "script" },
   } as unknown as LoadedModel
   const server = await startServer({ models: [model], port: 0, ...options })
-  return { url: server.url, engine, [Symbol.asyncDispose]: () => server.stop() }
+  return { url: server.url, engine, model, [Symbol.asyncDispose]: () => server.stop() }
 }
 
 /** Waits until a condition holds; fails after `limitMs`. Returns the milliseconds it took. */

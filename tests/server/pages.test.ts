@@ -1,0 +1,96 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { type Browser, chromium, type Page } from "playwright-core"
+import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
+
+let browser: Browser
+let server: ScriptedServer
+
+beforeAll(async () => {
+  server = await serveScript({ tokens: saying("hello") })
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM_PATH ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  })
+})
+afterAll(async () => {
+  await browser.close()
+  await server[Symbol.asyncDispose]()
+})
+
+/** Opens a page, and notes everything that a visitor or an administrator would hold against it. */
+async function visit(path: string, colorScheme: "light" | "dark" = "light") {
+  const page = await browser.newPage({ colorScheme })
+  const complaints: string[] = []
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(`console: ${message.text()}`)
+  })
+  page.on("pageerror", (error) => complaints.push(`script: ${error.message}`))
+  page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()}`))
+  page.on("response", (response) => {
+    if (response.status() >= 400) complaints.push(`${response.status()}: ${response.url()}`)
+  })
+  page.on("request", (request) => {
+    const url = new URL(request.url())
+    if (url.protocol !== "data:" && url.origin !== server.url) complaints.push(`external: ${url}`)
+  })
+  await page.goto(server.url + path)
+  return { page, complaints }
+}
+
+/** Text of a model card's field. */
+const field = (page: Page, name: string) => page.locator(`#models article [data-field="${name}"]`)
+
+describe("the status page", () => {
+  test.each(["light", "dark"] as const)("shows the model and refreshes, in %s", async (scheme) => {
+    const { page, complaints } = await visit("/", scheme)
+    await field(page, "id").waitFor()
+    expect(await field(page, "id").textContent()).toBe("script")
+    expect(await field(page, "device").textContent()).toBe("script on script (cpu)")
+    expect(await field(page, "blocks").textContent()).toBe("64 of 64 KV blocks free")
+    expect(await page.locator("#example").textContent()).toContain(`curl -N ${server.url}/v1/chat/completions`)
+
+    server.engine.running = 2
+    await page.waitForFunction(() => document.querySelector('[data-field="running"]')?.textContent === "2 of 4")
+    server.engine.running = 0
+    expect(complaints).toEqual([])
+    await page.close()
+  })
+
+  test("says so when the server goes away", async () => {
+    const own = await serveScript({ tokens: saying("hello") })
+    const page = await browser.newPage()
+    await page.goto(own.url)
+    await page.locator("#state.ok").waitFor()
+    await own[Symbol.asyncDispose]()
+    await page.locator("#state.down").waitFor({ timeout: 5000 })
+    await page.close()
+  })
+})
+
+test("the API reference lists every endpoint and describes the request", async () => {
+  const { page, complaints } = await visit("/swagger")
+  await page.locator(".opblock").first().waitFor()
+  expect(
+    (await page.locator(".opblock-summary-path").allTextContents()).map((path) => path.replaceAll("\u200b", "")),
+  ).toEqual(["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/{model}", "/health"])
+  await page.locator(".opblock-summary-control").first().click()
+  await page.locator(".opblock-body").waitFor()
+  expect(await page.locator(".opblock-body").textContent()).toContain("max_completion_tokens")
+
+  // The example that the page offers works as it stands.
+  await page.locator(".try-out__btn").click()
+  await page.locator(".execute").click()
+  const status = page.locator(".live-responses-table .response-col_status").last()
+  await status.waitFor()
+  expect(await status.textContent()).toContain("200")
+  expect(complaints).toEqual([])
+  await page.close()
+})
