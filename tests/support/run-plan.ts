@@ -1,0 +1,121 @@
+/** Runs a model's plan on the CPU backend one sequence at a time, every row an output: for tests that look at all logits. */
+
+import { openGguf } from "../../src/gguf/reader.ts"
+import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../../src/models/registry.ts"
+import { loadNative, type NativeContext, type NativeModel } from "../../src/native/library.ts"
+import {
+  GREEDY_OUTPUT,
+  readStepResult,
+  STEP_HEADER_WORDS,
+  STEP_OUTPUT_WORDS,
+  STEP_RESULT_WORDS,
+  STEP_SEQ_WORDS,
+  Words,
+  writeStepHeader,
+  writeStepOutput,
+  writeStepSeq,
+} from "../../src/native/step-structs.ts"
+import type { Dtype } from "../../src/plan/ops.ts"
+
+export interface RunOptions {
+  /** Longest sequence, in tokens; it may also come in one step. */
+  maxTokens: number
+  kvType?: Dtype
+  threads?: number
+}
+
+export interface Run {
+  /** [tokens, vocabulary] */
+  logits: Float32Array
+  /** The greedy choice at each position. */
+  chosen: number[]
+}
+
+export class PlanRunner {
+  readonly definition: ModelDefinition
+  readonly #model: NativeModel
+  readonly #context: NativeContext
+  readonly #maxTokens: number
+  readonly #logits: number
+  readonly #results: Words
+
+  private constructor(
+    definition: ModelDefinition,
+    paths: string[],
+    { maxTokens, kvType = "f32", threads = 2 }: RunOptions,
+  ) {
+    this.definition = definition
+    this.#maxTokens = maxTokens
+    const { tensors, constants, plan } = definition
+    this.#model = loadNative("cpu").openModel({ device: 0, paths, tensors, constants })
+    const packed = plan.pack({ maxTokens, maxOutputs: maxTokens, kvType })
+    this.#logits = packed.bufferIds.get("logits") ?? -1
+    this.#context = this.#model.openContext(
+      { nThreads: threads, maxTokens, maxSeqs: 1, maxOutputs: maxTokens, nBlocks: this.#blocks, blockSize: BLOCK_SIZE },
+      packed,
+    )
+    this.#results = new Words(maxTokens * STEP_RESULT_WORDS)
+  }
+
+  static async open(path: string, options: RunOptions): Promise<PlanRunner> {
+    const gguf = await openGguf(path)
+    const paths = gguf.files.map((file) => file.path)
+    return new PlanRunner(buildModel(gguf), paths, options)
+  }
+
+  /** Runs a fresh sequence in steps of `chunk` tokens. */
+  run(tokens: ArrayLike<number>, chunk = tokens.length): Run {
+    const vocab = this.definition.config.n_vocab
+    const logits = new Float32Array(tokens.length * vocab)
+    const chosen: number[] = []
+    for (let start = 0; start < tokens.length; start += chunk) {
+      const rows = Math.min(chunk, tokens.length - start)
+      const step = this.#pack(tokens, start, rows)
+      this.#context.step(step.u32, step.length, this.#results.u32)
+      this.#context.readBuffer(this.#logits, 0, logits.subarray(start * vocab, (start + rows) * vocab))
+      for (let i = 0; i < rows; i++) chosen.push(readStepResult(this.#results, i).token)
+    }
+    return { logits, chosen }
+  }
+
+  [Symbol.dispose](): void {
+    this.#model.close()
+  }
+
+  get #blocks(): number {
+    return Math.ceil(this.#maxTokens / BLOCK_SIZE) + 1
+  }
+
+  /** One sequence whose cache holds `start` tokens, and `rows` more. Its blocks lie in the cache in reverse order. */
+  #pack(tokens: ArrayLike<number>, start: number, rows: number): Words {
+    const end = start + rows
+    const nBlocks = Math.ceil(end / BLOCK_SIZE)
+    const offTokens = STEP_HEADER_WORDS
+    const offSeqs = offTokens + rows
+    const offOutputs = offSeqs + STEP_SEQ_WORDS
+    const offBlocks = offOutputs + rows * STEP_OUTPUT_WORDS
+    const total = offBlocks + nBlocks
+    const words = new Words(total)
+    writeStepHeader(words, {
+      n_tokens: rows,
+      n_seqs: 1,
+      n_outputs: rows,
+      off_tokens: offTokens,
+      off_seqs: offSeqs,
+      off_outputs: offOutputs,
+      off_blocks: offBlocks,
+      n_block_ids: nBlocks,
+      off_pairs: total,
+      n_pairs: 0,
+      off_masks: total,
+      n_mask_words: 0,
+    })
+    for (let i = 0; i < rows; i++) {
+      words.i32[offTokens + i] = tokens[start + i] ?? 0
+      writeStepOutput(words, offOutputs + i * STEP_OUTPUT_WORDS, { ...GREEDY_OUTPUT, row: i })
+    }
+    writeStepSeq(words, offSeqs, { row_start: 0, n_rows: rows, kv_len: end, block_start: 0 })
+    for (let i = 0; i < nBlocks; i++) words.i32[offBlocks + i] = this.#blocks - 1 - i
+    return words
+  }
+}

@@ -1,0 +1,57 @@
+import { describe, expect, test } from "bun:test"
+import { expectedLayout, layoutDifference, RF_OP, RF_STEP_OUTPUT, RF_TENSOR } from "../../../src/native/abi.ts"
+import { readNumber, readText, struct, writeStruct } from "../../../src/native/struct.ts"
+
+describe("struct layouts", () => {
+  test("fields take their natural alignment, and the struct its widest one's", () => {
+    const s = struct("S", { a: "char", b: "u32", c: ["char", 3], d: "u64", e: "f32" })
+    expect(Object.values(s.fields).map(({ offset }) => offset)).toEqual([0, 4, 8, 16, 24])
+    expect(s.size).toBe(32)
+  })
+
+  test("the sizes that hip/abi.h has under C", () => {
+    expect([RF_TENSOR.size, RF_OP.size, RF_STEP_OUTPUT.size]).toEqual([40, 128, 72])
+  })
+
+  test("what is written is read, and the rest stays", () => {
+    const s = struct("S", { a: "u32", b: ["i32", 2], c: "f32", d: "u64", text: ["char", 8] })
+    const view = new DataView(new ArrayBuffer(s.size + 4))
+    view.setUint8(4 + s.fields.text.offset, 0x68)
+    writeStruct(view, 4, s, { a: 0xffffffff, b: [-1, 2], c: 0.5, d: 2 ** 40 })
+    expect(readNumber(view, 4, s, "a")).toBe(0xffffffff)
+    expect(readNumber(view, 4, s, "b")).toBe(-1)
+    expect(view.getInt32(4 + s.fields.b.offset + 4, true)).toBe(2)
+    expect(readNumber(view, 4, s, "c")).toBe(0.5)
+    expect(readNumber(view, 4, s, "d")).toBe(2 ** 40)
+    expect(readText(view, 4, s, "text")).toBe("h")
+    expect(() => writeStruct(view, 4, s, { b: [1, 2, 3] })).toThrow("S.b holds 2 elements, not 3")
+  })
+})
+
+describe("layout text", () => {
+  const layout = expectedLayout()
+
+  test("lists constants, structs, ops, flags and formats in order, without reserved fields", () => {
+    expect(layout).toStartWith("abi=1;status.OK=0;status.INVALID_ARGUMENT=1;")
+    expect(layout).toContain(";RfTensor.size=40;RfTensor.format=0;RfTensor.file=4;RfTensor.offset=8;")
+    expect(layout).toContain(";RfPair.size=8;RfPair.token=0;RfPair.value=4;RfStepResult.size=176;")
+    expect(layout).toContain(";op.EMBED=1;op.RMS_NORM=2;")
+    expect(layout).toContain(";flag.CAUSAL=4;format.F32=0,1,4;")
+    expect(layout).toContain(";format.Q4_0=2,32,18;")
+    expect(layout).toEndWith(";")
+    expect(layout).not.toContain("reserved")
+  })
+
+  test("agreement, also in another order", () => {
+    expect(layoutDifference(layout, layout)).toBeUndefined()
+    expect(layoutDifference("a=1;b=2;", "b=2;a=1;")).toBeUndefined()
+  })
+
+  test("the first difference is named", () => {
+    expect(layoutDifference(layout, layout.replace("RfOp.cache=56", "RfOp.cache=60"))).toBe(
+      "RfOp.cache is 60 in the library and 56 in TypeScript",
+    )
+    expect(layoutDifference("a=1;b=2;", "a=1;")).toBe("b is missing in the library and 2 in TypeScript")
+    expect(layoutDifference("a=1;", "a=1;c=3;")).toBe("c is 3 in the library and missing in TypeScript")
+  })
+})
