@@ -128,6 +128,12 @@ export const OPTIONS = {
     description: "the system message (with --chat)",
     schema: z.string(),
   }),
+  chatTemplate: option({
+    name: "chat-template",
+    value: "file",
+    description: "a chat template (Jinja) to use instead of the model's own (with --chat)",
+    schema: nonEmpty,
+  }),
   maxTokens: option({
     name: "max-tokens",
     value: "n",

@@ -3,7 +3,7 @@ import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { readText } from "./input.ts"
 import { takeModel } from "./model-argument.ts"
-import { openModelFile, tokenizerOf } from "./open-model.ts"
+import { openModelFile, tokenizerOf } from "./model-file.ts"
 import { readOptions } from "./options.ts"
 import { printLine } from "./output.ts"
 

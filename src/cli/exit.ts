@@ -33,6 +33,7 @@ const CODES: Readonly<Record<string, number>> = {
   RequestError: EXIT.usage,
   TokenizerError: EXIT.usage,
   ChatTemplateError: EXIT.usage,
+  StopError: EXIT.usage,
   StoreError: EXIT.model,
   ModelNotFoundError: EXIT.model,
   ChecksumError: EXIT.model,

@@ -1,16 +1,17 @@
 import type { LoadedModel } from "../engine/load.ts"
 import { generateText, type TextRequest } from "../engine/text.ts"
 import { EngineError, type SamplingParams } from "../engine/types.ts"
+import { type ChatTemplate, chatTemplateFromMetadata, encodePrompt } from "../text/index.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { type GenerationOutput, JsonOutput, TextOutput } from "./generate-output.ts"
-import { readText } from "./input.ts"
+import { readFile, readText } from "./input.ts"
 import { onInterrupt } from "./interrupt.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
 import { type OptionValues, readOptions } from "./options.ts"
 
-const PROMPT_OPTIONS = ["prompt", "file", "chat", "system"] as const
+const PROMPT_OPTIONS = ["prompt", "file", "chat", "system", "chatTemplate"] as const
 const SAMPLING_OPTIONS = [
   "temperature",
   "topK",
@@ -45,6 +46,7 @@ export const generate: CommandSpec = {
     refuseRest(rest)
     const values = readOptions(command, [...PROMPT_OPTIONS, ...SAMPLING_OPTIONS, ...END_OPTIONS])
     if (values.system !== undefined && !values.chat) throw new UsageError("--system needs --chat")
+    if (values.chatTemplate !== undefined && !values.chat) throw new UsageError("--chat-template needs --chat")
     if (values.logprobs !== undefined && !values.json) throw new UsageError("--logprobs needs --json")
     const prompt = await readText("prompt", values.prompt, values.file)
     await using model = await loadFor(command, name, { max_seqs: 1 })
@@ -65,14 +67,20 @@ type Values = OptionValues<
   (typeof PROMPT_OPTIONS)[number] | (typeof SAMPLING_OPTIONS)[number] | (typeof END_OPTIONS)[number]
 >
 
-/** The prompt as it stands (control tokens written in it count: nothing else could place them), or as a user's message in the model's chat template. */
+/** The prompt as it stands (control tokens written in it count: nothing else could place them), or a user's message. */
 function promptTokens(model: LoadedModel, prompt: string, values: Values): Int32Array {
-  const { tokenizer, chatTemplate } = model
+  const { tokenizer } = model
   if (!values.chat) return tokenizer.encode(prompt, { special: true, addBos: tokenizer.addBos })
-  if (!chatTemplate) throw new UsageError(`${model.name} has no chat template; leave --chat out`)
-  const system = values.system === undefined ? [] : [{ role: "system" as const, content: values.system }]
-  const messages = [...system, { role: "user" as const, content: prompt }]
-  return tokenizer.encode(chatTemplate.render({ messages }), { special: true })
+  const system = values.system === undefined ? [] : [{ role: "system", content: values.system }]
+  const messages = [...system, { role: "user", content: prompt }]
+  return encodePrompt(tokenizer, chatTemplateOf(model, values.chatTemplate).render({ messages }))
+}
+
+/** The model's own chat template, or one from a file. */
+function chatTemplateOf({ gguf, tokenizer, chatTemplate }: LoadedModel, file: string | undefined): ChatTemplate {
+  if (file === undefined && chatTemplate) return chatTemplate
+  const override = file === undefined ? undefined : readFile("chat template", file)
+  return chatTemplateFromMetadata((key) => gguf.metadata.get(key)?.value, tokenizer, override)
 }
 
 const samplingParams = (values: Values): SamplingParams => ({

@@ -10,19 +10,22 @@ import { UsageError } from "./exit.ts"
 export async function readText(what: string, text: string | undefined, file: string | undefined): Promise<string> {
   if (text !== undefined && file !== undefined) throw new UsageError(`give the ${what} or --file, not both`)
   if (text !== undefined && text !== "-") return text
-  if (file !== undefined) return withoutLastNewline(decode(readBytes(what, file), file))
+  if (file !== undefined) return withoutLastNewline(readFile(what, file))
   if (text === undefined && isatty(0)) {
     throw new UsageError(`give the ${what}, --file, or pipe it in (- reads it from the terminal up to Ctrl-D)`)
   }
   return withoutLastNewline(decode(await Bun.stdin.bytes(), "standard input"))
 }
 
-function readBytes(what: string, file: string): Uint8Array {
+/** A text file. @throws UsageError when it cannot be read or is not UTF-8. */
+export function readFile(what: string, file: string): string {
+  let bytes: Uint8Array
   try {
-    return readFileSync(file)
+    bytes = readFileSync(file)
   } catch (error) {
     throw new UsageError(`cannot read the ${what}: ${error instanceof Error ? error.message : String(error)}`)
   }
+  return decode(bytes, file)
 }
 
 function decode(bytes: Uint8Array, where: string): string {

@@ -8,7 +8,7 @@ import { EXIT } from "./exit.ts"
 import { digits, formatBytes, formatCount, printable, table } from "./format.ts"
 import { formatMix, metadataJson, metadataText, parameterCount } from "./inspect-file.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
-import { openModelFile } from "./open-model.ts"
+import { openModelFile } from "./model-file.ts"
 import { readOptions } from "./options.ts"
 import { printLine } from "./output.ts"
 

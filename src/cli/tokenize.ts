@@ -3,7 +3,7 @@ import { EXIT, UsageError } from "./exit.ts"
 import { printable, table } from "./format.ts"
 import { readText } from "./input.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
-import { openModelFile, tokenizerOf } from "./open-model.ts"
+import { openModelFile, tokenizerOf } from "./model-file.ts"
 import { readOptions } from "./options.ts"
 import { printLine } from "./output.ts"
 

@@ -30,6 +30,8 @@ interface Part {
   file: FileHandle
   size: number
   hasher: Bun.CryptoHasher
+  /** The `start` event is out: bytes are coming. */
+  announced: boolean
 }
 
 /**
@@ -43,11 +45,11 @@ export async function downloadFile(download: FileDownload): Promise<void> {
   const part = await openPart(partPath(path, expected))
   try {
     if (expected.bytes !== undefined) await needSpace(path, expected.bytes - part.size)
-    download.onEvent?.({ type: "start", label: download.label, total: expected.bytes, done: part.size })
     await receiveAll(download, part)
     await part.file.sync()
   } catch (error) {
-    download.onEvent?.({ type: "end", ok: false })
+    if (part.announced) download.onEvent?.({ type: "end", ok: false })
+    if (part.size === 0) await rm(part.path, { force: true })
     throw diskError(error, path)
   } finally {
     await part.file.close()
@@ -66,7 +68,7 @@ export async function openPart(path: string): Promise<Part> {
     hasher.update(chunk)
     size += chunk.length
   }
-  return { path, file, size, hasher }
+  return { path, file, size, hasher, announced: false }
 }
 
 export async function appendPart(part: Part, bytes: Uint8Array): Promise<void> {
@@ -105,7 +107,7 @@ async function receiveAll(download: FileDownload, part: Part): Promise<void> {
   let fruitless = 0
   for (;;) {
     signal?.throwIfAborted()
-    if (expected.bytes !== undefined && part.size === expected.bytes) return
+    if (expected.bytes !== undefined && part.size === expected.bytes) return announce(download, part)
     const before = part.size
     try {
       if (await receiveOnce(download, part)) return
@@ -120,6 +122,12 @@ async function receiveAll(download: FileDownload, part: Part): Promise<void> {
     }
     await Bun.sleep(RETRY_DELAY_MS * 2 ** fruitless)
   }
+}
+
+/** Says once that the download has begun, or where it goes on. */
+function announce({ label, expected, onEvent }: FileDownload, part: Part, total?: number): void {
+  if (!part.announced) onEvent?.({ type: "start", label, total: expected.bytes ?? total, done: part.size })
+  part.announced = true
 }
 
 /** Server trouble passes; a refusal, or a full disk, does not. */
@@ -142,6 +150,7 @@ async function receiveOnce(download: FileDownload, part: Part): Promise<boolean>
     throw new DownloadError(statusMessage(source, url, response.status), "unavailable", response.status)
   }
   const total = await alignPart(response, part, source)
+  announce(download, part, total)
   if (expected.bytes !== undefined && total !== undefined && total !== expected.bytes) {
     await response.body.cancel()
     throw new DownloadError(`${source} offers ${total} bytes where ${expected.bytes} were expected`, "unavailable", 200)

@@ -135,6 +135,7 @@ export class FakeHub implements AsyncDisposable {
       if (chunk.pauseMs > 0) await Bun.sleep(chunk.pauseMs)
       if (cut !== undefined && at + chunk.bytes > cut) {
         await new Promise<void>((resolve) => response.write(bytes.slice(at, cut), () => resolve()))
+        await Bun.sleep(100) // a reset throws away what the client has not read yet
         response.socket?.destroy()
         return
       }
