@@ -4,13 +4,17 @@
  * with one, only the tests run. The last line is `N passed, N failed, N skipped`; the exit code is 1 unless all is well.
  */
 
+import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { Glob } from "bun"
 import { type FileResult, runTestFile } from "./test/run-file.ts"
 
 const CHECKS = [
   { name: "native build without warnings", command: [process.execPath, "build.ts", "--werror"] },
-  { name: "lint and format (biome)", command: ["node_modules/.bin/biome", "ci", "--colors=off", "--error-on-warnings", "."] },
+  {
+    name: "lint and format (biome)",
+    command: ["node_modules/.bin/biome", "ci", "--colors=off", "--error-on-warnings", "."],
+  },
   { name: "types (tsc)", command: ["node_modules/.bin/tsc", "--noEmit"] },
 ]
 
@@ -23,7 +27,7 @@ const { values, positionals } = parseArgs({
 })
 const pattern = values["test-name-pattern"]
 
-process.chdir(new URL("..", import.meta.url).pathname)
+process.chdir(join(import.meta.dir, ".."))
 // For the tests that run a package's program.
 process.env.PATH = `${process.cwd()}/node_modules/.bin:${process.env.PATH}`
 

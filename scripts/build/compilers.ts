@@ -1,6 +1,6 @@
 /** Finds the C++ compiler: clang 17 or newer where there is one, else g++ 12 or newer. */
 
-import { basename } from "node:path"
+import { basename, join } from "node:path"
 import { executablesOnPath, runCommand } from "./command.ts"
 
 const MIN_CLANG = 17
@@ -46,7 +46,7 @@ function newestFirst(name: RegExp): string[] {
 
 /** Asks the compiler itself for its macros, with a library header included so that a missing C++ library shows here. */
 async function probe(command: string[]): Promise<CompilerSearch> {
-  const source = new URL("./probe.cpp", import.meta.url).pathname
+  const source = join(import.meta.dir, "probe.cpp")
   const result = await runCommand([...command, "-std=c++17", "-dM", "-E", source])
   if (result.code !== 0) {
     const why = result.stderr.trim().split("\n")[0] || `exit code ${result.code}`
