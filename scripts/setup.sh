@@ -43,7 +43,8 @@ have node && have npm || fail "node and npm are needed first: apt-get install -y
 bun=node_modules/.bin/bun
 if ! node scripts/check-packages.mjs 2>/dev/null || ! "$bun" --version >/dev/null 2>&1; then
   say "installing the npm packages"
-  npm ci --include=dev --include=optional --no-audit --no-fund --loglevel=error >&2
+  options="--include=dev --include=optional --no-audit --no-fund --loglevel=error"
+  npm ci $options >&2 || npm install --no-save $options >&2
   # Where npm is told to run no install scripts, Bun's binary is not yet in its place.
   "$bun" --version >/dev/null 2>&1 || (cd node_modules/bun && node install.js) >&2
   "$bun" --version >/dev/null || fail "Bun does not start on this machine"
