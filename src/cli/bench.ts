@@ -54,7 +54,7 @@ export const bench: CommandSpec = {
       read_bandwidth: bandwidth ?? null,
       bandwidth_share: bandwidth === undefined ? null : bytesPerSecond / bandwidth,
     }
-    printLine(json ? JSON.stringify(result, null, 2) : describe(result))
+    await printLine(json ? JSON.stringify(result, null, 2) : describe(result))
     return EXIT.ok
   },
 }

@@ -29,8 +29,9 @@ export const detokenize: CommandSpec = {
       return parsed.data
     })
     const text = tokenizer.decode(numbers, { special })
-    if (json) printLine(JSON.stringify({ text, tokens: numbers.map((n) => ({ id: n, piece: tokenizer.piece(n) })) }))
-    else printLine(text)
+    if (json)
+      await printLine(JSON.stringify({ text, tokens: numbers.map((n) => ({ id: n, piece: tokenizer.piece(n) })) }))
+    else await printLine(text)
     return EXIT.ok
   },
 }

@@ -30,8 +30,8 @@ export const devices: CommandSpec = {
   run: async (command, positional) => {
     refuseRest(positional)
     const found = BACKENDS.flatMap(listBackend)
-    if (readOptions(command, ["json"]).json) printLine(JSON.stringify(found, null, 2))
-    else print(`${table(found.map(describe), "")}\n`)
+    if (readOptions(command, ["json"]).json) await printLine(JSON.stringify(found, null, 2))
+    else await print(`${table(found.map(describe), "")}\n`)
     return found.some((device) => device.usable) ? EXIT.ok : EXIT.device
   },
 }

@@ -8,22 +8,22 @@ export type EndEvent = Extract<TextEvent, { type: "end" }>
 
 /** Where the events of one generation go. */
 export interface GenerationOutput {
-  text(event: Extract<TextEvent, { type: "text" }>): void
-  end(event: EndEvent): void
+  text(event: Extract<TextEvent, { type: "text" }>): Promise<void>
+  end(event: EndEvent): Promise<void>
 }
 
 /** Text to standard output as it comes, ended by a newline; the speeds after it, on standard error. */
 export class TextOutput implements GenerationOutput {
-  #last = "\n"
+  #last = ""
 
-  text({ text }: { text: string }): void {
+  async text({ text }: { text: string }): Promise<void> {
     if (text === "") return
-    print(text)
+    await print(text)
     this.#last = text
   }
 
-  end({ reason, usage }: EndEvent): void {
-    if (!this.#last.endsWith("\n") || usage.completion_tokens === 0) printLine()
+  async end({ reason, usage }: EndEvent): Promise<void> {
+    if (!this.#last.endsWith("\n")) await printLine()
     note(speeds(usage, reason))
   }
 }
@@ -38,12 +38,12 @@ export class JsonOutput implements GenerationOutput {
     readonly request: TextRequest,
   ) {}
 
-  text({ text, token, logprobs }: Extract<TextEvent, { type: "text" }>): void {
+  async text({ text, token, logprobs }: Extract<TextEvent, { type: "text" }>): Promise<void> {
     this.#text += text
     if (token !== undefined) this.#tokens.push({ id: token, ...logprobs })
   }
 
-  end({ reason, stop_string, usage }: EndEvent): void {
+  async end({ reason, stop_string, usage }: EndEvent): Promise<void> {
     const { model, request } = this
     const result = {
       model: model.name,
@@ -59,7 +59,7 @@ export class JsonOutput implements GenerationOutput {
       prompt_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, usage.prefill_ms),
       decode_tokens_per_second: rate(usage.completion_tokens - 1, usage.decode_ms),
     }
-    printLine(JSON.stringify(result, null, 2))
+    await printLine(JSON.stringify(result, null, 2))
   }
 }
 

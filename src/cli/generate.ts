@@ -104,10 +104,10 @@ async function run(model: LoadedModel, request: TextRequest, output: GenerationO
   using _ = onInterrupt(() => controller.abort())
   for await (const event of generateText(model, request, controller.signal)) {
     if (event.type === "text") {
-      output.text(event)
+      await output.text(event)
       continue
     }
-    output.end(event)
+    await output.end(event)
     return event.reason === "cancelled" ? EXIT.interrupted : EXIT.ok
   }
   throw new EngineError("the engine ended the request without saying why")

@@ -38,6 +38,7 @@ export function metadataJson(gguf: Gguf): Record<string, unknown> {
 }
 
 function jsonValue(entry: MetadataValue): unknown {
+  if (entry.type === "f32") return shortestFloat(entry.value)
   if (entry.type !== "array") return jsonScalar(entry.value)
   if (entry.value.length > MAX_ARRAY_ITEMS) return { type: describeType(entry), length: entry.value.length }
   return items(entry).map((item) => (isNested(item) ? jsonValue(item) : jsonScalar(item)))
@@ -47,6 +48,15 @@ function jsonScalar(value: unknown): unknown {
   if (typeof value !== "bigint") return value
   const number = Number(value)
   return Number.isSafeInteger(number) ? number : value.toString()
+}
+
+/** The shortest decimal that is this f32: 0.00001, not 0.000009999999747378752. */
+function shortestFloat(value: number): number {
+  for (const precision of [6, 7, 8]) {
+    const short = Number(value.toPrecision(precision))
+    if (Math.fround(short) === value) return short
+  }
+  return value
 }
 
 const isNested = (item: unknown): item is MetadataArray =>

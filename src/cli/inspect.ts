@@ -44,7 +44,7 @@ export const inspect: CommandSpec = {
     const gguf = await openModelFile(model)
     const inspection = look(gguf, values.ctxSize, values.kvType)
     if (values.plan && !inspection.model) buildModel(gguf) // throws what is wrong with it
-    printLine(values.json ? JSON.stringify(asJson(inspection, values), null, 2) : asText(inspection, values))
+    await printLine(values.json ? JSON.stringify(asJson(inspection, values), null, 2) : asText(inspection, values))
     return EXIT.ok
   },
 }

@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs"
+import { write, writeSync } from "node:fs"
 
 /** The reader of standard output has gone (`| head`): there is nobody left to write for. */
 export class BrokenPipeError extends Error {
@@ -7,43 +7,42 @@ export class BrokenPipeError extends Error {
 
 const STDOUT = 1
 const STDERR = 2
+const RETRY_MS = 5
 const encoder = new TextEncoder()
-const pause = new Int32Array(new SharedArrayBuffer(4))
 
 /**
- * Writes to standard output, all of it, before returning: nothing is lost at exit, and a slow reader slows the generation down.
+ * Writes to standard output and resolves when the system has taken all of it: nothing is lost at exit, a slow reader slows the
+ * generation down, and signals are still heard meanwhile.
  * @throws BrokenPipeError
  */
-export function print(text: string): void {
-  try {
-    writeAll(STDOUT, text)
-  } catch (error) {
-    if (errorCode(error) === "EPIPE") throw new BrokenPipeError("standard output was closed")
-    throw error
-  }
-}
-
-export const printLine = (line = ""): void => print(`${line}\n`)
-
-/** A line for the user beside the output, on standard error. */
-export function note(line: string): void {
-  try {
-    writeAll(STDERR, `${line}\n`)
-  } catch (error) {
-    if (errorCode(error) !== "EPIPE") throw error // nobody reads the notes: the work still counts
-  }
-}
-
-function writeAll(fd: number, text: string): void {
+export async function print(text: string): Promise<void> {
   const bytes = encoder.encode(text)
   let written = 0
   while (written < bytes.length) {
     try {
-      written += writeSync(fd, bytes, written)
+      written += await writeSome(bytes, written)
     } catch (error) {
+      if (errorCode(error) === "EPIPE") throw new BrokenPipeError("standard output was closed")
       if (errorCode(error) !== "EAGAIN") throw error
-      Atomics.wait(pause, 0, 0, 5) // a pipe that somebody made non-blocking is full
+      await Bun.sleep(RETRY_MS) // a pipe that somebody made non-blocking is full
     }
+  }
+}
+
+const writeSome = (bytes: Uint8Array, from: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    write(STDOUT, bytes, from, bytes.length - from, null, (error, count) => (error ? reject(error) : resolve(count)))
+  })
+
+export const printLine = (line = ""): Promise<void> => print(`${line}\n`)
+
+/** A line for the user beside the output, on standard error. What nobody reads (EPIPE, EAGAIN) is dropped: the work still counts. */
+export function note(line: string): void {
+  try {
+    writeSync(STDERR, `${line}\n`)
+  } catch (error) {
+    const code = errorCode(error)
+    if (code !== "EPIPE" && code !== "EAGAIN") throw error
   }
 }
 

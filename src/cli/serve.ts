@@ -44,7 +44,7 @@ async function listen(models: readonly LoadedModel[], host: string, port: number
     throw new CommandError(error instanceof Error ? error.message : String(error))
   })
   try {
-    printLine(`listening on ${server.url}`)
+    await printLine(`listening on ${server.url}`)
     note(`serving ${models.map((model) => model.name).join(", ")} on ${models[0]?.device.name ?? ""}; Ctrl-C stops`)
     await stopped.promise
     note("stopping")

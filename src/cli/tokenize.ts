@@ -28,9 +28,9 @@ export const tokenize: CommandSpec = {
     if (bos && tokenizer.bosId === undefined) throw new UsageError("this model has no BOS token; leave --bos out")
     const ids = Array.from(tokenizer.encode(input, { special, addBos: bos }))
     const tokens = ids.map((id) => ({ id, piece: tokenizer.piece(id) }))
-    if (json) printLine(JSON.stringify(tokens))
+    if (json) await printLine(JSON.stringify(tokens))
     else if (tokens.length > 0)
-      printLine(
+      await printLine(
         table(
           tokens.map(({ id, piece }) => [String(id), printable(piece)]),
           "",
