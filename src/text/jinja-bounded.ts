@@ -35,6 +35,9 @@ function tooLarge(what: string): ChatTemplateError {
  */
 export class BoundedInterpreter extends Interpreter {
   private spent = 0
+  /** The iterables of `for` statements, as nodes of the template. */
+  private readonly iterables = new WeakSet<object>()
+  private readonly emptyList: Value = new Environment().set("empty", [])
 
   constructor(
     environment: Environment,
@@ -44,17 +47,26 @@ export class BoundedInterpreter extends Interpreter {
   }
 
   override evaluate(...args: Parameters<Evaluate>): Value {
+    const [node] = args
+    if (node?.type === "For") this.noteIterable(node)
     const result = super.evaluate(...args)
+    // Jinja iterates over something undefined zero times, and templates count on it; the library would fail.
+    if (result.type === "UndefinedValue" && node && this.iterables.has(node)) return this.emptyList
     const value: unknown = result.value
     if (typeof value === "string") {
       if (value.length > this.limits.stringLength)
         throw tooLarge(`a text of more than ${this.limits.stringLength} characters`)
-      this.spend(args[0]?.type, value.length)
+      this.spend(node?.type, value.length)
     } else if (Array.isArray(value)) {
       if (value.length > this.limits.listLength) throw tooLarge(`a list of more than ${this.limits.listLength} items`)
-      this.spend(args[0]?.type, value.length * ITEM_COST)
+      this.spend(node?.type, value.length * ITEM_COST)
     }
     return result
+  }
+
+  private noteIterable(node: object): void {
+    const { iterable } = node as { iterable: { type: string; lhs?: object } }
+    this.iterables.add(iterable.type === "SelectExpression" && iterable.lhs ? iterable.lhs : iterable)
   }
 
   /** Counts what expressions make anew; reading a variable or a member makes nothing. */
