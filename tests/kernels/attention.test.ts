@@ -9,7 +9,7 @@ import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"
 import { type Paged, pagedCase } from "../support/kernel-paged.ts"
-import { type KernelCase, kernelCases, onEveryBackend } from "../support/kernel-suite.ts"
+import { benchCases, type KernelCase, kernelCases, onEveryBackend } from "../support/kernel-suite.ts"
 
 const GROUPS = [
   { heads: 3, kvHeads: 3 },
@@ -66,6 +66,16 @@ kernelCases("ATTENTION, prefill and decode", "ATTENTION", [
       [31, 3],
       [2, 1],
     ],
+  }),
+])
+
+benchCases("ATTENTION, long context", "ATTENTION", [
+  ...scenario("1 row after 4095, 32:8 heads of 128", { heads: 32, kvHeads: 8, headDim: 128, steps: [[4095], [1]] }),
+  ...scenario("8 decode rows at 512, 32:8 heads of 128", {
+    heads: 32,
+    kvHeads: 8,
+    headDim: 128,
+    steps: [Array.from({ length: 8 }, () => 511), Array.from({ length: 8 }, () => 1)],
   }),
 ])
 

@@ -8,7 +8,14 @@ import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"
 import { concatenate, matmul, type Product, plainMatmul } from "../support/kernel-matmul.ts"
 import { floatWeight } from "../support/kernel-program.ts"
-import { type KernelCase, kernelCases, onEveryBackend, type PreparedCase, runCase } from "../support/kernel-suite.ts"
+import {
+  benchCases,
+  type KernelCase,
+  kernelCases,
+  onEveryBackend,
+  type PreparedCase,
+  runCase,
+} from "../support/kernel-suite.ts"
 import { FORMAT_NAMES, isQuantized, randomWeight } from "../support/kernel-weights.ts"
 
 interface Matmul {
@@ -105,6 +112,16 @@ for (const format of FORMAT_NAMES) {
     single(format, 512, large, 48),
   ])
 }
+
+benchCases(
+  "MATMUL, model shapes",
+  "MATMUL",
+  FORMAT_NAMES.flatMap((format) => [
+    single(format, 1, 2048, 8192),
+    single(format, 8, 2048, 8192),
+    single(format, 512, 2048, 2048),
+  ]),
+)
 
 const several: readonly (readonly [string, Omit<Matmul, "rows">])[] = [
   [

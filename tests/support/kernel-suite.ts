@@ -78,6 +78,11 @@ export function kernelCases(title: string, op: OpName, cases: readonly KernelCas
   })
 }
 
+/** Shapes of real models, whose references would take too long for a test: timed only, their smaller siblings are checked. */
+export function benchCases(title: string, op: OpName, cases: readonly KernelCase[]): void {
+  if (benching) benchTables.push({ title, op, cases })
+}
+
 /** Tests that are no table of cases, on every backend; the bench ignores them. */
 export function onEveryBackend(title: string, register: (backend: Backend) => void): void {
   if (benching) return
