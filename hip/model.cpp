@@ -90,8 +90,8 @@ std::shared_ptr<Model> open_model(const char* paths, uint64_t paths_bytes, uint3
             fail(RF_INVALID_MODEL, "tensor %llu needs %llu bytes at %llu, its file has %llu", n, (unsigned long long)bytes,
                  (unsigned long long)t.offset, (unsigned long long)size);
         const uint8_t* base = constant ? model->constants.data() : model->files[t.file]->data();
-        if ((uintptr_t(base) + t.offset) % 4 && t.format == 0)
-            fail(RF_INVALID_MODEL, "tensor %llu starts at %llu, F32 tensors start at a multiple of 4", n, (unsigned long long)t.offset);
+        if ((uintptr_t(base) + t.offset) % 4)
+            fail(RF_INVALID_MODEL, "tensor %llu starts at %llu, tensors start at multiples of 4 bytes", n, (unsigned long long)t.offset);
         model->tensors.push_back({t.format, t.rows, t.cols, row_bytes, base + t.offset});
     }
     return model;

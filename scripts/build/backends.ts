@@ -39,7 +39,7 @@ export interface Backend {
 export const BACKENDS: readonly Backend[] = [{ name: "cpu", plan: planCpu }]
 
 const WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
-const COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno"]
+const COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", "-ffp-contract=on"]
 const SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 
 /** hip/cpu/isa-NAME.cpp is compiled for one instruction set and picked at run time; every other file is baseline code. */

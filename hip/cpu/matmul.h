@@ -1,0 +1,388 @@
+// out[rows, n] = in[rows, k] · weight[n, k]ᵀ for every weight format.
+//
+// Quantized weights meet activations rounded to int8 in blocks of 32 (scale = max|x| / 127). Work is cut into tiles of sixteen weight
+// rows. A few activation rows (decode) use each piece of a tile as soon as it is unpacked; many (prefill) share a tile that was unpacked
+// to bytes once. Both add up a row's blocks in the same order, so a token's result does not depend on how many come with it.
+// Plain weights (F32, F16, BF16) meet float activations; columns are in lanes there.
+#pragma once
+#include <algorithm>
+
+#include "kernels.h"
+#include "tile.h"
+
+namespace rf {
+namespace RF_ISA {
+
+constexpr uint64_t kFusedRows = 4;    // up to here, unpacking a tile on the fly beats keeping it
+constexpr uint64_t kChunkRows = 64;   // activation rows that share one result buffer
+#if defined(__AVX512F__)
+constexpr int kPanelRows = 16;        // activation rows with their sums in registers
+#else
+constexpr int kPanelRows = 4;
+#endif
+
+struct BlockInfo {      // of 32 activations
+    float scale;
+    float sum;          // scale · Σ q
+    float sum_half[2];  // the same for columns 0 … 15 and 16 … 31
+    int32_t neg_sum;    // -Σ q
+    int32_t neg_half[2];
+    int32_t reserved;
+};
+struct Activations {
+    const int8_t* q;        // [rows, k]
+    const BlockInfo* info;  // [rows, k/32]
+    uint64_t k;
+};
+
+RF_INLINE uint64_t align64(uint64_t n) { return (n + 63) / 64 * 64; }
+RF_INLINE uint64_t activation_bytes(uint64_t rows, uint64_t k) { return align64(rows * k) + align64(rows * (k / 32) * sizeof(BlockInfo)); }
+RF_INLINE Activations activations_at(uint8_t* p, uint64_t rows, uint64_t k) {
+    return {reinterpret_cast<const int8_t*>(p), reinterpret_cast<const BlockInfo*>(p + align64(rows * k)), k};
+}
+
+RF_INLINE int32_t sum16(i32x16 v) {
+    int32_t x[16], total = 0;
+    store(x, v);
+    for (int i = 0; i < 16; i++) total += x[i];
+    return total;
+}
+RF_INLINE int32_t max16(i32x16 v) {
+    int32_t x[16];
+    store(x, v);
+    for (int step = 8; step; step /= 2)
+        for (int i = 0; i < step; i++) x[i] = x[i] < x[i + step] ? x[i + step] : x[i];
+    return x[0];
+}
+
+inline void quantize_row(const float* in, uint64_t k, int8_t* q, BlockInfo* info) {
+    typedef int8_t i8x16 __attribute__((vector_size(16)));
+    const f32x16 magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to the nearest integer, ties to even
+    for (uint64_t b = 0; b < k / 32; b++, in += 32, q += 32, info++) {
+        const f32x16 x0 = load<f32x16>(in), x1 = load<f32x16>(in + 16);
+        const i32x16 m0 = i32x16(vabs(x0)), m1 = i32x16(vabs(x1));
+        // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
+        const int32_t bits = max16(m0 > m1 ? m0 : m1);
+        float amax;
+        memcpy(&amax, &bits, 4);
+        const float inverse = amax > 0 ? 127.0f / amax : 0.0f;
+        f32x16 y0 = x0 * splat(inverse), y1 = x1 * splat(inverse);
+        y0 = y0 + magic;
+        y1 = y1 + magic;
+        const i32x16 q0 = i32x16(y0) - 0x4b400000, q1 = i32x16(y1) - 0x4b400000;
+        store(q, __builtin_convertvector(q0, i8x16));
+        store(q + 16, __builtin_convertvector(q1, i8x16));
+        info->scale = amax / 127.0f;
+        info->neg_half[0] = -sum16(q0);
+        info->neg_half[1] = -sum16(q1);
+        info->neg_sum = info->neg_half[0] + info->neg_half[1];
+        info->sum_half[0] = info->scale * float(-info->neg_half[0]);
+        info->sum_half[1] = info->scale * float(-info->neg_half[1]);
+        info->sum = info->scale * float(-info->neg_sum);
+        info->reserved = 0;
+    }
+}
+
+// One 32-column piece of a tile, unpacked.
+template <class T>
+struct Piece {
+    i32x16 w[8];
+    float scale[T::groups][16];
+    float min[T::has_min ? T::groups : 1][16];
+};
+
+template <class T>
+RF_INLINE i32x16 dot_bytes(i32x16 acc, i32x16 w, const int8_t* q) {
+    int32_t a;
+    memcpy(&a, q, 4);
+    return T::small ? dot4_small(acc, w, a) : dot4(acc, w, a);
+}
+
+// acc[n] += piece · activations of row n, for N rows.
+template <class T, int N>
+RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min, const Activations& a, uint64_t row, uint64_t block, f32x16* acc) {
+    const uint64_t n_blocks = a.k / 32;
+    for (int n = 0; n < N; n++) {
+        const int8_t* q = a.q + (row + uint64_t(n)) * a.k + block * 32;
+        const BlockInfo& info = a.info[(row + uint64_t(n)) * n_blocks + block];
+        if constexpr (T::groups == 1) {
+            i32x16 dot = T::has_min ? i32x16{} : splat(info.neg_sum) << (T::has_min ? 0 : T::zero_shift);
+            for (int i = 0; i < 8; i++) dot = dot_bytes<T>(dot, w[i], q + 4 * i);
+            acc[n] = madd(to_float(dot), load<f32x16>(scale) * splat(info.scale), acc[n]);
+            if constexpr (T::has_min) acc[n] = madd(load<f32x16>(min), splat(info.sum), acc[n]);
+        } else {
+            for (int g = 0; g < 2; g++) {
+                i32x16 dot = T::has_min ? i32x16{} : splat(info.neg_half[g]) << (T::has_min ? 0 : T::zero_shift);
+                for (int i = 4 * g; i < 4 * g + 4; i++) dot = dot_bytes<T>(dot, w[i], q + 4 * i);
+                acc[n] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[n]);
+                if constexpr (T::has_min) acc[n] = madd(load<f32x16>(min + 16 * g), splat(info.sum_half[g]), acc[n]);
+            }
+        }
+    }
+}
+
+RF_INLINE void prefetch(const uint8_t* p) { __builtin_prefetch(p); }
+
+// Decode: N activation rows, each piece used as it is unpacked. out: [N][16]
+template <uint32_t Id, int N>
+void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, float* out) {
+    using T = Tile<Id>;
+    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
+    alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+    f32x16 acc[N] = {};
+    const uint64_t n = a.k / elems;
+    for (uint64_t b = 0; b < n; b++) {
+        const uint8_t* p = rows + b * bytes;
+        for (uint64_t line = 0; line < 16 * bytes; line += 64) prefetch(next + b * 16 * bytes + line);
+        T::scales(p, stride, scale, min);
+        for (int s = 0; s < T::subs; s++) {
+            i32x16 w[8];
+            T::decode(p, stride, s, w);
+            multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, b * T::subs + uint64_t(s), acc);
+        }
+    }
+    for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+}
+
+// Prefill: the tile unpacked once …
+template <uint32_t Id>
+void unpack(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel) {
+    using T = Tile<Id>;
+    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
+    alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+    auto* piece = static_cast<Piece<T>*>(panel);
+    for (uint64_t b = 0; b < k / elems; b++) {
+        const uint8_t* p = rows + b * bytes;
+        T::scales(p, stride, scale, min);
+        for (int s = 0; s < T::subs; s++, piece++) {
+            T::decode(p, stride, s, piece->w);
+            memcpy(piece->scale, scale + s * T::groups * 16, sizeof piece->scale);
+            if (T::has_min) memcpy(piece->min, min + s * T::groups * 16, sizeof piece->min);
+        }
+    }
+}
+// … and used by N activation rows at a time. out: [N][16]
+template <uint32_t Id, int N>
+void panel_rows(const void* panel, const Activations& a, uint64_t row, float* out) {
+    using T = Tile<Id>;
+    const auto* piece = static_cast<const Piece<T>*>(panel);
+    f32x16 acc[N] = {};
+    for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, b, acc);
+    for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+}
+
+struct QuantizedOps {
+    void (*fused[kFusedRows])(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations&, float* out);
+    void (*unpack)(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel);
+    void (*panel_one)(const void* panel, const Activations&, uint64_t row, float* out);
+    void (*panel_many)(const void* panel, const Activations&, uint64_t row, float* out);
+};
+template <uint32_t Id>
+constexpr QuantizedOps quantized_ops() {
+    return {{fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, panel_rows<Id, 1>, panel_rows<Id, kPanelRows>};
+}
+
+constexpr bool is_plain(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
+
+inline const QuantizedOps& ops_of(uint32_t format) {
+    switch (format) {
+#define CASE(NAME)                                                          \
+    case FORMAT_##NAME: {                                                   \
+        static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(); \
+        return ops;                                                         \
+    }
+        CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
+        default:
+        CASE(Q8_0)
+#undef CASE
+    }
+}
+
+// ---- plain weights ----
+
+template <uint32_t Id>
+RF_INLINE f32x16 load_plain(const uint8_t* p, uint64_t n) {
+    uint8_t bytes[64] = {};
+    const uint8_t* from = p;
+    if (n < 16) {
+        memcpy(bytes, p, n * sizeof(typename Format<Id>::Block));
+        from = bytes;
+    }
+    if constexpr (Id == FORMAT_F32) return load<f32x16>(from);
+    if constexpr (Id == FORMAT_F16) return from_half(load<u16x16>(from));
+    return f32x16(__builtin_convertvector(load<u16x16>(from), u32x16) << 16);
+}
+
+// R weight rows against N activation rows; out[n · 16 + r].
+template <uint32_t Id, int R, int N>
+RF_INLINE void plain_tile(const uint8_t* w, uint64_t stride, const float* in, uint64_t k, float* out) {
+    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block);
+    f32x16 acc[R][N] = {};
+    for (uint64_t i = 0; i < k; i += 16) {
+        const uint64_t n_cols = k - i < 16 ? k - i : 16;
+        f32x16 x[N];
+        for (int n = 0; n < N; n++) x[n] = n_cols == 16 ? load<f32x16>(in + uint64_t(n) * k + i) : load_part(in + uint64_t(n) * k + i, n_cols);
+        for (int r = 0; r < R; r++) {
+            const f32x16 weight = load_plain<Id>(w + uint64_t(r) * stride + i * bytes, n_cols);
+            for (int n = 0; n < N; n++) acc[r][n] = madd(weight, x[n], acc[r][n]);
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int n = 0; n < N; n++) out[n * 16 + r] = sum(acc[r][n]);
+}
+
+// out[rows][16] for n_weights ≤ 16 weight rows.
+template <uint32_t Id>
+void plain_rows(const uint8_t* w, uint64_t stride, uint64_t n_weights, const float* in, uint64_t rows, uint64_t k, float* out) {
+    constexpr int N = kPanelRows / 4;
+    for (uint64_t r = 0; r < n_weights;) {
+        const bool four = n_weights - r >= 4;
+        for (uint64_t t = 0; t < rows;) {
+            const bool many = N > 1 && rows - t >= N;
+            const uint8_t* p = w + r * stride;
+            if (four && many) plain_tile<Id, 4, N>(p, stride, in + t * k, k, out + t * 16 + r);
+            else if (four) plain_tile<Id, 4, 1>(p, stride, in + t * k, k, out + t * 16 + r);
+            else plain_tile<Id, 1, 1>(p, stride, in + t * k, k, out + t * 16 + r);
+            t += four && many ? N : 1;
+        }
+        r += four ? 4 : 1;
+    }
+}
+
+// ---- the op ----
+
+// Scratch of one thread: its own activations of up to kFusedRows rows, two unpacked tiles, two result buffers, and a tile of rows
+// for weights with fewer than sixteen.
+struct MatmulScratch {
+    uint8_t* activations;
+    uint8_t* panel[2];
+    float* result[2];  // [kChunkRows][16]
+    uint8_t* rows[2];
+};
+constexpr uint64_t kPieceBytes = sizeof(Piece<Tile<FORMAT_Q2_K>>);
+inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
+    uint64_t at = 0;
+    const auto take = [&](uint64_t n) {
+        uint8_t* p = base + at;
+        at += align64(n);
+        return p;
+    };
+    s->activations = take(activation_bytes(kFusedRows, k));
+    for (auto& p : s->panel) p = take((k / 32 + 1) * kPieceBytes);
+    for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * 16 * 4));
+    for (auto& p : s->rows) p = take(16 * (k * 2 + 64));  // no quantized format takes two bytes an element
+    return at;
+}
+
+// Sixteen rows of one weight against all activation rows of a chunk.
+struct WeightTile {
+    const Tensor* weight;
+    const uint8_t* data;   // first of the sixteen rows (or fewer, for plain weights)
+    uint64_t stride;
+    const uint8_t* next;   // what is read next, for the prefetcher
+    uint64_t n_rows;       // of the sixteen, those that exist
+};
+
+RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const Activations& a, void* panel, uint64_t row, uint64_t n, float* out) {
+    switch (t.weight->format) {
+        case FORMAT_F32: return plain_rows<FORMAT_F32>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+        case FORMAT_F16: return plain_rows<FORMAT_F16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+        case FORMAT_BF16: return plain_rows<FORMAT_BF16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+        default: break;
+    }
+    const QuantizedOps& ops = ops_of(t.weight->format);
+    if (args.rows <= kFusedRows) return ops.fused[args.rows - 1](t.data, t.stride, t.next, a, out);
+    uint64_t i = 0;
+    for (; i + kPanelRows <= n; i += kPanelRows) ops.panel_many(panel, a, row + i, out + i * 16);
+    for (; i < n; i++) ops.panel_one(panel, a, row + i, out + i * 16);
+}
+
+// Bias, residual or SwiGLU, and the n_new results from `skip` on into out.
+RF_INLINE void finish_row(const MatmulArgs& args, const float* result, const float* up, const float* bias, uint64_t skip, uint64_t n_new, float* out) {
+    f32x16 v = load<f32x16>(result);
+    if (args.swiglu) v = silu(v) * load<f32x16>(up);
+    if (n_new == 16) {
+        if (bias) v += load<f32x16>(bias);
+        if (args.add) v += load<f32x16>(out);
+        return store(out, v);
+    }
+    float x[16];
+    store(x, v);
+    for (uint64_t r = 0; r < n_new; r++) {
+        float y = x[r + skip];
+        if (bias) y += bias[r];
+        if (args.add) y += out[r];
+        out[r] = y;
+    }
+}
+
+inline void matmul(const Worker& worker, const MatmulArgs& args) {
+    MatmulScratch scratch;
+    layout_scratch(worker.scratch, args.k, &scratch);
+    bool quantized = false;
+    uint32_t n_tiles = 0;
+    for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t((args.weight[i]->rows + 15) / 16);
+    for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !is_plain(args.weight[i]->format);
+
+    Activations a{};
+    if (quantized) {
+        const bool own = args.rows <= kFusedRows;  // cheaper done by every thread than waited for
+        uint8_t* p = own ? scratch.activations : args.shared;
+        a = activations_at(p, args.rows, args.k);
+        uint64_t begin = 0, end = args.rows;
+        if (!own) worker.range(args.rows, &begin, &end);
+        for (uint64_t r = begin; r < end; r++)
+            quantize_row(args.in + r * args.k, args.k, const_cast<int8_t*>(a.q) + r * args.k, const_cast<BlockInfo*>(a.info) + r * (args.k / 32));
+        if (!own) worker.barrier();
+    }
+
+    // Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored.
+    const auto tile_of = [&](const Tensor* weight, uint64_t first, uint8_t* padded) {
+        const uint64_t start = first + 16 > weight->rows && weight->rows >= 16 ? weight->rows - 16 : first;
+        WeightTile t{weight, weight->data + start * weight->row_bytes, weight->row_bytes, nullptr, std::min<uint64_t>(16, weight->rows)};
+        if (weight->rows < 16 && !is_plain(weight->format)) {
+            memset(padded, 0, 16 * t.stride);
+            memcpy(padded, t.data, weight->rows * t.stride);
+            t.data = padded;
+        }
+        t.next = start + 32 <= weight->rows ? t.data + 16 * t.stride : t.data;
+        return t;
+    };
+
+    const uint32_t n_parts = args.swiglu ? 2 : 1;
+    const uint32_t chunk = args.rows > kFusedRows ? 1 : 1 + n_tiles / (worker.count * 8);
+    for (uint32_t begin, end; worker.take(n_tiles, chunk, &begin, &end);) {
+        for (uint32_t index = begin; index < end; index++) {
+            uint32_t which = 0;
+            uint64_t first = uint64_t(index) * 16, column = 0;
+            for (; !args.swiglu && first >= (args.weight[which]->rows + 15) / 16 * 16; which++) {
+                first -= (args.weight[which]->rows + 15) / 16 * 16;
+                column += args.weight[which]->rows;
+            }
+            WeightTile tile[2];
+            for (uint32_t p = 0; p < n_parts; p++) {
+                tile[p] = tile_of(args.weight[which + p], first, scratch.rows[p]);
+                if (args.rows > kFusedRows && !is_plain(tile[p].weight->format))
+                    ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, args.k, scratch.panel[p]);
+            }
+            const uint64_t n_rows = args.weight[which]->rows, n_new = std::min<uint64_t>(16, n_rows - first);
+            const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
+            const float* bias = args.bias[which] ? args.bias[which] + first : nullptr;
+            for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
+                const uint64_t n = std::min(kChunkRows, args.rows - row);
+                for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
+                for (uint64_t t = 0; t < n; t++)
+                    finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new, args.out + (row + t) * args.out_width + column + first);
+            }
+        }
+    }
+}
+
+inline uint64_t matmul_shared_bytes(uint64_t rows, uint64_t k) { return activation_bytes(rows, k); }
+inline uint64_t matmul_scratch_bytes(uint64_t k) {
+    MatmulScratch s;
+    return layout_scratch(nullptr, k, &s);
+}
+
+}  // namespace RF_ISA
+}  // namespace rf
