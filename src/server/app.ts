@@ -16,6 +16,8 @@ export interface ServerOptions {
   readonly maxBodyBytes?: number
   /** Quiet milliseconds on a stream before a comment is sent. Default 10 s. */
   readonly pingMs?: number
+  /** Seconds after which a connection with nothing to do is closed; generations are exempt. Default 60. */
+  readonly idleTimeout?: number
 }
 
 /** The HTTP application: OpenAI's API under `/v1`, `/health`, `/swagger`, and the pages of `src/ui`. Call `.listen` or `.handle`. */
@@ -30,7 +32,9 @@ export function createServer(options: ServerOptions) {
   // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.
   const app = new Elysia({
     nativeStaticResponse: false,
-    serve: { idleTimeout: 60, maxRequestBodySize: Number.MAX_SAFE_INTEGER },
+    // A host may have a name of one letter, which Elysia's shortcut to the path does not expect.
+    handler: { standardHostname: false },
+    serve: { idleTimeout: options.idleTimeout ?? 60, maxRequestBodySize: Number.MAX_SAFE_INTEGER },
   })
     .onError(({ error }) => errorResponse(apiErrorOf(error)))
     .use(docsRoutes())
@@ -41,7 +45,8 @@ export function createServer(options: ServerOptions) {
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {
-    const path = new URL(request.url).pathname
+    // Without a Host header the URL is a path alone.
+    const path = new URL(request.url, "http://localhost").pathname
     return errorResponse(unknownRoute(request.method, path, methodsOf([...routes, ...ui.routes], path)))
   })
   return app.mount("/", ui.fetch)

@@ -5,6 +5,7 @@
 
 import type { z } from "zod"
 import { EngineError, RequestError } from "../engine/types.ts"
+import { TokenizerError } from "../text/index.ts"
 import type { ErrorBody } from "./schemas/error.ts"
 
 /** A failure with everything its response needs; `param` is the request field at fault. */
@@ -90,6 +91,7 @@ const fieldName = (path: readonly PropertyKey[]): string =>
 function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof ApiError) return thrown
   if (thrown instanceof RequestError) return invalidRequest(thrown.message, thrown.param, thrown.code)
+  if (thrown instanceof TokenizerError) return invalidRequest(thrown.message, null, thrown.code)
   if (thrown instanceof EngineError)
     return new ApiError(503, "server_error", `The engine failed: ${thrown.message}`, null, "engine_error", {
       "retry-after": "1",

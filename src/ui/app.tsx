@@ -20,4 +20,8 @@ export function createUi(fallback: (request: Request) => Response): Hono {
     .get("/ui/swagger.js", script(swaggerScript))
     .get("/ui/swagger.css", style(swaggerStyle))
     .notFound((context) => fallback(context.req.raw))
+    .onError((error) => {
+      // The server that this is mounted in answers for failures.
+      throw error
+    })
 }

@@ -162,6 +162,15 @@ describe("routes and methods", () => {
   )
 })
 
+test.each(["x", "pc", "a:1", "[::1]:80", ""])("the host %j finds its way", async (host) => {
+  const get = (path: string) => fetch(server.url + path, { headers: { host } })
+  expect((await get("/")).headers.get("content-type")).toStartWith("text/html")
+  expect((await get("/v1/models/script")).status).toBe(200)
+  const response = await get("/nope")
+  expect(response.status).toBe(404)
+  await failure(response)
+})
+
 describe("bodies that are no request", () => {
   test.each(["", "{", '{"model":', "[1", "nul", '{"model":"script"}}', "\u0000"])(
     "malformed JSON: %j",

@@ -1,6 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type Browser, chromium, type Page } from "playwright-core"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
+
+// A browser starts slowly on a busy machine.
+setDefaultTimeout(60_000)
 
 let browser: Browser
 let server: ScriptedServer

@@ -109,6 +109,12 @@ describe("a stream", () => {
   })
 })
 
+test("a stream may be silent for longer than the idle timeout", async () => {
+  await using server = await serveScript({ tokens: saying("x"), stepMs: 5500 }, { idleTimeout: 1, pingMs: 60_000 })
+  const response = await post(server.url, { ...request, max_tokens: 1, stream: true })
+  expect(events(await response.text()).at(-1)).toBe("[DONE]")
+}, 20_000)
+
 describe("a client that goes away", () => {
   test.each([1, 3])("stops its stream's %i choices at once", async (n) => {
     await using server = await serveScript({ tokens: saying("on and on "), stepMs: 5 })
