@@ -28,6 +28,9 @@ export function buildProgram(onDone: (code: number) => void): Command {
     )
     .version(packageJson.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
+    .configureHelp({
+      subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options]", "")}`.trim(),
+    })
     .exitOverride()
     .showHelpAfterError("(rocmforge --help lists the commands; rocmforge COMMAND --help their options)")
   for (const spec of COMMANDS) addCommand(program, spec, onDone)

@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { meta } from "../../src/gguf/metadata.ts"
+import { encodeGguf } from "../../src/gguf/writer.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
+import { cliJson, runCli, temporaryFolder } from "./cli-runner.ts"
+
+const folder = temporaryFolder("files")
+const model = join(folder.path, "tiny.gguf")
+
+beforeAll(async () => {
+  await writeTinyModel(model, { format: (name) => (name === "output.weight" ? "F16" : "Q8_0"), context_length: 512 })
+})
+afterAll(folder.remove)
+
+interface Inspected {
+  architecture: string
+  parameters: number
+  formats: { format: string; tensors: number; bytes: number; share: number }[]
+  runnable: boolean
+  problem?: string
+  config: { n_layers: number; context_length: number }
+  memory: { context_length: number; weights: number; kv: number; arena: number; total: number }
+  metadata: Record<string, unknown>
+  tensors: { name: string; format: string; shape: number[]; bytes: number }[]
+  plan: string[]
+}
+
+describe("inspect", () => {
+  test("counts parameters, formats and memory", async () => {
+    const found = await cliJson<Inspected>(["inspect", model, "--tensors", "--plan"])
+    expect(found.architecture).toBe("llama")
+    expect(found.runnable).toBe(true)
+    expect(found.config.n_layers).toBe(2)
+    expect(found.parameters).toBe(found.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0))
+    expect(found.formats.map(({ format }) => format).sort()).toEqual(["F16", "F32", "Q8_0"])
+    expect(found.formats.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 10)
+    expect(found.formats.find(({ format }) => format === "F16")).toMatchObject({ tensors: 1, bytes: 320 * 64 * 2 })
+    // 2 layers × K and V × 2 heads of 16 × 2 bytes
+    expect(found.memory).toMatchObject({ context_length: 512, kv: 512 * 2 * 2 * 32 * 2 })
+    expect(found.memory.total).toBe(found.memory.weights + found.memory.kv + found.memory.arena)
+    expect(found.plan.join("\n")).toContain("ATTENTION")
+    expect(found.metadata["general.name"]).toBe("tiny llama")
+    expect(found.metadata["llama.attention.layer_norm_rms_epsilon"]).toBe(0.00001)
+    expect(found.metadata["tokenizer.ggml.tokens"]).toEqual({ type: "array of string", length: 320 })
+  })
+
+  test("--ctx-size and --kv-type change the K/V cache's share", async () => {
+    const short = await cliJson<Inspected>(["inspect", model, "--ctx-size", "128"])
+    const wide = await cliJson<Inspected>(["inspect", model, "--ctx-size", "128", "--kv-type", "f32"])
+    expect(short.memory.kv).toBe(128 * 2 * 2 * 32 * 2)
+    expect(wide.memory.kv).toBe(2 * short.memory.kv)
+  })
+
+  test("prints for people", async () => {
+    const { code, stdout } = await runCli(["inspect", "--gguf", model])
+    expect(code).toBe(0)
+    for (const text of [
+      "architecture  llama",
+      "layers        2 of 64",
+      "memory at a context of 512 tokens",
+      "general.name",
+    ]) {
+      expect(stdout).toContain(text)
+    }
+    expect(stdout).not.toContain("blk.0.attn_q.weight")
+    const more = await runCli(["inspect", model, "--tensors", "--plan"])
+    expect(more.stdout).toContain("blk.0.attn_q.weight  ")
+    expect(more.stdout).toContain("MATMUL_SWIGLU")
+  })
+
+  test("a file of an unknown architecture is shown, and its plan refused", async () => {
+    const path = join(folder.path, "alien.gguf")
+    const metadata = { "general.architecture": meta.string("alien"), "general.name": meta.string("x\u001b[31mred") }
+    const data = new Float32Array(32)
+    writeFileSync(path, encodeGguf({ metadata, tensors: [{ name: "t", shape: [32], format: "F32", data }] }))
+    const found = await cliJson<Inspected>(["inspect", path])
+    expect(found.runnable).toBe(false)
+    expect(found.problem).toContain('unknown architecture "alien"')
+    const { stdout } = await runCli(["inspect", path])
+    expect(stdout).toContain("cannot be run")
+    expect(stdout).not.toContain("\u001b") // a file cannot paint on the terminal
+    const { code, stderr } = await runCli(["inspect", path, "--plan"])
+    expect(stderr).toContain("llama")
+    expect(code).toBe(3)
+  })
+})
+
+type Token = { id: number; piece: string }
+
+describe("tokenize and detokenize", () => {
+  const text = "the thing: naïve 😀\n\ttab"
+
+  test("go round", async () => {
+    const tokens = await cliJson<Token[]>(["tokenize", model, text])
+    expect(tokens.length).toBeGreaterThan(5)
+    const ids = tokens.map(({ id }) => String(id))
+    expect(await runCli(["detokenize", model, ...ids])).toEqual({ code: 0, stdout: `${text}\n`, stderr: "" })
+    expect(await runCli(["detokenize", "--model", model, ids.join(",")])).toMatchObject({
+      code: 0,
+      stdout: `${text}\n`,
+    })
+    expect(await runCli(["detokenize", model], { stdin: JSON.stringify(tokens.map(({ id }) => id)) })).toMatchObject({
+      stdout: `${text}\n`,
+    })
+  })
+
+  test("the text may come from a file or standard input, less its last newline", async () => {
+    const path = join(folder.path, "text.txt")
+    writeFileSync(path, `${text}\n`)
+    const expected = await cliJson<Token[]>(["tokenize", model, text])
+    expect(await cliJson<Token[]>(["tokenize", model, "--file", path])).toEqual(expected)
+    expect(await cliJson<Token[]>(["tokenize", model], { stdin: `${text}\n` })).toEqual(expected)
+    expect(await cliJson<Token[]>(["tokenize", model, "-"], { stdin: text })).toEqual(expected)
+    expect(await cliJson<Token[]>(["tokenize", "--gguf", model, text])).toEqual(expected)
+    expect(
+      await cliJson<Token[]>(["tokenize", text], { env: { ROCMFORGE_MODEL: model } }).catch((e: Error) => e.message),
+    ).toContain(
+      "exited with 3", // a first argument is the model, whatever the environment says
+    )
+  })
+
+  test("--special reads control tokens, --bos puts one in front", async () => {
+    const plain = await cliJson<Token[]>(["tokenize", model, "<|im_end|>"])
+    expect(plain.length).toBeGreaterThan(1)
+    const special = await cliJson<Token[]>(["tokenize", model, "<|im_end|>", "--special", "--bos"])
+    expect(special).toEqual([
+      { id: TINY_TOKENS.END_OF_TEXT, piece: "<|endoftext|>" },
+      { id: TINY_TOKENS.IM_END, piece: "<|im_end|>" },
+    ])
+    expect((await runCli(["detokenize", model, "2"])).stdout).toBe("\n")
+    expect((await runCli(["detokenize", model, "2", "--special"])).stdout).toBe("<|im_end|>\n")
+  })
+
+  test("one line a token for people; nothing for nothing", async () => {
+    const { stdout } = await runCli(["tokenize", model, "the\n"])
+    expect(stdout.trimEnd().split("\n").length).toBe((await cliJson<Token[]>(["tokenize", model, "the\n"])).length)
+    expect(await runCli(["tokenize", model, ""])).toEqual({ code: 0, stdout: "", stderr: "" })
+  })
+
+  test.each([["320"], ["-1"], ["x"], ["1.5"]])("the id %s is refused", async (id) => {
+    const { code, stderr } = await runCli(["detokenize", model, "--", id])
+    expect(stderr).toContain("a whole number from 0 to 319")
+    expect(code).toBe(2)
+  })
+
+  test("input that is not UTF-8 is refused", async () => {
+    const { code, stderr } = await runCli(["tokenize", model], { stdin: new Uint8Array([0x61, 0xff, 0xfe]) })
+    expect(stderr).toContain("standard input is not UTF-8")
+    expect(code).toBe(2)
+  })
+})

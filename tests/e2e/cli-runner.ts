@@ -1,0 +1,59 @@
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+export const ROOT = join(import.meta.dir, "../..")
+const CLI = join(ROOT, "src/cli.ts")
+
+export interface CliOptions {
+  stdin?: string | Uint8Array
+  env?: Record<string, string>
+  cwd?: string
+}
+
+export interface CliResult {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** The environment of a test's CLI: nothing that the developer's shell says about ROCmForge. */
+export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string | undefined> {
+  const own = Object.entries(process.env).filter(([name]) => !/^(ROCMFORGE_(?!LIBRARY_PATH)|HF_)/.test(name))
+  return { ...Object.fromEntries(own), ...extra }
+}
+
+/** Starts the real command line. Standard input is empty unless given. */
+export function startCli(args: readonly string[], { stdin = "", env, cwd = ROOT }: CliOptions = {}) {
+  return Bun.spawn([process.execPath, CLI, ...args], {
+    cwd,
+    env: cleanEnvironment(env),
+    stdin: typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin,
+    stdout: "pipe",
+    stderr: "pipe",
+  })
+}
+
+export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  const child = startCli(args, options)
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  return { code, stdout, stderr }
+}
+
+/** Runs and parses standard output; a failure shows what the CLI said. */
+export async function cliJson<T>(args: readonly string[], options: CliOptions = {}): Promise<T> {
+  const { code, stdout, stderr } = await runCli([...args, "--json"], options)
+  if (code !== 0) throw new Error(`rocmforge ${args.join(" ")} exited with ${code}: ${stderr}`)
+  return JSON.parse(stdout) as T
+}
+
+/** A folder that goes away with the test file. */
+export function temporaryFolder(name: string): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), `rocmforge-${name}-`))
+  mkdirSync(path, { recursive: true })
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+}

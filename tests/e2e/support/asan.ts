@@ -1,0 +1,64 @@
+/** Runs Bun with the AddressSanitizer build of the native library, and reads what the sanitizers say. */
+
+import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { runCommand } from "../../../scripts/build/command.ts"
+
+const ROOT = join(import.meta.dir, "../../..")
+const FOLDER = join(ROOT, "build/asan")
+
+export interface AsanRun {
+  code: number
+  /** The signal that ended it. */
+  signal: string | undefined
+  stdout: string
+  stderr: string
+  /** The sanitizers' reports, first line to summary; empty when all is well. */
+  reports: string[]
+}
+
+/**
+ * Brings build/asan up to date.
+ * @returns the path of the runtime that has to be preloaded.
+ * @throws Error that names the package to install where the sanitizer is missing: without it these tests prove nothing.
+ */
+export async function buildWithAsan(): Promise<string> {
+  const { code, stdout, stderr } = await runCommand([process.execPath, "build.ts", "--asan", "--backend", "cpu"], ROOT)
+  const preload = join(FOLDER, "preload.txt")
+  if (code !== 0 || !existsSync(preload)) {
+    throw new Error(
+      `the native library cannot be built with AddressSanitizer; install its runtime with ` +
+        `\`apt-get install libclang-rt-19-dev\` (scripts/setup.sh --dev does)\n${stdout}${stderr}`,
+    )
+  }
+  return readFileSync(preload, "utf8").trim()
+}
+
+/** Runs a script under the sanitizer; its own arguments follow. `onLine` sees each line of its output as it comes. */
+export async function runWithAsan(preload: string, script: string, args: readonly string[] = []): Promise<AsanRun> {
+  const child = Bun.spawn([process.execPath, script, ...args], {
+    cwd: ROOT,
+    env: {
+      ...process.env,
+      LD_PRELOAD: preload,
+      ROCMFORGE_LIBRARY_PATH: FOLDER,
+      ROCMFORGE_ASAN_RUNTIME: preload,
+      // A size that no memory can hold is then malloc's NULL, as it is without the sanitizer.
+      ASAN_OPTIONS: "detect_leaks=1:allocator_may_return_null=1:max_allocation_size_mb=4096:strict_string_checks=1",
+      UBSAN_OPTIONS: "print_stacktrace=1",
+    },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  })
+  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
+  const code = await child.exited
+  return { code, signal: child.signalCode ?? undefined, stdout, stderr, reports: findReports(stderr) }
+}
+
+/** `==PID==ERROR: AddressSanitizer: …` up to its SUMMARY, and UBSan's `file:line: runtime error: …`. */
+export function findReports(text: string): string[] {
+  const memory = text.match(/==\d+==ERROR: (?:Address|Leak)Sanitizer[\s\S]*?(?:SUMMARY: .*|$(?![\s\S]))/g) ?? []
+  const undefinedBehaviour = text.match(/^.*: runtime error: .*$/gm) ?? []
+  return [...memory, ...undefinedBehaviour]
+}

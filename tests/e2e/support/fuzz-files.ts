@@ -1,0 +1,58 @@
+/**
+ * Child process: drives damaged GGUF files through everything that loading a model does, and one step.
+ *
+ *   fuzz-files.ts FOLDER FROM TO
+ *
+ * Before each seed it prints the seed, so that a crash has a name; after it `{seed, outcome}`; at the end `{leaks}`.
+ */
+
+import { join } from "node:path"
+import { openGguf } from "../../../src/gguf/reader.ts"
+import { buildModel } from "../../../src/models/registry.ts"
+import { loadNative } from "../../../src/native/library.ts"
+import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
+import { mutateGguf } from "../../support/gguf-mutate.ts"
+import { type TinyModelOptions, tinyModel } from "../../support/tiny-model.ts"
+import { countLeaks } from "./leaks.ts"
+import { expectedError, openAndStep } from "./open-and-step.ts"
+
+/** Every family, and formats of every shape: plain, with and without a minimum, with 256 elements a block. */
+const BASES: readonly TinyModelOptions[] = [
+  { arch: "llama", format: "F32" },
+  { arch: "llama", format: (name) => (name.includes("ffn_down") ? "Q8_0" : "Q4_1"), tied: true },
+  {
+    arch: "llama",
+    format: "F16",
+    rope: { type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_context: 64 },
+  },
+  { arch: "qwen2", format: (name) => (name.includes("attn_q") ? "Q5_0" : name.includes("attn_v") ? "IQ4_NL" : "BF16") },
+  { arch: "qwen3", hidden: 256, ffn: 256, layers: 1, format: (name) => (name.includes("ffn") ? "Q4_K" : "Q6_K") },
+  { arch: "mistral", format: "Q4_0", sliding_window: 8, rope: { type: "yarn", factor: 4, original_context: 64 } },
+]
+
+const [folder = ".", from = "0", to = "0"] = process.argv.slice(2)
+const files = BASES.map(tinyModel)
+const native = loadNative("cpu")
+for (let seed = Number(from); seed < Number(to); seed++) {
+  // mutateGguf does one of four things, by the seed modulo 4: each base meets all of them.
+  const base = Math.floor(seed / 4) % files.length
+  const file = files[base] as Uint8Array
+  const { bytes, description } = mutateGguf(file, seed, files[(base + 1) % files.length])
+  console.log(`seed ${seed}: base ${base}, ${description}`)
+  const path = join(folder, `mutant-${seed}.gguf`)
+  await Bun.write(path, bytes)
+  let outcome = "loaded"
+  try {
+    const gguf = await openGguf(path)
+    tokenizerFromMetadata((key) => gguf.metadata.get(key)?.value)
+    openAndStep(
+      native,
+      buildModel(gguf),
+      gguf.files.map((each) => each.path),
+    )
+  } catch (error) {
+    outcome = expectedError(error)
+  }
+  console.log(JSON.stringify({ seed, outcome }))
+}
+console.log(JSON.stringify({ leaks: countLeaks() }))

@@ -1,0 +1,17 @@
+// Faults on purpose: what the sanitizer must report before its silence means anything.
+#include <stdlib.h>
+
+extern "C" __attribute__((visibility("default"))) int read_past_end(int size) {
+    char* bytes = static_cast<char*>(malloc(size));
+    bytes[0] = 1;
+    const int value = bytes[size];
+    free(bytes);
+    return value;
+}
+
+extern "C" __attribute__((visibility("default"))) int leak(int size) {
+    volatile char* bytes = static_cast<char*>(malloc(size));
+    bytes[0] = 1;
+    bytes = nullptr;
+    return 0;
+}
