@@ -6,8 +6,10 @@ import { CompletionLogprobsWriter, type ScoredToken } from "../logprobs.ts"
 import { completionPrompts } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
 import {
+  type CompletionChunk,
   type CompletionRequest,
   type CompletionResponse,
+  completionChunk,
   completionRequest,
   completionResponse,
 } from "../schemas/completions.ts"
@@ -43,13 +45,11 @@ export const completionRoutes = (state: ServerState) =>
         tag: "Generation",
         summary: "Continue a text",
         response: completionResponse,
-        event: completionResponse,
+        event: completionChunk,
         errors: GENERATION_ERRORS,
       }),
     },
   )
-
-type Part = CompletionResponse["choices"][number]
 
 /** One request: its choices, and what is sent for each. */
 class CompletionJob {
@@ -89,12 +89,16 @@ class CompletionJob {
     const parts = drafts.map(({ text, scored, reason }, index) =>
       this.#part(index, this.#echoOf(index) + text, scored, reason),
     )
-    return { ...this.#response(parts), usage: usage.toJSON() }
+    return { ...this.#head(), choices: parts, usage: usage.toJSON() }
   }
 
-  async *chunks(): AsyncGenerator<CompletionResponse> {
+  async *chunks(): AsyncGenerator<CompletionChunk> {
     const withUsage = this.body.stream_options?.include_usage === true
-    const chunk = (...parts: Part[]) => ({ ...this.#response(parts), ...(withUsage ? { usage: null } : {}) })
+    const chunk = (...choices: CompletionChunk["choices"]): CompletionChunk => ({
+      ...this.#head(),
+      choices,
+      ...(withUsage ? { usage: null } : {}),
+    })
     const usage = new UsageTotal()
     const begun = new Set<number>()
 
@@ -115,7 +119,7 @@ class CompletionJob {
       const scored = token !== undefined && logprobs !== undefined ? [{ token, logprobs }] : undefined
       if (text !== "" || scored !== undefined) yield chunk(this.#part(index, text, scored, null))
     }
-    if (withUsage) yield { ...this.#response([]), usage: usage.toJSON() }
+    if (withUsage) yield { ...chunk(), usage: usage.toJSON() }
   }
 
   /** The prompt's text in front of this choice, where `echo` asks for it. */
@@ -123,18 +127,13 @@ class CompletionJob {
     return this.#echo[this.#choices[index]?.prompt ?? -1] ?? ""
   }
 
-  #part(
-    index: number,
-    text: string,
-    scored: readonly ScoredToken[] | undefined,
-    finish_reason: Part["finish_reason"],
-  ): Part {
+  #part<Reason>(index: number, text: string, scored: readonly ScoredToken[] | undefined, finish_reason: Reason) {
     const logprobs = scored === undefined ? null : (this.#scores[index]?.take(scored) ?? null)
     return { index, text, logprobs, finish_reason }
   }
 
-  #response(choices: Part[]): CompletionResponse {
+  #head() {
     const { id, created, model } = this.head
-    return { id, object: "text_completion", created, model, choices }
+    return { id, object: "text_completion" as const, created, model }
   }
 }

@@ -1,4 +1,4 @@
-/** `POST /v1/completions`: request, and the body that serves as response and as stream chunk. */
+/** `POST /v1/completions`: request, response and stream chunk. */
 
 import { z } from "zod"
 import {
@@ -58,24 +58,31 @@ export type CompletionRequest = z.output<typeof completionRequest>
 export const completionLogprobs = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number()),
-  top_logprobs: z.array(z.record(z.string(), z.number())).nullable(),
+  top_logprobs: z.array(z.record(z.string(), z.number())),
   text_offset: z.array(z.int()).describe("Where each token starts in the text, in UTF-16 units."),
 })
 export type CompletionLogprobs = z.output<typeof completionLogprobs>
 
-export const completionResponse = z.object({
+const head = {
   id: z.string(),
   object: z.literal("text_completion"),
   created: z.int().describe("Unix time in seconds."),
   model: z.string(),
+}
+const choice = z.object({ index: z.int(), text: z.string(), logprobs: completionLogprobs.nullable() })
+
+export const completionResponse = z.object({
+  ...head,
+  choices: z.array(choice.extend({ finish_reason: finishReason })),
+  usage,
+})
+export type CompletionResponse = z.output<typeof completionResponse>
+
+export const completionChunk = z.object({
+  ...head,
   choices: z.array(
-    z.object({
-      index: z.int(),
-      text: z.string(),
-      logprobs: completionLogprobs.nullable(),
-      finish_reason: finishReason.nullable().describe("null in all but the last event of a stream."),
-    }),
+    choice.extend({ finish_reason: finishReason.nullable().describe("null in all but the last event.") }),
   ),
   usage: usage.nullish(),
 })
-export type CompletionResponse = z.output<typeof completionResponse>
+export type CompletionChunk = z.output<typeof completionChunk>

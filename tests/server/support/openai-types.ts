@@ -1,0 +1,11 @@
+/** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
+
+import type OpenAI from "openai"
+import type { ChatChunk, ChatResponse } from "../../../src/server/schemas/chat.ts"
+import type { CompletionResponse } from "../../../src/server/schemas/completions.ts"
+import type { ModelBody } from "../../../src/server/schemas/service.ts"
+
+export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
+export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body
+export const completion = (body: CompletionResponse): OpenAI.Completion => body
+export const model = (body: ModelBody): OpenAI.Model => body
