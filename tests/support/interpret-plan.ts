@@ -1,12 +1,13 @@
 /**
  * Runs a model's plan in plain TypeScript and double precision, one sequence in one step: what a plan means, without the native
- * library. Weights must be F32.
+ * library.
  */
 
 import type { Gguf } from "../../src/gguf/reader.ts"
 import type { PlanBuffer, PlanOp, Weight } from "../../src/plan/operands.ts"
 import { OP_FLAGS } from "../../src/plan/ops.ts"
 import type { Plan } from "../../src/plan/plan.ts"
+import { decodeBlocks } from "./decode-blocks.ts"
 
 /** K and V of one layer, [n_tokens, n_kv_heads·head_dim] each. */
 interface Cache {
@@ -32,11 +33,10 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
     let found = weights.get(weight)
     if (found === undefined) {
       const { source, format, name } = weight
-      if (format.name !== "F32") throw new Error(`${name} is ${format.name}`)
       const bytes =
         "bytes" in source ? source.bytes : files[source.file]?.subarray(source.offset, source.offset + source.nBytes)
       if (bytes === undefined) throw new Error(`${name} lies in no file`)
-      found = Float64Array.from(new Float32Array(bytes.slice().buffer))
+      found = Float64Array.from(decodeBlocks(format.name, bytes))
       weights.set(weight, found)
     }
     return found

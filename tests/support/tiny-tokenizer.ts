@@ -7,8 +7,8 @@ export const TINY_TOKENS = { END_OF_TEXT: 0, IM_START: 1, IM_END: 2, FIRST_BYTE:
 
 const SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 const CHATML =
-  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}" +
-  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 const NORMAL = 1
 const CONTROL = 3
