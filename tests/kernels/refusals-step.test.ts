@@ -148,7 +148,7 @@ onEveryBackend("refused steps", (backend) => {
     expect(context.step(validStep({ sequences, tokens: [1, 2, 3], outputs: [{ row: 2 }] })).length).toBe(1)
   })
 
-  test("5000 steps with random words are refused or run", () => {
+  test("2000 steps with random words are refused or run", () => {
     using context = new RawContext(symbols, packAll(transformer()))
     const tokens = context.step(validStep())
     const random = new Random(77)
@@ -156,7 +156,7 @@ onEveryBackend("refused steps", (backend) => {
       0, 1, 2, 15, 16, 17, 39, 40, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffff0, 0x7f800000, 0x7fc00000,
     ]
     let refused = 0
-    for (let i = 0; i < 5000; i++) {
+    for (let i = 0; i < 2000; i++) {
       const step = validStep()
       for (let n = 1 + random.below(3); n > 0; n--) {
         const at = random.below(step.words.length)
@@ -168,7 +168,7 @@ onEveryBackend("refused steps", (backend) => {
       if (status === "INVALID_STEP") refused++
       else expect(status).toBe("OK")
     }
-    expect(refused).toBeGreaterThan(500)
+    expect(refused).toBeGreaterThan(300)
     expect(context.step(validStep())).toEqual(tokens)
   })
 })

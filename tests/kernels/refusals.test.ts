@@ -123,7 +123,7 @@ const plans: readonly (readonly [string, Spoil])[] = [
   ["CAUSAL_MASK of other keys", op(OP.mask, { dim: [2, 7] })],
   ["CAUSAL_MASK of rows that are no whole heads", op(OP.mask, { dim: [3, 6] })],
   ["CAUSAL_MASK of no queries", op(OP.mask, { dim: [0, 6] })],
-  ["SOFTMAX between row counts", op(OP.softmax, { buf: [11, 12, 9] as const, kind: "SOFTMAX" })],
+  ["SOFTMAX between row counts", op(OP.softmax, { buf: [10, 0] })],
   ["ROPE with heads that do not fill the row", op(OP.rope, { dim: [3, 0, 32, 32] })],
   ["ROPE with a table of another width", op(OP.rope, { buf: [1, 0, 4] })],
   ["ROPE with an odd rope_dim", op(OP.rope, { dim: [2, 0, 32, 31] })],
@@ -223,13 +223,13 @@ onEveryBackend("refused at open", (backend) => {
     }
   })
 
-  test("3000 plans with random words are refused or run", () => {
+  test("1500 plans with random words are refused or run", () => {
     const random = new Random(2024)
     const seen = new Map<StatusName, number>()
     const interesting = [
       0, 1, 2, 3, 7, 16, 31, 33, 64, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 0x3f800000, 0x7fc00000,
     ]
-    for (let i = 0; i < 3000; i++) {
+    for (let i = 0; i < 1500; i++) {
       const packed = packAll(transformer())
       const { bytes } = random.below(3) === 0 ? packed.buffers : packed.ops
       const words = new Uint32Array(bytes.buffer)
@@ -243,7 +243,7 @@ onEveryBackend("refused at open", (backend) => {
       })
       seen.set(status, (seen.get(status) ?? 0) + 1)
     }
-    expect(seen.get("INVALID_PLAN") ?? 0).toBeGreaterThan(1000)
+    expect(seen.get("INVALID_PLAN") ?? 0).toBeGreaterThan(500)
     expect(seen.get("INTERNAL") ?? 0).toBe(0)
   })
 

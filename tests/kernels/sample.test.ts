@@ -201,12 +201,12 @@ onEveryBackend("SAMPLE, top-k, top-p, min-p", (backend) => {
     ["min-p 0.05", { min_p: 0.05 }],
     ["top-k 50, top-p 0.9, min-p 0.02", { top_k: 50, top_p: 0.9, min_p: 0.02 }],
   ] as const) {
-    test(`${name} of 49152 tokens`, () => {
-      using run = openSampler(backend, 49152)
-      const logits = normals(49152, 9, 3)
+    test(`${name} of 8192 tokens`, () => {
+      using run = openSampler(backend, 8192)
+      const logits = normals(8192, 9, 3)
       const probabilities = probabilitiesOf(logits)
       expectDistribution(
-        countDraws(run, logits, output, 4096),
+        countDraws(run, logits, output, 2048),
         keepOnly(probabilities, survivors(probabilities, output)),
       )
     })

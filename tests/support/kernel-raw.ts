@@ -15,6 +15,7 @@ import {
   packOps,
   packWeights,
   Records,
+  type WeightSpec,
 } from "./kernel-program.ts"
 import { type PackedStep, packStep, type StepSpec } from "./kernel-step.ts"
 import { randomWeight } from "./kernel-weights.ts"
@@ -27,7 +28,7 @@ export function rawSymbols(backend: Backend): Symbols {
   return symbols
 }
 
-export const LIMITS: Limits = { ...DEFAULT_LIMITS, maxTokens: 32, maxSeqs: 4, maxOutputs: 4, nBlocks: 8 }
+export const LIMITS: Limits = { ...DEFAULT_LIMITS, nThreads: 1, maxTokens: 32, maxSeqs: 4, maxOutputs: 4, nBlocks: 8 }
 
 /** Every record that opening a model and a context takes, each open to be spoiled. */
 export function packAll(program: Program, limits: Limits = LIMITS) {
@@ -127,25 +128,32 @@ export const OP = {
 
 export const VOCAB = 40
 
+let weights: readonly WeightSpec[] | undefined
+
+function transformerWeights(): WeightSpec[] {
+  const float = (rows: number, cols: number) => floatWeight(new Float32Array(rows * cols).fill(0.01), cols)
+  return [
+    randomWeight("F32", VOCAB, 64, 1),
+    float(1, 64),
+    randomWeight("Q8_0", 64, 64, 2),
+    randomWeight("Q4_1", 32, 64, 3),
+    randomWeight("F16", 32, 64, 4),
+    float(1, 64),
+    float(1, 16),
+    randomWeight("F32", 64, 64, 5),
+    randomWeight("Q4_0", 96, 64, 6),
+    randomWeight("Q5_0", 96, 64, 7),
+    randomWeight("F32", 64, 96, 8),
+    randomWeight("F32", VOCAB, 64, 9),
+    float(1, 32),
+  ]
+}
+
 /** A plan with each op once: a one-layer transformer (64 wide, 2:1 heads of 32) and the elementary ops on buffers of their own. */
 export function transformer(): Program {
-  const float = (rows: number, cols: number) => floatWeight(new Float32Array(rows * cols).fill(0.01), cols)
+  weights ??= transformerWeights()
   return {
-    weights: [
-      randomWeight("F32", VOCAB, 64, 1),
-      float(1, 64),
-      randomWeight("Q8_0", 64, 64, 2),
-      randomWeight("Q4_1", 32, 64, 3),
-      randomWeight("F16", 32, 64, 4),
-      float(1, 64),
-      float(1, 16),
-      randomWeight("F32", 64, 64, 5),
-      randomWeight("Q4_0", 96, 64, 6),
-      randomWeight("Q5_0", 96, 64, 7),
-      randomWeight("F32", 64, 96, 8),
-      randomWeight("F32", VOCAB, 64, 9),
-      float(1, 32),
-    ],
+    weights,
     buffers: [
       { rows: "tokens", width: 64 },
       { rows: "tokens", width: 64 },
