@@ -2,8 +2,8 @@
  * Float64 references of matrix products.
  *
  * F32, F16 and BF16 weights meet the activations as they are. For the block formats the activations are quantized first, which is
- * part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 127, q = round(x · 127 / amax) to
- * int8, ties to even, each step in float32; then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
+ * part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 32512, q = round(x · 32512 / amax),
+ * ties to even, each step in float32 (32512 = 127 · 256 is what two int8 planes reach; below 1e-30 a block counts as zeros); then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
  *
  * The tolerance of each element is 1e-5 of itself plus 1e-5 of the root sum square of its terms w · x, which is the size that a sum
  * of independent terms has; float32 sums of a thousand terms stay well inside.
@@ -11,6 +11,9 @@
 
 import type { Weight } from "./kernel-weights.ts"
 import { isQuantized } from "./kernel-weights.ts"
+
+/** kActivationMax of hip/cpu/matmul.h. */
+const ACTIVATION_MAX = 32512
 
 export interface Product {
   /** [rows, n] */
@@ -21,7 +24,7 @@ export interface Product {
 
 /** in [rows, k] times weight [n, k]: the product that the weight's format asks for. */
 export function matmul(input: Float32Array, weight: Weight): Product {
-  return isQuantized(weight.format) ? product(roundToInt8(input, weight.cols), weight) : product(input, weight)
+  return isQuantized(weight.format) ? product(roundActivations(input, weight.cols), weight) : product(input, weight)
 }
 
 /** The plain product, without any rounding of the activations. */
@@ -52,14 +55,14 @@ function product(input: ArrayLike<number>, { values: w, rows: n, cols: k }: Weig
 }
 
 /** d · q of each block of 32: what is left of the activations. Exact in float64. */
-export function roundToInt8(input: Float32Array, width: number): Float64Array {
+export function roundActivations(input: Float32Array, width: number): Float64Array {
   const out = new Float64Array(input.length)
   for (let start = 0; start < input.length; start += 32) {
     if (width % 32 !== 0) throw new RangeError(`rows of ${width} are no whole number of blocks of 32`)
     let amax = 0
     for (let i = start; i < start + 32; i++) amax = Math.max(amax, Math.abs(input[i] as number))
-    const d = Math.fround(amax / 127)
-    const inverse = amax > 0 ? Math.fround(127 / amax) : 0
+    const d = Math.fround(amax / ACTIVATION_MAX)
+    const inverse = amax > 1e-30 ? Math.fround(ACTIVATION_MAX / amax) : 0
     for (let i = start; i < start + 32; i++) out[i] = d * roundToEven(Math.fround((input[i] as number) * inverse))
   }
   return out
