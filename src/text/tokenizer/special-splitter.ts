@@ -21,11 +21,13 @@ export class SpecialSplitter {
   private readonly empty: boolean
 
   constructor(
-    tokens: Iterable<readonly [id: number, text: string]>,
+    ids: readonly number[],
+    tokens: readonly string[],
     private readonly strip: StripRules,
   ) {
     let any = false
-    for (const [id, text] of tokens) {
+    for (const id of ids) {
+      const text = tokens[id] ?? ""
       if (text.length === 0) continue
       any = true
       this.starts[text.charCodeAt(0)] = 1

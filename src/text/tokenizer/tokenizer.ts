@@ -63,19 +63,10 @@ class GgufTokenizer implements Tokenizer {
     this.eogIds = special.eogIds
     this.fim = special.fim
 
-    const entries = (matches: (type: number) => boolean) =>
-      tokens.map((text, id) => [id, text] as const).filter(([id]) => matches(this.types[id] as number))
-    const user = entries((type) => type === TokenType.userDefined)
-    const all = entries(
-      (type) => type === TokenType.userDefined || type === TokenType.control || type === TokenType.unknown,
-    )
-    const strip = stripRules(
-      source,
-      ids,
-      all.map(([id]) => id),
-    )
-    this.userDefined = new SpecialSplitter(user, strip)
-    this.allSpecial = new SpecialSplitter(all, strip)
+    const matched = matchedIds(this.types)
+    const strip = stripRules(source, ids, matched.all)
+    this.userDefined = new SpecialSplitter(matched.user, tokens, strip)
+    this.allSpecial = new SpecialSplitter(matched.all, tokens, strip)
 
     if (spm) {
       this.pre = undefined
@@ -176,6 +167,17 @@ class GgufTokenizer implements Tokenizer {
       throw new TokenizerError("bad_token_id", `token id ${id} is not in this vocabulary of ${this.vocabSize} tokens`)
     }
   }
+}
+
+/** Ids of the tokens that are found in text as themselves: the user-defined ones, and all of them. */
+function matchedIds(types: Uint8Array): { user: number[]; all: number[] } {
+  const user: number[] = []
+  const all: number[] = []
+  for (const [id, type] of types.entries()) {
+    if (type === TokenType.userDefined) user.push(id)
+    if (type === TokenType.userDefined || type === TokenType.control || type === TokenType.unknown) all.push(id)
+  }
+  return { user, all }
 }
 
 /**
