@@ -18,9 +18,9 @@ export interface RenderLimits {
 /** Far above what templates need (0.1 ms for a short chat), low enough that a hostile one is no more than a slow request. */
 export const DEFAULT_LIMITS: RenderLimits = { timeMs: 1000, stringLength: 8 << 20, listLength: 100_000 }
 
-/** All strings and lists that one rendering makes may hold this many times the longest string; a list item counts as 16 units. */
+/** All strings and lists that one rendering makes may hold this many times the longest string; a list item counts as 64 units. */
 const TOTAL_FACTOR = 16
-const ITEM_COST = 16
+const ITEM_COST = 64
 
 function tooLarge(what: string): ChatTemplateError {
   return new ChatTemplateError(
