@@ -21,8 +21,8 @@ export const bench: CommandSpec = {
   usage: "MODEL",
   summary: "Measure the speed of prefill and decode, and the share of the memory bandwidth that decode reaches",
   description:
-    "Prefill: one prompt of -p random tokens, up to its first token. Decode: -n tokens after a prompt of one.\n" +
-    "Shown are the median and the spread (least to most) of -r measurements after a warm-up. Bytes read in decode are\n" +
+    "Prefill: one prompt of -p random tokens, up to its first token. Decode: -n tokens after a prompt of one. " +
+    "Shown are the median and the spread (least to most) of -r measurements after a warm-up. Bytes read in decode are " +
     "the weights that a step multiplies by, and the K/V cache at its mean length.",
   examples: ["rocmforge bench smollm2-135m -p 512 -n 128 -r 5", "rocmforge bench model.gguf --threads 2 --json"],
   options: ["model", "gguf", ...BENCH_OPTIONS, ...ENGINE_OPTIONS],

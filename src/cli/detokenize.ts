@@ -12,7 +12,7 @@ export const detokenize: CommandSpec = {
   usage: "MODEL IDS…",
   summary: "Show the text of token ids",
   description:
-    "IDS are numbers, separated by spaces or commas; without them they are read from standard input.\n" +
+    "IDS are numbers, separated by spaces or commas; without them they are read from standard input. " +
     "Control tokens are left out unless --special is given. Bytes that are no UTF-8 become U+FFFD.",
   examples: ["rocmforge detokenize smollm2-135m 19556 905", "rocmforge detokenize model.gguf --special 1,2 --json"],
   options: ["model", "gguf", "special", "json"],

@@ -21,6 +21,11 @@ export class UsageError extends Error {
   override readonly name = "UsageError"
 }
 
+/** The user pressed Ctrl-C. */
+export class InterruptedError extends Error {
+  override readonly name = "InterruptedError"
+}
+
 /** The command could not do its work; the message is all the user needs. */
 export class CommandError extends Error {
   override readonly name = "CommandError"
@@ -28,6 +33,7 @@ export class CommandError extends Error {
 
 /** By the error's name, so that asking costs no imports. */
 const CODES: Readonly<Record<string, number>> = {
+  InterruptedError: EXIT.interrupted,
   CommandError: EXIT.runtime,
   UsageError: EXIT.usage,
   RequestError: EXIT.usage,

@@ -31,8 +31,8 @@ export const generate: CommandSpec = {
   usage: "MODEL [--prompt TEXT]",
   summary: "Continue a prompt, or answer it with --chat; the text streams to standard output",
   description:
-    "MODEL is a GGUF file, a known name (smollm2-135m) or hf:owner/repo/file.gguf; --model and --gguf say the same.\n" +
-    "Without --prompt (or with -) the prompt is read from standard input, less one newline at its end.\n" +
+    "MODEL is a GGUF file, a known name (smollm2-135m) or hf:owner/repo/file.gguf; --model and --gguf say the same. " +
+    "Without --prompt (or with -) the prompt is read from standard input, less one newline at its end. " +
     "Speeds go to standard error.",
   examples: [
     'rocmforge generate smollm2-135m --chat --prompt "Why is the sky blue?"',

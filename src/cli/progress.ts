@@ -19,7 +19,8 @@ function terminalProgress(): StoreListener {
     if (event.type === "start") {
       started = event.done
       startedAt = performance.now()
-      bar = new SingleBar({ format, hideCursor: true, stream: process.stderr }, Presets.legacy)
+      // Cursor and line wrapping stay as they are: a kill would leave the terminal without them.
+      bar = new SingleBar({ format, hideCursor: false, linewrap: true, stream: process.stderr }, Presets.legacy)
       bar.start(event.total ?? 0, event.done, {
         label: event.label,
         doneText: formatBytes(event.done),

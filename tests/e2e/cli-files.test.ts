@@ -3,9 +3,10 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { meta } from "../../src/gguf/metadata.ts"
 import { encodeGguf } from "../../src/gguf/writer.ts"
-import { writeTinyModel } from "../support/tiny-model.ts"
+import { tinyModel, writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
-import { cliJson, runCli, temporaryFolder } from "./cli-runner.ts"
+import { FakeHub } from "../unit/store/fake-hub.ts"
+import { cliJson, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 const folder = temporaryFolder("files")
 const model = join(folder.path, "tiny.gguf")
@@ -150,5 +151,29 @@ describe("tokenize and detokenize", () => {
     const { code, stderr } = await runCli(["tokenize", model], { stdin: new Uint8Array([0x61, 0xff, 0xfe]) })
     expect(stderr).toContain("standard input is not UTF-8")
     expect(code).toBe(2)
+  })
+})
+
+describe("downloading a model", () => {
+  const bytes = tinyModel()
+  const NAME = "hf:maker/tiny/tiny.gguf"
+
+  test("from the hub on first use; Ctrl-C keeps what came, and the next run goes on from there", async () => {
+    await using hub = new FakeHub()
+    hub.add("maker/tiny", "tiny.gguf", bytes)
+    hub.chunk = { bytes: 20_000, pauseMs: 50 }
+    const env = { ROCMFORGE_HOME: join(folder.path, "store"), HF_ENDPOINT: hub.url }
+    const child = startCli(["inspect", NAME, "--json"], { env })
+    while (hub.cdnLog.length === 0) await Bun.sleep(20)
+    await Bun.sleep(200)
+    child.kill("SIGINT")
+    expect(await child.exited).toBe(130)
+    expect(await new Response(child.stderr).text()).toContain("what was downloaded is kept")
+
+    const { code, stdout, stderr } = await runCli(["inspect", NAME, "--json"], { env })
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout).architecture).toBe("llama")
+    expect(stderr).toMatch(/fetching tiny\.gguf \([\d.]+ kB\), resuming at [\d.]+ kB\n/)
+    expect(hub.cdnLog[1]?.range).toMatch(/^bytes=[1-9]\d*-$/)
   })
 })
