@@ -1,9 +1,10 @@
 /**
  * Float64 references of matrix products.
  *
- * F32, F16 and BF16 weights meet the activations as they are. For the block formats the activations are quantized first, which is
- * part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 32512, q = round(x · 32512 / amax),
- * ties to even, each step in float32 (32512 = 127 · 256 is what two int8 planes reach; below 1e-30 a block counts as zeros); then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
+ * F32, F16 and BF16 weights meet the activations as they are. For the block formats the activations are rounded to integers first,
+ * which is part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 32512, q = round(x · 32512 /
+ * amax), ties to even, each step in float32 (two planes of int8 hold such a q: 127 · 256 = 32512); a block whose amax is at most
+ * 1e-30 counts as zeros. Then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
  *
  * The tolerance of each element is 1e-5 of itself plus 1e-5 of the root sum square of its terms w · x, which is the size that a sum
  * of independent terms has; float32 sums of a thousand terms stay well inside.
@@ -12,15 +13,15 @@
 import type { Weight } from "./kernel-weights.ts"
 import { isQuantized } from "./kernel-weights.ts"
 
-/** kActivationMax of hip/cpu/matmul.h. */
-const ACTIVATION_MAX = 32512
-
 export interface Product {
   /** [rows, n] */
   values: Float64Array
   /** Root sum square of each element's terms. */
   scale: Float64Array
 }
+
+/** kActivationMax of hip/cpu/matmul.h. */
+const ACTIVATION_MAX = 127 * 256
 
 /** in [rows, k] times weight [n, k]: the product that the weight's format asks for. */
 export function matmul(input: Float32Array, weight: Weight): Product {

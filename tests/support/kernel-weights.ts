@@ -72,7 +72,7 @@ function randomBlocks(name: FormatName, rows: number, cols: number, seed: number
   return bytes
 }
 
-/** Formats whose products take int8 activations. */
+/** Formats whose products round their activations, see kernel-matmul.ts. */
 export function isQuantized(format: FormatName): boolean {
   return formatNamed(format).blockElems > 1
 }
