@@ -6,12 +6,11 @@
  * Writes logits.f32, float32 [512, n_vocab], and greedy.json, token ids [10][48].
  */
 
-import { closeSync, openSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { loadModel } from "../../src/engine/load.ts"
 import { GREEDY } from "../../src/engine/types.ts"
-import { LogitRunner } from "../support/logit-runner.ts"
 import { readRealGolden } from "../support/real-golden.ts"
+import { PlanRunner } from "../support/run-plan.ts"
 
 const [path, folder, threads = "2"] = process.argv.slice(2)
 if (path === undefined || folder === undefined) {
@@ -21,10 +20,10 @@ if (path === undefined || folder === undefined) {
 const golden = await readRealGolden()
 
 {
-  using runner = await LogitRunner.open(path, { maxTokens: 128, contextLength: 512, threads: Number(threads) })
-  const file = openSync(join(folder, "logits.f32"), "w")
-  runner.run(golden.text_tokens.slice(0, -1), (_, logits) => writeSync(file, logits))
-  closeSync(file)
+  const tokens = golden.text_tokens.slice(0, -1)
+  const options = { maxTokens: tokens.length, kvType: "f16", threads: Number(threads) } as const
+  using runner = await PlanRunner.open(path, options)
+  await Bun.write(join(folder, "logits.f32"), runner.run(tokens, 128).logits)
 }
 
 await using model = await loadModel(path, { device: "cpu", threads: Number(threads), ctx_size: 1024, max_seqs: 1 })

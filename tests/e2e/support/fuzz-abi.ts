@@ -2,7 +2,7 @@
  * Child process: hands the native library tensor tables, plans and steps in which single words are wrong, past every check
  * that TypeScript would make.
  *
- *   fuzz-abi.ts FOLDER FROM TO
+ *   fuzz-abi.ts FOLDER COUNT
  *
  * Output as fuzz-files.ts.
  */
@@ -15,19 +15,20 @@ import { STEP_RESULT_WORDS, Words } from "../../../src/native/step-structs.ts"
 import { seededRandom } from "../../support/gguf-fixtures.ts"
 import { packStep } from "../../support/kernel-step.ts"
 import { writeTinyModel } from "../../support/tiny-model.ts"
-import { countLeaks } from "./leaks.ts"
 import { expectedError, LIMITS } from "./open-and-step.ts"
+import { countLeaks, dropSignalStack } from "./sanitizer.ts"
 
 /** Words that have broken bounds before, beside small numbers and neighbours of the right one. */
 const ATTACKS = [0, 1, 2, 15, 16, 17, 0x7f, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff]
 
-const [folder = ".", from = "0", to = "0"] = process.argv.slice(2)
+const [folder = ".", count = "0"] = process.argv.slice(2)
 const path = join(folder, "whole.gguf")
 await writeTinyModel(path, { arch: "qwen2", format: (name) => (name.includes("ffn") ? "Q4_1" : "Q8_0") })
 const definition = buildModel(await openGguf(path))
+dropSignalStack()
 const native = loadNative("cpu")
 
-for (let seed = Number(from); seed < Number(to); seed++) {
+for (let seed = 0; seed < Number(count); seed++) {
   const target = (["tensors", "ops", "buffers", "caches", "step", "step"] as const)[seed % 6] as Target
   const random = seededRandom(seed + 1)
   console.log(`seed ${seed}: ${target}`)

@@ -1,8 +1,10 @@
 /**
  * Child process: drives damaged GGUF files through everything that loading a model does, and one step.
  *
- *   fuzz-files.ts FOLDER FROM TO
+ *   fuzz-files.ts FOLDER header|weights COUNT
  *
+ * `header` damages whole files as tests/support/gguf-mutate.ts does, which nearly always hits the header; `weights` only damages
+ * tensor data, so that every file loads and the kernels meet infinities, NaNs and blocks that no quantizer writes.
  * Before each seed it prints the seed, so that a crash has a name; after it `{seed, outcome}`; at the end `{leaks}`.
  */
 
@@ -11,10 +13,12 @@ import { openGguf } from "../../../src/gguf/reader.ts"
 import { buildModel } from "../../../src/models/registry.ts"
 import { loadNative } from "../../../src/native/library.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
-import { mutateGguf } from "../../support/gguf-mutate.ts"
+import { seededRandom } from "../../support/gguf-fixtures.ts"
+import { headerFields } from "../../support/gguf-layout.ts"
+import { type Mutant, mutateGguf } from "../../support/gguf-mutate.ts"
 import { type TinyModelOptions, tinyModel } from "../../support/tiny-model.ts"
-import { countLeaks } from "./leaks.ts"
 import { expectedError, openAndStep } from "./open-and-step.ts"
+import { countLeaks, dropSignalStack } from "./sanitizer.ts"
 
 /** Every family, and formats of every shape: plain, with and without a minimum, with 256 elements a block. */
 const BASES: readonly TinyModelOptions[] = [
@@ -30,14 +34,16 @@ const BASES: readonly TinyModelOptions[] = [
   { arch: "mistral", format: "Q4_0", sliding_window: 8, rope: { type: "yarn", factor: 4, original_context: 64 } },
 ]
 
-const [folder = ".", from = "0", to = "0"] = process.argv.slice(2)
+const [folder = ".", kind = "header", count = "0"] = process.argv.slice(2)
 const files = BASES.map(tinyModel)
+dropSignalStack()
 const native = loadNative("cpu")
-for (let seed = Number(from); seed < Number(to); seed++) {
+for (let seed = 0; seed < Number(count); seed++) {
   // mutateGguf does one of four things, by the seed modulo 4: each base meets all of them.
   const base = Math.floor(seed / 4) % files.length
   const file = files[base] as Uint8Array
-  const { bytes, description } = mutateGguf(file, seed, files[(base + 1) % files.length])
+  const { bytes, description } =
+    kind === "weights" ? damageWeights(file, seed) : mutateGguf(file, seed, files[(base + 1) % files.length])
   console.log(`seed ${seed}: base ${base}, ${description}`)
   const path = join(folder, `mutant-${seed}.gguf`)
   await Bun.write(path, bytes)
@@ -56,3 +62,15 @@ for (let seed = Number(from); seed < Number(to); seed++) {
   console.log(JSON.stringify({ seed, outcome }))
 }
 console.log(JSON.stringify({ leaks: countLeaks() }))
+
+/** Overwrites 200 bytes of tensor data with bytes of which every second is 0x7f or 0xff, the exponents of infinities and NaNs. */
+function damageWeights(file: Uint8Array, seed: number): Mutant {
+  const random = seededRandom(seed)
+  const { end } = headerFields(file)
+  const bytes = file.slice()
+  for (let i = 0; i < 200; i++) {
+    const at = end + Math.floor(random() * (bytes.length - end))
+    bytes[at] = random() < 0.5 ? Math.floor(random() * 256) : 0x7f | (random() < 0.5 ? 0x80 : 0)
+  }
+  return { bytes, description: "200 bytes of tensor data changed" }
+}

@@ -1,7 +1,7 @@
 /** Child process: commits one of planted-fault.cpp's faults. Arguments: the library, and `read_past_end`, `leak` or `none`. */
 
 import { dlopen } from "bun:ffi"
-import { countLeaks } from "./leaks.ts"
+import { countLeaks } from "./sanitizer.ts"
 
 const [library = "", fault] = process.argv.slice(2)
 const { symbols } = dlopen(library, {

@@ -1,0 +1,27 @@
+/** For child processes that `runWithAsan` started. */
+
+import { dlopen } from "bun:ffi"
+
+const SS_DISABLE = 2
+
+/**
+ * Gives up the main thread's alternate signal stack. Bun's starts at an address that is no multiple of 8, and the sanitizer,
+ * which clears that stack's shadow whenever C++ throws, stops at that. Call it before the first native call.
+ */
+export function dropSignalStack(): void {
+  const { symbols } = dlopen("libc.so.6", { sigaltstack: { args: ["ptr", "ptr"], returns: "i32" } })
+  // stack_t: ss_sp, ss_flags and padding, ss_size
+  const disabled = new BigUint64Array([0n, BigInt(SS_DISABLE), 0n])
+  if (symbols.sigaltstack(disabled, null) !== 0) throw new Error("sigaltstack failed")
+}
+
+/**
+ * Looks for leaks now, because Bun leaves without running what is registered for the exit.
+ * @returns 0, or 1 with a report on stderr.
+ */
+export function countLeaks(): number {
+  const runtime = process.env.ROCMFORGE_ASAN_RUNTIME
+  if (!runtime) throw new Error("the sanitizer's runtime is not loaded: start this script with runWithAsan")
+  const { symbols } = dlopen(runtime, { __lsan_do_recoverable_leak_check: { args: [], returns: "i32" } })
+  return symbols.__lsan_do_recoverable_leak_check()
+}
