@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { FORMATS, type FormatName } from "../../src/gguf/formats.ts"
+import { openGguf } from "../../src/gguf/reader.ts"
+import { buildModel } from "../../src/models/registry.ts"
+import { worstError } from "../support/golden-models.ts"
+import { interpretPlan } from "../support/interpret-plan.ts"
+import { PlanRunner } from "../support/run-plan.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+
+const NAMES = FORMATS.map(({ name }) => name)
+
+/** A format for each tensor, such that every format occurs and the three weights of one op differ. */
+function dealOut(): (tensor: string) => FormatName {
+  let next = 0
+  return () => NAMES[next++ % NAMES.length] ?? "F32"
+}
+
+describe("models whose weights have different formats", () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "rocmforge-formats-"))
+  })
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  test.each(["llama", "qwen2", "qwen3"] as const)("%s: Q, K and V of three formats in one op", async (arch) => {
+    const path = join(folder, `${arch}.gguf`)
+    await writeTinyModel(path, { arch, hidden: 256, ffn: 256, heads: 4, kv_heads: 2, layers: 3, format: dealOut() })
+    const gguf = await openGguf(path)
+    const { plan, config } = buildModel(gguf)
+    const qkv = plan.ops.find(({ kind, layer }) => kind === "MATMUL" && layer === 0)
+    expect(new Set(qkv?.weights.slice(0, 3).map((w) => w?.format.name)).size).toBe(3)
+    expect(new Set(plan.weights.map((w) => w.format.name)).size).toBe(NAMES.length)
+
+    const tokens = Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % config.n_vocab)
+    const expected = Float32Array.from(await interpretPlan(plan, gguf, tokens))
+    using runner = await PlanRunner.open(path, { maxTokens: tokens.length })
+    const whole = runner.run(tokens)
+    // Quantized weights meet rounded activations, so this is looser than the F32 models' bound.
+    expect(worstError(whole.logits, expected, config.n_vocab)).toBeLessThan(2e-3)
+    expect(worstError(runner.run(tokens, 1).logits, whole.logits, config.n_vocab)).toBeLessThan(1e-5)
+    expect(worstError(runner.run(tokens, 5).logits, whole.logits, config.n_vocab)).toBeLessThan(1e-5)
+  })
+})
