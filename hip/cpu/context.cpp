@@ -33,6 +33,14 @@ const Kernels& best_kernels() {
 
 namespace {
 
+// Bytes that could be had, counting caches that the system would give up.
+uint64_t available_memory() {
+    std::ifstream info("/proc/meminfo");
+    for (std::string line; std::getline(info, line);)
+        if (line.rfind("MemAvailable:", 0) == 0) return strtoull(line.c_str() + 13, nullptr, 10) * 1024;
+    return uint64_t(sysconf(_SC_AVPHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
+}
+
 uint64_t round64(uint64_t n) { return (n + 63) / 64 * 64; }
 
 // Zeroed memory that the system backs only when it is touched, on 64-byte bounds and in large pages where it can.
@@ -42,8 +50,8 @@ public:
         if (!n_bytes) return;
         void* p = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED) {
-            const double free_gib = double(sysconf(_SC_AVPHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / 0x1p30;
-            fail(RF_OUT_OF_MEMORY, "%s needs %.2f GiB, this machine has %.2f GiB free", what, double(n_bytes) / 0x1p30, free_gib);
+            fail(RF_OUT_OF_MEMORY, "%s needs %.2f GiB, this machine has %.2f GiB free", what, double(n_bytes) / 0x1p30,
+                 double(available_memory()) / 0x1p30);
         }
         madvise(p, n_bytes, MADV_HUGEPAGE);
         data_ = static_cast<uint8_t*>(p);
@@ -341,7 +349,7 @@ RfDeviceInfo backend_device_info(uint32_t) {
     strncpy(info.arch, best_kernels().name, sizeof info.arch - 1);
     const auto page = uint64_t(sysconf(_SC_PAGESIZE));
     info.memory_total = uint64_t(sysconf(_SC_PHYS_PAGES)) * page;
-    info.memory_free = uint64_t(sysconf(_SC_AVPHYS_PAGES)) * page;
+    info.memory_free = available_memory();
     info.n_compute_units = std::max(1u, std::thread::hardware_concurrency());
     info.lanes = best_kernels().lanes;
     return info;

@@ -1,0 +1,50 @@
+import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
+import { type EngineLimits, type GenerateRequest, RequestError, type SamplingParams } from "./types.ts"
+
+/** Ranges of the sampling parameters, named as in OpenAI's API. */
+const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: number] } = {
+  temperature: [0, 100],
+  top_k: [0, 2 ** 31 - 1],
+  top_p: [0, 1],
+  min_p: [0, 1],
+  repetition_penalty: [1e-3, 1e3],
+  frequency_penalty: [-100, 100],
+  presence_penalty: [-100, 100],
+  logprobs: [0, MAX_TOP_LOGPROBS],
+}
+
+/** @throws RequestError naming the parameter that cannot be served, and what can. */
+export function checkRequest(request: GenerateRequest, { context_length, n_vocab }: EngineLimits): void {
+  const { tokens, max_tokens, sampling } = request
+  const refuse = (param: string, message: string, code = "invalid_value"): never => {
+    throw new RequestError(message, param, code)
+  }
+  if (tokens.length === 0) refuse("prompt", "the prompt is empty; give it at least one token")
+  if (tokens.length >= context_length) {
+    refuse(
+      "prompt",
+      `the prompt has ${tokens.length} tokens, the context holds ${context_length} with the completion; shorten it, or raise --ctx-size`,
+      "context_length_exceeded",
+    )
+  }
+  const unknown = tokens.find((token) => token < 0 || token >= n_vocab)
+  if (unknown !== undefined) refuse("prompt", `token ${unknown} does not exist; ids are 0 to ${n_vocab - 1}`)
+  if (!(Number.isInteger(max_tokens) && max_tokens >= 1)) {
+    refuse("max_tokens", `max_tokens is ${max_tokens}; it must be a whole number from 1 on`)
+  }
+  for (const [name, [low, high]] of Object.entries(RANGES)) {
+    const value = sampling[name as keyof typeof RANGES]
+    const whole = name === "top_k" || name === "logprobs"
+    if (value === undefined) continue
+    if (!(typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value)))) {
+      refuse(name, `${name} is ${value}; it must be ${whole ? "a whole number " : ""}from ${low} to ${high}`)
+    }
+  }
+  for (const [token, bias] of sampling.logit_bias) {
+    if (!(Number.isInteger(token) && token >= 0 && token < n_vocab)) {
+      refuse("logit_bias", `logit_bias names token ${token}; ids are 0 to ${n_vocab - 1}`)
+    }
+    if (!Number.isFinite(bias))
+      refuse("logit_bias", `logit_bias of token ${token} is ${bias}; it must be a finite number`)
+  }
+}

@@ -1,0 +1,161 @@
+import { availableParallelism } from "node:os"
+import { basename } from "node:path"
+import { type Gguf, openGguf } from "../gguf/reader.ts"
+import type { ModelConfig } from "../models/config.ts"
+import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
+import { NativeError } from "../native/errors.ts"
+import type { DeviceInfo } from "../native/library.ts"
+import type { Dtype } from "../plan/ops.ts"
+import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
+import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
+import { chooseDevice, type DeviceChoice } from "./device.ts"
+import { LocalEngine } from "./engine.ts"
+import { blocksFor } from "./kv-cache.ts"
+import type { Engine } from "./types.ts"
+
+export interface LoadOptions {
+  /** `auto` (default), `cpu`, or a GPU; see `chooseDevice`. */
+  device?: string
+  /** What the model is called in the API; default: the file's name. */
+  name?: string
+  /** CPU threads; default: as many as this process may use. */
+  threads?: number
+  /** Longest prompt and completion together; default: what the model was made for, as memory allows. */
+  ctx_size?: number
+  /** Requests that are generated together; 8 by default. */
+  max_seqs?: number
+  /** Tokens of one step at most, over all requests; 128 by default. Longer prompts come in chunks. */
+  batch_size?: number
+  /** Number format of the K/V cache; f16 by default. */
+  kv_type?: Dtype
+}
+
+export interface LoadedModel extends AsyncDisposable {
+  name: string
+  path: string
+  gguf: Gguf
+  config: ModelConfig
+  tokenizer: Tokenizer
+  /** `undefined` when the file has none. */
+  chatTemplate: ChatTemplate | undefined
+  engine: Engine
+  device: { backend: string; name: string }
+  /** Threads that run a step (CPU). */
+  threads: number
+  /** Safe twice. */
+  close(): Promise<void>
+}
+
+/** The share of the free memory that K/V caches may take unless the user says otherwise. */
+const CACHE_SHARE = 0.5
+
+/**
+ * Opens a GGUF file for generation.
+ * @throws DeviceError, GgufError, ModelError, TokenizerError, or NativeError; each says what is wrong and what to do.
+ */
+export async function loadModel(path: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const choice = chooseDevice(options.device ?? "auto")
+  const gguf = await openGguf(path)
+  const metadata = (key: string) => gguf.metadata.get(key)?.value
+  const definition = buildModel(gguf)
+  const tokenizer = tokenizerFromMetadata(metadata)
+  const chatTemplate = findChatTemplate(metadata, tokenizer)
+  const { engine, info, threads } = openEngine(choice, gguf, definition, options)
+  const close = () => engine.close()
+  return {
+    name: options.name ?? basename(path).replace(/\.gguf$/i, ""),
+    path,
+    gguf,
+    config: definition.config,
+    tokenizer,
+    chatTemplate,
+    engine,
+    device: { backend: choice.backend, name: `${info.name} (${info.arch})` },
+    threads,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+function findChatTemplate(metadata: (key: string) => unknown, tokenizer: Tokenizer): ChatTemplate | undefined {
+  try {
+    return chatTemplateFromMetadata(metadata, tokenizer)
+  } catch (error) {
+    // A model without a template completes text all the same; whoever needs one says that it is missing.
+    if (error instanceof ChatTemplateError && error.code === "missing") return undefined
+    throw error
+  }
+}
+
+function openEngine(
+  { backend, index, library }: DeviceChoice,
+  gguf: Gguf,
+  definition: ModelDefinition,
+  options: LoadOptions,
+): { engine: Engine; info: DeviceInfo; threads: number } {
+  const info = library.deviceInfo(index)
+  const threads = options.threads ?? (backend === "cpu" ? availableParallelism() : 1)
+  const max_seqs = options.max_seqs ?? 8
+  const max_tokens = Math.max(options.batch_size ?? 128, max_seqs)
+  const kvType = options.kv_type ?? "f16"
+  const { context_length, n_blocks } = cacheSize(definition, info, { ...options, max_seqs, kv_type: kvType })
+  const { plan, tensors, constants, config } = definition
+  const model = library.openModel({
+    device: index,
+    paths: gguf.files.map((file) => file.path),
+    tensors,
+    constants,
+  })
+  try {
+    const context = model.openContext(
+      {
+        nThreads: threads,
+        maxTokens: max_tokens,
+        maxSeqs: max_seqs,
+        maxOutputs: max_seqs,
+        nBlocks: n_blocks,
+        blockSize: BLOCK_SIZE,
+      },
+      plan.pack({ maxTokens: max_tokens, maxOutputs: max_seqs, kvType }),
+    )
+    const limits = { context_length, n_vocab: config.n_vocab, max_seqs }
+    // Closing the model closes the context first.
+    const engine = new LocalEngine(
+      { step: context.step.bind(context), close: () => model.close() },
+      { n_blocks, max_tokens, limits },
+    )
+    return { engine, info, threads: context.info().nThreads }
+  } catch (error) {
+    model.close()
+    throw error
+  }
+}
+
+/**
+ * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if half of the free
+ * memory holds that, less in common if not, and a shorter context only if even one request would not fit.
+ * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory.
+ */
+function cacheSize(
+  { plan, config }: ModelDefinition,
+  { memoryFree }: DeviceInfo,
+  { ctx_size, max_seqs, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
+): { context_length: number; n_blocks: number } {
+  const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
+  const affordable = Math.floor((memoryFree * CACHE_SHARE) / blockBytes)
+  const wanted = blocksFor(ctx_size ?? config.context_length)
+  if (ctx_size !== undefined && wanted * blockBytes > memoryFree) {
+    const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1)
+    throw new NativeError(
+      "OUT_OF_MEMORY",
+      `a context of ${ctx_size} tokens takes ${gib(wanted * blockBytes)} GiB of K/V cache, ${gib(memoryFree)} GiB are free`,
+      `lower --ctx-size to ${Math.floor(affordable) * BLOCK_SIZE} or less`,
+    )
+  }
+  const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
+  return {
+    context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),
+    n_blocks: Math.max(longest, Math.min(longest * max_seqs, affordable)),
+  }
+}
