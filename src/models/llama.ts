@@ -32,6 +32,6 @@ export const llama: ModelFamily = {
     p.matmulAdd(a, o, x, l.optionalVector("attn_output.bias", hidden_size))
     p.rmsNorm(x, l.vector("ffn_norm.weight", hidden_size), h)
     p.swiglu(h, [gate, up], g)
-    p.matmulAdd(g, down, x, l.optionalVector("ffn_down.bias", hidden_size))
+    p.matmulAdd(g, down, x)
   },
 }
