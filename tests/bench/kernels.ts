@@ -21,10 +21,13 @@ const { values: options } = parseArgs({
   },
 })
 
+/** Files without a table of cases. */
+const NO_CASES = new Set(["formats.test.ts", "instruction-sets.test.ts"])
+
 collectForBench()
 const folder = join(import.meta.dir, "..", "kernels")
 for (const file of readdirSync(folder).sort()) {
-  if (file.endsWith(".test.ts") && file !== "formats.test.ts") await import(join(folder, file))
+  if (file.endsWith(".test.ts") && !NO_CASES.has(file)) await import(join(folder, file))
 }
 
 for (const backend of backendsPresent()) {
