@@ -59,7 +59,7 @@ export const generate: CommandSpec = {
       ignore_eos: values.ignoreEos,
     }
     const output = values.json ? new JsonOutput(model, request) : new TextOutput()
-    return run(model, request, output)
+    return await run(model, request, output) // awaited, so that the model stays open meanwhile
   },
 }
 

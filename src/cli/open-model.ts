@@ -1,7 +1,7 @@
 import type { Command } from "commander"
 import { chooseDevice } from "../engine/device.ts"
 import { type LoadedModel, loadModel } from "../engine/load.ts"
-import { catalogEntry, catalogEntry } from "../store/catalog.ts"
+import { catalogEntry } from "../store/catalog.ts"
 import { findModel } from "./model-file.ts"
 import { readOptions } from "./options.ts"
 import { note } from "./output.ts"
@@ -23,9 +23,8 @@ export async function loadFor(
   return loadModel(path, {
     device: choice.backend === "cpu" ? "cpu" : `${choice.backend}:${choice.index}`,
     kv_type: kvType,
-    ...(entry && { name: entry.name }),
     // A name from the catalog is also the model's name in the API; a file is called after itself.
-    ...(catalogEntry(name) && { name }),
+    ...(entry && { name: entry.name }),
     ...(threads !== undefined && { threads }),
     ...(ctxSize !== undefined && { ctx_size: ctxSize }),
     ...limits,
