@@ -60,7 +60,7 @@ test("distributions and perplexity over 512 tokens", async () => {
   // Merged tokens hide nothing but rounding: a clearly negative sum would mean broken golden data.
   expect(divergence / n).toBeGreaterThan(-1e-4)
   expect(Math.abs(error)).toBeLessThanOrEqual(MAX_PERPLEXITY_ERROR)
-})
+}, 120_000)
 
 test("greedy continuations of 48 tokens", async () => {
   let equal = 0
@@ -84,4 +84,4 @@ test("greedy continuations of 48 tokens", async () => {
       )
   }
   expect(equal).toBeGreaterThanOrEqual(MIN_EQUAL_CONTINUATIONS)
-})
+}, 120_000)

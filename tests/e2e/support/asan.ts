@@ -53,7 +53,13 @@ export async function runWithAsan(preload: string, script: string, args: readonl
   })
   const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()])
   const code = await child.exited
-  return { code, signal: child.signalCode ?? undefined, stdout, stderr, reports: findReports(stderr) }
+  return {
+    code,
+    signal: child.signalCode === null ? undefined : String(child.signalCode),
+    stdout,
+    stderr,
+    reports: findReports(stderr),
+  }
 }
 
 /** `==PID==ERROR: AddressSanitizer: …` up to its SUMMARY, and UBSan's `file:line: runtime error: …`. */
