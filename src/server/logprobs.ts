@@ -1,6 +1,7 @@
 /** Token log-probabilities in the two shapes that OpenAI gives them. */
 
 import type { TokenLogprobs } from "../engine/types.ts"
+import { Detokenizer } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import type { ChatLogprobs } from "./schemas/chat.ts"
 import type { CompletionLogprobs } from "./schemas/completions.ts"
@@ -33,24 +34,33 @@ export function chatLogprobsOf(tokenizer: Tokenizer, tokens: readonly ScoredToke
 
 /** Collects the older form, whose offsets count on through a stream: one for each choice. */
 export class CompletionLogprobsWriter {
-  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+  readonly #detokenizer: Detokenizer
   #offset = 0
 
-  constructor(readonly tokenizer: Tokenizer) {}
+  constructor(readonly tokenizer: Tokenizer) {
+    this.#detokenizer = new Detokenizer(tokenizer)
+  }
 
   /** The next tokens of this choice, in order. */
   take(tokens: readonly ScoredToken[]): CompletionLogprobs {
     return {
       tokens: tokens.map(({ token }) => tokenText(this.tokenizer, token)),
       token_logprobs: tokens.map(({ logprobs }) => logprobs.logprob),
-      top_logprobs: tokens.map(({ logprobs }) =>
-        Object.fromEntries(logprobs.top.map((top) => [tokenText(this.tokenizer, top.token), top.logprob])),
-      ),
+      top_logprobs: tokens.map(({ logprobs }) => this.#byText(logprobs)),
       text_offset: tokens.map(({ token }) => {
         const start = this.#offset
-        this.#offset += this.#decoder.decode(this.tokenizer.tokenBytes(token), { stream: true }).length
+        this.#offset += this.#detokenizer.push(token).length
         return start
       }),
     }
+  }
+  /** Several tokens can have one text (halves of characters do): the likeliest speaks for it. */
+  #byText({ top }: TokenLogprobs): Record<string, number> {
+    const best = new Map<string, number>()
+    for (const { token, logprob } of top) {
+      const text = tokenText(this.tokenizer, token)
+      best.set(text, Math.max(logprob, best.get(text) ?? Number.NEGATIVE_INFINITY))
+    }
+    return Object.fromEntries(best)
   }
 }
