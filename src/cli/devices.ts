@@ -3,10 +3,10 @@ import { NativeError } from "../native/errors.ts"
 import { loadNative } from "../native/library.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT } from "./exit.ts"
-import { formatBytes, table } from "./format.ts"
+import { formatBytes } from "./format.ts"
 import { refuseRest } from "./model-argument.ts"
 import { readOptions } from "./options.ts"
-import { print, printLine } from "./output.ts"
+import { printLine } from "./output.ts"
 
 type Listed =
   | {
@@ -31,7 +31,7 @@ export const devices: CommandSpec = {
     refuseRest(positional)
     const found = BACKENDS.flatMap(listBackend)
     if (readOptions(command, ["json"]).json) await printLine(JSON.stringify(found, null, 2))
-    else await print(`${table(found.map(describe), "")}\n`)
+    else await printLine(describe(found))
     return found.some((device) => device.usable) ? EXIT.ok : EXIT.device
   },
 }
@@ -60,8 +60,13 @@ function listBackend(backend: (typeof BACKENDS)[number]): Listed[] {
   }
 }
 
-function describe(device: Listed): string[] {
-  if (!device.usable) return [device.device, "not usable", device.reason]
-  const memory = `${formatBytes(device.memory_free)} of ${formatBytes(device.memory_total)} free`
-  return [device.device, device.name, device.arch, `${device.compute_units} compute units`, memory]
+function describe(devices: readonly Listed[]): string {
+  const width = Math.max(...devices.map(({ device }) => device.length))
+  const lines = devices.map((device) => {
+    const head = device.device.padEnd(width)
+    if (!device.usable) return `${head}  not usable: ${device.reason}`
+    const memory = `${formatBytes(device.memory_free)} of ${formatBytes(device.memory_total)} free`
+    return `${head}  ${device.name} (${device.arch}), ${device.compute_units} compute units, ${memory}`
+  })
+  return lines.join("\n")
 }

@@ -35,7 +35,9 @@ describe("SmolLM2-135M-Instruct", () => {
 
   const facts: [string, RegExp][] = [
     ["What is the capital of France?", /\bParis\b/],
-    ["What is the largest planet in the Solar System?", /\bJupiter\b/],
+    ["What is the capital of Japan?", /\bTokyo\b/],
+    ["What is the chemical formula of water?", /\bH2O\b/],
+    ["Who wrote Romeo and Juliet?", /\bShakespeare\b/],
     ["What gas do plants take in from the air?", /carbon dioxide|CO2/i],
   ]
   test.each(facts)(
