@@ -44,7 +44,7 @@ function show(health) {
     const card = cardOf(model.id)
     fill(card, {
       id: model.id,
-      device: `${model.arch} on ${model.device.name} (${model.device.backend})`,
+      device: `${model.arch} · ${model.device.backend}: ${model.device.name}`,
       running: `${count.format(model.running)} of ${count.format(model.max_seqs)}`,
       waiting: count.format(model.waiting),
       context: `${count.format(model.context_length)} tokens`,

@@ -166,7 +166,7 @@ test("stopping the server cancels what runs", async () => {
 test("a port that is taken is an error that names it", async () => {
   await using server = await serveScript({ tokens: saying("x") })
   const port = Number(new URL(server.url).port)
-  expect(serveScript({ tokens: saying("x") }, { port })).rejects.toThrow(`127.0.0.1:${port}`)
+  await expect(serveScript({ tokens: saying("x") }, { port })).rejects.toThrow(`127.0.0.1:${port}`)
 })
 
 test("two models of one name are refused", async () => {
