@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { meta } from "../../src/gguf/metadata.ts"
@@ -7,6 +7,9 @@ import { tinyModel, writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
 import { FakeHub } from "../unit/store/fake-hub.ts"
 import { cliJson, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
 
 const folder = temporaryFolder("files")
 const model = join(folder.path, "tiny.gguf")

@@ -1,9 +1,12 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
 import { cleanEnvironment, cliJson, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
 
 const folder = temporaryFolder("generate")
 const model = join(folder.path, "tiny.gguf")

@@ -1,7 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { join } from "node:path"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { cliJson, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
 
 const folder = temporaryFolder("serve")
 const first = join(folder.path, "first.gguf")

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test"
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { join } from "node:path"
@@ -194,6 +194,9 @@ describe("the Python package", () => {
     writeFileSync(join(home, "model.bin"), model)
     const script = `
 import sys, zipfile
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
 info = "rocmforge_test_model-1.0.dist-info/"
 with zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED) as wheel:
     wheel.write(sys.argv[2], "rocmforge_test_model/test.gguf")
