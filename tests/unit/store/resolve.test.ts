@@ -9,6 +9,9 @@ import { parseHubReference, splitFiles } from "../../../src/store/reference.ts"
 import { resolveEntry, resolveModel } from "../../../src/store/resolve.ts"
 import { FakeHub, fileBytes, sha256 } from "./fake-hub.ts"
 
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
+
 let home: string
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), "rocmforge-store-"))
@@ -194,9 +197,6 @@ describe("the Python package", () => {
     writeFileSync(join(home, "model.bin"), model)
     const script = `
 import sys, zipfile
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
 info = "rocmforge_test_model-1.0.dist-info/"
 with zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED) as wheel:
     wheel.write(sys.argv[2], "rocmforge_test_model/test.gguf")
