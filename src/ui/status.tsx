@@ -1,3 +1,4 @@
+/** @jsxImportSource hono/jsx */
 import { document, Page } from "./layout.tsx"
 
 /** The status page's frame; `status.client.js` fills it from `/health`. */

@@ -1,3 +1,4 @@
+/** @jsxImportSource hono/jsx */
 import { document, Page } from "./layout.tsx"
 
 /** Swagger UI over `/swagger/json`, with its files from this server. */
