@@ -13,15 +13,15 @@ void fail(RfStatus status, const char* format, ...) {
     throw Error{status, text};
 }
 
-uint64_t checked_mul(uint64_t a, uint64_t b, const char* what) {
+uint64_t checked_mul(uint64_t a, uint64_t b, const char* what, RfStatus status) {
     uint64_t product;
-    if (__builtin_mul_overflow(a, b, &product)) fail(RF_INVALID_ARGUMENT, "%s overflows 64 bits", what);
+    if (__builtin_mul_overflow(a, b, &product)) fail(status, "%s overflows 64 bits", what);
     return product;
 }
 
-uint64_t checked_add(uint64_t a, uint64_t b, const char* what) {
+uint64_t checked_add(uint64_t a, uint64_t b, const char* what, RfStatus status) {
     uint64_t sum;
-    if (__builtin_add_overflow(a, b, &sum)) fail(RF_INVALID_ARGUMENT, "%s overflows 64 bits", what);
+    if (__builtin_add_overflow(a, b, &sum)) fail(status, "%s overflows 64 bits", what);
     return sum;
 }
 

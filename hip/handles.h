@@ -1,5 +1,6 @@
 // Numbers for objects: a handle that was closed, or never existed, is refused and never followed.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -8,6 +9,12 @@
 
 namespace rf {
 
+// One sequence for all kinds, so that a handle of one kind is never taken for another's.
+inline uint64_t next_handle() {
+    static std::atomic<uint64_t> last{0};
+    return ++last;
+}
+
 template <class T>
 class Handles {
 public:
@@ -15,8 +22,9 @@ public:
 
     uint64_t add(std::shared_ptr<T> object) {
         std::lock_guard<std::mutex> lock(mutex_);
-        objects_.emplace(++last_, std::move(object));
-        return last_;
+        const uint64_t handle = next_handle();
+        objects_.emplace(handle, std::move(object));
+        return handle;
     }
     std::shared_ptr<T> get(uint64_t handle) {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -36,7 +44,6 @@ private:
     const char* what_;
     std::mutex mutex_;
     std::unordered_map<uint64_t, std::shared_ptr<T>> objects_;
-    uint64_t last_ = 0;
 };
 
 }  // namespace rf

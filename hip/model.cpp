@@ -83,8 +83,8 @@ std::shared_ptr<Model> open_model(const char* paths, uint64_t paths_bytes, uint3
         if (!t.rows || !t.cols || t.cols % format->elems)
             fail(RF_INVALID_MODEL, "tensor %llu is %llu × %llu; %s rows are multiples of %u", n, (unsigned long long)t.rows,
                  (unsigned long long)t.cols, format->name, format->elems);
-        const uint64_t row_bytes = checked_mul(t.cols / format->elems, format->bytes, "a tensor's row");
-        const uint64_t bytes = checked_mul(row_bytes, t.rows, "a tensor's size");
+        const uint64_t row_bytes = checked_mul(t.cols / format->elems, format->bytes, "a tensor's row", RF_INVALID_MODEL);
+        const uint64_t bytes = checked_mul(row_bytes, t.rows, "a tensor's size", RF_INVALID_MODEL);
         const uint64_t size = constant ? constants_bytes : model->files[t.file]->size();
         if (t.n_bytes != bytes || t.offset > size || bytes > size - t.offset)
             fail(RF_INVALID_MODEL, "tensor %llu needs %llu bytes at %llu, its file has %llu", n, (unsigned long long)bytes,

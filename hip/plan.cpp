@@ -273,6 +273,46 @@ const uint32_t* section(const uint32_t* words, uint64_t n_words, uint32_t at, ui
 
 }  // namespace
 
+namespace {
+
+// Everything that the sampler will use of one output.
+void check_output(const Plan& plan, const StepView& s, uint32_t i) {
+    const RfStepOutput& o = s.outputs[i];
+    if (o.row >= s.n_tokens) fail(RF_INVALID_STEP, "output %u names row %u of %u", i, o.row, s.n_tokens);
+    if (!plan.sample_width) return;
+    const auto range = [&](const char* name, float value, float low, float high) {
+        if (!(value >= low && value <= high)) fail(RF_INVALID_STEP, "output %u has %s %g; it must lie in %g … %g", i, name, double(value), double(low), double(high));
+    };
+    range("temperature", o.temperature, 0, 1e6f);
+    range("top_p", o.top_p, 0, 1);
+    range("min_p", o.min_p, 0, 1);
+    range("repeat_penalty", o.repeat_penalty, 1e-6f, 1e6f);
+    range("frequency_penalty", o.frequency_penalty, -1e6f, 1e6f);
+    range("presence_penalty", o.presence_penalty, -1e6f, 1e6f);
+    if (o.top_k < 0) fail(RF_INVALID_STEP, "output %u has top_k %d; it must be 0 or more", i, o.top_k);
+    if (o.n_top < -1 || o.n_top > RF_MAX_TOP_LOGPROBS)
+        fail(RF_INVALID_STEP, "output %u wants %d log-probabilities; -1 … %d are possible", i, o.n_top, RF_MAX_TOP_LOGPROBS);
+    const uint32_t n_pairs = s.header->n_pairs, mask_words = (plan.sample_width + 31) / 32;
+    if (uint64_t(o.penalty_start) + o.n_penalties > n_pairs || uint64_t(o.bias_start) + o.n_biases > n_pairs)
+        fail(RF_INVALID_STEP, "output %u has pairs beyond the %u given", i, n_pairs);
+    if (o.mask_words && (o.mask_words < mask_words || uint64_t(o.mask_start) + o.mask_words > s.header->n_mask_words))
+        fail(RF_INVALID_STEP, "output %u has a mask of %u words at %u; %u are needed", i, o.mask_words, o.mask_start, mask_words);
+    const auto known = [&](const RfPair& pair) {
+        if (uint32_t(pair.token) >= plan.sample_width) fail(RF_INVALID_STEP, "output %u has a pair for token %d of %u", i, pair.token, plan.sample_width);
+    };
+    for (uint32_t p = 0; p < o.n_penalties; p++) {
+        known(s.pairs[o.penalty_start + p]);
+        if (s.pairs[o.penalty_start + p].value.count < 0) fail(RF_INVALID_STEP, "output %u has a penalty pair with a negative count", i);
+    }
+    for (uint32_t p = 0; p < o.n_biases; p++) {
+        known(s.pairs[o.bias_start + p]);
+        const float bias = s.pairs[o.bias_start + p].value.bias;
+        if (bias != bias) fail(RF_INVALID_STEP, "output %u has a bias that is NaN", i);
+    }
+}
+
+}  // namespace
+
 StepView validate_step(const Plan& plan, const uint32_t* words, uint64_t n_words, uint64_t max_results) {
     if (n_words < sizeof(RfStepHeader) / 4) fail(RF_INVALID_STEP, "a step buffer of %llu words has no header", (unsigned long long)n_words);
     const auto* h = reinterpret_cast<const RfStepHeader*>(words);
@@ -312,18 +352,7 @@ StepView validate_step(const Plan& plan, const uint32_t* words, uint64_t n_words
         }
     }
     if (next_row != s.n_tokens) fail(RF_INVALID_STEP, "the sequences cover %u of %u rows", next_row, s.n_tokens);
-    for (uint32_t i = 0; i < s.n_outputs; i++) {
-        const RfStepOutput& o = s.outputs[i];
-        if (o.row >= s.n_tokens) fail(RF_INVALID_STEP, "output %u names row %u of %u", i, o.row, s.n_tokens);
-        if (!plan.sample_width) continue;
-        if (o.n_top > RF_MAX_TOP_LOGPROBS) fail(RF_INVALID_STEP, "output %u wants %d log-probabilities, %d are possible", i, o.n_top, RF_MAX_TOP_LOGPROBS);
-        const uint64_t p_end = uint64_t(o.penalty_start) + o.n_penalties, b_end = uint64_t(o.bias_start) + o.n_biases;
-        if (p_end > h->n_pairs || b_end > h->n_pairs) fail(RF_INVALID_STEP, "output %u has pairs beyond the %u given", i, h->n_pairs);
-        if (o.mask_words && (o.mask_words < (plan.sample_width + 31) / 32 || uint64_t(o.mask_start) + o.mask_words > h->n_mask_words))
-            fail(RF_INVALID_STEP, "output %u has a mask of %u words at %u; %u are needed", i, o.mask_words, o.mask_start, (plan.sample_width + 31) / 32);
-    }
-    for (uint32_t i = 0; i < h->n_pairs && plan.sample_width; i++)
-        if (uint32_t(s.pairs[i].token) >= plan.sample_width) fail(RF_INVALID_STEP, "pair %u names token %d of %u", i, s.pairs[i].token, plan.sample_width);
+    for (uint32_t i = 0; i < s.n_outputs; i++) check_output(plan, s, i);
     return s;
 }
 

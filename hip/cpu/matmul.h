@@ -48,17 +48,25 @@ RF_INLINE Activations activations_at(uint8_t* p, uint64_t rows, uint64_t k) {
 }
 
 RF_INLINE int32_t sum16(i32x16 v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_epi32(__m512i(v));
+#else
     int32_t x[16], total = 0;
     store(x, v);
     for (int i = 0; i < 16; i++) total += x[i];
     return total;
+#endif
 }
 RF_INLINE int32_t max16(i32x16 v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_epi32(__m512i(v));
+#else
     int32_t x[16];
     store(x, v);
     for (int step = 8; step; step /= 2)
         for (int i = 0; i < step; i++) x[i] = x[i] < x[i + step] ? x[i + step] : x[i];
     return x[0];
+#endif
 }
 
 inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info) {
@@ -76,7 +84,10 @@ inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info
         for (int g = 0; g < 2; g++) {
             f32x16 y = x[g] * splat(inverse);
             y = y + magic;
-            const i32x16 n = i32x16(y) - 0x4b400000, high = (n + 128) >> 8;
+            i32x16 n = i32x16(y) - 0x4b400000;
+            n = n > 32512 ? i32x16{} + 32512 : n;  // what is not finite comes out as noise: its scale makes it a NaN or an infinity again
+            n = n < -32512 ? i32x16{} - 32512 : n;
+            const i32x16 high = (n + 128) >> 8;
             store(q->high + 16 * g, __builtin_convertvector(high, i8x16));
             store(q->low + 16 * g, __builtin_convertvector(n - (high << 8), i8x16));
             info->neg_half[g] = -sum16(n);
@@ -132,7 +143,13 @@ RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min,
     }
 }
 
-RF_INLINE void prefetch(const uint8_t* p) { __builtin_prefetch(p); }
+// Into the first-level cache, or only the second when two tiles would not fit the first.
+RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
+    for (uint64_t i = 0; i < n_bytes; i += 64) {
+        if (near) __builtin_prefetch(p + i, 0, 3);
+        else __builtin_prefetch(p + i, 0, 2);
+    }
+}
 
 // Decode: N activation rows, each piece used as it is unpacked. out: [N][16]
 template <uint32_t Id, int N>
@@ -140,13 +157,15 @@ void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Acti
     using T = Tile<Id>;
     constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
     alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+    constexpr uint64_t piece = 16 * bytes / T::subs;
+    const bool near = 32 * stride <= 32 << 10;
     f32x16 acc[N] = {};
     const uint64_t n = a.k / elems;
     for (uint64_t b = 0; b < n; b++) {
         const uint8_t* p = rows + b * bytes;
-        for (uint64_t line = 0; line < 16 * bytes; line += 64) prefetch(next + b * 16 * bytes + line);
         T::scales(p, stride, scale, min);
         for (int s = 0; s < T::subs; s++) {
+            prefetch(next + (b * T::subs + uint64_t(s)) * piece, piece, near);
             i32x16 w[8];
             T::decode(p, stride, s, w);
             multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, b * T::subs + uint64_t(s), acc);
@@ -211,17 +230,17 @@ inline const QuantizedOps& ops_of(uint32_t format) {
 
 // ---- plain weights ----
 
+#if defined(__AVX512F__)
+constexpr int kPlainRows = 6;  // with four weight rows, 24 sums in registers
+#else
+constexpr int kPlainRows = 1;
+#endif
+
 template <uint32_t Id>
-RF_INLINE f32x16 load_plain(const uint8_t* p, uint64_t n) {
-    uint8_t bytes[64] = {};
-    const uint8_t* from = p;
-    if (n < 16) {
-        memcpy(bytes, p, n * sizeof(typename Format<Id>::Block));
-        from = bytes;
-    }
-    if constexpr (Id == FORMAT_F32) return load<f32x16>(from);
-    if constexpr (Id == FORMAT_F16) return from_half(load<u16x16>(from));
-    return f32x16(__builtin_convertvector(load<u16x16>(from), u32x16) << 16);
+RF_INLINE f32x16 load_plain(const uint8_t* p) {
+    if constexpr (Id == FORMAT_F32) return load<f32x16>(p);
+    if constexpr (Id == FORMAT_F16) return from_half(load<u16x16>(p));
+    return f32x16(__builtin_convertvector(load<u16x16>(p), u32x16) << 16);
 }
 
 // R weight rows against N activation rows; out[n · 16 + r].
@@ -229,35 +248,36 @@ template <uint32_t Id, int R, int N>
 RF_INLINE void plain_tile(const uint8_t* w, uint64_t stride, const float* in, uint64_t k, float* out) {
     constexpr uint64_t bytes = sizeof(typename Format<Id>::Block);
     f32x16 acc[R][N] = {};
-    for (uint64_t i = 0; i < k; i += 16) {
-        const uint64_t n_cols = k - i < 16 ? k - i : 16;
-        f32x16 x[N];
-        for (int n = 0; n < N; n++) x[n] = n_cols == 16 ? load<f32x16>(in + uint64_t(n) * k + i) : load_part(in + uint64_t(n) * k + i, n_cols);
-        for (int r = 0; r < R; r++) {
-            const f32x16 weight = load_plain<Id>(w + uint64_t(r) * stride + i * bytes, n_cols);
-            for (int n = 0; n < N; n++) acc[r][n] = madd(weight, x[n], acc[r][n]);
+    uint64_t i = 0;
+    for (; i + 16 <= k; i += 16) {
+        f32x16 weight[R];
+        for (int r = 0; r < R; r++) weight[r] = load_plain<Id>(w + uint64_t(r) * stride + i * bytes);
+        for (int n = 0; n < N; n++) {
+            const f32x16 x = load<f32x16>(in + uint64_t(n) * k + i);
+            for (int r = 0; r < R; r++) acc[r][n] = madd(weight[r], x, acc[r][n]);
         }
     }
-    for (int r = 0; r < R; r++)
-        for (int n = 0; n < N; n++) out[n * 16 + r] = sum(acc[r][n]);
+    if (i < k)
+        for (int r = 0; r < R; r++) {
+            uint8_t rest[64] = {};
+            memcpy(rest, w + uint64_t(r) * stride + i * bytes, (k - i) * bytes);
+            for (int n = 0; n < N; n++) acc[r][n] = madd(load_plain<Id>(rest), load_part(in + uint64_t(n) * k + i, k - i), acc[r][n]);
+        }
+    for (int n = 0; n < N; n++)
+        for (int r = 0; r < R; r++) out[n * 16 + r] = sum(acc[r][n]);
 }
 
 // out[rows][16] for n_weights ≤ 16 weight rows.
 template <uint32_t Id>
 void plain_rows(const uint8_t* w, uint64_t stride, uint64_t n_weights, const float* in, uint64_t rows, uint64_t k, float* out) {
-    constexpr int N = kPanelRows / 4;
-    for (uint64_t r = 0; r < n_weights;) {
-        const bool four = n_weights - r >= 4;
-        for (uint64_t t = 0; t < rows;) {
-            const bool many = N > 1 && rows - t >= N;
-            const uint8_t* p = w + r * stride;
-            if (four && many) plain_tile<Id, 4, N>(p, stride, in + t * k, k, out + t * 16 + r);
-            else if (four) plain_tile<Id, 4, 1>(p, stride, in + t * k, k, out + t * 16 + r);
-            else plain_tile<Id, 1, 1>(p, stride, in + t * k, k, out + t * 16 + r);
-            t += four && many ? N : 1;
-        }
-        r += four ? 4 : 1;
+    uint64_t r = 0;
+    for (; r + 4 <= n_weights; r += 4) {
+        uint64_t t = 0;
+        for (; t + kPlainRows <= rows; t += kPlainRows) plain_tile<Id, 4, kPlainRows>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
+        for (; t < rows; t++) plain_tile<Id, 4, 1>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
     }
+    for (; r < n_weights; r++)
+        for (uint64_t t = 0; t < rows; t++) plain_tile<Id, 1, 1>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
 }
 
 // ---- the op ----
@@ -274,7 +294,7 @@ constexpr uint64_t kPieceBytes = sizeof(Piece<Tile<FORMAT_Q2_K>>);
 inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
     uint64_t at = 0;
     const auto take = [&](uint64_t n) {
-        uint8_t* p = base + at;
+        auto* p = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(base) + at);  // base may be NULL: only the size is asked for
         at += align64(n);
         return p;
     };

@@ -66,17 +66,35 @@ void log_probabilities(const Kernels& kernels, const float* logits, uint32_t n_v
     }
 }
 
-int32_t walk(const Candidate* c, uint64_t n, double target) {
+double weight_of(const Candidate* c, uint64_t n) {
+    double total = 0;
+    for (uint64_t i = 0; i < n; i++) total += double(c[i].weight);
+    return total;
+}
+
+// The candidate in whose stretch of the total weight u in [0, 1) falls; -1 without candidates.
+int32_t pick(const Candidate* c, uint64_t n, double u) {
+    if (n == 0) return -1;
+    const double target = u * weight_of(c, n);
     double seen = 0;
     for (uint64_t i = 0; i < n; i++)
         if ((seen += double(c[i].weight)) > target) return c[i].token;
     return c[n - 1].token;
 }
 
-double weight_of(const Candidate* c, uint64_t n) {
-    double total = 0;
-    for (uint64_t i = 0; i < n; i++) total += double(c[i].weight);
-    return total;
+// Sorts the heaviest candidates to the front until they weigh `share` of the total, and returns how many that takes.
+uint64_t nucleus(Candidate* c, uint64_t n, double share, double total) {
+    double seen = 0;
+    uint64_t kept = 0;
+    for (uint64_t sorted = 0; sorted < n;) {
+        const uint64_t upto = std::min(n, std::max<uint64_t>(64, 4 * sorted));
+        if (upto < n) std::nth_element(c + sorted, c + upto, c + n, before);
+        std::sort(c + sorted, c + upto, before);
+        sorted = upto;
+        for (; kept < sorted; seen += double(c[kept++].weight))
+            if (kept && seen >= share * total) return kept;
+    }
+    return kept;
 }
 
 // Temperature, then top-k, top-p and min-p on what is left, then one draw.
@@ -84,31 +102,23 @@ int32_t draw(const Kernels& kernels, const float* logits, uint32_t n_vocab, floa
     double total = kernels.exp_sum(logits, n_vocab, greatest, 1.0f / o.temperature, weights);
     const double u = uniform(o.seed_lo, o.seed_hi, o.counter);
     const bool top_k = o.top_k > 0 && uint32_t(o.top_k) < n_vocab;
+    // The heaviest weighs 1. Without top-k, what min-p drops, and what all together weighs less than top-p leaves out, need no sorting.
+    const double light = top_k ? 0 : std::max(double(o.min_p), o.top_p < 1 ? (1 - double(o.top_p)) * total / n_vocab : 0);
     uint64_t n = 0;
-    if (!top_k && o.top_p >= 1 && o.min_p <= 0) {
-        for (uint32_t i = 0; i < n_vocab; i++)
-            if (weights[i] > 0) c[n++] = {weights[i], int32_t(i)};
-        return walk(c, n, u * weight_of(c, n));
-    }
-    // The nucleus holds nothing lighter than this: all such tokens together weigh less than what top-p leaves out.
-    const double light = o.top_p < 1 && !top_k ? (1 - double(o.top_p)) * total / n_vocab : 0;
     for (uint32_t i = 0; i < n_vocab; i++)
         if (weights[i] > 0 && double(weights[i]) >= light) c[n++] = {weights[i], int32_t(i)};
-    if (top_k && n > uint32_t(o.top_k)) {
-        std::nth_element(c, c + o.top_k, c + n, before);
-        n = uint32_t(o.top_k);
+    if (top_k) {
+        if (n > uint32_t(o.top_k)) {
+            std::nth_element(c, c + o.top_k, c + n, before);
+            n = uint32_t(o.top_k);
+        }
+        std::sort(c, c + n, before);
+        total = weight_of(c, n);
     }
-    std::sort(c, c + n, before);
-    if (top_k) total = weight_of(c, n);
-    if (o.top_p < 1) {
-        double seen = 0;
-        uint64_t kept = 0;
-        while (kept < n && (kept == 0 || seen < double(o.top_p) * total)) seen += double(c[kept++].weight);
-        n = kept;
-    }
-    if (o.min_p > 0)
+    if (o.top_p < 1) n = nucleus(c, n, double(o.top_p), total);
+    if (top_k && o.min_p > 0)
         while (n > 1 && c[n - 1].weight < o.min_p * c[0].weight) n--;
-    return walk(c, n, u * weight_of(c, n));
+    return pick(c, n, u);
 }
 
 }  // namespace
@@ -133,7 +143,7 @@ void sample(const Kernels& kernels, const float* logits, uint32_t n_vocab, const
     const int64_t best = kernels.argmax(x, n_vocab);
     if (best < 0 || x[best] == -std::numeric_limits<float>::infinity()) return;
     // An infinite logit leaves no distribution to draw from, only a choice.
-    const bool greedy = !(o.temperature > 0) || std::isinf(x[best]) || o.top_k == 1;
+    const bool greedy = o.temperature < 1e-6f || std::isinf(x[best]) || o.top_k == 1;
     result->token = greedy ? int32_t(best) : draw(kernels, x, n_vocab, x[best], o, weights, candidates);
     if (o.n_top >= 0) log_probabilities(kernels, logits, n_vocab, o.n_top, result);
 }

@@ -148,8 +148,10 @@ struct Tile<FORMAT_MXFP4> : Symmetric32<7, false> {
     RF_INLINE static void decode(const uint8_t* p, uint64_t stride, int, i32x16 w[8]) { decode_codebook(p + 1, stride, kMxfp4Bytes, w); }
 };
 
-template <class Block>
-RF_INLINE const Block& block_at(const uint8_t* p) { return *reinterpret_cast<const Block*>(p); }
+// Lane-wise scale · n for the sub-block scales n of a super-block.
+RF_INLINE f32x16 gather_half(const uint8_t* p, uint64_t stride) { return from_half(gather16(p, stride)); }
+RF_INLINE void store_scale(float* out, int sub, f32x16 scale, i32x16 n) { store(out + 16 * sub, scale * to_float(n)); }
+RF_INLINE i32x16 bits(i32x16 words, int at, int mask) { return (words >> at) & mask; }
 
 struct SuperBlock {
     static constexpr int subs = 8;
@@ -162,13 +164,12 @@ struct Tile<FORMAT_Q2_K> : SuperBlock {
     static constexpr int groups = 2, zero_shift = -1;
     static constexpr bool has_min = true;
     static void scales(const uint8_t* p, uint64_t stride, float* scale, float* min) {
-        for (uint64_t r = 0; r < 16; r++) {
-            const auto& b = block_at<BlockQ2_K>(p + r * stride);
-            const float d = rf_half_to_float(b.scale), m = -rf_half_to_float(b.min);
-            for (int s = 0; s < 16; s++) {
-                scale[s * 16 + int(r)] = d * float(b.scales[s] & 15);
-                min[s * 16 + int(r)] = m * float(b.scales[s] >> 4);
-            }
+        const f32x16 d = gather_half(p + offsetof(BlockQ2_K, scale), stride), m = -gather_half(p + offsetof(BlockQ2_K, min), stride);
+        i32x16 packed[4];
+        transpose16(p + offsetof(BlockQ2_K, scales), stride, packed);
+        for (int s = 0; s < 16; s++) {
+            store_scale(scale, s, d, bits(packed[s / 4], 8 * (s % 4), 15));
+            store_scale(min, s, m, bits(packed[s / 4], 8 * (s % 4) + 4, 15));
         }
     }
     RF_INLINE static void decode(const uint8_t* p, uint64_t stride, int sub, i32x16 w[8]) {
@@ -181,11 +182,11 @@ struct Tile<FORMAT_Q3_K> : SuperBlock {
     static constexpr int groups = 2, zero_shift = 2;
     static constexpr bool has_min = false;
     static void scales(const uint8_t* p, uint64_t stride, float* scale, float*) {
-        for (uint64_t r = 0; r < 16; r++) {
-            const auto& b = block_at<BlockQ3_K>(p + r * stride);
-            const float d = rf_half_to_float(b.scale);
-            for (int s = 0; s < 16; s++) scale[s * 16 + int(r)] = d * float(rf_q3_k_scale(b.scales, s));
-        }
+        const f32x16 d = gather_half(p + offsetof(BlockQ3_K, scale), stride);
+        const uint8_t* packed = p + offsetof(BlockQ3_K, scales);  // see rf_q3_k_scale
+        const i32x16 low[2] = {gather32(packed, stride), gather32(packed + 4, stride)}, top = gather32(packed + 8, stride);
+        for (int s = 0; s < 16; s++)
+            store_scale(scale, s, d, (bits(low[s / 4 % 2], 8 * (s % 4) + 4 * (s / 8), 15) | bits(top, 8 * (s % 4) + 2 * (s / 4), 3) << 4) - 32);
     }
     RF_INLINE static void decode(const uint8_t* p, uint64_t stride, int sub, i32x16 w[8]) {
         i32x16 high[8];
@@ -199,11 +200,10 @@ struct Tile<FORMAT_Q6_K> : SuperBlock {
     static constexpr int groups = 2, zero_shift = 5;
     static constexpr bool has_min = false;
     static void scales(const uint8_t* p, uint64_t stride, float* scale, float*) {
-        for (uint64_t r = 0; r < 16; r++) {
-            const auto& b = block_at<BlockQ6_K>(p + r * stride);
-            const float d = rf_half_to_float(b.scale);
-            for (int s = 0; s < 16; s++) scale[s * 16 + int(r)] = d * float(b.scales[s]);
-        }
+        const f32x16 d = gather_half(p + offsetof(BlockQ6_K, scale), stride);
+        i32x16 packed[4];
+        transpose16(p + offsetof(BlockQ6_K, scales), stride, packed);
+        for (int s = 0; s < 16; s++) store_scale(scale, s, d, (packed[s / 4] << (24 - 8 * (s % 4))) >> 24);
     }
     RF_INLINE static void decode(const uint8_t* p, uint64_t stride, int sub, i32x16 w[8]) {
         const int half = sub / 4, group = sub % 4;
@@ -217,14 +217,15 @@ struct Tile<FORMAT_Q6_K> : SuperBlock {
 // Q4_K and Q5_K share their eight scales and mins.
 template <class Block>
 RF_INLINE void k_scales(const uint8_t* p, uint64_t stride, float* scale, float* min) {
-    for (uint64_t r = 0; r < 16; r++) {
-        const auto& b = block_at<Block>(p + r * stride);
-        const float d = rf_half_to_float(b.scale), m = -rf_half_to_float(b.min);
-        for (int s = 0; s < 8; s++) {
-            const ScaleMin packed = rf_k_scale_min(b.scales, s);
-            scale[s * 16 + int(r)] = d * float(packed.scale);
-            min[s * 16 + int(r)] = m * float(packed.min);
-        }
+    const f32x16 d = gather_half(p + offsetof(Block, scale), stride), m = -gather_half(p + offsetof(Block, min), stride);
+    const uint8_t* packed = p + offsetof(Block, scales);  // see rf_k_scale_min
+    const i32x16 a = gather32(packed, stride), b = gather32(packed + 4, stride), c = gather32(packed + 8, stride);
+    for (int s = 0; s < 4; s++) {
+        const int at = 8 * s;
+        store_scale(scale, s, d, bits(a, at, 63));
+        store_scale(min, s, m, bits(b, at, 63));
+        store_scale(scale, s + 4, d, bits(c, at, 15) | bits(a, at + 6, 3) << 4);
+        store_scale(min, s + 4, m, bits(c, at + 4, 15) | bits(b, at + 6, 3) << 4);
     }
 }
 template <>
@@ -254,11 +255,10 @@ struct Tile<FORMAT_IQ4_XS> {
     static constexpr int subs = 8, groups = 1, zero_shift = 7;
     static constexpr bool has_min = false, small = false;
     static void scales(const uint8_t* p, uint64_t stride, float* scale, float*) {
-        for (uint64_t r = 0; r < 16; r++) {
-            const auto& b = block_at<BlockIQ4_XS>(p + r * stride);
-            const float d = rf_half_to_float(b.scale);
-            for (int s = 0; s < 8; s++) scale[s * 16 + int(r)] = d * float(rf_iq4_xs_scale(b.scales_low, b.scales_high, s));
-        }
+        const f32x16 d = gather_half(p + offsetof(BlockIQ4_XS, scale), stride);
+        const i32x16 high = i32x16(__builtin_convertvector(gather16(p + offsetof(BlockIQ4_XS, scales_high), stride), u32x16));
+        const i32x16 low = gather32(p + offsetof(BlockIQ4_XS, scales_low), stride);
+        for (int s = 0; s < 8; s++) store_scale(scale, s, d, (bits(low, 4 * s, 15) | bits(high, 2 * s, 3) << 4) - 32);
     }
     RF_INLINE static void decode(const uint8_t* p, uint64_t stride, int sub, i32x16 w[8]) {
         decode_codebook(p + offsetof(BlockIQ4_XS, quants) + 16 * sub, stride, kIq4Bytes, w);

@@ -56,20 +56,27 @@ RF_INLINE f32x16 madd(f32x16 a, f32x16 b, f32x16 c) {
 #endif
 }
 
-// Tree sums: the same order on every machine.
 RF_INLINE float sum(f32x16 v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps(__m512(v));
+#else
     float x[16];
     store(x, v);
     for (int step = 8; step; step /= 2)
         for (int i = 0; i < step; i++) x[i] += x[i + step];
     return x[0];
+#endif
 }
 RF_INLINE float max(f32x16 v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps(__m512(v));
+#else
     float x[16];
     store(x, v);
     for (int step = 8; step; step /= 2)
         for (int i = 0; i < step; i++) x[i] = x[i] < x[i + step] ? x[i + step] : x[i];
     return x[0];
+#endif
 }
 RF_INLINE f32x16 select(i32x16 mask, f32x16 yes, f32x16 no) { return f32x16((mask & i32x16(yes)) | (~mask & i32x16(no))); }
 RF_INLINE f32x16 vmax(f32x16 a, f32x16 b) { return select(a < b, b, a); }
