@@ -15,7 +15,7 @@ Builds build/librocmforge-BACKEND.so for every backend (${BACKENDS.map((backend)
   --backend NAME  only this one; an error when its tools are missing (repeatable)
   --list          only say which backends can be built here, and with what; an error when none can
   --asan          with AddressSanitizer and UBSan, into build/asan/;
-                  a process that opens it needs LD_PRELOAD=$(cat build/asan/preload.txt)
+                  a process that opens it needs the variables in build/asan/environment.json
   --werror        compiler warnings are errors
   --force         build everything again
   -h, --help      this text
@@ -78,7 +78,8 @@ async function buildBackend(backend: Backend, options: Options): Promise<boolean
   const objectFolder = options.variant === "asan" ? `build/obj/${backend.name}-asan` : `build/obj/${backend.name}`
   const started = performance.now()
   const report = await buildLibrary({ ...options, recipe, objectFolder, library, say })
-  if (recipe.preload) writeFileSync(`${folder}/preload.txt`, `${recipe.preload}\n`)
+  if (recipe.environment)
+    writeFileSync(`${folder}/environment.json`, `${JSON.stringify(recipe.environment, null, 2)}\n`)
 
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const kilobytes = Math.round(statSync(library).size / 1024)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this checkout ready to run: npm packages, a C++ compiler, the native library, the default model.
 # Does only what is missing, so a second run takes a second. Never asks anything.
-#   --dev  also what the tests need: a browser and the AddressSanitizer runtime
+#   --dev  also what the tests need: a browser and AddressSanitizer
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -71,7 +71,7 @@ fi
 if [ "$dev" = yes ]; then
   have chromium || install "a browser, for the tests" chromium || fail "the browser tests need chromium"
   if ! bun build.ts --list --asan --backend cpu >/dev/null 2>&1; then
-    install "AddressSanitizer's runtime, for the tests" libclang-rt-19-dev || fail "the memory tests need AddressSanitizer"
+    install "AddressSanitizer, for the tests" libclang-rt-19-dev llvm-19 || fail "the memory tests need AddressSanitizer"
   fi
 fi
 say "ready"

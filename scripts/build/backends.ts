@@ -26,8 +26,8 @@ export interface Recipe {
   link: string[]
   /** Tried in place of `link` first; not every machine has the static C++ library. */
   linkPreferred?: string[]
-  /** Path of a library that has to be in LD_PRELOAD of the process that opens this one. */
-  preload?: string
+  /** What the process that opens this library needs in its environment. */
+  environment?: Record<string, string>
 }
 
 export interface Backend {
@@ -83,8 +83,8 @@ async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> 
   }
   if (variant === "asan") {
     recipe.link = [...link, ...SANITIZE, ...(compiler.family === "clang" ? ["-shared-libsan"] : [])]
-    recipe.preload = await asanRuntime(compiler)
-    if (!recipe.preload) return { skipped: "no AddressSanitizer runtime (apt-get install libclang-rt-19-dev)" }
+    recipe.environment = await sanitizerEnvironment(compiler)
+    if (!recipe.environment) return { skipped: `no AddressSanitizer (apt-get install ${SANITIZER_PACKAGES})` }
   } else {
     // Nothing but libc on the machine that runs it; the C++ library inside must not show through either.
     recipe.linkPreferred = [...recipe.link, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]
@@ -92,12 +92,23 @@ async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> 
   return recipe
 }
 
-/** The compiler answers with a full path when it has that file, with the bare name when it has not. */
-async function asanRuntime(compiler: Compiler): Promise<string | undefined> {
+const SANITIZER_PACKAGES = "libclang-rt-19-dev llvm-19"
+
+/** The runtime, which must be loaded before anything else, and the program that turns its addresses into names and lines. */
+async function sanitizerEnvironment(compiler: Compiler): Promise<Record<string, string> | undefined> {
+  // The compiler answers with a full path when it has the file, with the bare name when it has not.
+  const ask = async (question: string) => {
+    const answer = (await runCommand([...compiler.command, question])).stdout.trim()
+    return answer.startsWith("/") ? answer : undefined
+  }
+  if (compiler.family === "gcc") {
+    const runtime = await ask("-print-file-name=libasan.so")
+    return runtime ? { LD_PRELOAD: runtime } : undefined
+  }
   const machine = compiler.target === "arm64" ? "aarch64" : compiler.target
-  const file = compiler.family === "clang" ? `libclang_rt.asan-${machine}.so` : "libasan.so"
-  const answer = (await runCommand([...compiler.command, `-print-file-name=${file}`])).stdout.trim()
-  return answer.startsWith("/") ? answer : undefined
+  const runtime = await ask(`-print-file-name=libclang_rt.asan-${machine}.so`)
+  const symbolizer = await ask("-print-prog-name=llvm-symbolizer")
+  return runtime && symbolizer ? { LD_PRELOAD: runtime, ASAN_SYMBOLIZER_PATH: symbolizer } : undefined
 }
 
 /** Paths relative to the repository, in a stable order. */

@@ -13,10 +13,10 @@ const WEIGHT_FILES = 60
 const ABI_CASES = 300
 const SUPPORT = join(import.meta.dir, "support")
 const folder = mkdtempSync(join(tmpdir(), "rocmforge-fuzz-"))
-let preload: string
+let environment: Record<string, string>
 
 beforeAll(async () => {
-  preload = await buildWithAsan()
+  environment = await buildWithAsan()
 }, 300_000)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -56,7 +56,7 @@ test("the sanitizer reports planted faults, so its silence means something", asy
   const built = await runCommand([...search.compiler.command, ...flags, "-o", library, source])
   expect(built.stderr).toBe("")
 
-  const plant = (fault: string) => runWithAsan(preload, join(SUPPORT, "planted-fault.ts"), [library, fault])
+  const plant = (fault: string) => runWithAsan(environment, join(SUPPORT, "planted-fault.ts"), [library, fault])
   const overflow = await plant("read_past_end")
   expect(overflow.code).not.toBe(0)
   expect(overflow.reports.join("\n")).toContain("heap-buffer-overflow")
@@ -69,7 +69,7 @@ test("the sanitizer reports planted faults, so its silence means something", asy
 })
 
 test(`${FILES} damaged files through the whole load path`, async () => {
-  const run = await runWithAsan(preload, join(SUPPORT, "fuzz-files.ts"), [folder, "header", String(FILES)])
+  const run = await runWithAsan(environment, join(SUPPORT, "fuzz-files.ts"), [folder, "header", String(FILES)])
   expectClean(run)
   const counts = outcomes(run)
   expect(total(counts)).toBe(FILES)
@@ -80,13 +80,13 @@ test(`${FILES} damaged files through the whole load path`, async () => {
 }, 300_000)
 
 test(`${WEIGHT_FILES} files with damaged weights load and run`, async () => {
-  const run = await runWithAsan(preload, join(SUPPORT, "fuzz-files.ts"), [folder, "weights", String(WEIGHT_FILES)])
+  const run = await runWithAsan(environment, join(SUPPORT, "fuzz-files.ts"), [folder, "weights", String(WEIGHT_FILES)])
   expectClean(run)
   expect(outcomes(run)).toEqual(new Map([["loaded", WEIGHT_FILES]]))
 }, 300_000)
 
 test(`${ABI_CASES} tensor tables, plans and steps with wrong words`, async () => {
-  const run = await runWithAsan(preload, join(SUPPORT, "fuzz-abi.ts"), [folder, String(ABI_CASES)])
+  const run = await runWithAsan(environment, join(SUPPORT, "fuzz-abi.ts"), [folder, String(ABI_CASES)])
   expectClean(run)
   const counts = outcomes(run)
   expect(total(counts)).toBe(ABI_CASES)

@@ -19,30 +19,34 @@ export interface AsanRun {
 
 /**
  * Brings build/asan up to date.
- * @returns the path of the runtime that has to be preloaded.
+ * @returns the variables that a process needs to open it: the runtime to preload, and the symbolizer.
  * @throws Error that names the package to install where the sanitizer is missing: without it these tests prove nothing.
  */
-export async function buildWithAsan(): Promise<string> {
+export async function buildWithAsan(): Promise<Record<string, string>> {
   const { code, stdout, stderr } = await runCommand([process.execPath, "build.ts", "--asan", "--backend", "cpu"], ROOT)
-  const preload = join(FOLDER, "preload.txt")
-  if (code !== 0 || !existsSync(preload)) {
+  const environment = join(FOLDER, "environment.json")
+  if (code !== 0 || !existsSync(environment)) {
     throw new Error(
-      `the native library cannot be built with AddressSanitizer; install its runtime with ` +
-        `\`apt-get install libclang-rt-19-dev\` (scripts/setup.sh --dev does)\n${stdout}${stderr}`,
+      `the native library cannot be built with AddressSanitizer; install what it needs with ` +
+        `\`apt-get install libclang-rt-19-dev llvm-19\` (scripts/setup.sh --dev does)\n${stdout}${stderr}`,
     )
   }
-  return readFileSync(preload, "utf8").trim()
+  return JSON.parse(readFileSync(environment, "utf8"))
 }
 
 /** Runs a script under the sanitizer; its own arguments follow. `onLine` sees each line of its output as it comes. */
-export async function runWithAsan(preload: string, script: string, args: readonly string[] = []): Promise<AsanRun> {
+export async function runWithAsan(
+  environment: Readonly<Record<string, string>>,
+  script: string,
+  args: readonly string[] = [],
+): Promise<AsanRun> {
   const child = Bun.spawn([process.execPath, script, ...args], {
     cwd: ROOT,
     env: {
       ...process.env,
-      LD_PRELOAD: preload,
+      ...environment,
       ROCMFORGE_LIBRARY_PATH: FOLDER,
-      ROCMFORGE_ASAN_RUNTIME: preload,
+      ROCMFORGE_ASAN_RUNTIME: environment.LD_PRELOAD,
       // A size that no memory can hold is then malloc's NULL, as it is without the sanitizer.
       ASAN_OPTIONS: "detect_leaks=1:allocator_may_return_null=1:max_allocation_size_mb=4096:strict_string_checks=1",
       UBSAN_OPTIONS: "print_stacktrace=1",
