@@ -34,7 +34,7 @@ export async function buildWithAsan(): Promise<Record<string, string>> {
   return JSON.parse(readFileSync(environment, "utf8"))
 }
 
-/** Runs a script under the sanitizer; its own arguments follow. `onLine` sees each line of its output as it comes. */
+/** Runs a script under the sanitizer, with its own arguments. */
 export async function runWithAsan(
   environment: Readonly<Record<string, string>>,
   script: string,
@@ -44,6 +44,7 @@ export async function runWithAsan(
     cwd: ROOT,
     env: {
       ...process.env,
+      ...env,
       ...environment,
       ROCMFORGE_LIBRARY_PATH: FOLDER,
       ROCMFORGE_ASAN_RUNTIME: environment.LD_PRELOAD,
