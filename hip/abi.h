@@ -12,22 +12,22 @@ extern "C" {
 #define RF_ABI_VERSION 1
 #define RF_API __attribute__((visibility("default")))
 
-#define RF_STATUSES(X)        \
-    X(OK, 0)                  \
-    X(INVALID_ARGUMENT, 1)    \
-    X(INVALID_HANDLE, 2)      \
-    X(INVALID_MODEL, 3)       \
-    X(INVALID_PLAN, 4)        \
-    X(INVALID_STEP, 5)        \
-    X(OUT_OF_MEMORY, 6)       \
-    X(IO, 7)                  \
-    X(UNSUPPORTED, 8)         \
-    X(DEVICE, 9)              \
-    X(INTERNAL, 10)
+#define RF_STATUSES(X)   \
+  X(OK, 0)               \
+  X(INVALID_ARGUMENT, 1) \
+  X(INVALID_HANDLE, 2)   \
+  X(INVALID_MODEL, 3)    \
+  X(INVALID_PLAN, 4)     \
+  X(INVALID_STEP, 5)     \
+  X(OUT_OF_MEMORY, 6)    \
+  X(IO, 7)               \
+  X(UNSUPPORTED, 8)      \
+  X(DEVICE, 9)           \
+  X(INTERNAL, 10)
 
 enum RfStatus {
 #define X(name, value) RF_##name = value,
-    RF_STATUSES(X)
+  RF_STATUSES(X)
 #undef X
 };
 
@@ -40,136 +40,136 @@ enum RfDtype { RF_F32 = 0, RF_F16 = 1 };
 
 // One weight: a row-major matrix [rows, cols] in a GGUF block format. cols is the contiguous dimension (ggml's ne0).
 typedef struct RfTensor {
-    uint32_t format;   // ggml type number, see formats.h
-    uint32_t file;     // index of the file, or RF_FILE_CONSTANTS
-    uint64_t offset;   // bytes from the start of that file (or of the constants blob)
-    uint64_t n_bytes;
-    uint64_t rows;
-    uint64_t cols;
+  uint32_t format;  // ggml type number, see formats.h
+  uint32_t file;    // index of the file, or RF_FILE_CONSTANTS
+  uint64_t offset;  // bytes from the start of that file (or of the constants blob)
+  uint64_t n_bytes;
+  uint64_t rows;
+  uint64_t cols;
 } RfTensor;
 
 // One activation buffer: a range of the arena, [rows, width] of dtype, row stride = width.
 typedef struct RfBuffer {
-    uint32_t rows_kind;   // RfRows: how many rows are live in a step
-    uint32_t fixed_rows;  // the count for RF_ROWS_FIXED
-    uint32_t width;       // elements a row
-    uint32_t dtype;       // RfDtype
-    uint64_t offset;      // bytes from the start of the arena, a multiple of 64
-    uint64_t reserved;
+  uint32_t rows_kind;   // RfRows: how many rows are live in a step
+  uint32_t fixed_rows;  // the count for RF_ROWS_FIXED
+  uint32_t width;       // elements a row
+  uint32_t dtype;       // RfDtype
+  uint64_t offset;      // bytes from the start of the arena, a multiple of 64
+  uint64_t reserved;
 } RfBuffer;
 
 // One layer's paged K/V cache: K and V hold [n_blocks, n_kv_heads, block_size, head_dim] (the inner order is the backend's own).
 typedef struct RfCache {
-    uint32_t n_kv_heads;
-    uint32_t head_dim;
-    uint32_t dtype;  // RfDtype
-    uint32_t reserved;
+  uint32_t n_kv_heads;
+  uint32_t head_dim;
+  uint32_t dtype;  // RfDtype
+  uint32_t reserved;
 } RfCache;
 
 // One instruction of the plan. ops.h says what each kind reads from it.
 typedef struct RfOp {
-    uint32_t kind;
-    uint32_t flags;
-    int32_t buf[6];
-    int32_t tensor[6];
-    int32_t cache;
-    int32_t dim[7];
-    float f[6];
-    uint32_t reserved[4];
+  uint32_t kind;
+  uint32_t flags;
+  int32_t buf[6];
+  int32_t tensor[6];
+  int32_t cache;
+  int32_t dim[7];
+  float f[6];
+  uint32_t reserved[4];
 } RfOp;
 
 typedef struct RfContextDesc {
-    uint32_t n_threads;   // CPU backend: threads that replay the plan, the caller's included
-    uint32_t max_tokens;  // rows of a step
-    uint32_t max_seqs;
-    uint32_t max_outputs;
-    uint32_t n_blocks;    // K/V blocks of each cache
-    uint32_t block_size;  // tokens a block; 16
-    uint64_t arena_bytes;
+  uint32_t n_threads;   // CPU backend: threads that replay the plan, the caller's included
+  uint32_t max_tokens;  // rows of a step
+  uint32_t max_seqs;
+  uint32_t max_outputs;
+  uint32_t n_blocks;    // K/V blocks of each cache
+  uint32_t block_size;  // tokens a block; 16
+  uint64_t arena_bytes;
 } RfContextDesc;
 
 // The step buffer, 32-bit words. Sections are named by their word offset; everything is checked before it is used.
 // Rows of one sequence are contiguous and ascending, so a row's position is kv_len - n_rows + (row - row_start).
 typedef struct RfStepHeader {
-    uint32_t version;       // RF_ABI_VERSION
-    uint32_t n_tokens;
-    uint32_t n_seqs;
-    uint32_t n_outputs;
-    uint32_t off_tokens;    // int32 [n_tokens]
-    uint32_t off_seqs;      // RfStepSeq [n_seqs]
-    uint32_t off_outputs;   // RfStepOutput [n_outputs]
-    uint32_t off_blocks;    // int32 [n_block_ids]: all block tables, end to end
-    uint32_t n_block_ids;
-    uint32_t off_pairs;     // RfPair [n_pairs]: penalties and biases
-    uint32_t n_pairs;
-    uint32_t off_masks;     // uint32 [n_mask_words]: token bit masks
-    uint32_t n_mask_words;
-    uint32_t reserved[3];
+  uint32_t version;  // RF_ABI_VERSION
+  uint32_t n_tokens;
+  uint32_t n_seqs;
+  uint32_t n_outputs;
+  uint32_t off_tokens;   // int32 [n_tokens]
+  uint32_t off_seqs;     // RfStepSeq [n_seqs]
+  uint32_t off_outputs;  // RfStepOutput [n_outputs]
+  uint32_t off_blocks;   // int32 [n_block_ids]: all block tables, end to end
+  uint32_t n_block_ids;
+  uint32_t off_pairs;  // RfPair [n_pairs]: penalties and biases
+  uint32_t n_pairs;
+  uint32_t off_masks;  // uint32 [n_mask_words]: token bit masks
+  uint32_t n_mask_words;
+  uint32_t reserved[3];
 } RfStepHeader;
 
 typedef struct RfStepSeq {
-    uint32_t row_start;
-    uint32_t n_rows;
-    uint32_t kv_len;       // tokens in the cache once this step is done
-    uint32_t block_start;  // first entry of its block table in the block section
+  uint32_t row_start;
+  uint32_t n_rows;
+  uint32_t kv_len;       // tokens in the cache once this step is done
+  uint32_t block_start;  // first entry of its block table in the block section
 } RfStepSeq;
 
 // One row whose logits are wanted, and how to choose a token from them.
 typedef struct RfStepOutput {
-    uint32_t row;
-    float temperature;  // 0: greedy
-    int32_t top_k;      // 0: off
-    float top_p;        // 1: off
-    float min_p;        // 0: off
-    float repeat_penalty;     // 1: off; on every token of the penalty pairs
-    float frequency_penalty;  // 0: off; times the pair's count
-    float presence_penalty;   // 0: off; where the pair's count > 0
-    uint32_t seed_lo;
-    uint32_t seed_hi;
-    uint32_t counter;  // index of this draw in its request: the same (seed, counter) draws the same number
-    int32_t n_top;     // -1: no log-probabilities, else 0 … RF_MAX_TOP_LOGPROBS alternatives
-    uint32_t penalty_start;
-    uint32_t n_penalties;
-    uint32_t bias_start;
-    uint32_t n_biases;
-    uint32_t mask_start;  // word of the mask section
-    uint32_t mask_words;  // 0: every token allowed, else at least ceil(vocab / 32)
+  uint32_t row;
+  float temperature;        // 0: greedy
+  int32_t top_k;            // 0: off
+  float top_p;              // 1: off
+  float min_p;              // 0: off
+  float repeat_penalty;     // 1: off; on every token of the penalty pairs
+  float frequency_penalty;  // 0: off; times the pair's count
+  float presence_penalty;   // 0: off; where the pair's count > 0
+  uint32_t seed_lo;
+  uint32_t seed_hi;
+  uint32_t counter;  // index of this draw in its request: the same (seed, counter) draws the same number
+  int32_t n_top;     // -1: no log-probabilities, else 0 … RF_MAX_TOP_LOGPROBS alternatives
+  uint32_t penalty_start;
+  uint32_t n_penalties;
+  uint32_t bias_start;
+  uint32_t n_biases;
+  uint32_t mask_start;  // word of the mask section
+  uint32_t mask_words;  // 0: every token allowed, else at least ceil(vocab / 32)
 } RfStepOutput;
 
 typedef struct RfPair {
-    int32_t token;
-    union {
-        int32_t count;  // penalties: occurrences in the generated text (0: in the prompt only)
-        float bias;     // biases: added to the logit
-    } value;
+  int32_t token;
+  union {
+    int32_t count;  // penalties: occurrences in the generated text (0: in the prompt only)
+    float bias;     // biases: added to the logit
+  } value;
 } RfPair;
 
 // What comes back for each output. Log-probabilities are of the model's own distribution, before penalties and temperature.
 typedef struct RfStepResult {
-    int32_t token;  // -1: the logits held a NaN, or the mask allowed nothing
-    float logprob;
-    int32_t n_top;
-    uint32_t reserved;
-    int32_t top_tokens[RF_MAX_TOP_LOGPROBS];
-    float top_logprobs[RF_MAX_TOP_LOGPROBS];
+  int32_t token;  // -1: the logits held a NaN, or the mask allowed nothing
+  float logprob;
+  int32_t n_top;
+  uint32_t reserved;
+  int32_t top_tokens[RF_MAX_TOP_LOGPROBS];
+  float top_logprobs[RF_MAX_TOP_LOGPROBS];
 } RfStepResult;
 
 typedef struct RfDeviceInfo {
-    char name[128];
-    char arch[64];       // the instruction set in use (CPU) or the gfx/sm architecture
-    uint64_t memory_total;
-    uint64_t memory_free;
-    uint32_t n_compute_units;  // CPU: hardware threads this process may use
-    uint32_t lanes;            // wave or warp size; CPU: float lanes of a vector
-    uint32_t reserved[2];
+  char name[128];
+  char arch[64];  // the instruction set in use (CPU) or the gfx/sm architecture
+  uint64_t memory_total;
+  uint64_t memory_free;
+  uint32_t n_compute_units;  // CPU: hardware threads this process may use
+  uint32_t lanes;            // wave or warp size; CPU: float lanes of a vector
+  uint32_t reserved[2];
 } RfDeviceInfo;
 
 typedef struct RfContextInfo {
-    uint64_t arena_bytes;
-    uint64_t cache_bytes;
-    uint64_t scratch_bytes;
-    uint32_t n_threads;
-    uint32_t reserved;
+  uint64_t arena_bytes;
+  uint64_t cache_bytes;
+  uint64_t scratch_bytes;
+  uint32_t n_threads;
+  uint32_t reserved;
 } RfContextInfo;
 
 // Handles are numbers, never addresses: closing one twice, or using a closed one, is RF_INVALID_HANDLE and nothing else.
@@ -184,21 +184,18 @@ RF_API int32_t rf_device_count(uint32_t* count);
 RF_API int32_t rf_device_info(uint32_t device, RfDeviceInfo* info);
 
 // Maps the files read-only and checks every tensor against them. paths: n_files NUL-terminated UTF-8 strings, end to end.
-RF_API int32_t rf_model_open(uint32_t device, const char* paths, uint64_t paths_bytes, uint32_t n_files,
-                             const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants,
-                             uint64_t constants_bytes, RfModel* model);
+RF_API int32_t rf_model_open(uint32_t device, const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
+                             uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes, RfModel* model);
 RF_API int32_t rf_model_close(RfModel model);
 
 // Validates the plan against the model's tensors, the buffers and the caches once, and allocates arena and caches.
-RF_API int32_t rf_context_open(RfModel model, const RfContextDesc* desc, const RfOp* ops, uint64_t n_ops,
-                               const RfBuffer* buffers, uint64_t n_buffers, const RfCache* caches, uint64_t n_caches,
-                               RfContext* context);
+RF_API int32_t rf_context_open(RfModel model, const RfContextDesc* desc, const RfOp* ops, uint64_t n_ops, const RfBuffer* buffers,
+                               uint64_t n_buffers, const RfCache* caches, uint64_t n_caches, RfContext* context);
 RF_API int32_t rf_context_info(RfContext context, RfContextInfo* info);
 RF_API int32_t rf_context_close(RfContext context);
 
 // Replays the plan once. results: RfStepResult [n_outputs].
-RF_API int32_t rf_step(RfContext context, const uint32_t* step, uint64_t step_words, RfStepResult* results,
-                       uint64_t max_results);
+RF_API int32_t rf_step(RfContext context, const uint32_t* step, uint64_t step_words, RfStepResult* results, uint64_t max_results);
 
 // Activation buffers, for tests and for inspecting a model; between steps only.
 RF_API int32_t rf_buffer_read(RfContext context, uint32_t buffer, uint64_t offset, uint8_t* data, uint64_t n_bytes);

@@ -8,13 +8,13 @@ namespace rf {
 
 // An opened plan: arena, caches and whatever replays it. One step at a time; engine.cpp holds a lock around every call.
 class BackendContext {
-public:
-    virtual ~BackendContext() = default;
-    virtual void step(const StepView& step, RfStepResult* results) = 0;
-    // Offsets and sizes were checked against the buffer.
-    virtual void read_buffer(const RfBuffer& buffer, uint64_t offset, uint8_t* data, uint64_t n_bytes) = 0;
-    virtual void write_buffer(const RfBuffer& buffer, uint64_t offset, const uint8_t* data, uint64_t n_bytes) = 0;
-    virtual RfContextInfo info() const = 0;
+ public:
+  virtual ~BackendContext() = default;
+  virtual void step(const StepView& step, RfStepResult* results) = 0;
+  // Offsets and sizes were checked against the buffer.
+  virtual void read_buffer(const RfBuffer& buffer, uint64_t offset, uint8_t* data, uint64_t n_bytes) = 0;
+  virtual void write_buffer(const RfBuffer& buffer, uint64_t offset, const uint8_t* data, uint64_t n_bytes) = 0;
+  virtual RfContextInfo info() const = 0;
 };
 
 uint32_t backend_device_count();

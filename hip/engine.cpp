@@ -15,9 +15,9 @@ using namespace rf;
 thread_local std::string last_error;
 
 struct Context {
-    std::unique_ptr<BackendContext> backend;
-    Plan plan;
-    std::mutex mutex;  // one step, read or write at a time
+  std::unique_ptr<BackendContext> backend;
+  Plan plan;
+  std::mutex mutex;  // one step, read or write at a time
 };
 
 Handles<Model> models("model");
@@ -25,49 +25,49 @@ Handles<Context> contexts("context");
 
 template <class Body>
 int32_t guard(Body body) noexcept {
-    try {
-        body();
-        return RF_OK;
-    } catch (const Error& error) {
-        last_error = error.message;
-        return error.status;
-    } catch (const std::bad_alloc&) {
-        last_error = "out of memory";
-        return RF_OUT_OF_MEMORY;
-    } catch (const std::exception& error) {
-        last_error = error.what();
-        return RF_INTERNAL;
-    } catch (...) {
-        last_error = "an unknown exception";
-        return RF_INTERNAL;
-    }
+  try {
+    body();
+    return RF_OK;
+  } catch (const Error& error) {
+    last_error = error.message;
+    return error.status;
+  } catch (const std::bad_alloc&) {
+    last_error = "out of memory";
+    return RF_OUT_OF_MEMORY;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return RF_INTERNAL;
+  } catch (...) {
+    last_error = "an unknown exception";
+    return RF_INTERNAL;
+  }
 }
 
 void require_pointer(const void* pointer, const char* name) {
-    if (!pointer) fail(RF_INVALID_ARGUMENT, "%s is NULL", name);
+  if (!pointer) fail(RF_INVALID_ARGUMENT, "%s is NULL", name);
 }
 
 void require_device(uint32_t device) {
-    const uint32_t count = backend_device_count();
-    if (device >= count) fail(RF_INVALID_ARGUMENT, "device %u of %u", device, count);
+  const uint32_t count = backend_device_count();
+  if (device >= count) fail(RF_INVALID_ARGUMENT, "device %u of %u", device, count);
 }
 
 void copy_text(const std::string& text, char* out, uint64_t capacity) {
-    if (!capacity) return;
-    const size_t n = text.size() < capacity - 1 ? text.size() : size_t(capacity - 1);
-    memcpy(out, text.data(), n);
-    out[n] = 0;
+  if (!capacity) return;
+  const size_t n = text.size() < capacity - 1 ? text.size() : size_t(capacity - 1);
+  memcpy(out, text.data(), n);
+  out[n] = 0;
 }
 
 const RfBuffer& checked_range(const Context& context, uint32_t buffer, uint64_t offset, uint64_t n_bytes) {
-    const Plan& plan = context.plan;
-    if (buffer >= plan.buffers.size()) fail(RF_INVALID_ARGUMENT, "buffer %u of %zu", buffer, plan.buffers.size());
-    const RfBuffer& b = plan.buffers[buffer];
-    const uint64_t size = plan.max_rows(b) * b.width * 4;
-    if (offset > size || n_bytes > size - offset)
-        fail(RF_INVALID_ARGUMENT, "%llu bytes at %llu of buffer %u, which has %llu", (unsigned long long)n_bytes,
-             (unsigned long long)offset, buffer, (unsigned long long)size);
-    return b;
+  const Plan& plan = context.plan;
+  if (buffer >= plan.buffers.size()) fail(RF_INVALID_ARGUMENT, "buffer %u of %zu", buffer, plan.buffers.size());
+  const RfBuffer& b = plan.buffers[buffer];
+  const uint64_t size = plan.max_rows(b) * b.width * 4;
+  if (offset > size || n_bytes > size - offset)
+    fail(RF_INVALID_ARGUMENT, "%llu bytes at %llu of buffer %u, which has %llu", (unsigned long long)n_bytes,
+         (unsigned long long)offset, buffer, (unsigned long long)size);
+  return b;
 }
 
 }  // namespace
@@ -75,129 +75,131 @@ const RfBuffer& checked_range(const Context& context, uint32_t buffer, uint64_t 
 extern "C" {
 
 int32_t rf_layout(char* text, uint64_t capacity) {
-    return guard([&] {
-        require_pointer(text, "text");
-        const std::string layout = layout_text();
-        if (layout.size() >= capacity) fail(RF_INVALID_ARGUMENT, "the layout needs %zu bytes", layout.size() + 1);
-        copy_text(layout, text, capacity);
-    });
+  return guard([&] {
+    require_pointer(text, "text");
+    const std::string layout = layout_text();
+    if (layout.size() >= capacity) fail(RF_INVALID_ARGUMENT, "the layout needs %zu bytes", layout.size() + 1);
+    copy_text(layout, text, capacity);
+  });
 }
 
 int32_t rf_last_error(char* text, uint64_t capacity) {
-    if (!text) return RF_INVALID_ARGUMENT;
-    copy_text(last_error, text, capacity);
-    return RF_OK;
+  if (!text) return RF_INVALID_ARGUMENT;
+  copy_text(last_error, text, capacity);
+  return RF_OK;
 }
 
 int32_t rf_device_count(uint32_t* count) {
-    return guard([&] {
-        require_pointer(count, "count");
-        *count = backend_device_count();
-    });
+  return guard([&] {
+    require_pointer(count, "count");
+    *count = backend_device_count();
+  });
 }
 
 int32_t rf_device_info(uint32_t device, RfDeviceInfo* info) {
-    return guard([&] {
-        require_pointer(info, "info");
-        require_device(device);
-        *info = backend_device_info(device);
-    });
+  return guard([&] {
+    require_pointer(info, "info");
+    require_device(device);
+    *info = backend_device_info(device);
+  });
 }
 
 int32_t rf_model_open(uint32_t device, const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
                       uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes, RfModel* model) {
-    return guard([&] {
-        require_device(device);
-        if (n_files) require_pointer(paths, "paths");
-        if (n_tensors) require_pointer(tensors, "tensors");
-        if (constants_bytes) require_pointer(constants, "constants");
-        require_pointer(model, "model");
-        *model = models.add(open_model(paths, paths_bytes, n_files, tensors, n_tensors, constants, constants_bytes));
-    });
+  return guard([&] {
+    require_device(device);
+    if (n_files) require_pointer(paths, "paths");
+    if (n_tensors) require_pointer(tensors, "tensors");
+    if (constants_bytes) require_pointer(constants, "constants");
+    require_pointer(model, "model");
+    *model = models.add(open_model(paths, paths_bytes, n_files, tensors, n_tensors, constants, constants_bytes));
+  });
 }
 
 int32_t rf_model_close(RfModel model) {
-    return guard([&] { models.remove(model); });
+  return guard([&] { models.remove(model); });
 }
 
 int32_t rf_context_open(RfModel model, const RfContextDesc* desc, const RfOp* ops, uint64_t n_ops, const RfBuffer* buffers,
                         uint64_t n_buffers, const RfCache* caches, uint64_t n_caches, RfContext* context) {
-    return guard([&] {
-        require_pointer(desc, "desc");
-        if (n_ops) require_pointer(ops, "ops");
-        if (n_buffers) require_pointer(buffers, "buffers");
-        if (n_caches) require_pointer(caches, "caches");
-        require_pointer(context, "context");
-        const std::shared_ptr<Model> m = models.get(model);
-        auto opened = std::make_shared<Context>();
-        opened->plan = validate_plan(*m, *desc, ops, n_ops, buffers, n_buffers, caches, n_caches);
-        opened->backend = backend_open_context(m, opened->plan);
-        *context = contexts.add(opened);
-    });
+  return guard([&] {
+    require_pointer(desc, "desc");
+    if (n_ops) require_pointer(ops, "ops");
+    if (n_buffers) require_pointer(buffers, "buffers");
+    if (n_caches) require_pointer(caches, "caches");
+    require_pointer(context, "context");
+    const std::shared_ptr<Model> m = models.get(model);
+    auto opened = std::make_shared<Context>();
+    opened->plan = validate_plan(*m, *desc, ops, n_ops, buffers, n_buffers, caches, n_caches);
+    opened->backend = backend_open_context(m, opened->plan);
+    *context = contexts.add(opened);
+  });
 }
 
 int32_t rf_context_info(RfContext context, RfContextInfo* info) {
-    return guard([&] {
-        require_pointer(info, "info");
-        *info = contexts.get(context)->backend->info();
-    });
+  return guard([&] {
+    require_pointer(info, "info");
+    *info = contexts.get(context)->backend->info();
+  });
 }
 
 int32_t rf_context_close(RfContext context) {
-    return guard([&] {
-        const std::shared_ptr<Context> closing = contexts.remove(context);
-        std::lock_guard<std::mutex> lock(closing->mutex);  // a step in another thread ends first
-    });
+  return guard([&] {
+    const std::shared_ptr<Context> closing = contexts.remove(context);
+    std::lock_guard<std::mutex> lock(closing->mutex);  // a step in another thread ends first
+  });
 }
 
 int32_t rf_step(RfContext context, const uint32_t* step, uint64_t step_words, RfStepResult* results, uint64_t max_results) {
-    return guard([&] {
-        require_pointer(step, "step");
-        if (max_results) require_pointer(results, "results");
-        const std::shared_ptr<Context> c = contexts.get(context);
-        std::lock_guard<std::mutex> lock(c->mutex);
-        c->backend->step(validate_step(c->plan, step, step_words, max_results), results);
-    });
+  return guard([&] {
+    require_pointer(step, "step");
+    if (max_results) require_pointer(results, "results");
+    const std::shared_ptr<Context> c = contexts.get(context);
+    std::lock_guard<std::mutex> lock(c->mutex);
+    c->backend->step(validate_step(c->plan, step, step_words, max_results), results);
+  });
 }
 
 int32_t rf_buffer_read(RfContext context, uint32_t buffer, uint64_t offset, uint8_t* data, uint64_t n_bytes) {
-    return guard([&] {
-        if (n_bytes) require_pointer(data, "data");
-        const std::shared_ptr<Context> c = contexts.get(context);
-        std::lock_guard<std::mutex> lock(c->mutex);
-        c->backend->read_buffer(checked_range(*c, buffer, offset, n_bytes), offset, data, n_bytes);
-    });
+  return guard([&] {
+    if (n_bytes) require_pointer(data, "data");
+    const std::shared_ptr<Context> c = contexts.get(context);
+    std::lock_guard<std::mutex> lock(c->mutex);
+    c->backend->read_buffer(checked_range(*c, buffer, offset, n_bytes), offset, data, n_bytes);
+  });
 }
 
 int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offset, const uint8_t* data, uint64_t n_bytes) {
-    return guard([&] {
-        if (n_bytes) require_pointer(data, "data");
-        const std::shared_ptr<Context> c = contexts.get(context);
-        std::lock_guard<std::mutex> lock(c->mutex);
-        c->backend->write_buffer(checked_range(*c, buffer, offset, n_bytes), offset, data, n_bytes);
-    });
+  return guard([&] {
+    if (n_bytes) require_pointer(data, "data");
+    const std::shared_ptr<Context> c = contexts.get(context);
+    std::lock_guard<std::mutex> lock(c->mutex);
+    c->backend->write_buffer(checked_range(*c, buffer, offset, n_bytes), offset, data, n_bytes);
+  });
 }
 
 int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems) {
-    return guard([&] {
-        const FormatInfo* f = find_format(format);
-        if (!f) fail(RF_UNSUPPORTED, "format %u is not one that this library knows", format);
-        if (n_elems % f->elems || n_bytes / f->bytes != n_elems / f->elems || n_bytes % f->bytes)
-            fail(RF_INVALID_ARGUMENT, "%llu elements of %s do not take %llu bytes", (unsigned long long)n_elems, f->name, (unsigned long long)n_bytes);
-        if (!n_elems) return;
-        require_pointer(blocks, "blocks");
-        require_pointer(out, "out");
-        f->decode_row(blocks, n_elems, out);
-    });
+  return guard([&] {
+    const FormatInfo* f = find_format(format);
+    if (!f) fail(RF_UNSUPPORTED, "format %u is not one that this library knows", format);
+    if (n_elems % f->elems || n_bytes / f->bytes != n_elems / f->elems || n_bytes % f->bytes)
+      fail(RF_INVALID_ARGUMENT, "%llu elements of %s do not take %llu bytes", (unsigned long long)n_elems, f->name,
+           (unsigned long long)n_bytes);
+    if (!n_elems) return;
+    require_pointer(blocks, "blocks");
+    require_pointer(out, "out");
+    f->decode_row(blocks, n_elems, out);
+  });
 }
 
 int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes, double* bytes_per_second) {
-    return guard([&] {
-        require_pointer(bytes_per_second, "bytes_per_second");
-        require_device(device);
-        if (!n_threads || n_threads > 1024 || n_bytes < 1 << 20) fail(RF_INVALID_ARGUMENT, "it needs 1 … 1024 threads and at least 1 MiB");
-        *bytes_per_second = backend_read_bandwidth(device, n_threads, n_bytes);
-    });
+  return guard([&] {
+    require_pointer(bytes_per_second, "bytes_per_second");
+    require_device(device);
+    if (!n_threads || n_threads > 1024 || n_bytes < 1 << 20)
+      fail(RF_INVALID_ARGUMENT, "it needs 1 … 1024 threads and at least 1 MiB");
+    *bytes_per_second = backend_read_bandwidth(device, n_threads, n_bytes);
+  });
 }
 
 }  // extern "C"

@@ -9,8 +9,8 @@
 namespace rf {
 
 struct Error {
-    RfStatus status;
-    std::string message;
+  RfStatus status;
+  std::string message;
 };
 
 [[noreturn]] __attribute__((format(printf, 2, 3))) void fail(RfStatus status, const char* format, ...);

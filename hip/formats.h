@@ -24,22 +24,22 @@
 
 // X(id, NAME, elems, bytes): id is the ggml type number stored in the file, elems and bytes describe one block.
 // src/gguf/formats.ts lists the same rows; rf_layout() lets the two be compared at start.
-#define RF_FORMATS(X)      \
-  X(0, F32, 1, 4)          \
-  X(1, F16, 1, 2)          \
-  X(2, Q4_0, 32, 18)       \
-  X(3, Q4_1, 32, 20)       \
-  X(6, Q5_0, 32, 22)       \
-  X(7, Q5_1, 32, 24)       \
-  X(8, Q8_0, 32, 34)       \
-  X(10, Q2_K, 256, 84)     \
-  X(11, Q3_K, 256, 110)    \
-  X(12, Q4_K, 256, 144)    \
-  X(13, Q5_K, 256, 176)    \
-  X(14, Q6_K, 256, 210)    \
-  X(20, IQ4_NL, 32, 18)    \
-  X(23, IQ4_XS, 256, 136)  \
-  X(30, BF16, 1, 2)        \
+#define RF_FORMATS(X)     \
+  X(0, F32, 1, 4)         \
+  X(1, F16, 1, 2)         \
+  X(2, Q4_0, 32, 18)      \
+  X(3, Q4_1, 32, 20)      \
+  X(6, Q5_0, 32, 22)      \
+  X(7, Q5_1, 32, 24)      \
+  X(8, Q8_0, 32, 34)      \
+  X(10, Q2_K, 256, 84)    \
+  X(11, Q3_K, 256, 110)   \
+  X(12, Q4_K, 256, 144)   \
+  X(13, Q5_K, 256, 176)   \
+  X(14, Q6_K, 256, 210)   \
+  X(20, IQ4_NL, 32, 18)   \
+  X(23, IQ4_XS, 256, 136) \
+  X(30, BF16, 1, 2)       \
   X(39, MXFP4, 32, 17)
 
 // Codebook of IQ4_NL and IQ4_XS: sixteen steps, finer around zero. An initializer list, so that kernels can also keep it in a register.
@@ -246,8 +246,8 @@ struct BlockQ6_K {
 
 // 8 sub-blocks of 32: x = scale * (scales[s] - 32) * IQ4_VALUES[q]; each sub-block has 16 bytes of nibbles, ordered as in Q4_0.
 struct BlockIQ4_XS {
-  uint16_t scale;        // binary16
-  uint16_t scales_high;  // two bits a sub-block
+  uint16_t scale;         // binary16
+  uint16_t scales_high;   // two bits a sub-block
   uint8_t scales_low[4];  // one nibble a sub-block, see rf_iq4_xs_scale
   uint8_t quants[128];
 };
@@ -484,9 +484,9 @@ struct Format<FORMAT_IQ4_XS> {
   }
 };
 
-#define RF_FORMAT_CHECK(id, NAME, block_elems, block_bytes)                                                   \
-  static_assert(sizeof(Block##NAME) == block_bytes, #NAME " block must be " #block_bytes " bytes");           \
-  static_assert(alignof(Block##NAME) <= 4, #NAME " block must not need more than 4-byte alignment");          \
+#define RF_FORMAT_CHECK(id, NAME, block_elems, block_bytes)                                          \
+  static_assert(sizeof(Block##NAME) == block_bytes, #NAME " block must be " #block_bytes " bytes");  \
+  static_assert(alignof(Block##NAME) <= 4, #NAME " block must not need more than 4-byte alignment"); \
   static_assert(Format<FORMAT_##NAME>::elems == block_elems, #NAME " block must hold " #block_elems " values");
 RF_FORMATS(RF_FORMAT_CHECK)
 #undef RF_FORMAT_CHECK

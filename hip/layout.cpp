@@ -9,63 +9,67 @@
 namespace rf {
 
 std::string layout_text() {
-    std::string text;
-    const auto add = [&](const std::string& name, size_t value) { text += name + "=" + std::to_string(value) + ";"; };
-    add("abi", RF_ABI_VERSION);
+  std::string text;
+  const auto add = [&](const std::string& name, size_t value) { text += name + "=" + std::to_string(value) + ";"; };
+  add("abi", RF_ABI_VERSION);
 #define X(name, value) add("status." #name, value);
-    RF_STATUSES(X)
+  RF_STATUSES(X)
 #undef X
 
 #define SIZE(type) add(#type ".size", sizeof(type))
 #define FIELD(type, field) add(#type "." #field, offsetof(type, field))
-    SIZE(RfTensor);
-    FIELD(RfTensor, format), FIELD(RfTensor, file), FIELD(RfTensor, offset), FIELD(RfTensor, n_bytes), FIELD(RfTensor, rows),
-        FIELD(RfTensor, cols);
-    SIZE(RfBuffer);
-    FIELD(RfBuffer, rows_kind), FIELD(RfBuffer, fixed_rows), FIELD(RfBuffer, width), FIELD(RfBuffer, dtype), FIELD(RfBuffer, offset);
-    SIZE(RfCache);
-    FIELD(RfCache, n_kv_heads), FIELD(RfCache, head_dim), FIELD(RfCache, dtype);
-    SIZE(RfOp);
-    FIELD(RfOp, kind), FIELD(RfOp, flags), FIELD(RfOp, buf), FIELD(RfOp, tensor), FIELD(RfOp, cache), FIELD(RfOp, dim), FIELD(RfOp, f);
-    SIZE(RfContextDesc);
-    FIELD(RfContextDesc, n_threads), FIELD(RfContextDesc, max_tokens), FIELD(RfContextDesc, max_seqs), FIELD(RfContextDesc, max_outputs),
-        FIELD(RfContextDesc, n_blocks), FIELD(RfContextDesc, block_size), FIELD(RfContextDesc, arena_bytes);
-    SIZE(RfStepHeader);
-    FIELD(RfStepHeader, version), FIELD(RfStepHeader, n_tokens), FIELD(RfStepHeader, n_seqs), FIELD(RfStepHeader, n_outputs),
-        FIELD(RfStepHeader, off_tokens), FIELD(RfStepHeader, off_seqs), FIELD(RfStepHeader, off_outputs), FIELD(RfStepHeader, off_blocks),
-        FIELD(RfStepHeader, n_block_ids), FIELD(RfStepHeader, off_pairs), FIELD(RfStepHeader, n_pairs), FIELD(RfStepHeader, off_masks),
-        FIELD(RfStepHeader, n_mask_words);
-    SIZE(RfStepSeq);
-    FIELD(RfStepSeq, row_start), FIELD(RfStepSeq, n_rows), FIELD(RfStepSeq, kv_len), FIELD(RfStepSeq, block_start);
-    SIZE(RfStepOutput);
-    FIELD(RfStepOutput, row), FIELD(RfStepOutput, temperature), FIELD(RfStepOutput, top_k), FIELD(RfStepOutput, top_p),
-        FIELD(RfStepOutput, min_p), FIELD(RfStepOutput, repeat_penalty), FIELD(RfStepOutput, frequency_penalty),
-        FIELD(RfStepOutput, presence_penalty), FIELD(RfStepOutput, seed_lo), FIELD(RfStepOutput, seed_hi), FIELD(RfStepOutput, counter),
-        FIELD(RfStepOutput, n_top), FIELD(RfStepOutput, penalty_start), FIELD(RfStepOutput, n_penalties), FIELD(RfStepOutput, bias_start),
-        FIELD(RfStepOutput, n_biases), FIELD(RfStepOutput, mask_start), FIELD(RfStepOutput, mask_words);
-    SIZE(RfPair);
-    FIELD(RfPair, token), FIELD(RfPair, value);
-    SIZE(RfStepResult);
-    FIELD(RfStepResult, token), FIELD(RfStepResult, logprob), FIELD(RfStepResult, n_top), FIELD(RfStepResult, top_tokens),
-        FIELD(RfStepResult, top_logprobs);
-    SIZE(RfDeviceInfo);
-    FIELD(RfDeviceInfo, name), FIELD(RfDeviceInfo, arch), FIELD(RfDeviceInfo, memory_total), FIELD(RfDeviceInfo, memory_free),
-        FIELD(RfDeviceInfo, n_compute_units), FIELD(RfDeviceInfo, lanes);
-    SIZE(RfContextInfo);
-    FIELD(RfContextInfo, arena_bytes), FIELD(RfContextInfo, cache_bytes), FIELD(RfContextInfo, scratch_bytes), FIELD(RfContextInfo, n_threads);
+  SIZE(RfTensor);
+  FIELD(RfTensor, format), FIELD(RfTensor, file), FIELD(RfTensor, offset), FIELD(RfTensor, n_bytes), FIELD(RfTensor, rows),
+      FIELD(RfTensor, cols);
+  SIZE(RfBuffer);
+  FIELD(RfBuffer, rows_kind), FIELD(RfBuffer, fixed_rows), FIELD(RfBuffer, width), FIELD(RfBuffer, dtype), FIELD(RfBuffer, offset);
+  SIZE(RfCache);
+  FIELD(RfCache, n_kv_heads), FIELD(RfCache, head_dim), FIELD(RfCache, dtype);
+  SIZE(RfOp);
+  FIELD(RfOp, kind), FIELD(RfOp, flags), FIELD(RfOp, buf), FIELD(RfOp, tensor), FIELD(RfOp, cache), FIELD(RfOp, dim),
+      FIELD(RfOp, f);
+  SIZE(RfContextDesc);
+  FIELD(RfContextDesc, n_threads), FIELD(RfContextDesc, max_tokens), FIELD(RfContextDesc, max_seqs),
+      FIELD(RfContextDesc, max_outputs), FIELD(RfContextDesc, n_blocks), FIELD(RfContextDesc, block_size),
+      FIELD(RfContextDesc, arena_bytes);
+  SIZE(RfStepHeader);
+  FIELD(RfStepHeader, version), FIELD(RfStepHeader, n_tokens), FIELD(RfStepHeader, n_seqs), FIELD(RfStepHeader, n_outputs),
+      FIELD(RfStepHeader, off_tokens), FIELD(RfStepHeader, off_seqs), FIELD(RfStepHeader, off_outputs),
+      FIELD(RfStepHeader, off_blocks), FIELD(RfStepHeader, n_block_ids), FIELD(RfStepHeader, off_pairs),
+      FIELD(RfStepHeader, n_pairs), FIELD(RfStepHeader, off_masks), FIELD(RfStepHeader, n_mask_words);
+  SIZE(RfStepSeq);
+  FIELD(RfStepSeq, row_start), FIELD(RfStepSeq, n_rows), FIELD(RfStepSeq, kv_len), FIELD(RfStepSeq, block_start);
+  SIZE(RfStepOutput);
+  FIELD(RfStepOutput, row), FIELD(RfStepOutput, temperature), FIELD(RfStepOutput, top_k), FIELD(RfStepOutput, top_p),
+      FIELD(RfStepOutput, min_p), FIELD(RfStepOutput, repeat_penalty), FIELD(RfStepOutput, frequency_penalty),
+      FIELD(RfStepOutput, presence_penalty), FIELD(RfStepOutput, seed_lo), FIELD(RfStepOutput, seed_hi),
+      FIELD(RfStepOutput, counter), FIELD(RfStepOutput, n_top), FIELD(RfStepOutput, penalty_start),
+      FIELD(RfStepOutput, n_penalties), FIELD(RfStepOutput, bias_start), FIELD(RfStepOutput, n_biases),
+      FIELD(RfStepOutput, mask_start), FIELD(RfStepOutput, mask_words);
+  SIZE(RfPair);
+  FIELD(RfPair, token), FIELD(RfPair, value);
+  SIZE(RfStepResult);
+  FIELD(RfStepResult, token), FIELD(RfStepResult, logprob), FIELD(RfStepResult, n_top), FIELD(RfStepResult, top_tokens),
+      FIELD(RfStepResult, top_logprobs);
+  SIZE(RfDeviceInfo);
+  FIELD(RfDeviceInfo, name), FIELD(RfDeviceInfo, arch), FIELD(RfDeviceInfo, memory_total), FIELD(RfDeviceInfo, memory_free),
+      FIELD(RfDeviceInfo, n_compute_units), FIELD(RfDeviceInfo, lanes);
+  SIZE(RfContextInfo);
+  FIELD(RfContextInfo, arena_bytes), FIELD(RfContextInfo, cache_bytes), FIELD(RfContextInfo, scratch_bytes),
+      FIELD(RfContextInfo, n_threads);
 #undef SIZE
 #undef FIELD
 
 #define X(name, value) add("op." #name, value);
-    RF_OPS(X)
+  RF_OPS(X)
 #undef X
 #define X(name, value) add("flag." #name, value);
-    RF_OP_FLAGS(X)
+  RF_OP_FLAGS(X)
 #undef X
 #define X(id, name, elems, bytes) text += "format." #name "=" #id "," #elems "," #bytes ";";
-    RF_FORMATS(X)
+  RF_FORMATS(X)
 #undef X
-    return text;
+  return text;
 }
 
 }  // namespace rf

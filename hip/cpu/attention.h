@@ -12,19 +12,19 @@ namespace RF_ISA {
 constexpr uint32_t kMaxQueries = 8;
 
 struct Query {
-    const float* q;       // [head_dim]
-    float* out;           // [head_dim]
-    int64_t first, last;  // keys it sees, both included
+  const float* q;       // [head_dim]
+  float* out;           // [head_dim]
+  int64_t first, last;  // keys it sees, both included
 };
 
 template <bool Half>
 RF_INLINE f32x16 load_lanes(const uint8_t* p, uint64_t index) {
-    if constexpr (Half) return from_half(load<u16x16>(p + index * 2));
-    else return load<f32x16>(p + index * 4);
+  if constexpr (Half) return from_half(load<u16x16>(p + index * 2));
+  else return load<f32x16>(p + index * 4);
 }
 
 RF_INLINE f32x16 soft_cap(f32x16 s, float cap) {  // cap · tanh(s / cap)
-    return splat(cap) - splat(2 * cap) / (vexp(s * splat(2 / cap)) + splat(1.0f));
+  return splat(cap) - splat(2 * cap) / (vexp(s * splat(2 / cap)) + splat(1.0f));
 }
 
 // Floats of scratch that `attend` uses: scaled queries and running outputs.
@@ -34,184 +34,188 @@ RF_INLINE uint64_t attend_floats(uint64_t head_dim) { return 2 * kMaxQueries * p
 // block(index, &k, &v): k [head_dim, 16], v [16, padded_dim] of keys 16 · index …
 template <bool Half, int N, class Blocks>
 void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blocks block, float* scratch) {
-    const uint64_t dim = padded_dim(head_dim);
-    float* q = scratch;
-    float* sums = scratch + kMaxQueries * dim;
-    memset(sums, 0, N * dim * 4);
-    float peak[N], total[N];
-    int64_t first = queries[0].first, last = queries[0].last;
-    for (int n = 0; n < N; n++) {
-        peak[n] = -__builtin_inff();
-        total[n] = 0;
-        first = std::min(first, queries[n].first);
-        last = std::max(last, queries[n].last);
-        for (uint32_t d = 0; d < head_dim; d++) q[uint64_t(n) * dim + d] = queries[n].q[d] * scale;
+  const uint64_t dim = padded_dim(head_dim);
+  float* q = scratch;
+  float* sums = scratch + kMaxQueries * dim;
+  memset(sums, 0, N * dim * 4);
+  float peak[N], total[N];
+  int64_t first = queries[0].first, last = queries[0].last;
+  for (int n = 0; n < N; n++) {
+    peak[n] = -__builtin_inff();
+    total[n] = 0;
+    first = std::min(first, queries[n].first);
+    last = std::max(last, queries[n].last);
+    for (uint32_t d = 0; d < head_dim; d++) q[uint64_t(n) * dim + d] = queries[n].q[d] * scale;
+  }
+  const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (int64_t b = first / 16; b <= last / 16; b++) {
+    const uint8_t *k, *v;
+    block(b, &k, &v);
+    f32x16 s[N] = {}, odd[N] = {};
+    uint32_t d = 0;
+    for (; d + 2 <= head_dim; d += 2) {
+      const f32x16 k0 = load_lanes<Half>(k, uint64_t(d) * 16), k1 = load_lanes<Half>(k, uint64_t(d + 1) * 16);
+      for (int n = 0; n < N; n++) {
+        s[n] = madd(splat(q[uint64_t(n) * dim + d]), k0, s[n]);
+        odd[n] = madd(splat(q[uint64_t(n) * dim + d + 1]), k1, odd[n]);
+      }
     }
-    const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    for (int64_t b = first / 16; b <= last / 16; b++) {
-        const uint8_t *k, *v;
-        block(b, &k, &v);
-        f32x16 s[N] = {}, odd[N] = {};
-        uint32_t d = 0;
-        for (; d + 2 <= head_dim; d += 2) {
-            const f32x16 k0 = load_lanes<Half>(k, uint64_t(d) * 16), k1 = load_lanes<Half>(k, uint64_t(d + 1) * 16);
-            for (int n = 0; n < N; n++) {
-                s[n] = madd(splat(q[uint64_t(n) * dim + d]), k0, s[n]);
-                odd[n] = madd(splat(q[uint64_t(n) * dim + d + 1]), k1, odd[n]);
-            }
-        }
-        if (d < head_dim)
-            for (int n = 0; n < N; n++) s[n] = madd(splat(q[uint64_t(n) * dim + d]), load_lanes<Half>(k, uint64_t(d) * 16), s[n]);
+    if (d < head_dim)
+      for (int n = 0; n < N; n++) s[n] = madd(splat(q[uint64_t(n) * dim + d]), load_lanes<Half>(k, uint64_t(d) * 16), s[n]);
 
-        alignas(64) float p[N][16];
-        const int64_t start = b * 16;
-        for (int n = 0; n < N; n++) {
-            const int64_t low = queries[n].first - start, high = queries[n].last - start;
-            if (low > 15 || high < 0) {  // this query sees nothing here, its neighbours do
-                store(p[n], f32x16{});
-                continue;
-            }
-            f32x16 x = s[n] + odd[n];
-            if (cap > 0) x = soft_cap(x, cap);
-            const i32x16 seen = (lane >= int32_t(std::max<int64_t>(low, 0))) & (lane <= int32_t(std::min<int64_t>(high, 15)));
-            x = select(seen, x, splat(-__builtin_inff()));
-            const float greatest = max(x);
-            if (greatest > peak[n]) {
-                const float shrink = vexp(splat(peak[n] - greatest))[0];
-                total[n] *= shrink;
-                for (uint64_t c = 0; c < dim; c += 16) store(sums + uint64_t(n) * dim + c, load<f32x16>(sums + uint64_t(n) * dim + c) * splat(shrink));
-                peak[n] = greatest;
-            }
-            const f32x16 e = select(seen, vexp(x - splat(peak[n])), splat(0.0f));
-            total[n] += sum(e);
-            store(p[n], e);
-        }
-        const int64_t n_keys = std::min<int64_t>(16, last + 1 - start);
-        for (uint64_t c = 0; c < dim; c += 16) {
-            f32x16 acc[N];
-            for (int n = 0; n < N; n++) acc[n] = load<f32x16>(sums + uint64_t(n) * dim + c);
-            for (int64_t j = 0; j < n_keys; j++) {
-                const f32x16 value = load_lanes<Half>(v, uint64_t(j) * dim + c);
-                for (int n = 0; n < N; n++) acc[n] = madd(splat(p[n][j]), value, acc[n]);
-            }
-            for (int n = 0; n < N; n++) store(sums + uint64_t(n) * dim + c, acc[n]);
-        }
+    alignas(64) float p[N][16];
+    const int64_t start = b * 16;
+    for (int n = 0; n < N; n++) {
+      const int64_t low = queries[n].first - start, high = queries[n].last - start;
+      if (low > 15 || high < 0) {  // this query sees nothing here, its neighbours do
+        store(p[n], f32x16{});
+        continue;
+      }
+      f32x16 x = s[n] + odd[n];
+      if (cap > 0) x = soft_cap(x, cap);
+      const i32x16 seen = (lane >= int32_t(std::max<int64_t>(low, 0))) & (lane <= int32_t(std::min<int64_t>(high, 15)));
+      x = select(seen, x, splat(-__builtin_inff()));
+      const float greatest = max(x);
+      if (greatest > peak[n]) {
+        const float shrink = vexp(splat(peak[n] - greatest))[0];
+        total[n] *= shrink;
+        for (uint64_t c = 0; c < dim; c += 16)
+          store(sums + uint64_t(n) * dim + c, load<f32x16>(sums + uint64_t(n) * dim + c) * splat(shrink));
+        peak[n] = greatest;
+      }
+      const f32x16 e = select(seen, vexp(x - splat(peak[n])), splat(0.0f));
+      total[n] += sum(e);
+      store(p[n], e);
     }
-    for (int n = 0; n < N; n++)
-        for (uint32_t d = 0; d < head_dim; d++) queries[n].out[d] = sums[uint64_t(n) * dim + d] / total[n];
+    const int64_t n_keys = std::min<int64_t>(16, last + 1 - start);
+    for (uint64_t c = 0; c < dim; c += 16) {
+      f32x16 acc[N];
+      for (int n = 0; n < N; n++) acc[n] = load<f32x16>(sums + uint64_t(n) * dim + c);
+      for (int64_t j = 0; j < n_keys; j++) {
+        const f32x16 value = load_lanes<Half>(v, uint64_t(j) * dim + c);
+        for (int n = 0; n < N; n++) acc[n] = madd(splat(p[n][j]), value, acc[n]);
+      }
+      for (int n = 0; n < N; n++) store(sums + uint64_t(n) * dim + c, acc[n]);
+    }
+  }
+  for (int n = 0; n < N; n++)
+    for (uint32_t d = 0; d < head_dim; d++) queries[n].out[d] = sums[uint64_t(n) * dim + d] / total[n];
 }
 
 template <bool Half, class Blocks>
-RF_INLINE void attend_any(const Query* queries, uint32_t n, uint32_t head_dim, float scale, float cap, Blocks block, float* scratch) {
-    switch (n) {
-        case 1: return attend<Half, 1>(queries, head_dim, scale, cap, block, scratch);
-        case 2: return attend<Half, 2>(queries, head_dim, scale, cap, block, scratch);
-        case 3: return attend<Half, 3>(queries, head_dim, scale, cap, block, scratch);
-        case 4: return attend<Half, 4>(queries, head_dim, scale, cap, block, scratch);
-        case 5: return attend<Half, 5>(queries, head_dim, scale, cap, block, scratch);
-        case 6: return attend<Half, 6>(queries, head_dim, scale, cap, block, scratch);
-        case 7: return attend<Half, 7>(queries, head_dim, scale, cap, block, scratch);
-        default: return attend<Half, 8>(queries, head_dim, scale, cap, block, scratch);
-    }
+RF_INLINE void attend_any(const Query* queries, uint32_t n, uint32_t head_dim, float scale, float cap, Blocks block,
+                          float* scratch) {
+  switch (n) {
+    case 1: return attend<Half, 1>(queries, head_dim, scale, cap, block, scratch);
+    case 2: return attend<Half, 2>(queries, head_dim, scale, cap, block, scratch);
+    case 3: return attend<Half, 3>(queries, head_dim, scale, cap, block, scratch);
+    case 4: return attend<Half, 4>(queries, head_dim, scale, cap, block, scratch);
+    case 5: return attend<Half, 5>(queries, head_dim, scale, cap, block, scratch);
+    case 6: return attend<Half, 6>(queries, head_dim, scale, cap, block, scratch);
+    case 7: return attend<Half, 7>(queries, head_dim, scale, cap, block, scratch);
+    default: return attend<Half, 8>(queries, head_dim, scale, cap, block, scratch);
+  }
 }
 
 // How queries that share a K/V head are grouped: whole groups of heads where there is work for every thread, single heads otherwise.
 struct Grouping {
-    uint32_t heads, rows, head_parts;  // heads and rows of one item; items a K/V head's group is cut into
-    Grouping(uint32_t group, uint64_t n_rows, uint32_t n_kv_heads, uint32_t n_threads) {
-        const bool scarce = n_rows * n_kv_heads < 4 * uint64_t(n_threads);
-        heads = scarce ? 1 : std::min(group, kMaxQueries);
-        head_parts = (group + heads - 1) / heads;
-        rows = kMaxQueries / heads;
-    }
+  uint32_t heads, rows, head_parts;  // heads and rows of one item; items a K/V head's group is cut into
+  Grouping(uint32_t group, uint64_t n_rows, uint32_t n_kv_heads, uint32_t n_threads) {
+    const bool scarce = n_rows * n_kv_heads < 4 * uint64_t(n_threads);
+    heads = scarce ? 1 : std::min(group, kMaxQueries);
+    head_parts = (group + heads - 1) / heads;
+    rows = kMaxQueries / heads;
+  }
 };
 
 inline void attention(const Worker& worker, const AttentionArgs& a, const StepView& step) {
-    const uint32_t group = a.n_heads / a.n_kv_heads;
-    const Grouping grouping(group, step.n_tokens, a.n_kv_heads, worker.count);
-    uint32_t n_items = 0;
-    for (uint32_t s = 0; s < step.n_seqs; s++) n_items += (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
-    auto* scratch = reinterpret_cast<float*>(worker.scratch);
-    for (uint32_t item, end; worker.take(n_items, 1, &item, &end);) {
-        uint32_t s = 0, left = item;  // the last rows see the most keys, so they are taken first
-        for (;; s++) {
-            const uint32_t n = (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
-            if (left < n) {
-                left = n - 1 - left;
-                break;
-            }
-            left -= n;
-        }
-        const RfStepSeq& seq = step.seqs[s];
-        const uint32_t part = left % grouping.head_parts, kv_head = left / grouping.head_parts % a.n_kv_heads;
-        const uint32_t row0 = left / grouping.head_parts / a.n_kv_heads * grouping.rows, row1 = std::min(row0 + grouping.rows, seq.n_rows);
-        const uint32_t head0 = part * grouping.heads, head1 = std::min(head0 + grouping.heads, group);
-        Query queries[kMaxQueries];
-        uint32_t n = 0;
-        for (uint32_t row = row0; row < row1; row++)
-            for (uint32_t h = head0; h < head1; h++) {
-                const uint64_t at = seq.row_start + row, head = kv_head * group + h;
-                const int64_t last = int64_t(seq.kv_len) - seq.n_rows + row;
-                const int64_t first = a.window && last >= a.window ? last - a.window + 1 : 0;
-                queries[n++] = {a.q + at * a.q_stride + head * a.head_dim, a.out + (at * a.n_heads + head) * a.head_dim, first, last};
-            }
-        const int32_t* table = step.blocks + seq.block_start;
-        const uint64_t k_head = a.cache.k_block_bytes() / a.n_kv_heads, v_head = a.cache.v_block_bytes() / a.n_kv_heads;
-        const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
-            const uint64_t id = uint64_t(table[index]) * a.n_kv_heads + kv_head;
-            *k = a.cache.k + id * k_head;
-            *v = a.cache.v + id * v_head;
-        };
-        if (a.cache.dtype == RF_F16) attend_any<true>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
-        else attend_any<false>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
+  const uint32_t group = a.n_heads / a.n_kv_heads;
+  const Grouping grouping(group, step.n_tokens, a.n_kv_heads, worker.count);
+  uint32_t n_items = 0;
+  for (uint32_t s = 0; s < step.n_seqs; s++)
+    n_items += (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
+  auto* scratch = reinterpret_cast<float*>(worker.scratch);
+  for (uint32_t item, end; worker.take(n_items, 1, &item, &end);) {
+    uint32_t s = 0, left = item;  // the last rows see the most keys, so they are taken first
+    for (;; s++) {
+      const uint32_t n = (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
+      if (left < n) {
+        left = n - 1 - left;
+        break;
+      }
+      left -= n;
     }
+    const RfStepSeq& seq = step.seqs[s];
+    const uint32_t part = left % grouping.head_parts, kv_head = left / grouping.head_parts % a.n_kv_heads;
+    const uint32_t row0 = left / grouping.head_parts / a.n_kv_heads * grouping.rows,
+                   row1 = std::min(row0 + grouping.rows, seq.n_rows);
+    const uint32_t head0 = part * grouping.heads, head1 = std::min(head0 + grouping.heads, group);
+    Query queries[kMaxQueries];
+    uint32_t n = 0;
+    for (uint32_t row = row0; row < row1; row++)
+      for (uint32_t h = head0; h < head1; h++) {
+        const uint64_t at = seq.row_start + row, head = kv_head * group + h;
+        const int64_t last = int64_t(seq.kv_len) - seq.n_rows + row;
+        const int64_t first = a.window && last >= a.window ? last - a.window + 1 : 0;
+        queries[n++] = {a.q + at * a.q_stride + head * a.head_dim, a.out + (at * a.n_heads + head) * a.head_dim, first, last};
+      }
+    const int32_t* table = step.blocks + seq.block_start;
+    const uint64_t k_head = a.cache.k_block_bytes() / a.n_kv_heads, v_head = a.cache.v_block_bytes() / a.n_kv_heads;
+    const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
+      const uint64_t id = uint64_t(table[index]) * a.n_kv_heads + kv_head;
+      *k = a.cache.k + id * k_head;
+      *v = a.cache.v + id * v_head;
+    };
+    if (a.cache.dtype == RF_F16) attend_any<true>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
+    else attend_any<false>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
+  }
 }
 
 inline void attention_dense(const Worker& worker, const DenseAttentionArgs& a) {
-    const uint32_t group = a.n_heads / a.n_kv_heads;
-    const uint64_t dim = padded_dim(a.head_dim);
-    auto* scratch = reinterpret_cast<float*>(worker.scratch);
-    float *packed_k = scratch + attend_floats(a.head_dim), *packed_v = packed_k + 16 * dim;
-    for (uint32_t item, end; worker.take(a.n_q * a.n_heads, 1, &item, &end);) {
-        const uint64_t row = item / a.n_heads, head = item % a.n_heads, kv_head = head / group;
-        const uint64_t at = (row * a.n_heads + head) * a.head_dim;
-        const Query query = {a.q + at, a.out + at, 0, a.causal ? int64_t(a.n_k) - a.n_q + int64_t(row) : int64_t(a.n_k) - 1};
-        const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
-            memset(packed_k, 0, 32 * dim * 4);
-            for (uint64_t j = 0; j < 16 && uint64_t(index) * 16 + j < a.n_k; j++) {
-                const uint64_t key = ((uint64_t(index) * 16 + j) * a.n_kv_heads + kv_head) * a.head_dim;
-                for (uint64_t d = 0; d < a.head_dim; d++) packed_k[d * 16 + j] = a.k[key + d];
-                memcpy(packed_v + j * dim, a.v + key, a.head_dim * 4);
-            }
-            *k = reinterpret_cast<const uint8_t*>(packed_k);
-            *v = reinterpret_cast<const uint8_t*>(packed_v);
-        };
-        attend<false, 1>(&query, a.head_dim, a.scale, 0, block, scratch);
-    }
+  const uint32_t group = a.n_heads / a.n_kv_heads;
+  const uint64_t dim = padded_dim(a.head_dim);
+  auto* scratch = reinterpret_cast<float*>(worker.scratch);
+  float *packed_k = scratch + attend_floats(a.head_dim), *packed_v = packed_k + 16 * dim;
+  for (uint32_t item, end; worker.take(a.n_q * a.n_heads, 1, &item, &end);) {
+    const uint64_t row = item / a.n_heads, head = item % a.n_heads, kv_head = head / group;
+    const uint64_t at = (row * a.n_heads + head) * a.head_dim;
+    const Query query = {a.q + at, a.out + at, 0, a.causal ? int64_t(a.n_k) - a.n_q + int64_t(row) : int64_t(a.n_k) - 1};
+    const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
+      memset(packed_k, 0, 32 * dim * 4);
+      for (uint64_t j = 0; j < 16 && uint64_t(index) * 16 + j < a.n_k; j++) {
+        const uint64_t key = ((uint64_t(index) * 16 + j) * a.n_kv_heads + kv_head) * a.head_dim;
+        for (uint64_t d = 0; d < a.head_dim; d++) packed_k[d * 16 + j] = a.k[key + d];
+        memcpy(packed_v + j * dim, a.v + key, a.head_dim * 4);
+      }
+      *k = reinterpret_cast<const uint8_t*>(packed_k);
+      *v = reinterpret_cast<const uint8_t*>(packed_v);
+    };
+    attend<false, 1>(&query, a.head_dim, a.scale, 0, block, scratch);
+  }
 }
 
 inline uint64_t attention_scratch_bytes(uint32_t head_dim) { return (attend_floats(head_dim) + 32 * padded_dim(head_dim)) * 4; }
 
 // One token's K and V of one head into its slot.
 inline void store_kv(const float* k, const float* v, const CacheView& cache, uint32_t kv_head, int32_t block, uint32_t slot) {
-    const uint64_t id = uint64_t(block) * cache.n_kv_heads + kv_head;
-    uint8_t* k_to = cache.k + id * (cache.k_block_bytes() / cache.n_kv_heads);
-    uint8_t* v_to = cache.v + id * (cache.v_block_bytes() / cache.n_kv_heads) + slot * cache.v_stride * cache.elem_bytes();
-    for (uint64_t d = 0; d < cache.head_dim; d += 16) {
-        const uint64_t n = std::min<uint64_t>(16, cache.head_dim - d);
-        const f32x16 keys = load_part(k + d, n), values = load_part(v + d, n);
-        if (cache.dtype == RF_F16) {
-            const u16x16 halves = to_half(keys), value_halves = to_half(values);
-            for (uint64_t i = 0; i < n; i++) {
-                const uint16_t h = halves[i];
-                memcpy(k_to + ((d + i) * 16 + slot) * 2, &h, 2);
-            }
-            store(v_to + d * 2, value_halves);
-        } else {
-            for (uint64_t i = 0; i < n; i++) memcpy(k_to + ((d + i) * 16 + slot) * 4, k + d + i, 4);
-            store(v_to + d * 4, values);
-        }
+  const uint64_t id = uint64_t(block) * cache.n_kv_heads + kv_head;
+  uint8_t* k_to = cache.k + id * (cache.k_block_bytes() / cache.n_kv_heads);
+  uint8_t* v_to = cache.v + id * (cache.v_block_bytes() / cache.n_kv_heads) + slot * cache.v_stride * cache.elem_bytes();
+  for (uint64_t d = 0; d < cache.head_dim; d += 16) {
+    const uint64_t n = std::min<uint64_t>(16, cache.head_dim - d);
+    const f32x16 keys = load_part(k + d, n), values = load_part(v + d, n);
+    if (cache.dtype == RF_F16) {
+      const u16x16 halves = to_half(keys), value_halves = to_half(values);
+      for (uint64_t i = 0; i < n; i++) {
+        const uint16_t h = halves[i];
+        memcpy(k_to + ((d + i) * 16 + slot) * 2, &h, 2);
+      }
+      store(v_to + d * 2, value_halves);
+    } else {
+      for (uint64_t i = 0; i < n; i++) memcpy(k_to + ((d + i) * 16 + slot) * 4, k + d + i, 4);
+      store(v_to + d * 4, values);
     }
+  }
 }
 
 }  // namespace RF_ISA

@@ -8,411 +8,290 @@
 #pragma once
 #include <algorithm>
 
+#include "activations.h"
 #include "kernels.h"
+#include "matmul-plain.h"
 #include "tile.h"
 
 namespace rf {
 namespace RF_ISA {
 
-constexpr uint64_t kFusedRows = 4;    // up to here, unpacking a tile on the fly beats keeping it
-constexpr uint64_t kChunkRows = 64;   // activation rows that share one result buffer
+constexpr uint64_t kFusedRows = 4;   // up to here, unpacking a tile on the fly beats keeping it
+constexpr uint64_t kChunkRows = 64;  // activation rows that share one result buffer
 #if defined(__AVX512F__)
-constexpr int kPanelRows = 16;        // activation rows with their sums in registers
+constexpr int kPanelRows = 16;  // activation rows with their sums in registers
 #else
 constexpr int kPanelRows = 4;
 #endif
 
-constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes reach
-
-struct BlockInfo {      // of 32 activations, q = 256 · high + low
-    float scale;
-    float sum;          // scale · Σ q
-    float sum_half[2];  // the same for columns 0 … 15 and 16 … 31
-    int32_t neg_sum;    // -Σ q
-    int32_t neg_half[2];
-    int32_t reserved;
-};
-struct Planes {
-    int8_t high[32], low[32];
-};
-struct Activations {
-    Planes* q;        // [rows, k/32]
-    BlockInfo* info;  // [rows, k/32]
-    uint64_t k;
-};
-
-RF_INLINE uint64_t align64(uint64_t n) { return (n + 63) / 64 * 64; }
-RF_INLINE uint64_t activation_bytes(uint64_t rows, uint64_t k) { return rows * (k / 32) * sizeof(Planes) + align64(rows * (k / 32) * sizeof(BlockInfo)); }
-RF_INLINE Activations activations_at(uint8_t* p, uint64_t rows, uint64_t k) {
-    return {reinterpret_cast<Planes*>(p), reinterpret_cast<BlockInfo*>(p + rows * (k / 32) * sizeof(Planes)), k};
-}
-
-RF_INLINE int32_t sum16(i32x16 v) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_epi32(__m512i(v));
-#else
-    int32_t x[16], total = 0;
-    store(x, v);
-    for (int i = 0; i < 16; i++) total += x[i];
-    return total;
-#endif
-}
-RF_INLINE int32_t max16(i32x16 v) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_max_epi32(__m512i(v));
-#else
-    int32_t x[16];
-    store(x, v);
-    for (int step = 8; step; step /= 2)
-        for (int i = 0; i < step; i++) x[i] = x[i] < x[i + step] ? x[i + step] : x[i];
-    return x[0];
-#endif
-}
-
-inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info) {
-    typedef int8_t i8x16 __attribute__((vector_size(16)));
-    const f32x16 magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to the nearest integer, ties to even
-    for (uint64_t b = 0; b < k / 32; b++, in += 32, q++, info++) {
-        const f32x16 x[2] = {load<f32x16>(in), load<f32x16>(in + 16)};
-        const i32x16 m0 = i32x16(vabs(x[0])), m1 = i32x16(vabs(x[1]));
-        // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
-        const int32_t bits = max16(m0 > m1 ? m0 : m1);
-        float amax;
-        memcpy(&amax, &bits, 4);
-        const float inverse = amax > 1e-30f ? kActivationMax / amax : 0.0f;
-        info->scale = amax / kActivationMax;
-        for (int g = 0; g < 2; g++) {
-            f32x16 y = x[g] * splat(inverse);
-            y = y + magic;
-            i32x16 n = i32x16(y) - 0x4b400000;
-            n = n > 32512 ? i32x16{} + 32512 : n;  // what is not finite comes out as noise: its scale makes it a NaN or an infinity again
-            n = n < -32512 ? i32x16{} - 32512 : n;
-            const i32x16 high = (n + 128) >> 8;
-            store(q->high + 16 * g, __builtin_convertvector(high, i8x16));
-            store(q->low + 16 * g, __builtin_convertvector(n - (high << 8), i8x16));
-            info->neg_half[g] = -sum16(n);
-            info->sum_half[g] = info->scale * float(-info->neg_half[g]);
-        }
-        info->neg_sum = info->neg_half[0] + info->neg_half[1];
-        info->sum = info->scale * float(-info->neg_sum);
-        info->reserved = 0;
-    }
-}
-
 // One 32-column piece of a tile, unpacked.
 template <class T>
 struct Piece {
-    i32x16 w[8];
-    float scale[T::groups][16];
-    float min[T::has_min ? T::groups : 1][16];
+  i32x16 w[8];
+  float scale[T::groups][16];
+  float min[T::has_min ? T::groups : 1][16];
 };
 
 template <class T>
 RF_INLINE i32x16 dot_bytes(i32x16 acc, i32x16 w, const int8_t* q) {
-    int32_t a;
-    memcpy(&a, q, 4);
-    return T::small ? dot4_small(acc, w, a) : dot4(acc, w, a);
+  int32_t a;
+  memcpy(&a, q, 4);
+  return T::small ? dot4_small(acc, w, a) : dot4(acc, w, a);
 }
 
 // Σ w · q over columns 4·first … 4·last, from a start value; |Σ| < 32 · 255 · 32768 fits 32 bits.
 template <class T>
 RF_INLINE i32x16 dot_planes(i32x16 start, const i32x16 w[8], const Planes& q, int first, int last) {
-    i32x16 high = {}, low = start;
-    for (int i = first; i < last; i++) {
-        high = dot_bytes<T>(high, w[i], q.high + 4 * i);
-        low = dot_bytes<T>(low, w[i], q.low + 4 * i);
-    }
-    return (high << 8) + low;
+  i32x16 high = {}, low = start;
+  for (int i = first; i < last; i++) {
+    high = dot_bytes<T>(high, w[i], q.high + 4 * i);
+    low = dot_bytes<T>(low, w[i], q.low + 4 * i);
+  }
+  return (high << 8) + low;
 }
 
 // acc[n] += piece · activations of row n, for N rows.
 template <class T, int N>
-RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min, const Activations& a, uint64_t row, uint64_t block, f32x16* acc) {
-    const uint64_t n_blocks = a.k / 32;
-    constexpr int shift = T::has_min ? 0 : T::zero_shift;
-    for (int n = 0; n < N; n++) {
-        const uint64_t at = (row + uint64_t(n)) * n_blocks + block;
-        const BlockInfo& info = a.info[at];
-        for (int g = 0; g < T::groups; g++) {
-            const int32_t neg = T::groups == 1 ? info.neg_sum : info.neg_half[g];
-            const i32x16 start = T::has_min ? i32x16{} : splat(int32_t(uint32_t(neg) << shift));
-            const i32x16 dot = dot_planes<T>(start, w, a.q[at], g * 8 / T::groups, (g + 1) * 8 / T::groups);
-            acc[n] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[n]);
-            if constexpr (T::has_min) acc[n] = madd(load<f32x16>(min + 16 * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[n]);
-        }
+RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min, const Activations& a, uint64_t row, uint64_t block,
+                        f32x16* acc) {
+  const uint64_t n_blocks = a.k / 32;
+  constexpr int shift = T::has_min ? 0 : T::zero_shift;
+  for (int n = 0; n < N; n++) {
+    const uint64_t at = (row + uint64_t(n)) * n_blocks + block;
+    const BlockInfo& info = a.info[at];
+    for (int g = 0; g < T::groups; g++) {
+      const int32_t neg = T::groups == 1 ? info.neg_sum : info.neg_half[g];
+      const i32x16 start = T::has_min ? i32x16{} : splat(int32_t(uint32_t(neg) << shift));
+      const i32x16 dot = dot_planes<T>(start, w, a.q[at], g * 8 / T::groups, (g + 1) * 8 / T::groups);
+      acc[n] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[n]);
+      if constexpr (T::has_min)
+        acc[n] = madd(load<f32x16>(min + 16 * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[n]);
     }
+  }
 }
 
 // Into the first-level cache, or only the second when two tiles would not fit the first.
 RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
-    for (uint64_t i = 0; i < n_bytes; i += 64) {
-        if (near) __builtin_prefetch(p + i, 0, 3);
-        else __builtin_prefetch(p + i, 0, 2);
-    }
+  for (uint64_t i = 0; i < n_bytes; i += 64) {
+    if (near) __builtin_prefetch(p + i, 0, 3);
+    else __builtin_prefetch(p + i, 0, 2);
+  }
 }
 
 // Decode: N activation rows, each piece used as it is unpacked. out: [N][16]
 template <uint32_t Id, int N>
 void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, float* out) {
-    using T = Tile<Id>;
-    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
-    alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
-    constexpr uint64_t piece = 16 * bytes / T::subs;
-    const bool near = 32 * stride <= 32 << 10;
-    f32x16 acc[N] = {};
-    const uint64_t n = a.k / elems;
-    for (uint64_t b = 0; b < n; b++) {
-        const uint8_t* p = rows + b * bytes;
-        T::scales(p, stride, scale, min);
-        for (int s = 0; s < T::subs; s++) {
-            prefetch(next + (b * T::subs + uint64_t(s)) * piece, piece, near);
-            i32x16 w[8];
-            T::decode(p, stride, s, w);
-            multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, b * T::subs + uint64_t(s), acc);
-        }
+  using T = Tile<Id>;
+  constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
+  alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+  constexpr uint64_t piece = 16 * bytes / T::subs;
+  const bool near = 32 * stride <= 32 << 10;
+  f32x16 acc[N] = {};
+  const uint64_t n = a.k / elems;
+  for (uint64_t b = 0; b < n; b++) {
+    const uint8_t* p = rows + b * bytes;
+    T::scales(p, stride, scale, min);
+    for (int s = 0; s < T::subs; s++) {
+      prefetch(next + (b * T::subs + uint64_t(s)) * piece, piece, near);
+      i32x16 w[8];
+      T::decode(p, stride, s, w);
+      multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, b * T::subs + uint64_t(s),
+                     acc);
     }
-    for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+  }
+  for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
 }
 
 // Prefill: the tile unpacked once …
 template <uint32_t Id>
 void unpack(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel) {
-    using T = Tile<Id>;
-    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
-    alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
-    auto* piece = static_cast<Piece<T>*>(panel);
-    for (uint64_t b = 0; b < k / elems; b++) {
-        const uint8_t* p = rows + b * bytes;
-        T::scales(p, stride, scale, min);
-        for (int s = 0; s < T::subs; s++, piece++) {
-            T::decode(p, stride, s, piece->w);
-            memcpy(piece->scale, scale + s * T::groups * 16, sizeof piece->scale);
-            if (T::has_min) memcpy(piece->min, min + s * T::groups * 16, sizeof piece->min);
-        }
+  using T = Tile<Id>;
+  constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
+  alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+  auto* piece = static_cast<Piece<T>*>(panel);
+  for (uint64_t b = 0; b < k / elems; b++) {
+    const uint8_t* p = rows + b * bytes;
+    T::scales(p, stride, scale, min);
+    for (int s = 0; s < T::subs; s++, piece++) {
+      T::decode(p, stride, s, piece->w);
+      memcpy(piece->scale, scale + s * T::groups * 16, sizeof piece->scale);
+      if (T::has_min) memcpy(piece->min, min + s * T::groups * 16, sizeof piece->min);
     }
+  }
 }
 // … and used by N activation rows at a time. out: [N][16]
 template <uint32_t Id, int N>
 void panel_rows(const void* panel, const Activations& a, uint64_t row, float* out) {
-    using T = Tile<Id>;
-    const auto* piece = static_cast<const Piece<T>*>(panel);
-    f32x16 acc[N] = {};
-    for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, b, acc);
-    for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+  using T = Tile<Id>;
+  const auto* piece = static_cast<const Piece<T>*>(panel);
+  f32x16 acc[N] = {};
+  for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, b, acc);
+  for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
 }
 
 struct QuantizedOps {
-    void (*fused[kFusedRows])(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations&, float* out);
-    void (*unpack)(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel);
-    void (*panel_one)(const void* panel, const Activations&, uint64_t row, float* out);
-    void (*panel_many)(const void* panel, const Activations&, uint64_t row, float* out);
+  void (*fused[kFusedRows])(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations&, float* out);
+  void (*unpack)(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel);
+  void (*panel_one)(const void* panel, const Activations&, uint64_t row, float* out);
+  void (*panel_many)(const void* panel, const Activations&, uint64_t row, float* out);
 };
 template <uint32_t Id>
 constexpr QuantizedOps quantized_ops() {
-    return {{fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, panel_rows<Id, 1>, panel_rows<Id, kPanelRows>};
+  return {{fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, panel_rows<Id, 1>, panel_rows<Id, kPanelRows>};
 }
 
 constexpr bool is_plain(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
 
 inline const QuantizedOps& ops_of(uint32_t format) {
-    switch (format) {
-#define CASE(NAME)                                                          \
-    case FORMAT_##NAME: {                                                   \
-        static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(); \
-        return ops;                                                         \
-    }
-        CASE(Q4_0) CASE(Q4_1) CASE(Q5_0) CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4)
-        default:
-        CASE(Q8_0)
+  switch (format) {
+#define CASE(NAME)                                                      \
+  case FORMAT_##NAME: {                                                 \
+    static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(); \
+    return ops;                                                         \
+  }
+    CASE(Q4_0)
+    CASE(Q4_1)
+    CASE(Q5_0) CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4) default
+        : CASE(Q8_0)
 #undef CASE
-    }
+  }
 }
-
-// ---- plain weights ----
-
-#if defined(__AVX512F__)
-constexpr int kPlainRows = 6;  // with four weight rows, 24 sums in registers
-#else
-constexpr int kPlainRows = 1;
-#endif
-
-template <uint32_t Id>
-RF_INLINE f32x16 load_plain(const uint8_t* p) {
-    if constexpr (Id == FORMAT_F32) return load<f32x16>(p);
-    if constexpr (Id == FORMAT_F16) return from_half(load<u16x16>(p));
-    return f32x16(__builtin_convertvector(load<u16x16>(p), u32x16) << 16);
-}
-
-// R weight rows against N activation rows; out[n · 16 + r].
-template <uint32_t Id, int R, int N>
-RF_INLINE void plain_tile(const uint8_t* w, uint64_t stride, const float* in, uint64_t k, float* out) {
-    constexpr uint64_t bytes = sizeof(typename Format<Id>::Block);
-    f32x16 acc[R][N] = {};
-    uint64_t i = 0;
-    for (; i + 16 <= k; i += 16) {
-        f32x16 weight[R];
-        for (int r = 0; r < R; r++) weight[r] = load_plain<Id>(w + uint64_t(r) * stride + i * bytes);
-        for (int n = 0; n < N; n++) {
-            const f32x16 x = load<f32x16>(in + uint64_t(n) * k + i);
-            for (int r = 0; r < R; r++) acc[r][n] = madd(weight[r], x, acc[r][n]);
-        }
-    }
-    if (i < k)
-        for (int r = 0; r < R; r++) {
-            uint8_t rest[64] = {};
-            memcpy(rest, w + uint64_t(r) * stride + i * bytes, (k - i) * bytes);
-            for (int n = 0; n < N; n++) acc[r][n] = madd(load_plain<Id>(rest), load_part(in + uint64_t(n) * k + i, k - i), acc[r][n]);
-        }
-    for (int n = 0; n < N; n++)
-        for (int r = 0; r < R; r++) out[n * 16 + r] = sum(acc[r][n]);
-}
-
-// out[rows][16] for n_weights ≤ 16 weight rows.
-template <uint32_t Id>
-void plain_rows(const uint8_t* w, uint64_t stride, uint64_t n_weights, const float* in, uint64_t rows, uint64_t k, float* out) {
-    uint64_t r = 0;
-    for (; r + 4 <= n_weights; r += 4) {
-        uint64_t t = 0;
-        for (; t + kPlainRows <= rows; t += kPlainRows) plain_tile<Id, 4, kPlainRows>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
-        for (; t < rows; t++) plain_tile<Id, 4, 1>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
-    }
-    for (; r < n_weights; r++)
-        for (uint64_t t = 0; t < rows; t++) plain_tile<Id, 1, 1>(w + r * stride, stride, in + t * k, k, out + t * 16 + r);
-}
-
-// ---- the op ----
 
 // Scratch of one thread: its own activations of up to kFusedRows rows, two unpacked tiles, two result buffers, and a tile of rows
 // for weights with fewer than sixteen.
 struct MatmulScratch {
-    uint8_t* activations;
-    uint8_t* panel[2];
-    float* result[2];  // [kChunkRows][16]
-    uint8_t* rows[2];
+  uint8_t* activations;
+  uint8_t* panel[2];
+  float* result[2];  // [kChunkRows][16]
+  uint8_t* rows[2];
 };
 constexpr uint64_t kPieceBytes = sizeof(Piece<Tile<FORMAT_Q2_K>>);
 inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
-    uint64_t at = 0;
-    const auto take = [&](uint64_t n) {
-        auto* p = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(base) + at);  // base may be NULL: only the size is asked for
-        at += align64(n);
-        return p;
-    };
-    s->activations = take(activation_bytes(kFusedRows, k));
-    for (auto& p : s->panel) p = take((k / 32 + 1) * kPieceBytes);
-    for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * 16 * 4));
-    for (auto& p : s->rows) p = take(16 * (k * 2 + 64));  // no quantized format takes two bytes an element
-    return at;
+  uint64_t at = 0;
+  const auto take = [&](uint64_t n) {
+    auto* p = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(base) + at);  // base may be NULL: only the size is asked for
+    at += align64(n);
+    return p;
+  };
+  s->activations = take(activation_bytes(kFusedRows, k));
+  for (auto& p : s->panel) p = take((k / 32 + 1) * kPieceBytes);
+  for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * 16 * 4));
+  for (auto& p : s->rows) p = take(16 * (k * 2 + 64));  // no quantized format takes two bytes an element
+  return at;
 }
 
 // Sixteen rows of one weight against all activation rows of a chunk.
 struct WeightTile {
-    const Tensor* weight;
-    const uint8_t* data;   // first of the sixteen rows (or fewer, for plain weights)
-    uint64_t stride;
-    const uint8_t* next;   // what is read next, for the prefetcher
-    uint64_t n_rows;       // of the sixteen, those that exist
+  const Tensor* weight;
+  const uint8_t* data;  // first of the sixteen rows (or fewer, for plain weights)
+  uint64_t stride;
+  const uint8_t* next;  // what is read next, for the prefetcher
+  uint64_t n_rows;      // of the sixteen, those that exist
 };
 
-RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const Activations& a, void* panel, uint64_t row, uint64_t n, float* out) {
-    switch (t.weight->format) {
-        case FORMAT_F32: return plain_rows<FORMAT_F32>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
-        case FORMAT_F16: return plain_rows<FORMAT_F16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
-        case FORMAT_BF16: return plain_rows<FORMAT_BF16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
-        default: break;
-    }
-    const QuantizedOps& ops = ops_of(t.weight->format);
-    if (args.rows <= kFusedRows) return ops.fused[args.rows - 1](t.data, t.stride, t.next, a, out);
-    uint64_t i = 0;
-    for (; i + kPanelRows <= n; i += kPanelRows) ops.panel_many(panel, a, row + i, out + i * 16);
-    for (; i < n; i++) ops.panel_one(panel, a, row + i, out + i * 16);
+RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const Activations& a, void* panel, uint64_t row,
+                            uint64_t n, float* out) {
+  switch (t.weight->format) {
+    case FORMAT_F32: return plain_rows<FORMAT_F32>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+    case FORMAT_F16: return plain_rows<FORMAT_F16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+    case FORMAT_BF16: return plain_rows<FORMAT_BF16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+    default: break;
+  }
+  const QuantizedOps& ops = ops_of(t.weight->format);
+  if (args.rows <= kFusedRows) return ops.fused[args.rows - 1](t.data, t.stride, t.next, a, out);
+  uint64_t i = 0;
+  for (; i + kPanelRows <= n; i += kPanelRows) ops.panel_many(panel, a, row + i, out + i * 16);
+  for (; i < n; i++) ops.panel_one(panel, a, row + i, out + i * 16);
 }
 
 // Bias, residual or SwiGLU, and the n_new results from `skip` on into out.
-RF_INLINE void finish_row(const MatmulArgs& args, const float* result, const float* up, const float* bias, uint64_t skip, uint64_t n_new, float* out) {
-    f32x16 v = load<f32x16>(result);
-    if (args.swiglu) v = silu(v) * load<f32x16>(up);
-    if (n_new == 16) {
-        if (bias) v += load<f32x16>(bias);
-        if (args.add) v += load<f32x16>(out);
-        return store(out, v);
-    }
-    float x[16];
-    store(x, v);
-    for (uint64_t r = 0; r < n_new; r++) {
-        float y = x[r + skip];
-        if (bias) y += bias[r];
-        if (args.add) y += out[r];
-        out[r] = y;
-    }
+RF_INLINE void finish_row(const MatmulArgs& args, const float* result, const float* up, const float* bias, uint64_t skip,
+                          uint64_t n_new, float* out) {
+  f32x16 v = load<f32x16>(result);
+  if (args.swiglu) v = silu(v) * load<f32x16>(up);
+  if (n_new == 16) {
+    if (bias) v += load<f32x16>(bias);
+    if (args.add) v += load<f32x16>(out);
+    return store(out, v);
+  }
+  float x[16];
+  store(x, v);
+  for (uint64_t r = 0; r < n_new; r++) {
+    float y = x[r + skip];
+    if (bias) y += bias[r];
+    if (args.add) y += out[r];
+    out[r] = y;
+  }
 }
 
 inline void matmul(const Worker& worker, const MatmulArgs& args) {
-    MatmulScratch scratch;
-    layout_scratch(worker.scratch, args.k, &scratch);
-    bool quantized = false;
-    uint32_t n_tiles = 0;
-    for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t((args.weight[i]->rows + 15) / 16);
-    for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !is_plain(args.weight[i]->format);
+  MatmulScratch scratch;
+  layout_scratch(worker.scratch, args.k, &scratch);
+  bool quantized = false;
+  uint32_t n_tiles = 0;
+  for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t((args.weight[i]->rows + 15) / 16);
+  for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !is_plain(args.weight[i]->format);
 
-    Activations a{};
-    if (quantized) {
-        const bool own = args.rows <= kFusedRows;  // cheaper done by every thread than waited for
-        uint8_t* p = own ? scratch.activations : args.shared;
-        a = activations_at(p, args.rows, args.k);
-        uint64_t begin = 0, end = args.rows;
-        if (!own) worker.range(args.rows, &begin, &end);
-        for (uint64_t r = begin; r < end; r++)
-            quantize_row(args.in + r * args.k, args.k, a.q + r * (args.k / 32), a.info + r * (args.k / 32));
-        if (!own) worker.barrier();
+  Activations a{};
+  if (quantized) {
+    const bool own = args.rows <= kFusedRows;  // cheaper done by every thread than waited for
+    uint8_t* p = own ? scratch.activations : args.shared;
+    a = activations_at(p, args.rows, args.k);
+    uint64_t begin = 0, end = args.rows;
+    if (!own) worker.range(args.rows, &begin, &end);
+    for (uint64_t r = begin; r < end; r++)
+      quantize_row(args.in + r * args.k, args.k, a.q + r * (args.k / 32), a.info + r * (args.k / 32));
+    if (!own) worker.barrier();
+  }
+
+  // Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored.
+  const auto tile_of = [&](const Tensor* weight, uint64_t first, uint8_t* padded) {
+    const uint64_t start = first + 16 > weight->rows && weight->rows >= 16 ? weight->rows - 16 : first;
+    WeightTile t{weight, weight->data + start * weight->row_bytes, weight->row_bytes, nullptr,
+                 std::min<uint64_t>(16, weight->rows)};
+    if (weight->rows < 16 && !is_plain(weight->format)) {
+      memset(padded, 0, 16 * t.stride);
+      memcpy(padded, t.data, weight->rows * t.stride);
+      t.data = padded;
     }
+    t.next = start + 32 <= weight->rows ? t.data + 16 * t.stride : t.data;
+    return t;
+  };
 
-    // Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored.
-    const auto tile_of = [&](const Tensor* weight, uint64_t first, uint8_t* padded) {
-        const uint64_t start = first + 16 > weight->rows && weight->rows >= 16 ? weight->rows - 16 : first;
-        WeightTile t{weight, weight->data + start * weight->row_bytes, weight->row_bytes, nullptr, std::min<uint64_t>(16, weight->rows)};
-        if (weight->rows < 16 && !is_plain(weight->format)) {
-            memset(padded, 0, 16 * t.stride);
-            memcpy(padded, t.data, weight->rows * t.stride);
-            t.data = padded;
-        }
-        t.next = start + 32 <= weight->rows ? t.data + 16 * t.stride : t.data;
-        return t;
-    };
-
-    const uint32_t n_parts = args.swiglu ? 2 : 1;
-    const uint32_t chunk = args.rows > kFusedRows ? 1 : 1 + n_tiles / (worker.count * 8);
-    for (uint32_t begin, end; worker.take(n_tiles, chunk, &begin, &end);) {
-        for (uint32_t index = begin; index < end; index++) {
-            uint32_t which = 0;
-            uint64_t first = uint64_t(index) * 16, column = 0;
-            for (; !args.swiglu && first >= (args.weight[which]->rows + 15) / 16 * 16; which++) {
-                first -= (args.weight[which]->rows + 15) / 16 * 16;
-                column += args.weight[which]->rows;
-            }
-            WeightTile tile[2];
-            for (uint32_t p = 0; p < n_parts; p++) {
-                tile[p] = tile_of(args.weight[which + p], first, scratch.rows[p]);
-                if (args.rows > kFusedRows && !is_plain(tile[p].weight->format))
-                    ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, args.k, scratch.panel[p]);
-            }
-            const uint64_t n_rows = args.weight[which]->rows, n_new = std::min<uint64_t>(16, n_rows - first);
-            const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
-            const float* bias = args.bias[which] ? args.bias[which] + first : nullptr;
-            for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
-                const uint64_t n = std::min(kChunkRows, args.rows - row);
-                for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
-                for (uint64_t t = 0; t < n; t++)
-                    finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new, args.out + (row + t) * args.out_width + column + first);
-            }
-        }
+  const uint32_t n_parts = args.swiglu ? 2 : 1;
+  const uint32_t chunk = args.rows > kFusedRows ? 1 : 1 + n_tiles / (worker.count * 8);
+  for (uint32_t begin, end; worker.take(n_tiles, chunk, &begin, &end);) {
+    for (uint32_t index = begin; index < end; index++) {
+      uint32_t which = 0;
+      uint64_t first = uint64_t(index) * 16, column = 0;
+      for (; !args.swiglu && first >= (args.weight[which]->rows + 15) / 16 * 16; which++) {
+        first -= (args.weight[which]->rows + 15) / 16 * 16;
+        column += args.weight[which]->rows;
+      }
+      WeightTile tile[2];
+      for (uint32_t p = 0; p < n_parts; p++) {
+        tile[p] = tile_of(args.weight[which + p], first, scratch.rows[p]);
+        if (args.rows > kFusedRows && !is_plain(tile[p].weight->format))
+          ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, args.k, scratch.panel[p]);
+      }
+      const uint64_t n_rows = args.weight[which]->rows, n_new = std::min<uint64_t>(16, n_rows - first);
+      const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
+      const float* bias = args.bias[which] ? args.bias[which] + first : nullptr;
+      for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
+        const uint64_t n = std::min(kChunkRows, args.rows - row);
+        for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
+        for (uint64_t t = 0; t < n; t++)
+          finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new,
+                     args.out + (row + t) * args.out_width + column + first);
+      }
     }
+  }
 }
 
 inline uint64_t matmul_shared_bytes(uint64_t rows, uint64_t k) { return activation_bytes(rows, k); }
 inline uint64_t matmul_scratch_bytes(uint64_t k) {
-    MatmulScratch s;
-    return layout_scratch(nullptr, k, &s);
+  MatmulScratch s;
+  return layout_scratch(nullptr, k, &s);
 }
 
 }  // namespace RF_ISA
