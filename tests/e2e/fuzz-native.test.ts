@@ -81,9 +81,9 @@ test(`${FILES} damaged files through the whole load path`, async () => {
 
 // This machine's best instruction set, and the one that every machine has.
 for (const isa of ["", "portable"]) {
-  test(`${WEIGHT_FILES} files with damaged weights load and run ${isa}`, async () => {
+  test(`${WEIGHT_FILES} files with damaged weights load and run on ${isa || "the best"} kernels`, async () => {
     const args = [folder, "weights", String(WEIGHT_FILES)]
-    const run = await runWithAsan(preload, join(SUPPORT, "fuzz-files.ts"), args, { ROCMFORGE_CPU_ISA: isa })
+    const run = await runWithAsan({ ...environment, ROCMFORGE_CPU_ISA: isa }, join(SUPPORT, "fuzz-files.ts"), args)
     expectClean(run)
     expect(outcomes(run)).toEqual(new Map([["loaded", WEIGHT_FILES]]))
     expect(run.stdout).toContain('{"leaks":0}')

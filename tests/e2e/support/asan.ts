@@ -44,7 +44,6 @@ export async function runWithAsan(
     cwd: ROOT,
     env: {
       ...process.env,
-      ...env,
       ...environment,
       ROCMFORGE_LIBRARY_PATH: FOLDER,
       ROCMFORGE_ASAN_RUNTIME: environment.LD_PRELOAD,
