@@ -1,6 +1,6 @@
 """The two peers whose word we take for what a model says: llama.cpp and transformers.
 
-Dependencies (PyPI): llama-cpp-python, torch, transformers, gguf, numpy.
+Dependencies (PyPI): llama-cpp-python, torch, transformers, accelerate, gguf, numpy.
 
 Both classes offer the same three things:
   tokenize(text)          -> list[int]; special tokens in the text are parsed, nothing is added
