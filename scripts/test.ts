@@ -76,6 +76,8 @@ function report(failedChecks: string[], results: FileResult[]): void {
 
   console.log("")
   for (const result of results.filter((each) => each.failed > 0)) console.log(`failed: ${result.file}`)
+  for (const result of results.filter((each) => each.skipped > 0))
+    console.log(`skipped ${result.skipped}: ${result.file}`)
   for (const check of failedChecks) console.log(`failed check (counts as one failure): ${check}`)
   if (passed + failed === 0) {
     const asked = [...positionals, ...(pattern === undefined ? [] : [`-t ${pattern}`])].join(" ")

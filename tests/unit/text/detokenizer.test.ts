@@ -3,7 +3,7 @@ import fc from "fast-check"
 import { Detokenizer } from "../../../src/text/detokenizer.ts"
 import type { Tokenizer } from "../../../src/text/tokenizer/types.ts"
 import { incompleteTail } from "../../../src/text/utf8.ts"
-import { build, tinyBpe, tinySpm, vocabulary } from "./support.ts"
+import { build, tinyBpe, tinySpm, vocabulary, vocabularyTest } from "./support.ts"
 
 function stream(tokenizer: Tokenizer, ids: Iterable<number>, options = {}): string[] {
   const detokenizer = new Detokenizer(tokenizer, options)
@@ -46,7 +46,7 @@ describe("characters are never cut", () => {
 describe("pushes join to the decoded text", () => {
   for (const name of ["gpt-2", "llama-spm"] as const) {
     for (const special of [false, true]) {
-      test(`${name}, ${special ? "with" : "without"} special tokens: any tokens`, async () => {
+      vocabularyTest(`${name}, ${special ? "with" : "without"} special tokens: any tokens`, async () => {
         const tokenizer = await vocabulary(name)
         // Byte tokens are what makes broken characters, so they are drawn often.
         const id = fc.oneof(fc.integer({ min: 0, max: tokenizer.vocabSize - 1 }), fc.integer({ min: 0, max: 260 }))
@@ -60,7 +60,7 @@ describe("pushes join to the decoded text", () => {
         )
       })
     }
-    test(`${name}: tokens of random texts`, async () => {
+    vocabularyTest(`${name}: tokens of random texts`, async () => {
       const tokenizer = await vocabulary(name)
       fc.assert(
         fc.property(fc.string({ unit: "grapheme", maxLength: 40 }), (text) => {

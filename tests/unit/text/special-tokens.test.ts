@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { TokenType } from "../../../src/text/tokenizer/types.ts"
-import { build, pieces, tinyBpe, tinySpm, vocabulary } from "./support.ts"
+import { build, pieces, tinyBpe, tinySpm, vocabulary, vocabularyTest } from "./support.ts"
 
 describe("special tokens in text", () => {
   const tokenizer = build(tinyBpe(["a b"]))
@@ -55,7 +55,7 @@ describe("tokens that end a generation", () => {
     // A marker that the file calls normal is a marker all the same.
     expect(tokenizer.isSpecial(tokenizer.idOf("<|im_end|>") as number)).toBe(true)
   })
-  test("of real vocabularies", async () => {
+  vocabularyTest("of real vocabularies", async () => {
     const ends = async (name: Parameters<typeof vocabulary>[0]) => {
       const tokenizer = await vocabulary(name)
       return [...tokenizer.eogIds].map((id) => tokenizer.piece(id)).sort()

@@ -1,4 +1,4 @@
-import { setDefaultTimeout } from "bun:test"
+import { setDefaultTimeout, test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { openGguf } from "../../../src/gguf/reader.ts"
@@ -10,6 +10,9 @@ setDefaultTimeout(60_000)
 
 /** Test data that is too large for the repository; by default it lies beside the checkout. */
 const DATA = process.env.ROCMFORGE_TEST_DATA ?? resolve(import.meta.dir, "../../../../shared/data")
+
+/** A test that needs that data. It is skipped, and counted as such, in a checkout that stands alone; data that is named must be there. */
+export const vocabularyTest = test.skipIf(!process.env.ROCMFORGE_TEST_DATA && !existsSync(DATA))
 
 /** Names of the vocabularies that have vectors. */
 export const VOCABULARIES = ["llama-spm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm"] as const

@@ -1,10 +1,10 @@
-import { describe, expect, test } from "bun:test"
+import { describe, expect } from "bun:test"
 import golden from "../../golden/text/pre-tokenizers.json"
-import { VOCABULARIES, vocabulary, vocabularyFile } from "./support.ts"
+import { VOCABULARIES, vocabulary, vocabularyFile, vocabularyTest } from "./support.ts"
 
 describe("llama.cpp's published vectors", () => {
   for (const name of VOCABULARIES) {
-    test(name, async () => {
+    vocabularyTest(name, async () => {
       const tokenizer = await vocabulary(name)
       const texts = (await Bun.file(vocabularyFile(name, ".inp")).text()).split("\n__ggml_vocab_test__\n")
       const lines = (await Bun.file(vocabularyFile(name, ".out")).text()).split("\n")
@@ -19,7 +19,7 @@ describe("llama.cpp's published vectors", () => {
 // Ids that llama.cpp gives with the GPT-2 vocabulary and another pre-tokenizer's name; see the script beside the data.
 describe("every pre-tokenizer on the GPT-2 vocabulary", () => {
   for (const [pre, expected] of Object.entries(golden.ids)) {
-    test(pre, async () => {
+    vocabularyTest(pre, async () => {
       const tokenizer = await vocabulary("gpt-2", { "tokenizer.ggml.pre": pre })
       expect(golden.texts.map((text) => tokenizer.encode(text).join(" "))).toEqual(expected)
     })
