@@ -1,0 +1,174 @@
+// What host and device code of the GPU backends share: the arguments of every kernel, each passed as one struct by value.
+// Kernels are extern "C" and are found by name, so this file is the whole contract between hip/gpu/*.cpp and hip/gpu/kernels/.
+//
+// Conventions
+// - Pointers are device addresses. `step` is the step buffer as the host packed it (RfStepHeader and sections, abi.h).
+// - A kernel is launched for a bucket: at least as many rows as the step has. It reads the live count from the step and leaves
+//   rows beyond alone, so that a captured graph serves every step of its bucket.
+// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said otherwise.
+// - Activations in the arena are float. Matrix units read copies of them: `half` holds f16 or bf16, `planes` two int8 planes
+//   as in hip/cpu/activations.h (x = scale · (256 · high + low), blocks of 32).
+#pragma once
+#include <stdint.h>
+
+#include "../abi.h"
+
+namespace rf {
+
+constexpr uint32_t kBlock = 256;
+constexpr uint32_t kMaxPlanes = 4;
+constexpr uint32_t kBlockTokens = 16;  // tokens of a K/V block
+
+enum Compute : uint32_t { COMPUTE_F32 = 0, COMPUTE_F16 = 1, COMPUTE_BF16 = 2 };
+
+// Which rows of a buffer are live.
+struct Rows {
+  const uint32_t* step;
+  uint32_t kind;   // RfRows
+  uint32_t fixed;  // the count for RF_ROWS_FIXED
+};
+
+// A weight as it lies on the device. Blocks of a format are cut into planes, each [rows, cols/elems] pieces of a fixed size end to end,
+// so that every load is aligned and neighbouring lanes read neighbouring bytes; kernels/formats.h says which bytes make which plane.
+struct DeviceWeight {
+  const uint8_t* plane[kMaxPlanes];
+  uint32_t format;  // ggml type number
+  uint32_t rows, cols;
+  uint32_t first;   // its first output column
+};
+
+struct PrepareArgs {  // rf_prepare: where each row belongs, once a step
+  const uint32_t* step;
+  uint32_t* row_seq;  // [max_tokens]
+  uint32_t* row_pos;  // [max_tokens]
+};
+struct RepackArgs {  // rf_repack: file blocks → planes, while a weight is uploaded
+  const uint8_t* blocks;
+  uint8_t* plane[kMaxPlanes];
+  uint64_t n_blocks;     // in this piece
+  uint64_t first_block;  // of this piece within the weight
+  uint32_t format;
+};
+struct EmbedArgs {  // rf_embed
+  const uint32_t* step;
+  DeviceWeight table;
+  float* out;  // [n_tokens, cols]
+  float scale;
+};
+struct RmsNormArgs {  // rf_rms_norm
+  Rows rows;
+  const float* in;
+  const float* weight;
+  float* out;  // [rows, width]
+  uint32_t width;
+  float eps;
+};
+struct ConvertArgs {  // rf_to_half, rf_to_planes: what matrix products read
+  Rows rows;
+  const float* in;  // [rows, width]
+  uint16_t* half;   // [rows, width]
+  int8_t* planes;   // [rows, width/32, 64]: high[32], low[32]
+  float* info;      // [rows, width/32, 4]: scale, scale · Σ q, and that of the two halves
+  uint32_t width;
+  uint32_t compute;  // rf_to_half: COMPUTE_F16 or COMPUTE_BF16
+};
+struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
+  Rows rows;
+  const float* in;       // [rows, k]
+  const uint16_t* half;  // rf_to_half's
+  const int8_t* planes;  // rf_to_planes'
+  const float* info;
+  DeviceWeight weight[2];  // the second: `up` of a SwiGLU
+  const float* bias;       // [weight[0].rows] or NULL
+  float* out;              // [rows, out_width]
+  uint32_t k, out_width;
+  uint32_t add;  // out += (residual)
+};
+struct RopeTableArgs {  // rf_rope_table
+  const uint32_t* step;
+  const uint32_t* row_pos;
+  const float* inv_freq;  // [width/2]
+  float* out;             // [n_tokens, width]: cos, then sin
+  uint32_t width;
+  float magnitude;
+};
+struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads, kBlockTokens, head_dim] of dtype
+  uint8_t* k;
+  uint8_t* v;
+  uint32_t n_kv_heads, head_dim, dtype;
+};
+struct RopeStoreArgs {  // rf_rope_store
+  const uint32_t* step;
+  const uint32_t* row_seq;
+  const uint32_t* row_pos;
+  float* qkv;  // [n_tokens, width]
+  const float* table;
+  const float* q_norm;
+  const float* k_norm;
+  CacheArgs cache;
+  uint32_t width, n_heads, rope_dim, neox;
+  float eps;
+};
+struct AttentionArgs {  // rf_attention_*
+  const uint32_t* step;
+  const uint32_t* row_seq;
+  const uint32_t* row_pos;
+  const float* q;  // [n_tokens, q_stride]
+  float* out;      // [n_tokens, n_heads · head_dim]
+  CacheArgs cache;
+  uint32_t q_stride, n_heads, window;
+  float scale, softcap;
+  // Split-K decode: each split leaves its running maximum, sum and output here; rf_attention_merge joins them.
+  float* partial;  // [max_rows, n_heads, n_splits, head_dim + 2]
+  uint32_t n_splits;
+};
+struct GatherArgs {  // rf_gather
+  const uint32_t* step;
+  const float* in;
+  float* out;
+  uint32_t width;
+};
+struct SampleArgs {  // rf_sample: one block an output
+  const uint32_t* step;
+  const float* logits;  // [n_outputs, width]
+  uint32_t width, n_vocab;
+  float* scratch;       // [max_outputs, scratch_floats]
+  uint64_t scratch_floats;
+  RfStepResult* results;
+};
+struct ElementArgs {  // rf_scale, rf_add, rf_swiglu: elementwise over [rows, width]
+  Rows rows;
+  const float* a;
+  const float* b;
+  float* out;
+  uint32_t width;
+  float factor;
+};
+struct MaskArgs {  // rf_causal_mask, rf_softmax (the dims are the mask's alone)
+  Rows rows;
+  const float* in;
+  float* out;
+  uint32_t width, n_queries, n_keys;
+};
+struct RopeArgs {  // rf_rope
+  Rows rows;
+  const float* in;
+  const float* table;
+  float* out;
+  uint32_t n_heads, head_dim, rope_dim, neox;
+};
+struct DenseAttentionArgs {  // rf_attention_dense
+  const float* q;
+  const float* k;
+  const float* v;
+  float* out;
+  uint32_t n_q, n_k, n_heads, n_kv_heads, head_dim, causal;
+  float scale;
+};
+struct StreamArgs {  // rf_read_stream, rf_copy_stream: the bandwidth measurement
+  const uint8_t* from;
+  uint8_t* to;
+  uint64_t n_bytes;
+};
+
+}  // namespace rf

@@ -1,0 +1,158 @@
+// The few things that AMD and NVIDIA spell differently, for device code only. AMD code objects are made by clang alone (no ROCm headers
+// or device libraries: -nogpuinc -nogpulib), NVIDIA's by nvcc. Everything above this file is one source.
+#pragma once
+#include <stdint.h>
+
+#if defined(__CUDACC__)
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#define RF_DEVICE __device__ __forceinline__
+#define RF_SHARED __shared__
+#define RF_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+#define RF_UNROLL _Pragma("unroll")
+
+#else
+
+#define __host__
+#define __device__ __attribute__((device))
+#define __global__ __attribute__((global))
+#define RF_DEVICE __attribute__((device)) inline __attribute__((always_inline))
+#define RF_SHARED __attribute__((shared))
+#define RF_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void
+#define RF_UNROLL _Pragma("unroll")
+
+#endif
+
+namespace rf {
+
+constexpr uint32_t kGroup = 32;
+
+#if defined(__CUDACC__)
+
+RF_DEVICE uint32_t thread_id() { return threadIdx.x; }
+RF_DEVICE uint32_t block_threads() { return blockDim.x; }
+RF_DEVICE uint32_t block_x() { return blockIdx.x; }
+RF_DEVICE uint32_t block_y() { return blockIdx.y; }
+RF_DEVICE uint32_t block_z() { return blockIdx.z; }
+RF_DEVICE uint32_t grid_x() { return gridDim.x; }
+RF_DEVICE void block_sync() { __syncthreads(); }
+RF_DEVICE void group_sync() { __syncwarp(); }
+// The value of lane `lane ^ mask` of this group.
+RF_DEVICE float shuffle_xor(float v, uint32_t mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+RF_DEVICE int32_t shuffle_xor(int32_t v, uint32_t mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+// The value of lane `from` (0 … 31) of this group.
+RF_DEVICE float shuffle(float v, uint32_t from) { return __shfl_sync(0xffffffffu, v, from); }
+RF_DEVICE int32_t shuffle(int32_t v, uint32_t from) { return __shfl_sync(0xffffffffu, v, from); }
+RF_DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) { return __dp4a(a, b, c); }  // signed bytes
+RF_DEVICE float exp2_fast(float x) { return exp2f(x); }
+RF_DEVICE float sqrt_exact(float x) { return __fsqrt_rn(x); }
+RF_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
+RF_DEVICE float half_to_float(uint16_t h) { return __half2float(__ushort_as_half(h)); }
+RF_DEVICE uint16_t float_to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
+RF_DEVICE int32_t round_to_int(float x) { return __float2int_rn(x); }
+RF_DEVICE uint32_t float_bits(float x) { return __float_as_uint(x); }
+RF_DEVICE float bits_float(uint32_t x) { return __uint_as_float(x); }
+
+#else
+
+RF_DEVICE uint32_t thread_id() { return __builtin_amdgcn_workitem_id_x(); }
+RF_DEVICE uint32_t block_threads() { return __builtin_amdgcn_workgroup_size_x(); }
+RF_DEVICE uint32_t block_x() { return __builtin_amdgcn_workgroup_id_x(); }
+RF_DEVICE uint32_t block_y() { return __builtin_amdgcn_workgroup_id_y(); }
+RF_DEVICE uint32_t block_z() { return __builtin_amdgcn_workgroup_id_z(); }
+RF_DEVICE uint32_t grid_x() { return __builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x(); }
+RF_DEVICE void block_sync() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+RF_DEVICE void group_sync() { __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront"); }
+// bpermute counts lanes of the wave: of 64, groups are the halves.
+RF_DEVICE int32_t shuffle(int32_t v, uint32_t from) {
+  const uint32_t lane = __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0u));
+  return __builtin_amdgcn_ds_bpermute(int32_t(((lane & ~31u) | (from & 31u)) * 4), v);
+}
+RF_DEVICE int32_t shuffle_xor(int32_t v, uint32_t mask) {
+  const uint32_t lane = __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0u));
+  return __builtin_amdgcn_ds_bpermute(int32_t((lane ^ mask) * 4), v);
+}
+RF_DEVICE uint32_t float_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
+RF_DEVICE float bits_float(uint32_t x) { return __builtin_bit_cast(float, x); }
+RF_DEVICE float shuffle(float v, uint32_t from) { return bits_float(uint32_t(shuffle(int32_t(float_bits(v)), from))); }
+RF_DEVICE float shuffle_xor(float v, uint32_t mask) { return bits_float(uint32_t(shuffle_xor(int32_t(float_bits(v)), mask))); }
+RF_DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
+#if defined(__GFX11__) || defined(__GFX12__)
+  return __builtin_amdgcn_sudot4(true, a, true, b, c, false);
+#else
+  return __builtin_amdgcn_sdot4(a, b, c, false);
+#endif
+}
+RF_DEVICE float exp2_fast(float x) { return __builtin_amdgcn_exp2f(x); }
+RF_DEVICE float sqrt_exact(float x) { return __builtin_sqrtf(x); }
+RF_DEVICE float divide(float a, float b) { return a / b; }
+RF_DEVICE float half_to_float(uint16_t h) { return float(__builtin_bit_cast(_Float16, h)); }
+RF_DEVICE uint16_t float_to_half(float x) { return __builtin_bit_cast(uint16_t, _Float16(x)); }
+RF_DEVICE int32_t round_to_int(float x) { return int32_t(__builtin_rintf(x)); }
+
+#endif
+
+RF_DEVICE uint32_t lane_id() { return thread_id() % kGroup; }
+RF_DEVICE uint32_t group_id() { return thread_id() / kGroup; }
+
+// Accurate to about 2 ulp: 2^n · 2^f with the product x · log2(e) carried in two parts.
+RF_DEVICE float exp_float(float x) {
+  constexpr float log2e = 1.44269504f, log2e_low = 1.92596299e-8f;
+  if (x < -103.97f) return 0.0f;
+  const float high = x * log2e;
+  const float low = __builtin_fmaf(x, log2e, -high) + x * log2e_low;
+  return exp2_fast(high) * (1.0f + low * 0.69314718f);
+}
+RF_DEVICE float silu(float x) { return divide(x, 1.0f + exp_float(-x)); }
+
+RF_DEVICE uint16_t float_to_bfloat16(float x) {  // to nearest even; NaN stays NaN
+  const uint32_t bits = float_bits(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t(bits >> 16 | 0x40);
+  return uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+RF_DEVICE float bfloat16_to_float(uint16_t x) { return bits_float(uint32_t(x) << 16); }
+RF_DEVICE uint16_t float_to_half_saturated(float x) {  // so that a cache never holds an infinity
+  return float_to_half(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
+}
+
+RF_DEVICE float group_sum(float v) {
+  RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) v += shuffle_xor(v, mask);
+  return v;
+}
+RF_DEVICE float group_max(float v) {
+  RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) {
+    const float other = shuffle_xor(v, mask);
+    v = v < other ? other : v;
+  }
+  return v;
+}
+// Over the whole block; every thread gets the result. shared: one float for each group of the block.
+RF_DEVICE float block_sum(float v, float* shared) {
+  v = group_sum(v);
+  block_sync();
+  if (lane_id() == 0) shared[group_id()] = v;
+  block_sync();
+  const uint32_t groups = block_threads() / kGroup;
+  return group_sum(lane_id() < groups ? shared[lane_id()] : 0.0f);
+}
+RF_DEVICE float block_max(float v, float* shared) {
+  v = group_max(v);
+  block_sync();
+  if (lane_id() == 0) shared[group_id()] = v;
+  block_sync();
+  const uint32_t groups = block_threads() / kGroup;
+  return group_max(lane_id() < groups ? shared[lane_id()] : -__builtin_inff());
+}
+
+struct alignas(16) Word4 {
+  uint32_t x, y, z, w;
+};
+template <class T>
+RF_DEVICE T load(const void* p) { return *static_cast<const T*>(p); }
+
+}  // namespace rf
