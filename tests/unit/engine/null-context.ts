@@ -1,0 +1,62 @@
+import type { StepContext } from "../../../src/engine/engine.ts"
+import { RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
+
+/** What one step asked for, read back from its buffer. */
+export interface SeenStep {
+  tokens: number[]
+  seqs: { n_rows: number; kv_len: number; blocks: number[] }[]
+  outputs: { row: number; counter: number }[]
+}
+
+/**
+ * A native context without a model: it checks every step as the real one would, remembers it, and answers with the token after the
+ * last one it saw (modulo 1000).
+ */
+export class NullContext implements StepContext {
+  readonly seen: SeenStep[] = []
+  closed = 0
+  /** Called before each step; may throw. */
+  before: (n: number) => void = () => {}
+  /** Replaces a chosen token. */
+  choose = (token: number): number => token
+
+  constructor(readonly n_blocks: number) {}
+
+  step(step: Uint32Array | Int32Array, nWords: number, results: ArrayBufferView): void {
+    if (this.closed > 0) throw new Error("a closed context was stepped")
+    this.before(this.seen.length)
+    const words = Array.from(step.subarray(0, nWords))
+    const at = (offset: number) => words[offset] ?? Number.NaN
+    const header = (name: keyof typeof RF_STEP_HEADER.fields) => at(RF_STEP_HEADER.fields[name].offset / 4)
+    const tokens = words.slice(header("off_tokens"), header("off_tokens") + header("n_tokens"))
+    const blockIds = words.slice(header("off_blocks"), header("off_blocks") + header("n_block_ids"))
+    const held = new Set<number>()
+    const seqs = Array.from({ length: header("n_seqs") }, (_, i) => {
+      const base = header("off_seqs") + (i * RF_STEP_SEQ.size) / 4
+      const field = (name: keyof typeof RF_STEP_SEQ.fields) => at(base + RF_STEP_SEQ.fields[name].offset / 4)
+      const start = field("block_start")
+      const blocks = blockIds.slice(start, start + Math.ceil(field("kv_len") / 16))
+      for (const id of blocks) {
+        if (id >= this.n_blocks) throw new Error(`block ${id} of ${this.n_blocks}`)
+        if (held.has(id)) throw new Error(`block ${id} belongs to two sequences`)
+        held.add(id)
+      }
+      if (blocks.length * 16 < field("kv_len")) throw new Error("a sequence has too few blocks")
+      return { n_rows: field("n_rows"), kv_len: field("kv_len"), blocks }
+    })
+    if (seqs.reduce((sum, { n_rows }) => sum + n_rows, 0) !== tokens.length) throw new Error("rows and tokens differ")
+    const out = new Int32Array(results.buffer, results.byteOffset, results.byteLength / 4)
+    const outputs = Array.from({ length: header("n_outputs") }, (_, i) => {
+      const base = header("off_outputs") + (i * RF_STEP_OUTPUT.size) / 4
+      const row = at(base + RF_STEP_OUTPUT.fields.row.offset / 4)
+      const token = tokens[row] ?? Number.NaN
+      out[(i * RF_STEP_RESULT.size) / 4] = this.choose((token + 1) % 1000)
+      return { row, counter: at(base + RF_STEP_OUTPUT.fields.counter.offset / 4) }
+    })
+    this.seen.push({ tokens, seqs, outputs })
+  }
+
+  close(): void {
+    this.closed++
+  }
+}
