@@ -121,6 +121,8 @@ struct AttentionArgs {  // rf_attention_*
   // Split-K decode: each split leaves its running maximum, sum and output here; rf_attention_merge joins them.
   float* partial;  // [max_rows, n_heads, n_splits, head_dim + 2]
   uint32_t n_splits;
+  // rf_attention_split_*: 1 leaves sequences of more than kAttentionFlashRows rows to rf_attention_flash_*.
+  uint32_t flash;
 };
 struct GatherArgs {  // rf_gather
   const uint32_t* step;

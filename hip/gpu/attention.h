@@ -1,0 +1,62 @@
+// How the attention kernels are launched: which one serves a shape, and its grid. Plain C++17, read by the host and by the kernels.
+//
+// ATTENTION, one of
+// - f32 mode, a cache of f32, or a head_dim that rf_attention_flash_* does not serve: rf_attention_split_* over all rows.
+// - f16 and bf16 modes, attention_flash(head_dim) and a cache of f16: AttentionArgs.flash = 1 and both kernels;
+//   rf_attention_flash_D takes the sequences of more than kAttentionFlashRows rows, rf_attention_split_* the others. A step (or bucket)
+//   whose sequences are all on one side needs that side's kernel alone.
+// rf_attention_split_*: grid (rows of the bucket, n_kv_heads · ceil(group / kernel.heads), n_splits), kBlock threads.
+//   n_splits = 1 writes `out` itself. Otherwise it fills `partial`, and rf_attention_merge: grid (rows, n_heads), kMergeThreads threads.
+//   partial: rows · n_heads · n_splits · (head_dim + 2) floats: head_dim sums, then the maximum and the total of the weights.
+// rf_attention_flash_D: grid (attention_flash_tiles, n_heads), kFlashThreads threads.
+// rf_attention_dense: grid (n_q, n_heads), kBlock threads.
+// No kernel takes dynamic shared memory.
+#pragma once
+#include <stdint.h>
+
+namespace rf {
+
+constexpr uint32_t kAttentionFlashRows = 8;
+constexpr uint32_t kFlashThreads = 128;
+constexpr uint32_t kFlashQueries = 64;  // rows of one sequence that a block takes
+constexpr uint32_t kFlashKeys = 64;
+constexpr uint32_t kMergeThreads = 128;
+constexpr uint32_t kMaxSplits = 64;
+
+struct AttentionSplit {
+  const char* name;
+  uint32_t heads;  // query heads that a block takes, all of one K/V head
+};
+// group = n_heads / n_kv_heads.
+constexpr AttentionSplit attention_split(uint32_t head_dim, uint32_t group) {
+  if (head_dim % 8) return {"rf_attention_split_any", 1};
+  if (head_dim > 256) return {"rf_attention_split_512_2", 2};
+  if (head_dim > 128) return group == 1 ? AttentionSplit{"rf_attention_split_256_1", 1} : AttentionSplit{"rf_attention_split_256_4", 4};
+  if (head_dim > 64) return group == 1 ? AttentionSplit{"rf_attention_split_128_1", 1} : AttentionSplit{"rf_attention_split_128_4", 4};
+  return group == 1 ? AttentionSplit{"rf_attention_split_64_1", 1} : AttentionSplit{"rf_attention_split_64_4", 4};
+}
+
+// The kernel's name, or NULL where there is none.
+constexpr const char* attention_flash(uint32_t head_dim) {
+  switch (head_dim) {
+    case 64: return "rf_attention_flash_64";
+    case 80: return "rf_attention_flash_80";
+    case 96: return "rf_attention_flash_96";
+    case 128: return "rf_attention_flash_128";
+    default: return nullptr;
+  }
+}
+// An upper bound on the tiles of a step; blocks beyond the last one leave at once.
+constexpr uint32_t attention_flash_tiles(uint32_t n_tokens, uint32_t n_seqs) {
+  const uint32_t longer = n_tokens / (kAttentionFlashRows + 1), sequences = n_seqs < longer ? n_seqs : longer;
+  return n_tokens / kFlashQueries + sequences;
+}
+
+// Splits that give every compute unit about two blocks, none of fewer than 64 keys. kv_len: the longest of the bucket.
+constexpr uint32_t attention_splits(uint32_t rows, uint32_t grid_y, uint32_t kv_len, uint32_t n_compute_units) {
+  const uint64_t blocks = uint64_t(rows) * grid_y, wanted = (2 * uint64_t(n_compute_units) + blocks - 1) / blocks;
+  const uint64_t most = kv_len / 64 < kMaxSplits ? kv_len / 64 : kMaxSplits;
+  return wanted < 1 || most < 1 ? 1 : uint32_t(wanted < most ? wanted : most);
+}
+
+}  // namespace rf
