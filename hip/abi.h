@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RF_ABI_VERSION 1
+#define RF_ABI_VERSION 2
 #define RF_API __attribute__((visibility("default")))
 
 #define RF_STATUSES(X)   \
@@ -37,6 +37,9 @@ enum RfStatus {
 
 enum RfRows { RF_ROWS_FIXED = 0, RF_ROWS_TOKENS = 1, RF_ROWS_OUTPUTS = 2 };
 enum RfDtype { RF_F32 = 0, RF_F16 = 1 };
+enum RfModelFlag { RF_MODEL_NO_MMAP = 1 };  // read the files instead of mapping them
+// What matrix units multiply when a step has many rows; sums are float. The CPU backend computes in f32 alone.
+enum RfCompute { RF_COMPUTE_F32 = 0, RF_COMPUTE_F16 = 1, RF_COMPUTE_BF16 = 2 };
 
 // One weight: a row-major matrix [rows, cols] in a GGUF block format. cols is the contiguous dimension (ggml's ne0).
 typedef struct RfTensor {
@@ -86,6 +89,8 @@ typedef struct RfContextDesc {
   uint32_t n_blocks;    // K/V blocks of each cache
   uint32_t block_size;  // tokens a block; 16
   uint64_t arena_bytes;
+  uint32_t compute;  // RfCompute
+  uint32_t reserved;
 } RfContextDesc;
 
 // The step buffer, 32-bit words. Sections are named by their word offset; everything is checked before it is used.
@@ -156,7 +161,8 @@ typedef struct RfStepResult {
 
 typedef struct RfDeviceInfo {
   char name[128];
-  char arch[64];  // the instruction set in use (CPU) or the gfx/sm architecture
+  char arch[64];    // the instruction set in use (CPU) or the gfx/sm architecture
+  char driver[64];  // GPU: the driver's name and version
   uint64_t memory_total;
   uint64_t memory_free;
   uint32_t n_compute_units;  // CPU: hardware threads this process may use
@@ -181,11 +187,17 @@ RF_API int32_t rf_layout(char* text, uint64_t capacity);
 // The last error of the calling thread (NUL-terminated, cut to capacity).
 RF_API int32_t rf_last_error(char* text, uint64_t capacity);
 RF_API int32_t rf_device_count(uint32_t* count);
+// Of a backend without devices it says why there are none.
 RF_API int32_t rf_device_info(uint32_t device, RfDeviceInfo* info);
 
-// Maps the files read-only and checks every tensor against them. paths: n_files NUL-terminated UTF-8 strings, end to end.
-RF_API int32_t rf_model_open(uint32_t device, const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
-                             uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes, RfModel* model);
+// Maps (or with RF_MODEL_NO_MMAP reads) the files and checks every tensor against them. flags: RfModelFlag.
+// paths: n_files NUL-terminated UTF-8 strings, end to end.
+RF_API int32_t rf_model_open(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
+                             const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes,
+                             RfModel* model);
+// Copies weights to the device, about max_bytes of them, and says how many bytes of how many are there: call it until they are equal.
+// A context that is opened earlier does the rest itself. On the CPU both are 0.
+RF_API int32_t rf_model_upload(RfModel model, uint64_t max_bytes, uint64_t* done, uint64_t* total);
 RF_API int32_t rf_model_close(RfModel model);
 
 // Validates the plan against the model's tensors, the buffers and the caches once, and allocates arena and caches.
@@ -203,7 +215,7 @@ RF_API int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offs
 
 // Decodes n_elems weights of a format to float.
 RF_API int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems);
-// Reads n_bytes with n_threads again and again, and reports the best rate in bytes a second.
+// Reads n_bytes again and again (CPU: with n_threads; GPU: copies them), and reports the best rate in bytes a second (GPU: read + written).
 RF_API int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes, double* bytes_per_second);
 
 #if defined(__cplusplus)

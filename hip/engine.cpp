@@ -20,7 +20,12 @@ struct Context {
   std::mutex mutex;  // one step, read or write at a time
 };
 
-Handles<Model> models("model");
+struct OpenModel {
+  std::shared_ptr<Model> model;
+  std::mutex mutex;  // one upload at a time
+};
+
+Handles<OpenModel> models("model");
 Handles<Context> contexts("context");
 
 template <class Body>
@@ -49,6 +54,7 @@ void require_pointer(const void* pointer, const char* name) {
 
 void require_device(uint32_t device) {
   const uint32_t count = backend_device_count();
+  if (!count) fail(RF_DEVICE, "%s", backend_device_problem().c_str());
   if (device >= count) fail(RF_INVALID_ARGUMENT, "device %u of %u", device, count);
 }
 
@@ -57,6 +63,12 @@ void copy_text(const std::string& text, char* out, uint64_t capacity) {
   const size_t n = text.size() < capacity - 1 ? text.size() : size_t(capacity - 1);
   memcpy(out, text.data(), n);
   out[n] = 0;
+}
+
+void upload(OpenModel& open, uint64_t max_bytes, uint64_t* done, uint64_t* total) {
+  std::lock_guard<std::mutex> lock(open.mutex);
+  *done = *total = 0;
+  if (open.model->backend) open.model->backend->upload(*open.model, max_bytes, done, total);
 }
 
 const RfBuffer& checked_range(const Context& context, uint32_t buffer, uint64_t offset, uint64_t n_bytes) {
@@ -104,15 +116,27 @@ int32_t rf_device_info(uint32_t device, RfDeviceInfo* info) {
   });
 }
 
-int32_t rf_model_open(uint32_t device, const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
-                      uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes, RfModel* model) {
+int32_t rf_model_open(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
+                      const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes,
+                      RfModel* model) {
   return guard([&] {
     require_device(device);
     if (n_files) require_pointer(paths, "paths");
     if (n_tensors) require_pointer(tensors, "tensors");
     if (constants_bytes) require_pointer(constants, "constants");
     require_pointer(model, "model");
-    *model = models.add(open_model(paths, paths_bytes, n_files, tensors, n_tensors, constants, constants_bytes));
+    auto opened = std::make_shared<OpenModel>();
+    opened->model = open_model(device, flags, paths, paths_bytes, n_files, tensors, n_tensors, constants, constants_bytes);
+    *model = models.add(opened);
+  });
+}
+
+int32_t rf_model_upload(RfModel model, uint64_t max_bytes, uint64_t* done, uint64_t* total) {
+  return guard([&] {
+    require_pointer(done, "done");
+    require_pointer(total, "total");
+    if (!max_bytes) fail(RF_INVALID_ARGUMENT, "max_bytes is 0");
+    upload(*models.get(model), max_bytes, done, total);
   });
 }
 
@@ -128,9 +152,12 @@ int32_t rf_context_open(RfModel model, const RfContextDesc* desc, const RfOp* op
     if (n_buffers) require_pointer(buffers, "buffers");
     if (n_caches) require_pointer(caches, "caches");
     require_pointer(context, "context");
-    const std::shared_ptr<Model> m = models.get(model);
+    const std::shared_ptr<OpenModel> open = models.get(model);
+    const std::shared_ptr<Model>& m = open->model;
     auto opened = std::make_shared<Context>();
     opened->plan = validate_plan(*m, *desc, ops, n_ops, buffers, n_buffers, caches, n_caches);
+    uint64_t done, total;
+    upload(*open, UINT64_MAX, &done, &total);
     opened->backend = backend_open_context(m, opened->plan);
     *context = contexts.add(opened);
   });

@@ -31,7 +31,7 @@ std::string layout_text() {
   SIZE(RfContextDesc);
   FIELD(RfContextDesc, n_threads), FIELD(RfContextDesc, max_tokens), FIELD(RfContextDesc, max_seqs),
       FIELD(RfContextDesc, max_outputs), FIELD(RfContextDesc, n_blocks), FIELD(RfContextDesc, block_size),
-      FIELD(RfContextDesc, arena_bytes);
+      FIELD(RfContextDesc, arena_bytes), FIELD(RfContextDesc, compute);
   SIZE(RfStepHeader);
   FIELD(RfStepHeader, version), FIELD(RfStepHeader, n_tokens), FIELD(RfStepHeader, n_seqs), FIELD(RfStepHeader, n_outputs),
       FIELD(RfStepHeader, off_tokens), FIELD(RfStepHeader, off_seqs), FIELD(RfStepHeader, off_outputs),
@@ -52,8 +52,8 @@ std::string layout_text() {
   FIELD(RfStepResult, token), FIELD(RfStepResult, logprob), FIELD(RfStepResult, n_top), FIELD(RfStepResult, top_tokens),
       FIELD(RfStepResult, top_logprobs);
   SIZE(RfDeviceInfo);
-  FIELD(RfDeviceInfo, name), FIELD(RfDeviceInfo, arch), FIELD(RfDeviceInfo, memory_total), FIELD(RfDeviceInfo, memory_free),
-      FIELD(RfDeviceInfo, n_compute_units), FIELD(RfDeviceInfo, lanes);
+  FIELD(RfDeviceInfo, name), FIELD(RfDeviceInfo, arch), FIELD(RfDeviceInfo, driver), FIELD(RfDeviceInfo, memory_total),
+      FIELD(RfDeviceInfo, memory_free), FIELD(RfDeviceInfo, n_compute_units), FIELD(RfDeviceInfo, lanes);
   SIZE(RfContextInfo);
   FIELD(RfContextInfo, arena_bytes), FIELD(RfContextInfo, cache_bytes), FIELD(RfContextInfo, scratch_bytes),
       FIELD(RfContextInfo, n_threads);

@@ -5,30 +5,75 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "backend.h"
 #include "error.h"
 #include "formats.h"
 
 namespace rf {
 
-MappedFile::MappedFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail(RF_IO, "cannot open %s: %s", path.c_str(), strerror(errno));
+WeightFile::WeightFile(const std::string& path, Mode mode) : path_(path) {
+  fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd_ < 0) fail(RF_IO, "cannot open %s: %s", path.c_str(), strerror(errno));
   struct stat info;
-  const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  const bool regular = fstat(fd_, &info) == 0 && S_ISREG(info.st_mode);
   size_ = regular ? uint64_t(info.st_size) : 0;
-  void* map = size_ ? mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+  void* memory = MAP_FAILED;
+  if (size_ && mode == Mode::kMap) memory = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_, 0);
+  if (size_ && mode == Mode::kLoad) memory = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const int why = errno;
-  close(fd);
-  if (!regular) fail(RF_IO, "%s is not a regular file", path.c_str());
-  if (map == MAP_FAILED) fail(RF_IO, "cannot map %s: %s", path.c_str(), size_ ? strerror(why) : "it is empty");
-  data_ = static_cast<const uint8_t*>(map);
+  if (memory != MAP_FAILED) data_ = static_cast<uint8_t*>(memory);
+  try {
+    if (!regular) fail(RF_IO, "%s is not a regular file", path.c_str());
+    if (!size_) fail(RF_IO, "cannot map %s: it is empty", path.c_str());
+    if (!data_ && mode == Mode::kLoad)
+      fail(RF_OUT_OF_MEMORY, "reading %s takes %.2f GiB of memory", path.c_str(), double(size_) / 0x1p30);
+    if (!data_ && mode == Mode::kMap) fail(RF_IO, "cannot map %s: %s", path.c_str(), strerror(why));
+    if (mode == Mode::kLoad) read_descriptor(0, size_, data_);
+  } catch (...) {
+    if (data_) munmap(data_, size_);
+    close(fd_);
+    throw;
+  }
+  if (mode != Mode::kOpen) {
+    close(fd_);
+    fd_ = -1;
+  }
 }
 
-MappedFile::~MappedFile() {
-  if (data_) munmap(const_cast<uint8_t*>(data_), size_);
+WeightFile::~WeightFile() {
+  if (data_) munmap(data_, size_);
+  if (fd_ >= 0) close(fd_);
+}
+
+void WeightFile::read(uint64_t offset, uint64_t n, uint8_t* out) const {
+  if (data_) memcpy(out, data_ + offset, n);
+  else read_descriptor(offset, n, out);
+}
+
+void WeightFile::read_descriptor(uint64_t offset, uint64_t n, uint8_t* out) const {
+  while (n) {
+    const ssize_t got = pread(fd_, out, size_t(std::min<uint64_t>(n, 1u << 30)), off_t(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) fail(RF_IO, "cannot read %s: %s", path_.c_str(), got < 0 ? strerror(errno) : "it became shorter");
+    out += got, offset += uint64_t(got), n -= uint64_t(got);
+  }
+}
+
+Model::Model() = default;
+Model::~Model() = default;
+
+void Model::read(const Tensor& tensor, uint64_t offset, uint64_t n, uint8_t* out) const {
+  if (tensor.file == RF_FILE_CONSTANTS) memcpy(out, constants.data() + tensor.offset + offset, n);
+  else files[tensor.file]->read(tensor.offset + offset, n, out);
+}
+
+void Model::release_files() {
+  files.clear();
+  for (Tensor& tensor : tensors) tensor.data = nullptr;
 }
 
 namespace {
@@ -61,14 +106,19 @@ const FormatInfo* find_format(uint32_t id) {
   return nullptr;
 }
 
-std::shared_ptr<Model> open_model(const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
-                                  uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes) {
+std::shared_ptr<Model> open_model(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
+                                  const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes) {
+  if (flags & ~uint32_t(RF_MODEL_NO_MMAP)) fail(RF_INVALID_ARGUMENT, "the model flags %u hold one that does not exist", flags);
+  const auto mode = !(flags & RF_MODEL_NO_MMAP) ? WeightFile::Mode::kMap
+                    : backend_copies_weights()  ? WeightFile::Mode::kOpen
+                                                : WeightFile::Mode::kLoad;
   auto model = std::make_shared<Model>();
+  model->device = device;
   const char* end = paths + paths_bytes;
   for (uint32_t i = 0; i < n_files; i++) {
     const char* stop = static_cast<const char*>(memchr(paths, 0, size_t(end - paths)));
     if (!stop) fail(RF_INVALID_ARGUMENT, "%u file names were promised, %u are there", n_files, i);
-    model->files.push_back(std::make_unique<MappedFile>(std::string(paths, stop)));
+    model->files.push_back(std::make_unique<WeightFile>(std::string(paths, stop), mode));
     paths = stop + 1;
   }
   if (constants_bytes) model->constants.assign(constants, constants + constants_bytes);
@@ -90,10 +140,11 @@ std::shared_ptr<Model> open_model(const char* paths, uint64_t paths_bytes, uint3
       fail(RF_INVALID_MODEL, "tensor %llu needs %llu bytes at %llu, its file has %llu", n, (unsigned long long)bytes,
            (unsigned long long)t.offset, (unsigned long long)size);
     const uint8_t* base = constant ? model->constants.data() : model->files[t.file]->data();
-    if ((uintptr_t(base) + t.offset) % 4)
+    if (t.offset % 4)
       fail(RF_INVALID_MODEL, "tensor %llu starts at %llu, tensors start at multiples of 4 bytes", n, (unsigned long long)t.offset);
-    model->tensors.push_back({t.format, t.rows, t.cols, row_bytes, base + t.offset});
+    model->tensors.push_back({t.format, t.rows, t.cols, row_bytes, base ? base + t.offset : nullptr, t.file, t.offset});
   }
+  model->backend = backend_open_model(*model);
   return model;
 }
 

@@ -1,4 +1,4 @@
-// The weights: files mapped read-only, and a checked table of tensors that point into them.
+// The weights: files that are only read, and a checked table of tensors that point into them.
 #pragma once
 #include <memory>
 #include <string>
@@ -8,18 +8,25 @@
 
 namespace rf {
 
-// A file mapped read-only for as long as the object lives.
-class MappedFile {
+// A file of weights: mapped, read whole into memory, or only opened, for a backend that copies the weights elsewhere.
+class WeightFile {
  public:
-  explicit MappedFile(const std::string& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  const uint8_t* data() const { return data_; }
+  enum class Mode { kMap, kLoad, kOpen };
+  WeightFile(const std::string& path, Mode mode);
+  ~WeightFile();
+  WeightFile(const WeightFile&) = delete;
+  WeightFile& operator=(const WeightFile&) = delete;
+  const uint8_t* data() const { return data_; }  // NULL when only opened
   uint64_t size() const { return size_; }
+  // Copies n bytes at `offset`, which lie inside the file.
+  void read(uint64_t offset, uint64_t n, uint8_t* out) const;
 
  private:
-  const uint8_t* data_ = nullptr;
+  void read_descriptor(uint64_t offset, uint64_t n, uint8_t* out) const;
+
+  std::string path_;
+  int fd_ = -1;
+  uint8_t* data_ = nullptr;
   uint64_t size_ = 0;
 };
 
@@ -27,13 +34,26 @@ struct Tensor {
   uint32_t format;
   uint64_t rows, cols;
   uint64_t row_bytes;
-  const uint8_t* data;  // [rows, row_bytes], host memory
+  const uint8_t* data;  // [rows, row_bytes], host memory; NULL when its file is only opened, or was let go
+  uint32_t file;        // RF_FILE_CONSTANTS: the constants
+  uint64_t offset;      // in its file or the constants
 };
 
+class BackendModel;
+
 struct Model {
-  std::vector<std::unique_ptr<MappedFile>> files;
+  Model();
+  ~Model();
+  uint32_t device = 0;
+  std::vector<std::unique_ptr<WeightFile>> files;
   std::vector<uint8_t> constants;
   std::vector<Tensor> tensors;
+  std::unique_ptr<BackendModel> backend;  // weights on the device; NULL where the backend reads host memory
+
+  // Copies n bytes of a tensor's data from `offset` on.
+  void read(const Tensor& tensor, uint64_t offset, uint64_t n, uint8_t* out) const;
+  // Once the device has its copy: closes the files, and with them `data` of every tensor.
+  void release_files();
 };
 
 // Facts of a block format, from formats.h; nullptr for a number that is not in the list.
@@ -46,7 +66,8 @@ struct FormatInfo {
 const FormatInfo* find_format(uint32_t id);
 const FormatInfo* all_formats(uint32_t* count);
 
-std::shared_ptr<Model> open_model(const char* paths, uint64_t paths_bytes, uint32_t n_files, const RfTensor* tensors,
-                                  uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes);
+// flags: RfModelFlag.
+std::shared_ptr<Model> open_model(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
+                                  const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes);
 
 }  // namespace rf

@@ -26,7 +26,8 @@ Plan validate_plan(const Model& model, const RfContextDesc& desc, const RfOp* op
 
 // One step, checked: every index in it is inside its table.
 struct StepView {
-  const RfStepHeader* header;
+  const RfStepHeader* header;   // the step buffer begins with it
+  uint64_t n_words;             // of the step buffer
   const int32_t* tokens;        // [n_tokens]
   const RfStepSeq* seqs;        // [n_seqs]
   const RfStepOutput* outputs;  // [n_outputs]

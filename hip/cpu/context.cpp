@@ -321,6 +321,8 @@ void CpuContext::replay(const RfOp& op, const Worker& worker, const StepView& st
 }  // namespace
 
 std::unique_ptr<BackendContext> backend_open_context(std::shared_ptr<const Model> model, Plan plan) {
+  if (plan.desc.compute != RF_COMPUTE_F32)
+    fail(RF_UNSUPPORTED, "the CPU backend computes in f32, not in mode %u", plan.desc.compute);
   return std::make_unique<CpuContext>(std::move(model), std::move(plan));
 }
 

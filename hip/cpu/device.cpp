@@ -60,6 +60,9 @@ std::string cpu_name() {
 }  // namespace
 
 uint32_t backend_device_count() { return 1; }
+std::string backend_device_problem() { return {}; }
+bool backend_copies_weights() { return false; }
+std::unique_ptr<BackendModel> backend_open_model(const Model&) { return nullptr; }
 
 RfDeviceInfo backend_device_info(uint32_t) {
   RfDeviceInfo info{};

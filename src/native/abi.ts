@@ -7,7 +7,7 @@ import { FORMATS } from "../gguf/formats.ts"
 import { OP_FLAGS, OPS } from "../plan/ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
-export const ABI_VERSION = 1
+export const ABI_VERSION = 2
 
 export const STATUSES = {
   OK: 0,
@@ -27,6 +27,12 @@ export type StatusName = keyof typeof STATUSES
 
 /** RfTensor.file of a tensor that lies in the constants blob. */
 export const FILE_CONSTANTS = 0xffffffff
+
+/** RfModelFlag: read the files instead of mapping them. */
+export const MODEL_NO_MMAP = 1
+
+/** RfCompute: what matrix units multiply when a step has many rows. */
+export const COMPUTE = { f32: 0, f16: 1, bf16: 2 } as const
 
 /** Alternatives that a step result can hold (RF_MAX_TOP_LOGPROBS). */
 export const MAX_TOP_LOGPROBS = 20
@@ -70,6 +76,8 @@ export const RF_CONTEXT_DESC = struct("RfContextDesc", {
   n_blocks: "u32",
   block_size: "u32",
   arena_bytes: "u64",
+  compute: "u32",
+  reserved: "u32",
 })
 
 export const RF_STEP_HEADER = struct("RfStepHeader", {
@@ -127,6 +135,7 @@ export const RF_STEP_RESULT = struct("RfStepResult", {
 export const RF_DEVICE_INFO = struct("RfDeviceInfo", {
   name: ["char", 128],
   arch: ["char", 64],
+  driver: ["char", 64],
   memory_total: "u64",
   memory_free: "u64",
   n_compute_units: "u32",

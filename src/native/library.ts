@@ -4,6 +4,8 @@ import type { Pointer } from "bun:ffi"
 import { existsSync } from "node:fs"
 import { join, resolve } from "node:path"
 import {
+  COMPUTE,
+  MODEL_NO_MMAP,
   type PackedPlan,
   type PackedTensors,
   RF_CONTEXT_DESC,
@@ -21,6 +23,8 @@ export interface DeviceInfo {
   name: string
   /** The instruction set in use (CPU), or the GPU's architecture. */
   arch: string
+  /** Name and version of a GPU's driver. */
+  driver: string
   /** Bytes. */
   memoryTotal: number
   memoryFree: number
@@ -37,6 +41,17 @@ export interface ModelFiles {
   tensors: PackedTensors
   /** Data of the tensors that lie in no file. */
   constants: Uint8Array
+  /** Map the files (default), or read them. */
+  mmap?: boolean
+}
+
+/** What matrix units multiply when a step has many rows; sums are float. */
+export type Compute = keyof typeof COMPUTE
+
+/** Bytes of weights that have reached the device, of how many; both 0 where weights stay in host memory. */
+export interface UploadProgress {
+  done: number
+  total: number
 }
 
 export interface ContextOptions {
@@ -49,6 +64,8 @@ export interface ContextOptions {
   /** Blocks of each K/V cache, and tokens a block. */
   nBlocks: number
   blockSize: number
+  /** f32 by default; f16 and bf16 on GPUs only. */
+  compute?: Compute
 }
 
 export interface ContextInfo {
@@ -106,6 +123,7 @@ export class NativeLibrary {
     return {
       name: readText(view, 0, RF_DEVICE_INFO, "name"),
       arch: readText(view, 0, RF_DEVICE_INFO, "arch"),
+      driver: readText(view, 0, RF_DEVICE_INFO, "driver"),
       memoryTotal: readNumber(view, 0, RF_DEVICE_INFO, "memory_total"),
       memoryFree: readNumber(view, 0, RF_DEVICE_INFO, "memory_free"),
       computeUnits: readNumber(view, 0, RF_DEVICE_INFO, "n_compute_units"),
@@ -113,8 +131,8 @@ export class NativeLibrary {
     }
   }
 
-  /** Maps the files read-only and checks every tensor against them. */
-  openModel({ device, paths, tensors, constants }: ModelFiles): NativeModel {
+  /** Maps or reads the files and checks every tensor against them. */
+  openModel({ device, paths, tensors, constants, mmap = true }: ModelFiles): NativeModel {
     for (const path of paths) {
       if (path.includes("\0")) throw new NativeError("INVALID_ARGUMENT", `the path ${JSON.stringify(path)} holds a NUL`)
     }
@@ -122,6 +140,7 @@ export class NativeLibrary {
     const handle = new BigUint64Array(1)
     this.#symbols.rf_model_open(
       device,
+      mmap ? 0 : MODEL_NO_MMAP,
       names,
       names.length,
       paths.length,
@@ -145,7 +164,10 @@ export class NativeLibrary {
     return out
   }
 
-  /** The best rate, in bytes a second, at which `nThreads` threads read `nBytes` of memory. */
+  /**
+   * The best rate, in bytes a second, of a device's memory over `nBytes`: of the CPU's when `nThreads` threads read them, of a GPU's
+   * when it copies them (read and written bytes together).
+   */
   readBandwidth(nThreads: number, nBytes: number, device = 0): number {
     const out = new Float64Array(1)
     this.#symbols.rf_read_bandwidth(device, nThreads, nBytes, out)
@@ -163,6 +185,15 @@ export class NativeModel {
   constructor(symbols: Symbols, handle: bigint) {
     this.#symbols = symbols
     this.#handle = handle
+  }
+
+  /** Copies about `maxBytes` more of the weights to the device. Call it until `done` is `total`; a context does the rest itself. */
+  upload(maxBytes: number): UploadProgress {
+    if (this.#handle === undefined) throw new NativeError("INVALID_HANDLE", "the model is closed")
+    const done = new BigUint64Array(1)
+    const total = new BigUint64Array(1)
+    this.#symbols.rf_model_upload(this.#handle, maxBytes, done, total)
+    return { done: Number(done[0]), total: Number(total[0]) }
   }
 
   /** Validates the plan against the model once, and allocates the arena and the K/V caches. */
@@ -185,6 +216,7 @@ export class NativeModel {
       n_blocks: options.nBlocks,
       block_size: options.blockSize,
       arena_bytes: plan.arenaBytes,
+      compute: COMPUTE[options.compute ?? "f32"],
     })
     const handle = new BigUint64Array(1)
     this.#symbols.rf_context_open(

@@ -52,7 +52,7 @@ export type Packed = ReturnType<typeof packAll>
 export function openRawModel(symbols: Symbols, { tensors, constants }: Packed, device = 0): bigint {
   const handle = new BigUint64Array(1)
   const none = new Uint8Array(1)
-  symbols.rf_model_open(device, none, 0, 0, tensors.bytes, tensors.count, constants, constants.length, handle)
+  symbols.rf_model_open(device, 0, none, 0, 0, tensors.bytes, tensors.count, constants, constants.length, handle)
   return handle[0] as bigint
 }
 
