@@ -3,6 +3,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "../../abi.h"  // before RF_DEVICE below takes the name of a status
+
 #if defined(__CUDACC__)
 
 #include <cuda_bf16.h>
