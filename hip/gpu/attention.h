@@ -31,8 +31,10 @@ struct AttentionSplit {
 constexpr AttentionSplit attention_split(uint32_t head_dim, uint32_t group) {
   if (head_dim % 8) return {"rf_attention_split_any", 1};
   if (head_dim > 256) return {"rf_attention_split_512_2", 2};
-  if (head_dim > 128) return group == 1 ? AttentionSplit{"rf_attention_split_256_1", 1} : AttentionSplit{"rf_attention_split_256_4", 4};
-  if (head_dim > 64) return group == 1 ? AttentionSplit{"rf_attention_split_128_1", 1} : AttentionSplit{"rf_attention_split_128_4", 4};
+  if (head_dim > 128)
+    return group == 1 ? AttentionSplit{"rf_attention_split_256_1", 1} : AttentionSplit{"rf_attention_split_256_4", 4};
+  if (head_dim > 64)
+    return group == 1 ? AttentionSplit{"rf_attention_split_128_1", 1} : AttentionSplit{"rf_attention_split_128_4", 4};
   return group == 1 ? AttentionSplit{"rf_attention_split_64_1", 1} : AttentionSplit{"rf_attention_split_64_4", 4};
 }
 

@@ -1,0 +1,229 @@
+// Row ops: each reads one row (or one stretch of it) and writes one. Semantics as in hip/cpu/rows.h and hip/cpu/context.cpp.
+// Grids are for the rows of the bucket; every kernel leaves rows beyond the live ones alone.
+#include "sincos.h"
+#include "step.h"
+
+namespace rf {
+
+constexpr uint32_t kGroups = kBlock / kGroup;
+
+struct alignas(16) Float4 {
+  float x, y, z, w;
+};
+
+// Calls four(i) for whole quadruples from element 4i and one(i) for what is left, spread over the threads of this block.
+template <class Four, class One>
+RF_DEVICE void for_row(uint32_t width, Four four, One one) {
+  const uint32_t quads = width % 4 ? 0 : width / 4;  // a row of another width does not begin on 16 bytes
+  for (uint32_t i = thread_id(); i < quads; i += kBlock) four(i);
+  for (uint32_t i = quads * 4 + thread_id(); i < width; i += kBlock) one(i);
+}
+
+// The same for four elements a thread over all live elements of a buffer, which begins on 64 bytes.
+template <class Four, class One>
+RF_DEVICE void for_elements(const ElementArgs& a, Four four, One one) {
+  const uint64_t total = uint64_t(live(a.rows)) * a.width, i = uint64_t(block_x()) * kBlock + thread_id();
+  if (i * 4 + 4 <= total) four(i);
+  else
+    for (uint64_t j = i * 4; j < total; j++) one(j);
+}
+
+RF_DEVICE const Float4* quads(const float* p) { return reinterpret_cast<const Float4*>(p); }
+RF_DEVICE Float4* quads(float* p) { return reinterpret_cast<Float4*>(p); }
+
+// Rotates pair i of a head's first rope_dim elements: (i, i + half) in NEOX order, (2i, 2i + 1) otherwise (Su et al. 2021).
+struct Pair {
+  uint32_t a, b;
+};
+RF_DEVICE Pair rope_pair(uint32_t i, uint32_t half, uint32_t neox) { return neox ? Pair{i, i + half} : Pair{2 * i, 2 * i + 1}; }
+
+RF_DEVICE void store_cache(uint8_t* cache, uint64_t index, float x, uint32_t dtype) {
+  if (dtype == RF_F16) reinterpret_cast<uint16_t*>(cache)[index] = float_to_half_saturated(x);
+  else reinterpret_cast<float*>(cache)[index] = x;
+}
+
+}  // namespace rf
+
+using namespace rf;
+
+// Grid 1. Short sequences take a thread each, long ones the whole block.
+RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
+  constexpr uint32_t kShort = 8;
+  const uint32_t n_seqs = header(a.step).n_seqs;
+  const RfStepSeq* all = seqs(a.step);
+  const auto place = [&](const RfStepSeq& q, uint32_t s, uint32_t i) {
+    a.row_seq[q.row_start + i] = s;
+    a.row_pos[q.row_start + i] = q.kv_len - q.n_rows + i;
+  };
+  for (uint32_t s = thread_id(); s < n_seqs; s += kBlock) {
+    const RfStepSeq q = all[s];
+    if (q.n_rows <= kShort)
+      for (uint32_t i = 0; i < q.n_rows; i++) place(q, s, i);
+  }
+  for (uint32_t s = 0; s < n_seqs; s++) {
+    const RfStepSeq q = all[s];
+    if (q.n_rows > kShort)
+      for (uint32_t i = thread_id(); i < q.n_rows; i += kBlock) place(q, s, i);
+  }
+}
+
+// Grid: rows. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight.
+RF_KERNEL(kBlock) rf_rms_norm(RmsNormArgs a) {
+  RF_SHARED float shared[kGroups];
+  if (block_x() >= live(a.rows)) return;
+  const float* in = a.in + uint64_t(block_x()) * a.width;
+  float* out = a.out + uint64_t(block_x()) * a.width;
+  float squares = 0;
+  for_row(
+      a.width,
+      [&](uint32_t i) {
+        const Float4 v = quads(in)[i];
+        squares += v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
+      },
+      [&](uint32_t i) { squares += in[i] * in[i]; });
+  const float inverse = divide(1.0f, sqrt_exact(divide(block_sum(squares, shared), float(a.width)) + a.eps));
+  for_row(
+      a.width,
+      [&](uint32_t i) {
+        const Float4 v = quads(in)[i], w = quads(a.weight)[i];
+        quads(out)[i] = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
+      },
+      [&](uint32_t i) { out[i] = in[i] * inverse * a.weight[i]; });
+}
+
+// Grid: rows · width/2 / kBlock, rounded up. The angle in double: at position 131071 a float's would be off by 0.004.
+RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
+  const uint32_t half = a.width / 2;
+  const uint64_t item = uint64_t(block_x()) * kBlock + thread_id(), row = item / half, i = item % half;
+  if (row >= header(a.step).n_tokens) return;
+  const CosSin v = cos_sin(double(a.row_pos[row]) * double(a.inv_freq[i]));
+  float* out = a.out + row * a.width;
+  out[i] = float(v.cos) * a.magnitude;
+  out[half + i] = float(v.sin) * a.magnitude;
+}
+
+// Grid: rows · (n_heads + n_kv_heads) / 8, rounded up: a group of lanes for each head of Q (in place) and of K and V (to the cache).
+RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
+  const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2;
+  const uint64_t total = uint64_t(header(a.step).n_tokens) * n_work, wanted = uint64_t(block_x()) * kGroups + group_id();
+  // Groups without work walk along with the last one's head, so that every lane takes part in the sums; they write nothing.
+  const bool on = wanted < total;
+  const uint64_t item = on ? wanted : total - 1, row = item / n_work;
+  const uint32_t head = uint32_t(item % n_work);
+  const bool is_q = head < a.n_heads;
+  float* x = a.qkv + row * a.width + uint64_t(head) * head_dim;
+  const float* weight = is_q ? a.q_norm : a.k_norm;
+  float inverse = 1;
+  if (a.q_norm || a.k_norm) {
+    float squares = 0;
+    for (uint32_t d = lane_id(); d < head_dim; d += kGroup) squares += x[d] * x[d];
+    squares = group_sum(squares);
+    if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
+  }
+  const auto normed = [&](uint32_t d) { return weight ? x[d] * inverse * weight[d] : x[d]; };
+  // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
+  const uint32_t kv_head = is_q ? 0 : head - a.n_heads, position = a.row_pos[row];
+  const RfStepSeq& seq = seqs(a.step)[a.row_seq[row]];
+  const uint64_t slot =
+      ((uint64_t(block_of(a.step, seq, position)) * a.cache.n_kv_heads + kv_head) * kBlockTokens + position % kBlockTokens) *
+      head_dim;
+  const auto put = [&](uint32_t d, float value) {
+    if (is_q) x[d] = value;
+    else store_cache(a.cache.k, slot + d, value, a.cache.dtype);
+  };
+  if (!on) return;
+  const float* table = a.table + row * a.rope_dim;
+  for (uint32_t i = lane_id(); i < half; i += kGroup) {
+    const Pair pair = rope_pair(i, half, a.neox);
+    const float u = normed(pair.a), v = normed(pair.b), c = table[i], s = table[half + i];
+    put(pair.a, u * c - v * s);
+    put(pair.b, u * s + v * c);
+  }
+  for (uint32_t d = a.rope_dim + lane_id(); d < head_dim; d += kGroup) put(d, normed(d));
+  if (is_q) return;
+  const float* value = x + uint64_t(a.cache.n_kv_heads) * head_dim;
+  for (uint32_t d = lane_id(); d < head_dim; d += kGroup) store_cache(a.cache.v, slot + d, value[d], a.cache.dtype);
+}
+
+// Grid: rows · n_heads / 8, rounded up.
+RF_KERNEL(kBlock) rf_rope(RopeArgs a) {
+  const uint64_t item = uint64_t(block_x()) * kGroups + group_id(), row = item / a.n_heads;
+  if (row >= live(a.rows)) return;
+  const uint32_t half = a.rope_dim / 2;
+  const float *in = a.in + item * a.head_dim, *table = a.table + row * a.rope_dim;
+  float* out = a.out + item * a.head_dim;
+  for (uint32_t i = lane_id(); i < half; i += kGroup) {
+    const Pair pair = rope_pair(i, half, a.neox);
+    const float u = in[pair.a], v = in[pair.b], c = table[i], s = table[half + i];
+    out[pair.a] = u * c - v * s;
+    out[pair.b] = u * s + v * c;
+  }
+  for (uint32_t d = a.rope_dim + lane_id(); d < a.head_dim; d += kGroup) out[d] = in[d];
+}
+
+// Grid: outputs.
+RF_KERNEL(kBlock) rf_gather(GatherArgs a) {
+  if (block_x() >= header(a.step).n_outputs) return;
+  const float* in = a.in + uint64_t(outputs(a.step)[block_x()].row) * a.width;
+  float* out = a.out + uint64_t(block_x()) * a.width;
+  for_row(a.width, [&](uint32_t i) { quads(out)[i] = quads(in)[i]; }, [&](uint32_t i) { out[i] = in[i]; });
+}
+
+// Grid of the three: rows · width / (4 · kBlock), rounded up.
+RF_KERNEL(kBlock) rf_scale(ElementArgs a) {
+  for_elements(
+      a,
+      [&](uint64_t i) {
+        const Float4 v = quads(a.a)[i];
+        quads(a.out)[i] = {v.x * a.factor, v.y * a.factor, v.z * a.factor, v.w * a.factor};
+      },
+      [&](uint64_t i) { a.out[i] = a.a[i] * a.factor; });
+}
+RF_KERNEL(kBlock) rf_add(ElementArgs a) {
+  for_elements(
+      a,
+      [&](uint64_t i) {
+        const Float4 v = quads(a.a)[i], w = quads(a.b)[i];
+        quads(a.out)[i] = {v.x + w.x, v.y + w.y, v.z + w.z, v.w + w.w};
+      },
+      [&](uint64_t i) { a.out[i] = a.a[i] + a.b[i]; });
+}
+RF_KERNEL(kBlock) rf_swiglu(ElementArgs a) {
+  for_elements(
+      a,
+      [&](uint64_t i) {
+        const Float4 v = quads(a.a)[i], w = quads(a.b)[i];
+        quads(a.out)[i] = {silu(v.x) * w.x, silu(v.y) * w.y, silu(v.z) * w.z, silu(v.w) * w.w};
+      },
+      [&](uint64_t i) { a.out[i] = silu(a.a[i]) * a.b[i]; });
+}
+
+// Grid: rows.
+RF_KERNEL(kBlock) rf_causal_mask(MaskArgs a) {
+  const uint32_t row = block_x();
+  if (row >= live(a.rows)) return;
+  const int64_t seen = int64_t(a.n_keys) - a.n_queries + row % a.n_queries + 1;
+  const uint64_t at = uint64_t(row) * a.width;
+  for (uint32_t i = thread_id(); i < a.width; i += kBlock) a.out[at + i] = int64_t(i) < seen ? a.in[at + i] : -__builtin_inff();
+}
+
+// Grid: rows. A row of -inf gives zeros, a NaN spreads over its row.
+RF_KERNEL(kBlock) rf_softmax(MaskArgs a) {
+  RF_SHARED float shared[kGroups];
+  if (block_x() >= live(a.rows)) return;
+  const float* in = a.in + uint64_t(block_x()) * a.width;
+  float* out = a.out + uint64_t(block_x()) * a.width;
+  float peak = -__builtin_inff();
+  for (uint32_t i = thread_id(); i < a.width; i += kBlock) peak = peak < in[i] ? in[i] : peak;
+  peak = block_max(peak, shared);
+  if (peak == -__builtin_inff()) peak = 0;
+  float total = 0;
+  for (uint32_t i = thread_id(); i < a.width; i += kBlock) {
+    const float e = exp_float(in[i] - peak);
+    out[i] = e;
+    total += e;
+  }
+  total = block_sum(total, shared);
+  const float inverse = total == 0 ? 0.0f : divide(1.0f, total);
+  for (uint32_t i = thread_id(); i < a.width; i += kBlock) out[i] *= inverse;
+}
