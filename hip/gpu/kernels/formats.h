@@ -326,6 +326,14 @@ RF_DEVICE float piece_value(const typename DeviceFormat<Id>::Out& piece, int i) 
   return DeviceFormat<Id>::has_min ? piece.scale[g] * q + piece.min[g] : piece.scale[g] * q;
 }
 
+// Column i of a row of plain numbers.
+template <uint32_t Id>
+RF_DEVICE float plain_value(const uint8_t* row, uint32_t i) {
+  if constexpr (Id == FORMAT_F32) return load<float>(row + 4 * uint64_t(i));
+  const uint16_t bits = load<uint16_t>(row + 2 * uint64_t(i));
+  return Id == FORMAT_F16 ? half_to_float(bits) : bfloat16_to_float(bits);
+}
+
 // The formats of numbers in blocks, and the plain ones: X(NAME).
 #define RF_QUANT_FORMATS(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)

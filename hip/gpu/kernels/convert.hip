@@ -1,0 +1,173 @@
+// What changes its representation: weights into planes, table rows into activations, activations into what matrix products read.
+//
+// All are launched on a one-dimensional grid of any size (one thread an item is best; each says its item) and stride over the rest.
+#include "../args.h"
+#include "formats.h"
+#include "step.h"
+
+namespace rf {
+
+RF_DEVICE uint64_t first_item() { return uint64_t(block_x()) * block_threads() + thread_id(); }
+RF_DEVICE uint64_t item_stride() { return uint64_t(grid_x()) * block_threads(); }
+
+template <class Word>
+RF_DEVICE void copy_word(const uint8_t* from, uint8_t* to) {
+  *reinterpret_cast<Word*>(to) = *reinterpret_cast<const Word*>(from);
+}
+
+// Range I of every block, end to end. Blocks need not be aligned beyond two bytes (one where their size is odd), so four bytes are
+// read in halves.
+template <uint32_t Id, int I>
+RF_DEVICE void repack_plane(const RepackArgs& args) {
+  constexpr PlaneTable table = FormatPlanes<Id>::table;
+  constexpr uint32_t bytes = table.plane[I].bytes, offset = table.plane[I].offset;
+  constexpr uint32_t word = table.bytes % 2 ? 1 : bytes % 4 ? 2 : 4, per_block = bytes / word;
+  uint8_t* plane = args.plane[I] + args.first_block * bytes;
+  for (uint64_t i = first_item(); i < args.n_blocks * per_block; i += item_stride()) {
+    const uint64_t block = i / per_block;
+    const uint8_t* from = args.blocks + block * table.bytes + offset + uint32_t(i - block * per_block) * word;
+    uint8_t* to = plane + i * word;
+    if constexpr (word == 1) *to = *from;
+    if constexpr (word == 2) copy_word<uint16_t>(from, to);
+    if constexpr (word == 4)
+      *reinterpret_cast<uint32_t*>(to) = uint32_t(load<uint16_t>(from)) | uint32_t(load<uint16_t>(from + 2)) << 16;
+  }
+}
+template <uint32_t Id>
+RF_DEVICE void repack(const RepackArgs& args) {
+  constexpr uint32_t n = FormatPlanes<Id>::table.n_planes;
+  repack_plane<Id, 0>(args);
+  if constexpr (n > 1) repack_plane<Id, 1>(args);
+  if constexpr (n > 2) repack_plane<Id, 2>(args);
+  if constexpr (n > 3) repack_plane<Id, 3>(args);
+}
+
+template <uint32_t Id>
+RF_DEVICE void embed_blocks(const EmbedArgs& args) {
+  const uint32_t pieces = args.table.cols / kPiece;
+  const uint64_t total = uint64_t(header(args.step).n_tokens) * pieces;
+  for (uint64_t i = first_item(); i < total; i += item_stride()) {
+    const uint64_t row = i / pieces;
+    typename DeviceFormat<Id>::Out piece;
+    DeviceFormat<Id>::load(args.table, uint64_t(tokens(args.step)[row]), uint32_t(i - row * pieces), piece);
+    Word4* out = reinterpret_cast<Word4*>(args.out + i * kPiece);
+    RF_UNROLL for (int j = 0; j < 8; j++) {
+      uint32_t v[4];
+      RF_UNROLL for (int e = 0; e < 4; e++) {
+        const float x = piece_value<Id>(piece, 4 * j + e);
+        v[e] = float_bits(args.scale == 1.0f ? x : x * args.scale);
+      }
+      out[j] = {v[0], v[1], v[2], v[3]};
+    }
+  }
+}
+template <uint32_t Id>
+RF_DEVICE void embed_plain(const EmbedArgs& args) {
+  const uint32_t cols = args.table.cols;
+  const uint64_t total = uint64_t(header(args.step).n_tokens) * cols, stride = plain_stride(Id, cols);
+  for (uint64_t i = first_item(); i < total; i += item_stride()) {
+    const uint64_t row = i / cols;
+    const uint8_t* from = args.table.plane[0] + uint64_t(tokens(args.step)[row]) * stride;
+    const float x = plain_value<Id>(from, uint32_t(i - row * cols));
+    args.out[i] = args.scale == 1.0f ? x : x * args.scale;
+  }
+}
+
+RF_DEVICE int32_t max_of(int32_t a, int32_t b) { return a < b ? b : a; }
+
+RF_DEVICE uint16_t to_half(float x) {  // finite numbers stay finite
+  const bool finite = (float_bits(x) & 0x7f800000u) != 0x7f800000u;
+  return finite ? float_to_half_saturated(x) : float_to_half(x);
+}
+
+constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes reach, as in hip/cpu/activations.h
+
+// Four of the 32 activations of a block each in eight neighbouring lanes.
+RF_DEVICE void quantize_block(const ConvertArgs& args, uint64_t block, bool exists) {
+  const uint32_t sub = lane_id() % 8;
+  const Word4 in = exists ? load<Word4>(args.in + block * 32 + 4 * sub) : Word4{};
+  const uint32_t x[4] = {in.x, in.y, in.z, in.w};
+  // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
+  int32_t bits = 0;
+  RF_UNROLL for (int i = 0; i < 4; i++) bits = max_of(bits, int32_t(x[i] & 0x7fffffffu));
+  RF_UNROLL for (uint32_t mask = 1; mask < 8; mask *= 2) bits = max_of(bits, shuffle_xor(bits, mask));
+  const float amax = bits_float(uint32_t(bits));
+  const float inverse = amax > 1e-30f ? divide(kActivationMax, amax) : 0.0f, scale = divide(amax, kActivationMax);
+  int32_t sum = 0;
+  uint32_t high = 0, low = 0;
+  RF_UNROLL for (int i = 0; i < 4; i++) {
+    const float y = bits_float(x[i]) * inverse;
+    // What is not finite comes out as noise: its scale makes it a NaN or an infinity again.
+    const int32_t q = round_to_int(y >= -kActivationMax ? y <= kActivationMax ? y : kActivationMax : -kActivationMax);
+    const int32_t upper = (q + 128) >> 8;
+    sum += q;
+    high |= (uint32_t(upper) & 255u) << (8 * i);
+    low |= (uint32_t(q - upper * 256) & 255u) << (8 * i);
+  }
+  RF_UNROLL for (uint32_t mask = 1; mask < 4; mask *= 2) sum += shuffle_xor(sum, mask);
+  const int32_t other = shuffle_xor(sum, 4);
+  if (!exists) return;
+  reinterpret_cast<uint32_t*>(args.planes + block * 64)[sub] = high;
+  reinterpret_cast<uint32_t*>(args.planes + block * 64)[sub + 8] = low;
+  if (sub == 0) {
+    const float total = scale * float(sum + other), first = scale * float(sum), second = scale * float(other);
+    reinterpret_cast<Word4*>(args.info)[block] = {float_bits(scale), float_bits(total), float_bits(first), float_bits(second)};
+  }
+}
+
+}  // namespace rf
+
+using namespace rf;
+
+// Item: four bytes of the largest plane. Plain numbers are copied as they lie, so only where rows need no padding (plain_stride).
+RF_KERNEL(256) rf_repack(RepackArgs args) {
+  switch (args.format) {
+#define CASE(id, NAME, elems, bytes) \
+  case id: return repack<id>(args);
+    RF_FORMATS(CASE)
+#undef CASE
+  }
+}
+
+// Item: 32 columns of a row, or one of a plain table.
+RF_KERNEL(256) rf_embed(EmbedArgs args) {
+  switch (args.table.format) {
+#define CASE(NAME) \
+  case FORMAT_##NAME: return embed_blocks<FORMAT_##NAME>(args);
+    RF_QUANT_FORMATS(CASE)
+#undef CASE
+#define CASE(NAME) \
+  case FORMAT_##NAME: return embed_plain<FORMAT_##NAME>(args);
+    RF_PLAIN_FORMATS(CASE)
+#undef CASE
+  }
+}
+
+// Item: four numbers.
+RF_KERNEL(256) rf_to_half(ConvertArgs args) {
+  const uint64_t total = uint64_t(live(args.rows)) * args.width;
+  const bool bf16 = args.compute == COMPUTE_BF16;
+  for (uint64_t i = first_item(); i * 4 < total; i += item_stride()) {
+    if (i * 4 + 4 <= total) {
+      const Word4 in = load<Word4>(args.in + i * 4);
+      const float x[4] = {bits_float(in.x), bits_float(in.y), bits_float(in.z), bits_float(in.w)};
+      uint32_t y[4];
+      RF_UNROLL for (int j = 0; j < 4; j++) y[j] = bf16 ? float_to_bfloat16(x[j]) : to_half(x[j]);
+      reinterpret_cast<uint32_t*>(args.half)[2 * i] = y[0] | y[1] << 16;
+      reinterpret_cast<uint32_t*>(args.half)[2 * i + 1] = y[2] | y[3] << 16;
+    } else {
+      for (uint64_t j = i * 4; j < total; j++) args.half[j] = bf16 ? float_to_bfloat16(args.in[j]) : to_half(args.in[j]);
+    }
+  }
+}
+
+// Item: four numbers; width is a multiple of 32.
+RF_KERNEL(256) rf_to_planes(ConvertArgs args) {
+  const uint64_t total = uint64_t(live(args.rows)) * (args.width / 32);
+  // The whole block goes round together: lanes exchange values.
+  for (uint64_t base = uint64_t(block_x()) * (block_threads() / 8); base < total;
+       base += uint64_t(grid_x()) * (block_threads() / 8)) {
+    const uint64_t block = base + thread_id() / 8;
+    quantize_block(args, block, block < total);
+  }
+}
