@@ -130,7 +130,10 @@ struct GatherArgs {  // rf_gather
   float* out;
   uint32_t width;
 };
-struct SampleArgs {  // rf_sample: one block an output
+constexpr uint32_t kSampleThreads = 1024;
+// What rf_sample keeps for an output: adjusted logits, then weights; and a list of candidates, their weights and their ids.
+constexpr uint64_t sample_scratch_floats(uint32_t n_vocab) { return 3 * uint64_t(n_vocab); }
+struct SampleArgs {  // rf_sample: one block of kSampleThreads an output
   const uint32_t* step;
   const float* logits;  // [n_outputs, width]
   uint32_t width, n_vocab;

@@ -26,6 +26,9 @@
 
 #endif
 
+#define RF_PRAGMA(text) _Pragma(#text)
+#define RF_UNROLL_BY(n) RF_PRAGMA(unroll n)
+
 namespace rf {
 
 constexpr uint32_t kGroup = 32;
@@ -50,11 +53,17 @@ RF_DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) { return __dp4a(a, b, c)
 RF_DEVICE float exp2_fast(float x) { return exp2f(x); }
 RF_DEVICE float sqrt_exact(float x) { return __fsqrt_rn(x); }
 RF_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
+RF_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }  // rounded: never part of a fused multiply-add
 RF_DEVICE float half_to_float(uint16_t h) { return __half2float(__ushort_as_half(h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 RF_DEVICE int32_t round_to_int(float x) { return __float2int_rn(x); }
 RF_DEVICE uint32_t float_bits(float x) { return __float_as_uint(x); }
 RF_DEVICE float bits_float(uint32_t x) { return __uint_as_float(x); }
+// On shared memory; returns what was there.
+RF_DEVICE uint32_t atomic_add_shared(uint32_t* p, uint32_t v) { return atomicAdd(p, v); }
+RF_DEVICE uint64_t atomic_add_shared(uint64_t* p, uint64_t v) {
+  return atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(v));
+}
 
 #else
 
@@ -90,9 +99,19 @@ RF_DEVICE int32_t dot4(int32_t a, int32_t b, int32_t c) {
   return __builtin_amdgcn_sdot4(a, b, c, false);
 #endif
 }
+RF_DEVICE uint32_t atomic_add_shared(uint32_t* p, uint32_t v) {
+  return __hip_atomic_fetch_add(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
+RF_DEVICE uint64_t atomic_add_shared(uint64_t* p, uint64_t v) {
+  return __hip_atomic_fetch_add(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
 RF_DEVICE float exp2_fast(float x) { return __builtin_amdgcn_exp2f(x); }
 RF_DEVICE float sqrt_exact(float x) { return __builtin_sqrtf(x); }
 RF_DEVICE float divide(float a, float b) { return a / b; }
+RF_DEVICE float multiply(float a, float b) {
+#pragma clang fp contract(off)
+  return a * b;
+}
 RF_DEVICE float half_to_float(uint16_t h) { return float(__builtin_bit_cast(_Float16, h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __builtin_bit_cast(uint16_t, _Float16(x)); }
 RF_DEVICE int32_t round_to_int(float x) { return int32_t(__builtin_rintf(x)); }

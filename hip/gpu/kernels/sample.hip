@@ -1,0 +1,308 @@
+// rf_sample: one row of logits and one RfStepOutput to one token (and log-probabilities). The same rules as hip/cpu/sample.cpp.
+//
+// Nothing is sorted. Candidates are ranked by weight, heaviest first, equal weights by id; top-k, top-p and min-p each keep a
+// beginning of that ranking, which a weight and a number of its equals describe (Kept), and the draw is the place in the ranking
+// where the running total passes a random share of what is kept. select.h finds such places by the bits of the weights.
+// Weights are added as integers (fixed), exactly enough to draw what the CPU draws, and in any order.
+#include "select.h"
+#include "step.h"
+
+namespace rf {
+
+namespace {
+
+constexpr float kInfinity = __builtin_inff();
+
+// A weight in [0, 1] in units of 2^-42; 2^20 of them fit.
+RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * 0x1p42f); }
+RF_DEVICE uint64_t fixed(uint32_t bits) { return fixed(bits_float(bits)); }
+
+// a / b for quotients below 2^32.
+RF_DEVICE uint64_t quotient(uint64_t a, uint64_t b) {
+  uint64_t q = uint64_t(double(a) / double(b));
+  while (q * b > a) q--;
+  while ((q + 1) * b <= a) q++;
+  return q;
+}
+
+// Bits whose order as an unsigned number is that of the floats; +0 and -0 are one, NaN is above all.
+RF_DEVICE uint32_t ordered(float x) {
+  if (x != x) return ~0u;
+  const uint32_t bits = float_bits(x + 0.0f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+RF_DEVICE float unordered(uint32_t key) { return bits_float(key & 0x80000000u ? key ^ 0x80000000u : ~key); }
+
+struct Best {
+  uint32_t token;  // the first of the greatest
+  float logit;     // NaN if there is one anywhere
+};
+RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
+  uint64_t best = 0;
+  RF_UNROLL_BY(8) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) {
+    const uint64_t key = uint64_t(ordered(x[i])) << 32 | uint32_t(~i);
+    best = best < key ? key : best;
+  }
+  best = block_max(best, s);
+  return {~uint32_t(best), unordered(uint32_t(best >> 32))};
+}
+
+// Philox4x32-10 (Salmon et al. 2011): the number of draw `counter` under `seed`, in [0, 1).
+RF_DEVICE double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
+  uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = seed_lo, k1 = seed_hi;
+  for (uint32_t round = 0; round < 10; round++) {
+    const uint64_t a = uint64_t(0xD2511F53u) * c0, b = uint64_t(0xCD9E8D57u) * c2;
+    c0 = uint32_t(b >> 32) ^ c1 ^ k0;
+    c1 = uint32_t(b);
+    c2 = uint32_t(a >> 32) ^ c3 ^ k1;
+    c3 = uint32_t(a);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return double((uint64_t(c0) << 32 | c1) >> 11) * 0x1p-53;
+}
+// Where in a total mass (at least 1) the number u in [0, 1) points.
+RF_DEVICE uint64_t share(double u, uint64_t mass) {
+  const uint64_t at = uint64_t(u * double(mass));
+  return at < mass ? at : mass - 1;
+}
+
+// Applies pairs to the logits. Pairs of one token act in their order: `owner` [n_vocab] tells whether any token comes twice.
+template <class Apply>
+RF_DEVICE void each_pair(const RfPair* pairs, uint32_t n, uint32_t* owner, SelectShared& s, Apply apply) {
+  for (uint32_t i = thread_id(); i < n; i += kSampleThreads) owner[pairs[i].token] = i;
+  block_sync();
+  uint64_t repeated = 0;
+  for (uint32_t i = thread_id(); i < n; i += kSampleThreads) repeated |= owner[pairs[i].token] != i ? 1 : 0;
+  repeated = block_max(repeated, s);
+  const uint32_t step = repeated ? 1 : kSampleThreads;
+  if (!repeated || thread_id() == 0)
+    for (uint32_t i = thread_id(); i < n; i += step) apply(pairs[i]);
+  block_sync();
+}
+
+// x = the logits after penalties, biases and mask.
+RF_DEVICE void adjust(const SampleArgs& a, const RfStepOutput& o, const float* logits, float* x, uint32_t* owner, SelectShared& s) {
+  RF_UNROLL_BY(8) for (uint32_t i = thread_id(); i < a.n_vocab; i += kSampleThreads) x[i] = logits[i];
+  block_sync();
+  each_pair(pairs(a.step) + o.penalty_start, o.n_penalties, owner, s, [&](const RfPair& pair) {
+    float logit = x[pair.token];
+    logit = logit > 0 ? divide(logit, o.repeat_penalty) : logit * o.repeat_penalty;  // Keskar et al. 2019
+    logit = logit - multiply(o.frequency_penalty, float(pair.value.count));
+    x[pair.token] = pair.value.count > 0 ? logit - o.presence_penalty : logit;
+  });
+  each_pair(pairs(a.step) + o.bias_start, o.n_biases, owner, s, [&](const RfPair& pair) { x[pair.token] += pair.value.bias; });
+  if (o.mask_words) {
+    const uint32_t* mask = a.step + header(a.step).off_masks + o.mask_start;
+    for (uint32_t i = thread_id(); i < a.n_vocab; i += kSampleThreads)
+      if (!(mask[i / 32] >> (i % 32) & 1)) x[i] = -kInfinity;
+    block_sync();
+  }
+}
+
+struct List {  // candidates in any order
+  const float* weights;
+  const uint32_t* ids;
+  uint32_t n;
+};
+// What is heavier than `bits`, and the first `equals` of those that weigh exactly that.
+struct Kept {
+  uint32_t bits;
+  uint64_t equals;
+};
+RF_DEVICE uint64_t mass_of(const List& list, const Kept& kept, SelectShared& s) {
+  uint64_t heavier = 0, equals = 0;
+  for (uint32_t i = thread_id(); i < list.n; i += kSampleThreads) {
+    const uint32_t bits = float_bits(list.weights[i]);
+    heavier += bits > kept.bits ? fixed(bits) : 0;
+    equals += bits == kept.bits ? 1 : 0;
+  }
+  heavier = block_sum(heavier, s);
+  equals = block_sum(equals, s);
+  return heavier + fixed(kept.bits) * (equals < kept.equals ? equals : kept.equals);
+}
+RF_DEVICE Place select_mass(const List& list, uint64_t mark, SelectShared& s) {
+  return select<false>(
+      mark, list.n, s, [&](uint32_t i) { return float_bits(list.weights[i]); }, [&](uint32_t i) { return fixed(list.weights[i]); });
+}
+
+// The token that the ranking has `mass` into it.
+RF_DEVICE uint32_t token_at(const List& list, uint64_t mass, SelectShared& s) {
+  const Place place = select_mass(list, mass + 1, s);
+  const uint64_t skipped = quotient(mass - place.above, fixed(place.key));
+  // Ids ascend among equals: the ranking by ~id.
+  const Place id = select<true>(
+      skipped + 1, list.n, s, [&](uint32_t i) { return ~list.ids[i]; },
+      [&](uint32_t i) { return uint64_t(float_bits(list.weights[i]) == place.key ? 1 : 0); });
+  return ~id.key;
+}
+
+// Temperature, then top-k, top-p and min-p on what is left, then one draw. weights and list: room for n_vocab each; x may be weights.
+RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStepOutput& o, float* weights, float* list_weights,
+                        uint32_t* list_ids, SelectShared& s) {
+  const float factor = divide(1.0f, o.temperature);
+  uint64_t total = 0;
+  RF_UNROLL_BY(4) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) {
+    const float weight = exp_float((x[i] - greatest) * factor);
+    weights[i] = weight;
+    total += fixed(weight);
+  }
+  total = block_sum(total, s);  // its barriers also make the weights visible
+  const double u = uniform(o.seed_lo, o.seed_hi, o.counter);
+  const bool top_k = o.top_k > 0 && uint32_t(o.top_k) < n, top_p = o.top_p < 1.0f;
+  const uint32_t min_p = o.min_p > 0 ? float_bits(o.min_p) : 1;  // the heaviest weighs 1; nothing keeps a weight of 0
+  if (!top_k && !top_p) {
+    const auto value = [&](uint32_t i) { return float_bits(weights[i]) >= min_p ? fixed(weights[i]) : 0; };
+    uint64_t mass = 0;
+    for (uint32_t i = thread_id(); i < n; i += kSampleThreads) mass += value(i);
+    return find_in_order(share(u, block_sum(mass, s)), n, s, value);
+  }
+
+  // Far fewer candidates, where that is safe: whole bins beyond top-k, or what min-p drops and what all together weighs less than
+  // top-p leaves out.
+  uint32_t least = 1;
+  if (top_k) {
+    const Place rough = narrow<true>(
+        {0, 0, true}, 0, 32 - kBinBits, uint64_t(o.top_k), n, s, [&](uint32_t i) { return float_bits(weights[i]); },
+        [&](uint32_t i) { return uint64_t(weights[i] > 0 ? 1 : 0); });
+    least = rough.key > least ? rough.key : least;
+  } else {
+    const float light = float((1.0 - double(o.top_p)) * double(total) * 0x1p-42 / double(n)) * 0.999f;
+    least = float_bits(light) > min_p ? float_bits(light) : min_p;
+  }
+  if (thread_id() == 0) s.count = 0;
+  block_sync();
+  for (uint32_t i = thread_id(); i < n; i += kSampleThreads) {
+    if (float_bits(weights[i]) < least) continue;
+    const uint32_t at = atomic_add_shared(&s.count, 1u);
+    list_weights[at] = weights[i];
+    list_ids[at] = i;
+  }
+  block_sync();
+  const List list = {list_weights, list_ids, s.count};
+
+  Kept kept = {1, ~0u};
+  if (top_k) {
+    const Place last = select<true>(
+        uint64_t(o.top_k), list.n, s, [&](uint32_t i) { return float_bits(list.weights[i]); },
+        [&](uint32_t) { return uint64_t(1); });
+    if (last.found) kept = {last.key, uint64_t(o.top_k) - last.above};
+    total = mass_of(list, kept, s);
+  }
+  if (top_p) {
+    const double exact = double(o.top_p) * double(total);
+    uint64_t mark = uint64_t(exact);
+    mark += double(mark) < exact ? 1 : 0;
+    mark = mark < 1 ? 1 : mark > total ? total : mark;
+    const Place last = select_mass(list, mark, s);
+    if (last.found) kept = {last.key, quotient(mark - last.above + fixed(last.key) - 1, fixed(last.key))};
+  }
+  if (min_p > kept.bits) kept = {min_p, ~0u};
+  return token_at(list, share(u, mass_of(list, kept, s)), s);
+}
+
+// ln(x) for x ≥ 1: x = 2^e · m with m in [√½, √2), ln m = 2 artanh((m - 1) / (m + 1)).
+RF_DEVICE double log_exact(double x) {
+  uint64_t bits;
+  __builtin_memcpy(&bits, &x, 8);
+  int32_t e = int32_t(bits >> 52) - 1023;
+  bits = (bits & 0xfffffffffffffull) | 0x3ff0000000000000ull;
+  double m;
+  __builtin_memcpy(&m, &bits, 8);
+  if (m > 1.4142135623730951) {
+    m *= 0.5;
+    e++;
+  }
+  const double q = (m - 1) / (m + 1), square = q * q;
+  double series = 0;
+  for (int32_t i = 21; i > 0; i -= 2) series = series * square + 1.0 / double(i);
+  return double(e) * 0.69314718055994531 + 2 * q * series;
+}
+
+// Of the model's own distribution: log softmax, and its n_top greatest.
+RF_DEVICE void log_probabilities(const float* logits, uint32_t n, uint32_t n_top, Best best, uint32_t token, SelectShared& s,
+                                 uint32_t* keys, uint32_t* ids, RfStepResult* result) {
+  uint64_t total = 0;
+  RF_UNROLL_BY(4) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) total += fixed(exp_float(logits[i] - best.logit));
+  total = block_sum(total, s);
+  const bool infinite = best.logit == kInfinity;  // leaves no distribution
+  const double log_total = infinite ? double(__builtin_nanf("")) : log_exact(double(total) * 0x1p-42) + double(best.logit);
+  if (thread_id() == 0) result->logprob = float(double(logits[token]) - log_total);
+  n_top = n_top < n ? n_top : n;
+  if (n_top == 0) return;
+
+  const Place last =
+      select<true>(n_top, n, s, [&](uint32_t i) { return ordered(logits[i]); }, [&](uint32_t) { return uint64_t(1); });
+  if (thread_id() == 0) s.count = 0;
+  block_sync();
+  for (uint32_t i = thread_id(); i < n; i += kSampleThreads) {
+    const uint32_t key = ordered(logits[i]);
+    if (key <= last.key) continue;
+    const uint32_t at = atomic_add_shared(&s.count, 1u);
+    keys[at] = key;
+    ids[at] = i;
+  }
+  // Its equals, in the order of their ids: seldom more than itself.
+  uint32_t from = 0;
+  for (uint32_t at = uint32_t(last.above); at < RF_MAX_TOP_LOGPROBS; at++) {
+    if (at >= n_top) break;
+    uint64_t first = 0;
+    for (uint32_t i = thread_id(); i < n; i += kSampleThreads)
+      if (i >= from && ordered(logits[i]) == last.key) {
+        first = uint32_t(~i);
+        break;
+      }
+    const uint32_t id = ~uint32_t(block_max(first, s));
+    if (thread_id() == 0) {
+      keys[at] = last.key;
+      ids[at] = id;
+    }
+    from = id + 1;
+  }
+  block_sync();
+  // Each entry counts those before it.
+  if (thread_id() < n_top) {
+    const uint32_t key = keys[thread_id()], id = ids[thread_id()];
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < n_top; i++) rank += keys[i] > key || (keys[i] == key && ids[i] < id) ? 1 : 0;
+    result->top_tokens[rank] = int32_t(id);
+    result->top_logprobs[rank] = float(double(logits[id]) - log_total);
+  }
+  if (thread_id() == 0) result->n_top = int32_t(n_top);
+}
+
+}  // namespace
+
+RF_KERNEL(kSampleThreads) rf_sample(SampleArgs a) {
+  RF_SHARED SelectShared s;
+  RF_SHARED uint32_t top_keys[RF_MAX_TOP_LOGPROBS], top_ids[RF_MAX_TOP_LOGPROBS];
+  const uint32_t output = block_x();
+  if (output >= header(a.step).n_outputs) return;
+  const RfStepOutput& o = outputs(a.step)[output];
+  const float* logits = a.logits + uint64_t(output) * a.width;
+  const uint32_t n = a.n_vocab;
+  float* weights = a.scratch + uint64_t(output) * a.scratch_floats;
+  float* list_weights = weights + n;
+  uint32_t* list_ids = reinterpret_cast<uint32_t*>(list_weights + n);
+  RfStepResult* result = a.results + output;
+  if (thread_id() < sizeof(RfStepResult) / 4) reinterpret_cast<uint32_t*>(result)[thread_id()] = 0;
+  block_sync();
+
+  const bool adjusted = o.n_penalties || o.n_biases || o.mask_words;
+  if (adjusted) adjust(a, o, logits, weights, list_ids, s);
+  const float* x = adjusted ? weights : logits;
+  const Best best = argmax(x, n, s);
+  if (best.logit != best.logit || best.logit == -kInfinity) {
+    if (thread_id() == 0) result->token = -1;
+    return;
+  }
+  const bool greedy = o.temperature < 1e-6f || best.logit == kInfinity || o.top_k == 1;
+  uint32_t token = best.token;
+  if (!greedy) token = draw(x, n, best.logit, o, weights, list_weights, list_ids, s);
+  if (thread_id() == 0) result->token = int32_t(token);
+  if (o.n_top < 0) return;
+  const Best raw = adjusted ? argmax(logits, n, s) : best;
+  if (raw.logit == raw.logit) log_probabilities(logits, n, uint32_t(o.n_top), raw, token, s, top_keys, top_ids, result);
+}
+
+}  // namespace rf
