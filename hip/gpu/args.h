@@ -84,6 +84,17 @@ struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
   uint32_t k, out_width;
   uint32_t add;  // out += (residual)
 };
+// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix units.
+// HALF is f16 or bf16, as rf_to_half left MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost rows and t128 above.
+//   grid   x = ceil(rows of the bucket / R), y = ceil(weight[0].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
+//   block  kBlock threads
+//   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
+// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias; out begins at
+// column weight[0].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
+constexpr uint32_t kMatmulNarrowMost = 64;
+constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128
+constexpr uint32_t kMatmulNarrowRows = 32, kMatmulNarrowColumns = 32;  // t32
+constexpr uint32_t kMatmulShared = 96 * 1024;
 struct RopeTableArgs {  // rf_rope_table
   const uint32_t* step;
   const uint32_t* row_pos;
