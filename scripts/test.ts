@@ -88,6 +88,9 @@ function report(failedChecks: string[], results: FileResult[]): void {
     const slowest = results.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
     console.log(`slowest files: ${slowest.map((each) => `${each.file} ${seconds(each.ms).trim()}`).join(", ")}`)
   }
+  // The kernel tests say themselves on which devices they ran; without a GPU that is the CPU alone.
+  for (const line of new Set(results.flatMap((result) => result.output.match(/^kernel suite on .*$/m) ?? [])))
+    console.log(line)
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
   process.exitCode = failed > 0 ? 1 : 0
 }

@@ -1,5 +1,6 @@
 /**
- * Times the cases of the kernel suite: `bun run tests/bench/kernels.ts [--op MATMUL] [--grep 512] [--min-ms 100]`.
+ * Times the cases of the kernel suite: `bun run tests/bench/kernels.ts [--op MATMUL] [--grep 512] [--min-ms 100] [--compute f16]`,
+ * on every backend present; ROCMFORGE_TEST_BACKENDS=nvidia takes one. --compute is what matrix units multiply on a GPU.
  *
  * The rate counts what a step has to move or compute at least (weights, inputs and outputs once), so GB/s is to be compared with the
  * read bandwidth printed first, and GFLOP/s with two operations a multiply-add.
@@ -11,13 +12,21 @@ import { parseArgs } from "node:util"
 import { loadNative } from "../../src/native/library.ts"
 import { backendsPresent, openProgram } from "../support/kernel-harness.ts"
 import { packStep } from "../support/kernel-step.ts"
-import { benchTables, type CaseTable, collectForBench, type KernelCase, runCase } from "../support/kernel-suite.ts"
+import {
+  benchTables,
+  type CaseTable,
+  collectForBench,
+  computes,
+  type KernelCase,
+  runCase,
+} from "../support/kernel-suite.ts"
 
 const { values: options } = parseArgs({
   options: {
     op: { type: "string" },
     grep: { type: "string", default: "" },
     "min-ms": { type: "string", default: "100" },
+    compute: { type: "string", default: "f32" },
   },
 })
 
@@ -33,7 +42,10 @@ for (const file of readdirSync(folder).sort()) {
 for (const backend of backendsPresent()) {
   const library = loadNative(backend)
   const bandwidth = library.readBandwidth(2, 256 * 2 ** 20)
-  console.log(`${backend}: ${library.deviceInfo(0).name}, reads ${(bandwidth / 1e9).toFixed(1)} GB/s with 2 threads`)
+  const rate = `${(bandwidth / 1e9).toFixed(1)} GB/s`
+  console.log(
+    `${backend}: ${library.deviceInfo(0).name}, ${backend === "cpu" ? `reads ${rate} with 2 threads` : `copies ${rate}`}`,
+  )
   console.log(row("op", "case", "format", "µs", "GB/s", "GFLOP/s"))
   for (const table of benchTables) {
     if (options.op && table.op !== options.op.toUpperCase()) continue
@@ -47,7 +59,8 @@ for (const backend of backendsPresent()) {
 function report(backend: ReturnType<typeof backendsPresent>[number], table: CaseTable, kernelCase: KernelCase): void {
   const prepared = kernelCase.make()
   if (!prepared.work) return
-  using run = openProgram(backend, prepared.program)
+  const compute = computes(backend, table.op).find((each) => each === options.compute)
+  using run = openProgram(backend, prepared.program, compute)
   runCase(run, prepared)
   const step = packStep(prepared.step(run))
   const seconds = bestOf(() => run.replay(step), Number(options["min-ms"]) / 1000)

@@ -1,13 +1,13 @@
-import { describe, expect, test } from "bun:test"
+import { expect, test } from "bun:test"
 import { FORMATS } from "../../src/gguf/formats.ts"
 import { quantize } from "../../src/gguf/quantize.ts"
 import { loadNative } from "../../src/native/library.ts"
 import { decodeBlocks } from "../support/decode-blocks.ts"
 import { firstDifference, goldenBlocks } from "../support/golden-formats.ts"
+import { onEveryBackend } from "../support/kernel-suite.ts"
 
-const native = loadNative("cpu")
-
-describe("native block decoders", () => {
+onEveryBackend("native block decoders", (backend) => {
+  const native = loadNative(backend)
   for (const format of FORMATS) {
     test(`${format.name} decodes the golden blocks bit for bit`, async () => {
       const { blocks, values } = await goldenBlocks(format.name)

@@ -41,7 +41,7 @@ function prepare(
           1.1 * (g.scale[i] as number) * Math.abs(u.values[i] as number) +
           Math.abs(silu(value)) * (u.scale[i] as number),
       )
-      expectClose(run.read(1, rows), want, { width: n, scale })
+      expectClose(run.read(1, rows), want, { width: n, scale, tolerance: run.tolerance })
     },
     work: { bytes: gate.bytes.length + up.bytes.length + 4 * rows * (k + n), flops: 4 * rows * k * n },
   }

@@ -78,9 +78,9 @@ function prepare({
     check: (run) => {
       const got = run.read(1, rows)
       const want = finish(weights.map((weight) => matmul(x, weight)))
-      expectClose(got, want.values, { width, scale: want.scale })
+      expectClose(got, want.values, { width, scale: want.scale, tolerance: run.tolerance })
       const plain = finish(weights.map((weight) => plainMatmul(x, weight)))
-      if (rows * width >= 32) expect(relativeDistance(got, plain.values)).toBeLessThan(2e-4)
+      if (rows * width >= 32) expect(relativeDistance(got, plain.values)).toBeLessThan(Math.max(2e-4, run.tolerance))
     },
     work: {
       bytes: weights.reduce((sum, weight) => sum + weight.bytes.length, 0) + 4 * rows * (k + width),

@@ -1,20 +1,65 @@
 /** Opens a kernel case on a backend, feeds it, steps it, and reads what it wrote. */
 
-import { loadNative, type NativeContext, type NativeLibrary, type NativeModel } from "../../src/native/library.ts"
+import { NativeError } from "../../src/native/errors.ts"
+import {
+  type Compute,
+  libraryPath,
+  loadNative,
+  type NativeContext,
+  type NativeLibrary,
+  type NativeModel,
+} from "../../src/native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, type StepResult, Words } from "../../src/native/step-structs.ts"
+import { TOLERANCE } from "./kernel-check.ts"
 import { Random } from "./kernel-data.ts"
 import { DEFAULT_LIMITS, type Limits, type Program, packed, packPlan, packWeights } from "./kernel-program.ts"
 import { type PackedStep, packStep, type StepSpec } from "./kernel-step.ts"
 
 export type Backend = Parameters<typeof loadNative>[0]
 
-/** The backends that can run here. The CPU is always one of them: a missing CPU library is an error, never a skipped test. */
-export function backendsPresent(): Backend[] {
-  return ["cpu"]
+const BACKENDS: readonly Backend[] = ["cpu", "amd", "nvidia"]
+
+/**
+ * The backends that can run here: the CPU, whose missing library is an error and never a skipped test, and each GPU backend whose
+ * library is built and finds a device. ROCMFORGE_TEST_BACKENDS ("nvidia", or "cpu,nvidia") takes those and no other.
+ * @throws Error when a backend that was asked for cannot run.
+ */
+export function backendsPresent(env: Record<string, string | undefined> = process.env): Backend[] {
+  const named = env.ROCMFORGE_TEST_BACKENDS?.split(",").map((name) => name.trim()) ?? []
+  for (const name of named) {
+    const backend = BACKENDS.find((each) => each === name)
+    const problem = backend ? absence(backend) : `the backends are ${BACKENDS.join(", ")}`
+    if (problem) throw new Error(`ROCMFORGE_TEST_BACKENDS asks for "${name}": ${problem}`)
+  }
+  return BACKENDS.filter((backend) => (named.length > 0 ? named.includes(backend) : absence(backend) === undefined))
 }
+
+/** Why a backend cannot run here. A library that is there and does not fit its sources throws: that is a fault, not an absence. */
+function absence(backend: Backend): string | undefined {
+  if (backend === "cpu") return undefined
+  try {
+    libraryPath(backend)
+  } catch (error) {
+    if (error instanceof NativeError) return error.message
+    throw error
+  }
+  return loadNative(backend).deviceCount() > 0 ? undefined : "its library finds no device"
+}
+
+/** The backends and their devices, for a report: "cpu (…), nvidia (…)". */
+export function describeBackends(): string {
+  return backendsPresent()
+    .map((backend) => `${backend} (${loadNative(backend).deviceInfo(0).name})`)
+    .join(", ")
+}
+
+/** How far a result may be from the float64 reference, under each way to multiply: half floats have 11 bits, bfloat16 has 8. */
+const TOLERANCES: Record<Compute, number> = { f32: TOLERANCE, f16: 2e-3, bf16: 1.6e-2 }
 
 export class KernelRun implements Disposable {
   readonly limits: Limits
+  /** For results that the way to multiply touches. */
+  readonly tolerance: number
   readonly #buffers: Program["buffers"]
   readonly #model: NativeModel
   readonly #context: NativeContext
@@ -23,13 +68,15 @@ export class KernelRun implements Disposable {
   constructor(
     readonly library: NativeLibrary,
     program: Program,
+    compute: Compute = "f32",
   ) {
+    this.tolerance = TOLERANCES[compute]
     this.limits = { ...DEFAULT_LIMITS, ...program.limits }
     this.#buffers = program.buffers
     this.#freeBlocks = new Random(7).shuffle(Array.from({ length: this.limits.nBlocks }, (_, i) => i))
     const { tensors, constants } = packWeights(program.weights ?? [])
     this.#model = library.openModel({ device: 0, paths: [], tensors: packed(tensors), constants })
-    this.#context = this.#model.openContext(this.limits, packPlan(program, this.limits))
+    this.#context = this.#model.openContext({ ...this.limits, compute }, packPlan(program, this.limits))
   }
 
   /** Writes whole rows of a buffer, from `row` on. */
@@ -80,6 +127,6 @@ export class KernelRun implements Disposable {
   }
 }
 
-export function openProgram(backend: Backend, program: Program): KernelRun {
-  return new KernelRun(loadNative(backend), program)
+export function openProgram(backend: Backend, program: Program, compute: Compute = "f32"): KernelRun {
+  return new KernelRun(loadNative(backend), program, compute)
 }

@@ -1,12 +1,13 @@
 /**
- * One table of cases, used twice: `bun test` checks each case against its float64 reference on every backend present, and
- * `tests/bench/kernels.ts` times the same cases.
+ * One table of cases, used twice: `bun test` checks each case against its float64 reference on every backend present (on GPUs the ops
+ * that matrix units do once more for each of their number formats), and `tests/bench/kernels.ts` times the same cases.
  */
 
 import { describe, test } from "bun:test"
+import type { Compute } from "../../src/native/library.ts"
 import type { StepResult } from "../../src/native/step-structs.ts"
 import type { OpName } from "../../src/plan/ops.ts"
-import { type Backend, backendsPresent, type KernelRun, openProgram } from "./kernel-harness.ts"
+import { type Backend, backendsPresent, describeBackends, type KernelRun, openProgram } from "./kernel-harness.ts"
 import type { Program } from "./kernel-program.ts"
 import type { StepSpec } from "./kernel-step.ts"
 
@@ -68,14 +69,23 @@ export function kernelCases(title: string, op: OpName, cases: readonly KernelCas
     return
   }
   onEveryBackend(title, (backend) => {
-    for (const kernelCase of cases) {
-      test(kernelCase.name, () => {
-        const prepared = kernelCase.make()
-        using run = openProgram(backend, prepared.program)
-        prepared.check(run, runCase(run, prepared))
-      })
+    for (const compute of computes(backend, op)) {
+      for (const kernelCase of cases) {
+        test(compute === "f32" ? kernelCase.name : `${kernelCase.name}, computed in ${compute}`, () => {
+          const prepared = kernelCase.make()
+          using run = openProgram(backend, prepared.program, compute)
+          prepared.check(run, runCase(run, prepared))
+        })
+      }
     }
   })
+}
+
+/** The ways to multiply in which an op's cases run. */
+export function computes(backend: Backend, op: OpName): readonly Compute[] {
+  if (backend === "cpu") return ["f32"]
+  if (op === "MATMUL" || op === "MATMUL_SWIGLU") return ["f32", "f16", "bf16"]
+  return op === "ATTENTION" ? ["f32", "f16"] : ["f32"]
 }
 
 /** Shapes of real models, whose references would take too long for a test: timed only, their smaller siblings are checked. */
@@ -83,8 +93,17 @@ export function benchCases(title: string, op: OpName, cases: readonly KernelCase
   if (benching) benchTables.push({ title, op, cases })
 }
 
+let present: readonly Backend[] | undefined
+
+/** So that a run says itself on what it ran. */
+function announce(): readonly Backend[] {
+  console.log(`kernel suite on ${describeBackends()}`)
+  return backendsPresent()
+}
+
 /** Tests that are no table of cases, on every backend; the bench ignores them. */
 export function onEveryBackend(title: string, register: (backend: Backend) => void): void {
   if (benching) return
-  for (const backend of backendsPresent()) describe(`${title} [${backend}]`, () => register(backend))
+  present ??= announce()
+  for (const backend of present) describe(`${title} [${backend}]`, () => register(backend))
 }
