@@ -181,7 +181,7 @@ struct DenseAttentionArgs {  // rf_attention_dense
   uint32_t n_q, n_k, n_heads, n_kv_heads, head_dim, causal;
   float scale;
 };
-struct StreamArgs {  // rf_read_stream, rf_copy_stream: the bandwidth measurement
+struct StreamArgs {  // rf_copy_stream: the bandwidth measurement
   const uint8_t* from;
   uint8_t* to;
   uint64_t n_bytes;

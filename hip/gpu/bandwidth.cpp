@@ -1,0 +1,34 @@
+// How fast a device copies its own memory: what memory-bound kernels are measured against.
+#include <algorithm>
+#include <chrono>
+
+#include "../backend.h"
+#include "args.h"
+#include "device.h"
+
+namespace rf {
+
+double backend_read_bandwidth(uint32_t index, uint32_t, uint64_t n_bytes) {
+  using namespace gpu;
+  const std::shared_ptr<Gpu> gpu = Gpu::open(index);
+  const uint64_t each = n_bytes / 2 / 4096 * 4096;
+  const DeviceMemory memory(gpu, 2 * each, "the bandwidth measurement");
+  const Stream stream(gpu);
+  check(driver().fill(memory.address(), 1, 2 * each, stream.handle()), "filling memory");
+  StreamArgs args{reinterpret_cast<const uint8_t*>(memory.address()), reinterpret_cast<uint8_t*>(memory.address() + each), each};
+  void* kernel = gpu->kernel("rf_copy_stream", 0);
+  const uint32_t blocks = uint32_t(std::min<uint64_t>(each / 16 / kBlock, 16 * gpu->facts().n_compute_units));
+  constexpr int kCopies = 8;  // so that waiting for the stream does not count
+  double best = 0;
+  for (int round = 0; round < 6; round++) {
+    stream.wait();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < kCopies; i++) stream.launch(kernel, "rf_copy_stream", blocks, 1, 1, kBlock, &args);
+    stream.wait();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, kCopies * 2 * double(each) / seconds);
+  }
+  return best;
+}
+
+}  // namespace rf

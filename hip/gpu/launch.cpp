@@ -1,0 +1,288 @@
+#include "launch.h"
+
+#include <algorithm>
+
+#include "../error.h"
+#include "attention.h"
+#include "matvec.h"
+#include "planes.h"
+
+namespace rf {
+namespace gpu {
+
+namespace {
+
+uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+const char* format_name(uint32_t format) { return find_format(format)->name; }
+
+bool is_matmul(const RfOp& op) { return op.kind == RF_OP_MATMUL || op.kind == RF_OP_MATMUL_SWIGLU; }
+
+struct AttentionShape {
+  uint32_t n_heads, n_kv_heads, head_dim, grid_y;
+  const char* flash;  // NULL: the split kernels take every row
+  AttentionSplit split;
+};
+AttentionShape attention_shape(const RfOp& op, const RfCache& cache, uint32_t compute) {
+  const auto n_heads = uint32_t(op.dim[0]), n_kv_heads = uint32_t(op.dim[1]), head_dim = uint32_t(op.dim[2]);
+  const uint32_t group = n_heads / n_kv_heads;
+  const AttentionSplit split = attention_split(head_dim, group);
+  const bool half = compute != COMPUTE_F32 && cache.dtype == RF_F16;
+  return {n_heads,
+          n_kv_heads,
+          head_dim,
+          n_kv_heads * uint32_t(ceil_div(group, split.heads)),
+          half ? attention_flash(head_dim) : nullptr,
+          split};
+}
+
+}  // namespace
+
+ScratchSizes scratch_sizes(const Plan& plan, const GpuModel& weights) {
+  ScratchSizes sizes;
+  const bool half = plan.desc.compute != COMPUTE_F32;
+  for (const RfOp& op : plan.ops) {
+    if (is_matmul(op)) {
+      const RfBuffer& in = plan.buffers[size_t(op.buf[0])];
+      const uint64_t n = plan.max_rows(in), n_vec = half ? std::min<uint64_t>(n, kMatvecMost) : n;
+      if (half) sizes.half = std::max(sizes.half, n * in.width * 2);
+      sizes.planes = std::max(sizes.planes, n_vec * (in.width / 32) * 64);
+      sizes.info = std::max(sizes.info, n_vec * (in.width / 32) * 16);
+      if (op.kind == RF_OP_MATMUL_SWIGLU &&
+          weights.weight(size_t(op.tensor[0])).format != weights.weight(size_t(op.tensor[1])).format)
+        sizes.gate = std::max(sizes.gate, n * plan.buffers[size_t(op.buf[1])].width * 4);
+    }
+    if (op.kind == RF_OP_ATTENTION) {
+      const AttentionShape a = attention_shape(op, plan.caches[size_t(op.cache)], plan.desc.compute);
+      // More rows have fewer splits, and past this many none.
+      const uint32_t cus = weights.gpu()->facts().n_compute_units;
+      for (uint32_t rows = 1; rows <= std::min(2 * cus, plan.desc.max_tokens); rows++) {
+        const uint64_t splits = attention_splits(rows, a.grid_y, UINT32_MAX, cus);
+        if (splits > 1) sizes.partial = std::max(sizes.partial, rows * a.n_heads * splits * (a.head_dim + 2) * 4);
+      }
+    }
+    if (op.kind == RF_OP_SAMPLE)
+      sizes.sample = std::max(sizes.sample, plan.desc.max_outputs * sample_scratch_floats(uint32_t(op.dim[0])) * 4);
+  }
+  return sizes;
+}
+
+template <class Args>
+void Launcher::launch(const char* kernel, uint64_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads, Args args,
+                      uint32_t shared_bytes) const {
+  if (!grid_x || !grid_y || !grid_z) return;
+  if (grid_x > INT32_MAX || grid_y > 65535 || grid_z > 65535)
+    fail(RF_UNSUPPORTED, "%s would need %llu × %u × %u blocks", kernel, (unsigned long long)grid_x, grid_y, grid_z);
+  void* function = weights_.gpu()->kernel(kernel, shared_bytes);
+  stream_.launch(function, kernel, uint32_t(grid_x), grid_y, grid_z, threads, &args, shared_bytes);
+}
+
+void Launcher::run(const Shape& shape) {
+  shape_ = shape;
+  launch("rf_prepare", 1, 1, 1, kBlock,
+         PrepareArgs{step(), pointer<uint32_t>(memory_.row_seq), pointer<uint32_t>(memory_.row_pos)});
+  half_of_ = planes_of_ = RF_NONE;
+  for (const RfOp& each : plan_.ops) {
+    op(each);
+    if (!is_matmul(each) || overlap(each.buf[1], half_of_)) half_of_ = RF_NONE;
+    if (!is_matmul(each) || overlap(each.buf[1], planes_of_)) planes_of_ = RF_NONE;
+  }
+}
+
+bool Launcher::overlap(int32_t a, int32_t b) const {
+  if (a == RF_NONE || b == RF_NONE) return false;
+  const RfBuffer &x = plan_.buffers[size_t(a)], &y = plan_.buffers[size_t(b)];
+  return x.offset < y.offset + plan_.max_rows(y) * y.width * 4 && y.offset < x.offset + plan_.max_rows(x) * x.width * 4;
+}
+
+void Launcher::op(const RfOp& op) {
+  switch (op.kind) {
+    case RF_OP_EMBED: return embed(op);
+    case RF_OP_RMS_NORM: {
+      const RfBuffer& b = buffer(op, 0);
+      return launch("rf_rms_norm", count(b), 1, 1, kBlock,
+                    RmsNormArgs{rows(b), at(op, 0), vector(op, 0), at(op, 1), b.width, op.f[0]});
+    }
+    case RF_OP_MATMUL: return matmul(op);
+    case RF_OP_MATMUL_SWIGLU: return swiglu(op);
+    case RF_OP_ROPE_TABLE: return rope_table(op);
+    case RF_OP_ROPE_STORE: return rope_store(op);
+    case RF_OP_ATTENTION: return attention(op);
+    case RF_OP_GATHER:
+      return launch("rf_gather", count(buffer(op, 1)), 1, 1, kBlock, GatherArgs{step(), at(op, 0), at(op, 1), buffer(op, 0).width});
+    case RF_OP_SAMPLE: {
+      const auto n_vocab = uint32_t(op.dim[0]);
+      return launch("rf_sample", count(buffer(op, 0)), 1, 1, kSampleThreads,
+                    SampleArgs{step(), at(op, 0), buffer(op, 0).width, n_vocab, pointer<float>(memory_.sample),
+                               sample_scratch_floats(n_vocab), pointer<RfStepResult>(memory_.results)});
+    }
+    case RF_OP_SCALE: return elements(op, "rf_scale", 1);
+    case RF_OP_ADD: return elements(op, "rf_add", 2);
+    case RF_OP_SWIGLU: return elements(op, "rf_swiglu", 2);
+    case RF_OP_CAUSAL_MASK:
+    case RF_OP_SOFTMAX: {
+      const RfBuffer& b = buffer(op, 0);
+      return launch(op.kind == RF_OP_SOFTMAX ? "rf_softmax" : "rf_causal_mask", count(b), 1, 1, kBlock,
+                    MaskArgs{rows(b), at(op, 0), at(op, 1), b.width, uint32_t(op.dim[0]), uint32_t(op.dim[1])});
+    }
+    case RF_OP_ROPE: {
+      const RfBuffer& b = buffer(op, 0);
+      const auto n_heads = uint32_t(op.dim[0]);
+      return launch("rf_rope", ceil_div(uint64_t(count(b)) * n_heads, 8), 1, 1, kBlock,
+                    RopeArgs{rows(b), at(op, 0), at(op, 1), at(op, 2), n_heads, uint32_t(op.dim[2]), uint32_t(op.dim[3]),
+                             uint32_t(op.flags & RF_FLAG_NEOX)});
+    }
+    case RF_OP_ATTENTION_DENSE: {
+      const auto n_heads = uint32_t(op.dim[0]);
+      const uint32_t n_q = buffer(op, 0).fixed_rows, n_k = buffer(op, 1).fixed_rows;
+      return launch("rf_attention_dense", n_q, n_heads, 1, kBlock,
+                    DenseAttentionArgs{at(op, 0), at(op, 1), at(op, 2), at(op, 3), n_q, n_k, n_heads, uint32_t(op.dim[1]),
+                                       uint32_t(op.dim[2]), uint32_t(op.flags & RF_FLAG_CAUSAL), op.f[0]});
+    }
+    default: return;  // validate_plan lets no other kind in
+  }
+}
+
+void Launcher::elements(const RfOp& op, const char* kernel, int out) {
+  const RfBuffer& b = buffer(op, 0);
+  launch(kernel, ceil_div(uint64_t(count(b)) * b.width, 4 * kBlock), 1, 1, kBlock,
+         ElementArgs{rows(b), at(op, 0), out == 2 ? at(op, 1) : nullptr, at(op, out), b.width, op.f[0]});
+}
+
+void Launcher::embed(const RfOp& op) {
+  const DeviceWeight& table = weight(op, 0);
+  const uint32_t each = plain_format(table.format) ? 1 : 32;
+  launch("rf_embed", ceil_div(uint64_t(shape_.n_tokens) * table.cols / each, kBlock), 1, 1, kBlock,
+         EmbedArgs{step(), table, at(op, 0), op.f[0]});
+}
+
+void Launcher::rope_table(const RfOp& op) {
+  const uint32_t width = buffer(op, 0).width;
+  launch("rf_rope_table", ceil_div(uint64_t(shape_.n_tokens) * width / 2, kBlock), 1, 1, kBlock,
+         RopeTableArgs{step(), row_pos(), vector(op, 0), at(op, 0), width, op.f[0]});
+}
+
+void Launcher::rope_store(const RfOp& op) {
+  const auto n_heads = uint32_t(op.dim[0]), n_kv_heads = uint32_t(op.dim[1]);
+  launch("rf_rope_store", ceil_div(uint64_t(shape_.n_tokens) * (n_heads + n_kv_heads), 8), 1, 1, kBlock,
+         RopeStoreArgs{step(), row_seq(), row_pos(), at(op, 0), at(op, 1), vector(op, 0), vector(op, 1),
+                       memory_.caches[size_t(op.cache)], buffer(op, 0).width, n_heads, uint32_t(op.dim[3]),
+                       uint32_t(op.flags & RF_FLAG_NEOX), op.f[0]});
+}
+
+void Launcher::attention(const RfOp& op) {
+  const AttentionShape a = attention_shape(op, plan_.caches[size_t(op.cache)], compute_);
+  AttentionArgs args{step(),
+                     row_seq(),
+                     row_pos(),
+                     at(op, 0),
+                     at(op, 1),
+                     memory_.caches[size_t(op.cache)],
+                     buffer(op, 0).width,
+                     a.n_heads,
+                     uint32_t(op.dim[3]),
+                     op.f[0],
+                     op.f[1],
+                     nullptr,
+                     1,
+                     a.flash != nullptr};
+  if (a.flash && shape_.long_rows)
+    launch(a.flash, attention_flash_tiles(shape_.n_tokens, shape_.n_seqs), a.n_heads, 1, kFlashThreads, args);
+  if (a.flash && !shape_.short_rows) return;
+  args.n_splits = attention_splits(shape_.n_tokens, a.grid_y, shape_.longest, weights_.gpu()->facts().n_compute_units);
+  if (args.n_splits > 1) args.partial = pointer<float>(memory_.partial);
+  launch(a.split.name, shape_.n_tokens, a.grid_y, args.n_splits, kBlock, args);
+  if (args.n_splits > 1) launch("rf_attention_merge", shape_.n_tokens, a.n_heads, 1, kMergeThreads, args);
+}
+
+void Launcher::matmul(const RfOp& op) {
+  uint32_t first = 0;
+  for (int i = 0; i < 3; i++) {
+    if (op.tensor[i] == RF_NONE) continue;
+    Matmul m{};
+    m.args.rows = rows(buffer(op, 0));
+    m.n_rows = count(buffer(op, 0));
+    m.args.in = at(op, 0);
+    m.args.weight[0] = weight(op, i);
+    m.args.weight[0].first = first;
+    m.args.bias = vector(op, i + 3);
+    m.args.out = at(op, 1);
+    m.args.k = buffer(op, 0).width;
+    m.args.out_width = buffer(op, 1).width;
+    m.args.add = uint32_t(op.flags & RF_FLAG_ADD);
+    product(&m, op.buf[0]);
+    first += m.args.weight[0].rows;
+  }
+}
+
+void Launcher::swiglu(const RfOp& op) {
+  Matmul m{};
+  m.args.rows = rows(buffer(op, 0));
+  m.n_rows = count(buffer(op, 0));
+  m.args.in = at(op, 0);
+  m.args.weight[0] = weight(op, 0);
+  m.args.weight[1] = weight(op, 1);
+  m.args.out = at(op, 1);
+  m.args.k = buffer(op, 0).width;
+  m.args.out_width = buffer(op, 1).width;
+  m.swiglu = m.args.weight[0].format == m.args.weight[1].format;
+  if (m.swiglu) return product(&m, op.buf[0]);
+  // Two formats: one after the other, then the gate.
+  Matmul gate = m;
+  gate.args.out = pointer<float>(memory_.gate);
+  product(&gate, op.buf[0]);
+  std::swap(m.args.weight[0], m.args.weight[1]);
+  product(&m, op.buf[0]);
+  launch("rf_swiglu", ceil_div(uint64_t(m.n_rows) * m.args.out_width, 4 * kBlock), 1, 1, kBlock,
+         ElementArgs{m.args.rows, gate.args.out, m.args.out, m.args.out, m.args.out_width, 0});
+}
+
+// With many rows and halves allowed, on the matrix units; else row by row.
+void Launcher::product(Matmul* m, int32_t in) {
+  if (compute_ == COMPUTE_F32 || m->n_rows <= kMatvecMost) return matvec(m, in);
+  copy_half(&m->args, in);
+  const DeviceWeight& w = m->args.weight[0];
+  const bool narrow = m->n_rows <= kMatmulNarrowMost;
+  const std::string name = std::string(m->swiglu ? "rf_matmul_swiglu_" : "rf_matmul_") + format_name(w.format) +
+                           (compute_ == COMPUTE_F16 ? "_f16" : "_bf16") + (narrow ? "_t32" : "_t128");
+  const uint32_t rows_each = narrow ? kMatmulNarrowRows : kMatmulWideRows;
+  const uint32_t columns_each = (narrow ? kMatmulNarrowColumns : kMatmulWideColumns) / (m->swiglu ? 2 : 1);
+#if defined(RF_NVIDIA)
+  const uint32_t shared_bytes = kMatmulShared;
+#else
+  const uint32_t shared_bytes = 0;
+#endif
+  launch(name.c_str(), ceil_div(m->n_rows, rows_each), uint32_t(ceil_div(w.rows, columns_each)), 1, kBlock, m->args, shared_bytes);
+}
+
+void Launcher::matvec(Matmul* m, int32_t in) {
+  const DeviceWeight& w = m->args.weight[0];
+  if (!plain_format(w.format)) copy_planes(&m->args, in);
+  const uint32_t n = m->n_rows <= 1 ? 1 : m->n_rows <= 2 ? 2 : m->n_rows <= 4 ? 4 : 8;
+  const std::string name =
+      std::string(m->swiglu ? "rf_matvec_swiglu_" : "rf_matvec_") + format_name(w.format) + "_n" + std::to_string(n);
+  launch(name.c_str(), ceil_div(w.rows, matvec_rows(w.format, w.cols, m->swiglu)), uint32_t(ceil_div(m->n_rows, n)), 1,
+         kMatvecThreads, m->args);
+}
+
+void Launcher::copy_half(MatmulArgs* args, int32_t in) {
+  args->half = pointer<uint16_t>(memory_.half);
+  if (half_of_ == in) return;
+  half_of_ = in;
+  const RfBuffer& b = plan_.buffers[size_t(in)];
+  launch("rf_to_half", ceil_div(uint64_t(count(b)) * b.width, 4 * kBlock), 1, 1, kBlock,
+         ConvertArgs{args->rows, args->in, pointer<uint16_t>(memory_.half), nullptr, nullptr, b.width, compute_});
+}
+
+void Launcher::copy_planes(MatmulArgs* args, int32_t in) {
+  args->planes = pointer<int8_t>(memory_.planes);
+  args->info = pointer<float>(memory_.info);
+  if (planes_of_ == in) return;
+  planes_of_ = in;
+  const RfBuffer& b = plan_.buffers[size_t(in)];
+  launch("rf_to_planes", ceil_div(uint64_t(count(b)) * b.width, 4 * kBlock), 1, 1, kBlock,
+         ConvertArgs{args->rows, args->in, nullptr, pointer<int8_t>(memory_.planes), pointer<float>(memory_.info), b.width, 0});
+}
+
+}  // namespace gpu
+}  // namespace rf
