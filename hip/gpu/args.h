@@ -88,6 +88,7 @@ struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
 // HALF is f16 or bf16, as rf_to_half left MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost rows and t128 above.
 //   grid   x = ceil(rows of the bucket / R), y = ceil(weight[0].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
 //   block  kBlock threads
+//   unit   matmul-f16.hip or matmul-bf16.hip, by HALF
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
 // A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias; out begins at
 // column weight[0].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.

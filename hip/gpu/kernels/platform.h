@@ -12,6 +12,8 @@
 #define RF_DEVICE __device__ __forceinline__
 #define RF_SHARED __shared__
 #define RF_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// The same, with registers for `blocks` of them on a multiprocessor at once.
+#define RF_KERNEL_RESIDENT(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define RF_UNROLL _Pragma("unroll")
 
 #else
@@ -22,6 +24,7 @@
 #define RF_DEVICE __attribute__((device)) inline __attribute__((always_inline))
 #define RF_SHARED __attribute__((shared))
 #define RF_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void
+#define RF_KERNEL_RESIDENT(threads, blocks) RF_KERNEL(threads)
 #define RF_UNROLL _Pragma("unroll")
 
 #endif
@@ -175,5 +178,26 @@ struct alignas(16) Word4 {
 };
 template <class T>
 RF_DEVICE T load(const void* p) { return *static_cast<const T*>(p); }
+// What is read once, like weights: without a place in the first-level cache, which activations need.
+template <class T>
+RF_DEVICE T load_stream(const void* p) {
+#if defined(__CUDACC__)
+  return load<T>(p);
+#else
+  return __builtin_nontemporal_load(static_cast<const T*>(p));
+#endif
+}
+template <>
+RF_DEVICE Word4 load_stream<Word4>(const void* p) {
+#if defined(__CUDACC__)
+  Word4 v;
+  asm("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  return v;
+#else
+  typedef uint32_t Vector __attribute__((vector_size(16)));
+  const Vector v = __builtin_nontemporal_load(static_cast<const Vector*>(p));
+  return {v[0], v[1], v[2], v[3]};
+#endif
+}
 
 }  // namespace rf

@@ -1,0 +1,266 @@
+// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units; `first` of the names in matmul.hip says which.
+//
+// Both operands pass through shared memory as halves, `depth` of k at a time. NVIDIA: three stages of activations (and of weights that
+// are halves already) are copied asynchronously, while quantized weights are read into registers two steps ahead and written
+// dequantized one step ahead; one barrier a step. AMD: one stage, refilled from registers that were read during the step before.
+#pragma once
+#include "matmul-weights.h"
+#include "step.h"
+
+namespace rf {
+
+// Many rows: waves side by side, each with 64 rows.
+struct WideTile {
+  static constexpr uint32_t rows = kMatmulWideRows, columns = kMatmulWideColumns, depth = 64;
+  static constexpr uint32_t wave_rows = 64, wave_columns = kWave == 64 ? 64 : 32;
+};
+// Few rows: so that even a small weight gives every processor a block, tiles are small, and the waves of a block share them by splitting k.
+struct NarrowTile {
+  static constexpr uint32_t rows = kMatmulNarrowRows, columns = kMatmulNarrowColumns, depth = 256;
+  static constexpr uint32_t wave_rows = 32, wave_columns = 32;
+};
+
+template <class T>
+struct TileShape {
+  using Layout = TileLayout<T::depth>;
+  static constexpr uint32_t waves = kBlock / kWave;
+  static constexpr uint32_t across = T::columns / T::wave_columns, down = T::rows / T::wave_rows;
+  static constexpr uint32_t splits = waves / (across * down);
+  static constexpr uint32_t tile_rows = T::wave_rows / 16, tile_columns = T::wave_columns / 16;
+  static_assert(splits * across * down == waves && T::depth / splits % 16 == 0);
+  static constexpr uint32_t row_halves = T::rows * Layout::stride, column_halves = T::columns * Layout::stride;
+#if defined(__CUDACC__)
+  static constexpr uint32_t stages = 3;
+#else
+  static constexpr uint32_t stages = 1;
+#endif
+  static constexpr uint32_t tiles_bytes = stages * (row_halves + column_halves) * 2;
+  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;  // partial sums, once the tiles are done
+  static constexpr uint32_t shared_bytes = tiles_bytes > sums_bytes ? tiles_bytes : sums_bytes;
+#if defined(__CUDACC__)
+  static_assert(shared_bytes <= kMatmulShared);
+#endif
+};
+
+// The activations' side: rows of the step, zeros beyond the last.
+template <class T, class Layout>
+struct Activations {
+  static constexpr uint32_t per_row = T::depth / 8, each = T::rows * per_row / kBlock, step_rows = kBlock / per_row;
+  static_assert(T::rows * per_row % kBlock == 0 && kBlock % per_row == 0);
+  const uint16_t* row;  // this thread's first
+  uint32_t k, n_rows;   // live rows from there on
+  bool aligned;
+#if !defined(__CUDACC__)
+  Word4 chunk[each];
+#endif
+
+  RF_DEVICE void point(const MatmulArgs& a, uint32_t live_rows) {
+    const uint32_t first = block_x() * T::rows + thread_id() / per_row;
+    k = a.k;
+    aligned = k % 8 == 0;
+    row = a.half + uint64_t(first) * k;
+    n_rows = first < live_rows ? live_rows - first : 0;
+  }
+  RF_DEVICE uint16_t* place(uint16_t* tile, uint32_t i) const {
+    return tile + Layout::at(thread_id() / per_row + i * step_rows, thread_id() % per_row);
+  }
+  RF_DEVICE Word4 read(uint32_t i, uint32_t at) const {
+    if (i * step_rows >= n_rows || at >= k) return {0, 0, 0, 0};
+    const uint16_t* from = row + uint64_t(i * step_rows) * k + at;
+    if (aligned) return load<Word4>(from);
+    // Rare (plain weights of an odd width): one by one, and not unrolled, so that it costs the others no registers.
+    uint64_t low = 0, high = 0;
+#pragma nounroll
+    for (uint32_t n = k - at < 8 ? k - at : 8; n-- > 0;) {
+      high = high << 16 | low >> 48;
+      low = low << 16 | from[n];
+    }
+    return {uint32_t(low), uint32_t(low >> 32), uint32_t(high), uint32_t(high >> 32)};
+  }
+#if defined(__CUDACC__)
+  template <bool AnyWidth>
+  RF_DEVICE void copy(uint16_t* tile, uint32_t step) const {
+    const uint32_t at = step * T::depth + thread_id() % per_row * 8;
+    if (!AnyWidth || aligned) {
+      RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
+        const bool inside = at < k && i * step_rows < n_rows;
+        copy_async(place(tile, i), inside ? row + uint64_t(i * step_rows) * k + at : row, inside ? 16 : 0);
+      }
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < each; ++i) * reinterpret_cast<Word4*>(place(tile, i)) = read(i, at);
+    }
+  }
+#else
+  template <bool AnyWidth>
+  RF_DEVICE void fetch(uint32_t step) {
+    if constexpr (!AnyWidth) aligned = true;
+    RF_UNROLL for (uint32_t i = 0; i < each; ++i) chunk[i] = read(i, step * T::depth + thread_id() % per_row * 8);
+  }
+  RF_DEVICE void store(uint16_t* tile) const {
+    RF_UNROLL for (uint32_t i = 0; i < each; ++i) * reinterpret_cast<Word4*>(place(tile, i)) = chunk[i];
+  }
+#endif
+};
+
+// Where this wave's part of the block's tile lies.
+template <class T>
+struct WavePlace {
+  using Shape = TileShape<T>;
+  uint32_t row, column, k;
+  RF_DEVICE WavePlace() {
+    const uint32_t wave = wave_id(), part = wave / Shape::splits;
+    row = part / Shape::across * T::wave_rows;
+    column = part % Shape::across * T::wave_columns;
+    k = wave % Shape::splits * (T::depth / Shape::splits);
+  }
+};
+
+template <class T, class Half, class Layout>
+RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], const WavePlace<T>& at,
+                             const uint16_t* x, const uint16_t* w) {
+  using Shape = TileShape<T>;
+  RF_UNROLL for (uint32_t k = 0; k < T::depth / Shape::splits; k += 16) {
+    if (k % 32 == 0) schedule_fence();
+    Fragment<Half, Layout> rows[Shape::tile_rows], columns[Shape::tile_columns];
+    RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j) load_fragment(columns[j], w, at.column + 16 * j, at.k + k);
+    RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) load_fragment(rows[i], x, at.row + 16 * i, at.k + k);
+    RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
+        multiply(sum[i][j], rows[i], columns[j]);
+  }
+}
+
+RF_DEVICE void finish(const MatmulArgs& a, uint32_t row, uint32_t column, float value) {
+  float* out = a.out + uint64_t(row) * a.out_width + a.weight[0].first + column;
+  if (a.bias) value += a.bias[column];
+  if (a.add) value += *out;
+  *out = value;
+}
+
+// One wave has whole sums: straight from its accumulators.
+template <class T, bool Swiglu>
+RF_DEVICE void finish_wave(const MatmulArgs& a, const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns],
+                           const WavePlace<T>& at, uint32_t n_rows) {
+  using Shape = TileShape<T>;
+  constexpr uint32_t step = Swiglu ? 2 : 1;
+  RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; j += step)
+      RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e) {
+    const uint32_t row = block_x() * T::rows + at.row + 16 * i + Accumulator::row(e);
+    const uint32_t column = (block_y() * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
+    if (row >= n_rows || column >= a.weight[0].rows) continue;
+    float value = sum[i][j].value[e];
+    if constexpr (Swiglu) value = silu(value) * sum[i][j + 1].value[e];
+    finish(a, row, column, value);
+  }
+}
+
+// Waves have parts of the sums: added up through shared memory, always in the same order.
+template <class T, bool Swiglu>
+RF_DEVICE void finish_split(const MatmulArgs& a, const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns],
+                            float* shared, uint32_t n_rows) {
+  using Shape = TileShape<T>;
+  static_assert(Shape::splits == Shape::waves);
+  constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, part = T::rows * T::columns;
+  block_sync();
+  RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
+      RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e) {
+    const uint32_t row = 16 * i + Accumulator::row(e), column = 16 * j + Accumulator::column(e);
+    shared[wave_id() * part + row * T::columns + (column ^ (row & 7) * 4)] = sum[i][j].value[e];
+  }
+  block_sync();
+  const auto total = [&](uint32_t row, uint32_t column) {
+    float value = 0.0f;
+    RF_UNROLL for (uint32_t w = 0; w < Shape::waves; ++w) value += shared[w * part + row * T::columns + (column ^ (row & 7) * 4)];
+    return value;
+  };
+  for (uint32_t e = thread_id(); e < T::rows * outputs; e += kBlock) {
+    const uint32_t tile_row = e / outputs, tile_column = e % outputs;
+    const uint32_t row = block_x() * T::rows + tile_row, column = block_y() * outputs + tile_column;
+    if (row >= n_rows || column >= a.weight[0].rows) continue;
+    float value;
+    if constexpr (Swiglu) {
+      const uint32_t gate = tile_column / 16 * 32 + tile_column % 16;
+      value = silu(total(tile_row, gate)) * total(tile_row, gate + 16);
+    } else {
+      value = total(tile_row, tile_column);
+    }
+    finish(a, row, column, value);
+  }
+}
+
+template <bool Plain, uint32_t Id, class Half, class Layout, class T, bool Swiglu>
+struct WeightTileOf {
+  using type = BlockTile<Id, Half, Layout, T::columns, T::depth, Swiglu>;
+};
+template <uint32_t Id, class Half, class Layout, class T, bool Swiglu>
+struct WeightTileOf<true, Id, Half, Layout, T, Swiglu> {
+  using type = PlainTile<Id, Half, Layout, T::columns, T::depth, Swiglu>;
+};
+
+template <uint32_t Id, class Half, class T, bool Swiglu>
+RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
+  using Shape = TileShape<T>;
+  using Layout = typename Shape::Layout;
+  constexpr bool any_width = kPlain<Id>;
+  const uint32_t n_rows = live(a.rows);
+  if (block_x() * T::rows >= n_rows) return;
+
+  Activations<T, Layout> x;
+  typename WeightTileOf<kPlain<Id>, Id, Half, Layout, T, Swiglu>::type w;
+  x.point(a, n_rows);
+  w.point(a);
+  const WavePlace<T> at;
+  Accumulator sum[Shape::tile_rows][Shape::tile_columns];
+  RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
+      clear(sum[i][j]);
+  uint16_t* const rows = reinterpret_cast<uint16_t*>(shared);
+  uint16_t* const columns = rows + Shape::stages * Shape::row_halves;
+  const uint32_t n_steps = (a.k + T::depth - 1) / T::depth;
+
+#if defined(__CUDACC__)
+  const auto copy = [&](uint32_t stage, uint32_t step) {
+    if (step < n_steps) {
+      x.template copy<any_width>(rows + stage * Shape::row_halves, step);
+      if constexpr (w.raw) w.copy(columns + stage * Shape::column_halves, step);
+    }
+    close_copies();
+  };
+  RF_UNROLL for (uint32_t s = 0; s + 1 < Shape::stages; ++s) copy(s, s);
+  if constexpr (!w.raw) {
+    w.fetch(0);
+    w.store(columns, 0);
+    if (n_steps > 1) w.fetch(1);
+  }
+  uint32_t stage = 0, write = Shape::stages - 1;
+  for (uint32_t step = 0; step < n_steps; ++step) {
+    wait_copies<Shape::stages - 2>();
+    block_sync();  // this step's tiles are whole, and nobody reads the ones before any more
+    copy(write, step + Shape::stages - 1);
+    if constexpr (!w.raw) {
+      if (step + 1 < n_steps) w.store(columns + (step + 1) % 2 * Shape::column_halves, step + 1);
+      if (step + 2 < n_steps) w.fetch(step + 2);
+    }
+    multiply_step<T, Half, Layout>(sum, at, rows + stage * Shape::row_halves,
+                                   columns + (w.raw ? stage : step % 2) * Shape::column_halves);
+    stage = stage + 1 == Shape::stages ? 0 : stage + 1;
+    write = write + 1 == Shape::stages ? 0 : write + 1;
+  }
+#else
+  x.template fetch<any_width>(0);
+  w.fetch(0);
+  for (uint32_t step = 0; step < n_steps; ++step) {
+    if (step) block_sync();  // the tiles have been read
+    x.store(rows);
+    w.store(columns, step);
+    block_sync();
+    if (step + 1 < n_steps) {
+      x.template fetch<any_width>(step + 1);
+      w.fetch(step + 1);
+    }
+    multiply_step<T, Half, Layout>(sum, at, rows, columns);
+  }
+#endif
+  if constexpr (Shape::splits == 1) finish_wave<T, Swiglu>(a, sum, at, n_rows);
+  else finish_split<T, Swiglu>(a, sum, reinterpret_cast<float*>(shared), n_rows);
+}
+
+}  // namespace rf
