@@ -85,7 +85,8 @@ RF_DEVICE void k_scale_pair(const Word4& header, uint32_t r, uint32_t& scales, u
 }
 // Scale s of sixteen, less 32, from the twelve scale bytes of Q3_K (rf_q3_k_scale).
 RF_DEVICE int32_t q3_k_scale(const uint32_t (&packed)[3], uint32_t s) {
-  const uint32_t low = (s & 4 ? packed[1] : packed[0]) >> (8 * (s & 3) + 4 * (s >> 3));
+  const uint64_t nibbles = uint64_t(packed[1]) << 32 | packed[0];  // a choice between the two would put them in memory
+  const uint32_t low = uint32_t(nibbles >> (8 * (s & 7) + 4 * (s >> 3)));
   return int32_t((low & 15u) | (packed[2] >> (8 * (s & 3) + 2 * (s >> 2)) & 3u) << 4) - 32;
 }
 // Scale s of eight, less 32, from the header words of IQ4_XS (rf_iq4_xs_scale).
