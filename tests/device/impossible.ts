@@ -1,0 +1,45 @@
+/**
+ * `impossible.ts BACKEND`: a context that no device has room for is refused with the sizes, takes no memory, and the next context works.
+ */
+
+import { openGguf } from "../../src/gguf/reader.ts"
+import { BLOCK_SIZE, buildModel } from "../../src/models/registry.ts"
+import { NativeError } from "../../src/native/errors.ts"
+import { loadNative } from "../../src/native/library.ts"
+import { backendArgument, freeMemory, generateOnce, MIB, report, withTinyModel } from "./support.ts"
+
+const LIMITS = { nThreads: 1, maxTokens: 64, maxSeqs: 1, maxOutputs: 1, blockSize: BLOCK_SIZE }
+
+const backend = backendArgument()
+await withTinyModel(async (path) => {
+  const before = await generateOnce(path, backend, Int32Array.of(1, 2, 3), 8)
+  const library = loadNative(backend)
+  const { plan, tensors, constants } = buildModel(await openGguf(path))
+  using model = library.openModel({ device: 0, paths: [path], tensors, constants })
+  const packed = plan.pack({ maxTokens: LIMITS.maxTokens, maxOutputs: LIMITS.maxOutputs, kvType: "f16" })
+  model.openContext({ ...LIMITS, nBlocks: 8 }, packed).close()
+  const free = freeMemory(library)
+  const { memoryTotal } = library.deviceInfo(0)
+  // Once a hundred times the memory, once just more than all of it.
+  for (const share of [100, 1.01]) {
+    const nBlocks = Math.ceil((share * memoryTotal) / (plan.cacheBytesPerToken("f16") * BLOCK_SIZE))
+    const error = refusal(() => model.openContext({ ...LIMITS, nBlocks }, packed))
+    const clear = error?.status === "OUT_OF_MEMORY" || error?.status === "INVALID_ARGUMENT"
+    report(clear, `${share} × the memory: ${error ? `${error.status}: ${error.message}` : "opened"}`)
+  }
+  const lost = (free - freeMemory(library)) / MIB
+  report(lost <= 2, `the refusals kept ${lost.toFixed(1)} MiB`)
+  model.openContext({ ...LIMITS, nBlocks: 8 }, packed).close()
+  const after = await generateOnce(path, backend, Int32Array.of(1, 2, 3), 8)
+  report(after.join() === before.join(), "the next context generates what it did before")
+})
+
+function refusal(open: () => { close(): void }): NativeError | undefined {
+  try {
+    open().close()
+    return undefined
+  } catch (error) {
+    if (error instanceof NativeError) return error
+    throw error
+  }
+}

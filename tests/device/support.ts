@@ -1,0 +1,60 @@
+/** What the device checks share. Each check is a program of its own: `bun tests/device/NAME.ts BACKEND …`, exit code 0 when all is well. */
+
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type LoadedModel, loadModel } from "../../src/engine/load.ts"
+import { GREEDY } from "../../src/engine/types.ts"
+import type { Backend, NativeLibrary } from "../../src/native/library.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+
+export const MIB = 2 ** 20
+
+/** The program's first argument. */
+export function backendArgument(): Backend {
+  const name = process.argv[2]
+  if (name === "cpu" || name === "amd" || name === "nvidia") return name
+  throw new Error(`name a backend (cpu, amd or nvidia), not ${JSON.stringify(name)}`)
+}
+
+export function freeMemory(library: NativeLibrary): number {
+  return library.deviceInfo(0).memoryFree
+}
+
+/** A small model in a temporary folder, gone at the end of `use`. */
+export async function withTinyModel<T>(use: (path: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), "rocmforge-device-"))
+  try {
+    const path = join(folder, "tiny.gguf")
+    await writeTinyModel(path, { hidden: 256, layers: 2, heads: 4, kv_heads: 2, ffn: 512, format: "Q8_0", tied: true })
+    return await use(path)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** Opens a model, generates greedily after `prompt`, and closes it. */
+export async function generateOnce(
+  path: string,
+  device: string,
+  prompt: Int32Array,
+  nTokens: number,
+): Promise<number[]> {
+  await using model = await loadModel(path, { device, ctx_size: prompt.length + nTokens + 16, max_seqs: 1 })
+  return await greedy(model, prompt, nTokens)
+}
+
+/** The next tokens, a stop token included. */
+export async function greedy(model: LoadedModel, prompt: Int32Array, nTokens: number): Promise<number[]> {
+  const stop_tokens = new Set(model.tokenizer.eogIds)
+  const tokens: number[] = []
+  const request = { id: "device-check", tokens: prompt, sampling: GREEDY, max_tokens: nTokens, stop_tokens }
+  for await (const event of model.engine.generate(request)) if (event.type === "token") tokens.push(event.token)
+  return tokens
+}
+
+/** Prints one line, and leaves the exit code at 1 if the check failed. */
+export function report(ok: boolean, line: string): void {
+  console.log(`${ok ? "ok  " : "FAIL"} ${line}`)
+  if (!ok) process.exitCode = 1
+}
