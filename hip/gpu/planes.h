@@ -68,7 +68,7 @@ constexpr PlaneTable plane_table(uint32_t format) {
   }
 }
 
-constexpr bool plain_format(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
+RF_HD constexpr bool plain_format(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
 // Bytes from one row of plain numbers to the next. Where this is more than cols · size the host copies row by row, and the bytes
 // between are never used.
 RF_HD constexpr uint64_t plain_stride(uint32_t format, uint64_t cols) {

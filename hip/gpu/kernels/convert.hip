@@ -84,6 +84,8 @@ constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes rea
 
 // Four of the 32 activations of a block each in eight neighbouring lanes.
 RF_DEVICE void quantize_block(const ConvertArgs& args, uint64_t block, bool exists) {
+  const uint32_t k = args.width, pieces = k / 32;
+
   const uint32_t sub = lane_id() % 8;
   const Word4 in = exists ? load<Word4>(args.in + block * 32 + 4 * sub) : Word4{};
   const uint32_t x[4] = {in.x, in.y, in.z, in.w};
@@ -107,11 +109,15 @@ RF_DEVICE void quantize_block(const ConvertArgs& args, uint64_t block, bool exis
   RF_UNROLL for (uint32_t mask = 1; mask < 4; mask *= 2) sum += shuffle_xor(sum, mask);
   const int32_t other = shuffle_xor(sum, 4);
   if (!exists) return;
-  reinterpret_cast<uint32_t*>(args.planes + block * 64)[sub] = high;
-  reinterpret_cast<uint32_t*>(args.planes + block * 64)[sub + 8] = low;
-  if (sub == 0) {
-    const float total = scale * float(sum + other), first = scale * float(sum), second = scale * float(other);
-    reinterpret_cast<Word4*>(args.info)[block] = {float_bits(scale), float_bits(total), float_bits(first), float_bits(second)};
+  const uint64_t row = block / pieces;
+  const uint32_t piece = uint32_t(block - row * pieces);
+  int8_t* planes = args.planes + row * 2 * k + (sub / 4) * (k / 2) + piece * 16 + (sub % 4) * 4;
+  *reinterpret_cast<uint32_t*>(planes) = high;
+  *reinterpret_cast<uint32_t*>(planes + k) = low;
+  // `sum` of lanes 0 … 3 is the first half's.
+  if (sub < 4) {
+    float* info = args.info + row * 4 * pieces + piece;
+    info[sub * pieces] = scale * float(sub == 0 ? 1 : sub == 1 ? sum + other : sub == 2 ? sum : other);
   }
 }
 

@@ -1,0 +1,295 @@
+// What a lane of the mat-vec reads of a weight row at a time: sixteen bytes of quants (32 of Q8_0) with all columns that they hold.
+//
+// A format's Unit has `strips` runs of 4 · words neighbouring columns, each with one scale. With eight words the unit is one piece of
+// 32 columns. With four it holds half of each of several pieces, the way super-blocks interleave them: unit u is half u % 2 of pieces
+// strips · (u / 2) + j. Bytes are left as they are stored where that saves work: w = scale · q + min, min standing for the zero point too.
+#pragma once
+#include "formats.h"
+
+namespace rf {
+
+struct alignas(8) Word2 {
+  uint32_t x, y;
+};
+
+// load(w, base, u, raw): unit u of the row whose first block is `base`. strip(raw, u, j, …): run j of it.
+template <uint32_t Id>
+struct Unit;
+
+template <uint32_t Id, int Strips, int Words, bool HasMin>
+struct UnitOf {
+  static constexpr int strips = Strips, words = Words;
+  static constexpr bool has_min = HasMin;
+  static constexpr uint32_t cols = Strips * Words * 4;
+  template <int I>
+  RF_DEVICE static const uint8_t* at(const DeviceWeight& w, uint64_t block) {
+    return plane_at<Id, I>(w, block);
+  }
+};
+
+RF_DEVICE uint32_t nibbles(uint32_t x, int half) { return x >> (4 * half) & 0x0f0f0f0fu; }
+RF_DEVICE void set4(int32_t* q, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  q[0] = int32_t(a), q[1] = int32_t(b), q[2] = int32_t(c), q[3] = int32_t(d);
+}
+RF_DEVICE void nibbles32(const Word4& x, int32_t* q) {
+  set4(q, nibbles(x.x, 0), nibbles(x.y, 0), nibbles(x.z, 0), nibbles(x.w, 0));
+  set4(q + 4, nibbles(x.x, 1), nibbles(x.y, 1), nibbles(x.z, 1), nibbles(x.w, 1));
+}
+RF_DEVICE void lookup32(const Codebook& book, const Word4& x, int32_t* q) {
+  lookup16(book, x.x, q[0], q[4]);
+  lookup16(book, x.y, q[1], q[5]);
+  lookup16(book, x.z, q[2], q[6]);
+  lookup16(book, x.w, q[3], q[7]);
+}
+// Bits `at` … of x's bytes under mask, moved up by `to`.
+RF_DEVICE uint32_t bits_up(uint32_t x, uint32_t at, uint32_t mask, int to) { return (x >> at & mask * 0x01010101u) << to; }
+
+template <>
+struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, true> {
+  struct Raw {
+    Word4 q;
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+    nibbles32(raw.q, q);
+    scale = half_to_float(raw.scale);
+    min = -8.0f * scale;
+  }
+};
+template <>
+struct Unit<FORMAT_Q4_1> : UnitOf<FORMAT_Q4_1, 1, 8, true> {
+  struct Raw {
+    Word4 q;
+    uint32_t scales;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.scales = load_stream<uint32_t>(at<1>(w, base) + u * 4);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+    nibbles32(raw.q, q);
+    scale = low_half(raw.scales);
+    min = high_half(raw.scales);
+  }
+};
+RF_DEVICE void fifth_bits(uint32_t high, int32_t (&q)[8]) {
+  RF_UNROLL for (int i = 0; i < 8; i++) q[i] |= int32_t(spread_bits(high, 4 * i, 4));
+}
+template <>
+struct Unit<FORMAT_Q5_0> : UnitOf<FORMAT_Q5_0, 1, 8, true> {
+  struct Raw {
+    Word4 q;
+    uint32_t high;
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.high = load_stream<uint32_t>(at<1>(w, base) + u * 4);
+    raw.scale = load_stream<uint16_t>(at<2>(w, base) + u * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+    nibbles32(raw.q, q);
+    fifth_bits(raw.high, q);
+    scale = half_to_float(raw.scale);
+    min = -16.0f * scale;
+  }
+};
+template <>
+struct Unit<FORMAT_Q5_1> : UnitOf<FORMAT_Q5_1, 1, 8, true> {
+  struct Raw {
+    Word4 q;
+    uint32_t high, scales;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.high = load_stream<uint32_t>(at<1>(w, base) + u * 4);
+    raw.scales = load_stream<uint32_t>(at<2>(w, base) + u * 4);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+    nibbles32(raw.q, q);
+    fifth_bits(raw.high, q);
+    scale = low_half(raw.scales);
+    min = high_half(raw.scales);
+  }
+};
+template <>
+struct Unit<FORMAT_Q8_0> : UnitOf<FORMAT_Q8_0, 1, 8, false> {
+  struct Raw {
+    Word4 first, second;
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.first = load_stream<Word4>(at<0>(w, base) + u * 32);
+    raw.second = load_stream<Word4>(at<0>(w, base) + u * 32 + 16);
+    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    set4(q, raw.first.x, raw.first.y, raw.first.z, raw.first.w);
+    set4(q + 4, raw.second.x, raw.second.y, raw.second.z, raw.second.w);
+    scale = half_to_float(raw.scale);
+  }
+};
+template <>
+struct Unit<FORMAT_IQ4_NL> : UnitOf<FORMAT_IQ4_NL, 1, 8, false> {
+  struct Raw {
+    Word4 q;
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    constexpr Codebook book = codebook({RF_IQ4_VALUES});
+    lookup32(book, raw.q, q);
+    scale = half_to_float(raw.scale);
+  }
+};
+template <>
+struct Unit<FORMAT_MXFP4> : UnitOf<FORMAT_MXFP4, 1, 8, false> {
+  struct Raw {
+    Word4 q;
+    uint8_t exponent;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.exponent = load_stream<uint8_t>(at<1>(w, base) + u);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    constexpr Codebook book = codebook({RF_MXFP4_VALUES});
+    lookup32(book, raw.q, q);
+    scale = rf_e8m0_half(raw.exponent);
+  }
+};
+template <>
+struct Unit<FORMAT_IQ4_XS> : UnitOf<FORMAT_IQ4_XS, 1, 8, false> {
+  struct Raw {
+    Word4 q;
+    Word2 header;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.header = rf::load<Word2>(at<1>(w, base) + u / 8 * 8);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int, int32_t (&q)[8], float& scale, float&) {
+    constexpr Codebook book = codebook({RF_IQ4_VALUES});
+    lookup32(book, raw.q, q);
+    scale = low_half(raw.header.x) * float(iq4_xs_scale(raw.header.x, raw.header.y, u % 8));
+  }
+};
+
+template <>
+struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, true> {
+  struct Raw {
+    Word4 q, header;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.header = rf::load<Word4>(at<1>(w, base) + u / 8 * 16);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+    set4(q, nibbles(raw.q.x, j), nibbles(raw.q.y, j), nibbles(raw.q.z, j), nibbles(raw.q.w, j));
+    uint32_t scales, mins;
+    k_scale_pair(raw.header, u / 2 % 4, scales, mins);
+    scale = low_half(raw.header.x) * float(scales >> (8 * j) & 255u);
+    min = -high_half(raw.header.x) * float(mins >> (8 * j) & 255u);
+  }
+};
+template <>
+struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, true> {
+  struct Raw {
+    Word4 q, high, header;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.high = rf::load<Word4>(at<1>(w, base) + u / 8 * 32 + u % 2 * 16);
+    raw.header = rf::load<Word4>(at<2>(w, base) + u / 8 * 16);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+    const uint32_t r = u / 2 % 4, bit = 2 * r + uint32_t(j);
+    set4(q, nibbles(raw.q.x, j) | bits_up(raw.high.x, bit, 1, 4), nibbles(raw.q.y, j) | bits_up(raw.high.y, bit, 1, 4),
+         nibbles(raw.q.z, j) | bits_up(raw.high.z, bit, 1, 4), nibbles(raw.q.w, j) | bits_up(raw.high.w, bit, 1, 4));
+    uint32_t scales, mins;
+    k_scale_pair(raw.header, r, scales, mins);
+    scale = low_half(raw.header.x) * float(scales >> (8 * j) & 255u);
+    min = -high_half(raw.header.x) * float(mins >> (8 * j) & 255u);
+  }
+};
+template <>
+struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, true> {
+  struct Raw {
+    Word4 q;
+    Word2 scales;  // of this half's eight sub-blocks
+    uint32_t both;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.scales = rf::load<Word2>(at<1>(w, base) + u / 2 * 8);
+    raw.both = rf::load<uint32_t>(at<2>(w, base) + u / 4 * 4);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+    constexpr uint32_t two = 0x03030303u;
+    set4(q, raw.q.x >> (2 * j) & two, raw.q.y >> (2 * j) & two, raw.q.z >> (2 * j) & two, raw.q.w >> (2 * j) & two);
+    const uint32_t packed = (j < 2 ? raw.scales.x : raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
+    scale = low_half(raw.both) * float(packed & 15u);
+    min = -high_half(raw.both) * float(packed >> 4 & 15u);
+  }
+};
+template <>
+struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, true> {
+  struct Raw {
+    Word4 q, high;
+    uint32_t scales[3];
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
+    raw.high = rf::load<Word4>(at<1>(w, base) + u / 4 * 32 + u % 2 * 16);
+    RF_UNROLL for (int i = 0; i < 3; i++) raw.scales[i] = rf::load<uint32_t>(at<2>(w, base) + u / 4 * 12 + 4 * i);
+    raw.scale = rf::load<uint16_t>(at<3>(w, base) + u / 4 * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+    constexpr uint32_t two = 0x03030303u;
+    const uint32_t half = u / 2 % 2, bit = 4 * half + uint32_t(j);
+    set4(q, (raw.q.x >> (2 * j) & two) | bits_up(raw.high.x, bit, 1, 2),
+         (raw.q.y >> (2 * j) & two) | bits_up(raw.high.y, bit, 1, 2), (raw.q.z >> (2 * j) & two) | bits_up(raw.high.z, bit, 1, 2),
+         (raw.q.w >> (2 * j) & two) | bits_up(raw.high.w, bit, 1, 2));
+    // Sub-block s = 8 · half + 2 j + u % 2: q3_k_scale, with what is known of s.
+    const uint32_t at = 16 * uint32_t(j % 2) + 8 * (u % 2);
+    const uint32_t low = (j < 2 ? raw.scales[0] : raw.scales[1]) >> (at + 4 * half),
+                   top = raw.scales[2] >> (at + 4 * half + 2 * uint32_t(j / 2));
+    scale = half_to_float(raw.scale) * float(int32_t((low & 15u) | (top & 3u) << 4) - 32);
+    min = -4.0f * scale;
+  }
+};
+template <>
+struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, true> {
+  struct Raw {
+    Word4 low[2], high;
+    Word2 scales;  // of this half's eight sub-blocks
+    uint16_t scale;
+  };
+  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
+    const uint8_t* low = at<0>(w, base) + u / 2 * 64 + u % 2 * 16;
+    raw.low[0] = load_stream<Word4>(low);
+    raw.low[1] = load_stream<Word4>(low + 32);
+    raw.high = load_stream<Word4>(at<1>(w, base) + u * 16);
+    raw.scales = rf::load<Word2>(at<2>(w, base) + u / 2 * 8);
+    raw.scale = rf::load<uint16_t>(at<3>(w, base) + u / 4 * 2);
+  }
+  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+    const Word4 low = j % 2 ? raw.low[1] : raw.low[0];
+    const uint32_t at = 2 * uint32_t(j);
+    set4(q, nibbles(low.x, j / 2) | bits_up(raw.high.x, at, 3, 4), nibbles(low.y, j / 2) | bits_up(raw.high.y, at, 3, 4),
+         nibbles(low.z, j / 2) | bits_up(raw.high.z, at, 3, 4), nibbles(low.w, j / 2) | bits_up(raw.high.w, at, 3, 4));
+    const uint32_t packed = (j < 2 ? raw.scales.x : raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
+    scale = half_to_float(raw.scale) * float(signed_byte(packed));
+    min = -32.0f * scale;
+  }
+};
+
+}  // namespace rf

@@ -1,0 +1,34 @@
+// How the mat-vec kernels are launched. Plain C++17, read by the host and by the kernels.
+//
+// rf_matvec_FORMAT_nN and rf_matvec_swiglu_FORMAT_nN, N of 1, 2, 4, 8 activation rows that share one pass over the weight:
+// grid (ceil(weight rows / matvec_rows), ceil(rows of the bucket / N)), kMatvecThreads threads, no dynamic shared memory.
+// Formats of blocks read MatmulArgs.planes and info (rf_to_planes), plain ones `in`. One launch serves one weight (SwiGLU: gate and up,
+// of the same format and shape); its columns go to out[row · out_width + weight[0].first …].
+// A row's result is the same bits whatever N is, and whatever the other rows hold.
+#pragma once
+#include <stdint.h>
+
+#include "planes.h"
+
+namespace rf {
+
+constexpr uint32_t kMatvecThreads = 128;
+constexpr uint32_t kMatvecGroups = kMatvecThreads / 32;
+constexpr uint32_t kMatvecRows = 4;  // weight rows of a group, counting gate and up
+
+// Columns that a lane takes at a time: those of sixteen bytes of quants (32 of Q8_0, eight plain numbers).
+RF_HD constexpr uint32_t matvec_unit(uint32_t format) {
+  if (plain_format(format)) return 8;
+  return format == FORMAT_Q2_K || format == FORMAT_Q3_K || format == FORMAT_Q6_K ? 64 : 32;
+}
+// Groups of a block that share a row. By the shape alone, so that a sum is always cut the same way.
+RF_HD constexpr uint32_t matvec_split(uint32_t format, uint32_t cols) {
+  const uint32_t units = (cols + matvec_unit(format) - 1) / matvec_unit(format);
+  return units <= 32 ? 1 : units <= 64 ? 2 : 4;
+}
+// Weight rows of a block.
+RF_HD constexpr uint32_t matvec_rows(uint32_t format, uint32_t cols, bool swiglu) {
+  return kMatvecRows / (swiglu ? 2 : 1) * (kMatvecGroups / matvec_split(format, cols));
+}
+
+}  // namespace rf
