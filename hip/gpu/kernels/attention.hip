@@ -1,4 +1,5 @@
 // Attention over the paged cache and over plain matrices. ../attention.h says which kernel serves what, and the grids.
+#include "attention-flash.h"
 #include "attention-split.h"
 
 using namespace rf;
@@ -51,3 +52,12 @@ RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
   const auto emit = [&](uint32_t, uint32_t d, float sum, float, float total) { a.out[at + d] = divide(sum, total); };
   attend<Shape, false>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);
 }
+
+#if defined(RF_FLASH)
+#define RF_FLASH_KERNEL(d) \
+  RF_KERNEL(kFlashThreads) rf_attention_flash_##d(AttentionArgs a) { attention_flash<d>(a); }
+RF_FLASH_KERNEL(64)
+RF_FLASH_KERNEL(80)
+RF_FLASH_KERNEL(96)
+RF_FLASH_KERNEL(128)
+#endif
