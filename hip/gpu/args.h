@@ -67,8 +67,10 @@ struct ConvertArgs {  // rf_to_half, rf_to_planes: what matrix products read
   Rows rows;
   const float* in;  // [rows, width]
   uint16_t* half;   // [rows, width]
-  int8_t* planes;   // [rows, width/32, 64]: high[32], low[32]
-  float* info;      // [rows, width/32, 4]: scale, scale · Σ q, and that of the two halves
+  // [rows, 2, 2, width/32, 16]: the high plane, then the low; of each all first halves of blocks, then all second halves, so that
+  // neighbouring lanes with neighbouring blocks read neighbouring bytes.
+  int8_t* planes;
+  float* info;  // [rows, 4, width/32]: scales, scale · Σ q, and that of the first and of the second halves
   uint32_t width;
   uint32_t compute;  // rf_to_half: COMPUTE_F16 or COMPUTE_BF16
 };
