@@ -13,6 +13,8 @@ const HELP = `Usage: bun run build [options]
 Builds build/librocmforge-BACKEND.so for every backend (${BACKENDS.map((backend) => backend.name).join(", ")}) whose tools are installed.
 
   --backend NAME  only this one; an error when its tools are missing (repeatable)
+  --present       only the CPU and the GPUs that this machine has
+  --arch NAME     device code for this architecture alone, to save time: gfx1100, sm_90, … (repeatable)
   --list          only say which backends can be built here, and with what; an error when none can
   --asan          with AddressSanitizer and UBSan, into build/asan/;
                   a process that opens it needs the variables in build/asan/environment.json
@@ -26,6 +28,8 @@ interface Options {
   backends: readonly Backend[]
   /** The backends were named, so that one which cannot be built is an error. */
   named: boolean
+  /** Device code for these alone; empty for all. */
+  architectures: readonly string[]
   listOnly: boolean
   variant: Variant
   werror: boolean
@@ -36,6 +40,8 @@ function readOptions(): Options | undefined {
   const { values } = parseArgs({
     options: {
       backend: { type: "string", multiple: true },
+      present: { type: "boolean", default: false },
+      arch: { type: "string", multiple: true },
       list: { type: "boolean", default: false },
       asan: { type: "boolean", default: false },
       werror: { type: "boolean", default: false },
@@ -48,9 +54,11 @@ function readOptions(): Options | undefined {
   if (unknown.length > 0) {
     throw new BuildError(`no backend "${unknown[0]}"; known: ${BACKENDS.map((backend) => backend.name).join(", ")}`)
   }
+  const named = BACKENDS.filter((backend) => values.backend?.includes(backend.name))
   return {
-    backends: values.backend ? BACKENDS.filter((backend) => values.backend?.includes(backend.name)) : BACKENDS,
+    backends: values.backend ? named : BACKENDS.filter((backend) => !values.present || backend.present()),
     named: values.backend !== undefined,
+    architectures: values.arch ?? [],
     listOnly: values.list,
     variant: values.asan ? "asan" : "release",
     werror: values.werror,
@@ -61,13 +69,14 @@ function readOptions(): Options | undefined {
 /** Builds one backend, or only says with what it would; false when its tools are missing. */
 async function buildBackend(backend: Backend, options: Options): Promise<boolean> {
   const say = (line: string) => console.log(`${backend.name}: ${line}`)
-  const recipe = await backend.plan(options.variant)
+  const recipe = await backend.plan(options.variant, options.architectures)
   if ("skipped" in recipe) {
     say(`skipped: ${recipe.skipped}`)
     return false
   }
   if (options.listOnly) {
-    say(recipe.warning ? `${recipe.toolchain}; warning: ${recipe.warning}` : recipe.toolchain)
+    const targets = recipe.architectures ? `, for ${recipe.architectures.join(" ")}` : ""
+    say(`${recipe.toolchain}${targets}${recipe.warning ? `; warning: ${recipe.warning}` : ""}`)
     return true
   }
   if (recipe.units.length === 0) throw new BuildError(`${backend.name}: no source files; is the checkout whole?`)

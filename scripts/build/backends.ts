@@ -3,9 +3,11 @@
  * All of them implement hip/abi.h and end as one shared library each.
  */
 
+import { existsSync } from "node:fs"
 import { Glob } from "bun"
 import { runCommand } from "./command.ts"
 import { type Compiler, findCompiler } from "./compilers.ts"
+import { amdToolchain, type DeviceToolchain, nvidiaToolchain } from "./gpu.ts"
 
 /** `release` is what runs; `asan` is for the tests that look for memory errors. */
 export type Variant = "release" | "asan"
@@ -16,12 +18,26 @@ export interface Unit {
   command: string[]
 }
 
+/** Device code: one source file for one architecture, which becomes data of the library. */
+export interface CodeUnit extends Unit {
+  unit: string
+  arch: string
+  /** Name of the compiled file, in the object folder. */
+  output: string
+  /** The flags that make a warning an error. */
+  strict: string[]
+}
+
 /** Everything needed to build one backend on this machine. */
 export interface Recipe {
   /** Shown to the user, and part of every fingerprint: another version builds everything again. */
   toolchain: string
+  /** Of the device code, shown to the user. */
+  architectures?: readonly string[]
   warning?: string
   units: Unit[]
+  /** Code for the device, and the command that assembles the file that carries it. */
+  device?: { units: CodeUnit[]; assemble: string[] }
   /** The builder appends `-o LIBRARY OBJECTS…`. */
   link: string[]
   /** Tried in place of `link` first; not every machine has the static C++ library. */
@@ -33,10 +49,24 @@ export interface Recipe {
 export interface Backend {
   name: string
   /** A recipe, or the sentence that says why this machine cannot build it and what to install. */
-  plan(variant: Variant): Promise<Recipe | { skipped: string }>
+  plan(variant: Variant, architectures: readonly string[]): Promise<Recipe | { skipped: string }>
+  /** Whether this machine has such a device. */
+  present(): boolean
 }
 
-export const BACKENDS: readonly Backend[] = [{ name: "cpu", plan: planCpu }]
+export const BACKENDS: readonly Backend[] = [
+  { name: "cpu", plan: planCpu, present: () => true },
+  {
+    name: "amd",
+    plan: (variant, architectures) => planGpu("RF_AMD", amdToolchain, variant, architectures),
+    present: () => existsSync("/dev/kfd"),
+  },
+  {
+    name: "nvidia",
+    plan: (variant, architectures) => planGpu("RF_NVIDIA", nvidiaToolchain, variant, architectures),
+    present: () => existsSync("/dev/nvidia0"),
+  },
+]
 
 const WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 const COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", "-ffp-contract=on"]
@@ -59,11 +89,7 @@ async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> 
   const search = await findCompiler()
   if ("missing" in search) return { skipped: search.missing }
   const { compiler } = search
-
-  const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
-  // g++ warns of its own intrinsics, and of how vectors would be passed to functions that are all inlined.
-  const quiet = compiler.family === "gcc" ? ["-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"] : []
-  const base = [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...quiet, "-c"]
+  const base = hostCommand(compiler, variant)
   const units: Unit[] = []
   for (const source of [...files("hip/*.cpp"), ...files("hip/cpu/*.cpp")]) {
     const set = /\/isa-(.+)\.cpp$/.exec(source)?.[1]
@@ -75,14 +101,54 @@ async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> 
     if (!isa) throw new Error(`${source}: no flags for the instruction set "${set}"; add it to INSTRUCTION_SETS`)
     if (isa.target === "any" || isa.target === compiler.target) units.push({ source, command: [...base, ...isa.flags] })
   }
-
-  const link = [...compiler.command, "-shared", "-pthread"]
-  const toolchain = `${compiler.command.join(" ")} (${compiler.version})`
-  const recipe: Recipe = { toolchain, units, link: [...link, "-Wl,-z,defs"] }
-  if (compiler.family === "gcc") {
+  const recipe = await hostRecipe(compiler, variant, units)
+  if (!("skipped" in recipe) && compiler.family === "gcc") {
     recipe.warning =
       "g++ makes a library several times slower than clang does: `apt-get install clang-19` and build again"
   }
+  return recipe
+}
+
+type FindToolchain = (
+  sources: string[],
+  architectures: readonly string[],
+) => Promise<DeviceToolchain | { skipped: string }>
+
+async function planGpu(
+  define: string,
+  findToolchain: FindToolchain,
+  variant: Variant,
+  architectures: readonly string[],
+): Promise<Recipe | { skipped: string }> {
+  const search = await findCompiler()
+  if ("missing" in search) return { skipped: search.missing }
+  const toolchain = await findToolchain(files("hip/gpu/kernels/*.hip"), architectures)
+  if ("skipped" in toolchain) return toolchain
+  if (toolchain.units.length === 0) return { skipped: "none of the named architectures can be built here" }
+  const { compiler } = search
+  const command = [...hostCommand(compiler, variant), `-D${define}`]
+  const units = [...files("hip/*.cpp"), ...files("hip/gpu/*.cpp")].map((source) => ({ source, command }))
+  const recipe = await hostRecipe(compiler, variant, units)
+  if ("skipped" in recipe) return recipe
+  if (toolchain.name !== recipe.toolchain) recipe.toolchain = `${toolchain.name} and ${recipe.toolchain}`
+  recipe.architectures = toolchain.architectures
+  recipe.device = { units: toolchain.units, assemble: [...compiler.command, "-x", "assembler", "-c"] }
+  recipe.link.push("-ldl")
+  recipe.linkPreferred?.push("-ldl")
+  return recipe
+}
+
+function hostCommand(compiler: Compiler, variant: Variant): string[] {
+  const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
+  // g++ warns of its own intrinsics, and of how vectors would be passed to functions that are all inlined.
+  const quiet = compiler.family === "gcc" ? ["-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"] : []
+  return [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...quiet, "-c"]
+}
+
+async function hostRecipe(compiler: Compiler, variant: Variant, units: Unit[]): Promise<Recipe | { skipped: string }> {
+  const link = [...compiler.command, "-shared", "-pthread"]
+  const toolchain = `${compiler.command.join(" ")} (${compiler.version})`
+  const recipe: Recipe = { toolchain, units, link: [...link, "-Wl,-z,defs"] }
   if (variant === "asan") {
     recipe.link = [...link, ...SANITIZE, ...(compiler.family === "clang" ? ["-shared-libsan"] : [])]
     recipe.environment = await sanitizerEnvironment(compiler)

@@ -38,6 +38,18 @@ export async function findCompiler(): Promise<CompilerSearch> {
   return { missing: `no C++ compiler (clang ${MIN_CLANG} or newer, or g++ ${MIN_GCC} or newer)${seen}: ${install}` }
 }
 
+/** The clang that makes device code, whatever compiles the host's: CXX when it is one, else the newest. */
+export async function findClang(): Promise<CompilerSearch> {
+  const commands = newestFirst(/^clang\+\+(-\d+)?$/).map((path) => [path])
+  const fromEnvironment = process.env.CXX?.trim()
+  if (fromEnvironment) commands.unshift(fromEnvironment.split(/\s+/))
+  for (const command of commands) {
+    const found = await probe(command)
+    if ("compiler" in found && found.compiler.family === "clang") return found
+  }
+  return { missing: `no clang ${MIN_CLANG} or newer: apt-get install --no-install-recommends clang-19 lld-19` }
+}
+
 /** `clang++-19` before `clang++-17` before `clang++`. */
 function newestFirst(name: RegExp): string[] {
   const version = (path: string) => Number(/-(\d+)$/.exec(path)?.[1] ?? 0)

@@ -7,7 +7,8 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { dirname, join } from "node:path"
-import type { Recipe, Unit } from "./backends.ts"
+import type { CodeUnit, Recipe, Unit } from "./backends.ts"
+import { type CodeFile, codeObjectsAssembly } from "./code-objects.ts"
 import { type CommandResult, runCommand } from "./command.ts"
 
 /** A compiler or linker said no; the message holds what it printed. */
@@ -43,19 +44,41 @@ export interface BuildOptions {
 /** Brings `library` up to date. Throws BuildError when a command fails; what succeeded before stays valid. */
 export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
   const { recipe, objectFolder, library, force, werror, say } = options
-  const jobs = recipe.units.map((unit) => ({
+  const host = recipe.units.map((unit) => ({
     unit,
     object: join(objectFolder, `${unit.source.replace(/\.\w+$/, "")}.o`),
   }))
+  const device = (recipe.device?.units ?? []).map((unit) => ({ unit, object: join(objectFolder, unit.output) }))
+  const jobs = [...device, ...host]
   const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit), werror))
   if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
   await inParallel(stale, (job) => compile(recipe, job.unit, job.object, options))
 
-  const objects = jobs.map((job) => job.object)
+  const objects = host.map((job) => job.object)
+  if (recipe.device) {
+    const files = device.map(({ unit, object }) => ({ unit: unit.unit, arch: unit.arch, path: object }))
+    objects.push(await embed(recipe, recipe.device.assemble, files, options))
+  }
   const linkCommand = [recipe.linkPreferred ?? recipe.link, objects].flat().join(" ")
   if (!force && stale.length === 0 && isFresh(library, linkCommand, false)) return { compiled: 0, linked: false }
   await link(recipe, objects, library, linkCommand)
   return { compiled: stale.length, linked: true }
+}
+
+/** Assembles the device code into an object file; returns its path. */
+async function embed(recipe: Recipe, assemble: string[], files: CodeFile[], options: BuildOptions): Promise<string> {
+  const source = join(options.objectFolder, "code-objects.s")
+  const object = join(options.objectFolder, "code-objects.o")
+  const text = codeObjectsAssembly(files)
+  if (!existsSync(source) || readFileSync(source, "utf8") !== text) writeFileSync(source, text)
+  const unit = { source, command: assemble }
+  const command = compileCommand(recipe, unit)
+  if (!options.force && isFresh(object, command, options.werror)) return object
+  const started = Date.now()
+  const result = await runCommand([...assemble, "-o", object, source])
+  if (result.code !== 0) throw new BuildError(describeFailure(`assembling ${source}`, result))
+  writeStamp(object, { command, inputs: [source], warned: false }, started + 1000)
+  return object
 }
 
 const compileCommand = (recipe: Recipe, unit: Unit) => [recipe.toolchain, ...unit.command, unit.source].join(" ")
@@ -68,7 +91,7 @@ async function compile(recipe: Recipe, unit: Unit, object: string, options: Buil
   const depfile = `${temporary}.d`
   const result = await runCommand([
     ...unit.command,
-    ...(options.werror ? ["-Werror"] : []),
+    ...(options.werror ? strictFlags(unit) : []),
     "-MMD",
     "-MF",
     depfile,
@@ -87,6 +110,8 @@ async function compile(recipe: Recipe, unit: Unit, object: string, options: Buil
   renameSync(temporary, object)
   writeStamp(object, { command: compileCommand(recipe, unit), inputs, warned }, started)
 }
+
+const strictFlags = (unit: Unit | CodeUnit): string[] => ("strict" in unit ? unit.strict : ["-Werror"])
 
 async function link(recipe: Recipe, objects: string[], library: string, linkCommand: string): Promise<void> {
   mkdirSync(dirname(library), { recursive: true })
