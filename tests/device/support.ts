@@ -26,7 +26,7 @@ export async function withTinyModel<T>(use: (path: string) => Promise<T>): Promi
   const folder = mkdtempSync(join(tmpdir(), "rocmforge-device-"))
   try {
     const path = join(folder, "tiny.gguf")
-    await writeTinyModel(path, { hidden: 256, layers: 2, heads: 4, kv_heads: 2, ffn: 512, format: "Q8_0", tied: true })
+    await writeTinyModel(path, { hidden: 256, layers: 2, heads: 4, kv_heads: 2, ffn: 512, format: "Q8_0" })
     return await use(path)
   } finally {
     rmSync(folder, { recursive: true, force: true })
