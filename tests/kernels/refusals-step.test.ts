@@ -1,7 +1,7 @@
 /** Steps, buffer accesses and handles that the native side refuses; the context still works afterwards. */
 
 import { describe, expect, test } from "bun:test"
-import { RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_SEQ, type StatusName } from "../../src/native/abi.ts"
+import { ABI_VERSION, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_SEQ, type StatusName } from "../../src/native/abi.ts"
 import { NativeError } from "../../src/native/errors.ts"
 import { STEP_OUTPUT_WORDS, STEP_SEQ_WORDS } from "../../src/native/step-structs.ts"
 import { Random } from "../support/kernel-data.ts"
@@ -50,7 +50,7 @@ const word =
 
 const MANY = 0xffffffff
 const spoils: readonly (readonly [string, Spoil])[] = [
-  ["another version", header("version", 2)],
+  ["another version", header("version", ABI_VERSION + 1)],
   ["more tokens than the context has", header("n_tokens", 33)],
   ["2^32 - 1 tokens", header("n_tokens", MANY)],
   ["no tokens, though sequences have rows", header("n_tokens", 0)],
