@@ -17,6 +17,23 @@ namespace rf {
 
 constexpr uint32_t kFlashStrips = kFlashQueries / 16 / (kFlashThreads / kWave);  // 16 queries each, of one wave
 constexpr uint32_t kKeyTiles = kFlashKeys / 16;
+#if RF_MMA_WMMA == 11
+constexpr uint32_t kFlashAhead = 1;  // fragments read ahead of their products; here one is eight registers
+#else
+constexpr uint32_t kFlashAhead = 2;
+#endif
+
+// The remainder tells the compiler the range, so that the items of a thread differ by constants. And it is made to forget where the number
+// came from, or it would keep every item's address in registers from one round of the loop to the next.
+RF_DEVICE uint32_t flash_thread() {
+  uint32_t id = thread_id();
+#if defined(__CUDACC__)
+  asm volatile("" : "+r"(id));
+#else
+  asm volatile("" : "+v"(id));
+#endif
+  return id % kFlashThreads;
+}
 
 #if defined(__CUDACC__)
 
@@ -127,7 +144,7 @@ struct FlashCopy {
   RF_DEVICE void fetch(const FlashSource& source, const uint16_t* from, uint16_t* to, uint32_t first) {
     constexpr uint32_t kChunks = D / 8;
     RF_UNROLL for (uint32_t i = 0; i < kFlashKeys * kChunks / kFlashThreads; i++) {
-      const uint32_t item = thread_id() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
+      const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
       const uint32_t address = uint32_t(__cvta_generic_to_shared(to + FlashTiles<D>::KeyLayout::at(row, chunk)));
       const uint32_t bytes = key < source.end ? 16 : 0;  // the rest is filled with zeros
       asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from + source.index<D>(key) + chunk * 8),
@@ -170,13 +187,13 @@ struct FlashCopy {
   }
   RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) {
     RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = thread_id() + i * kFlashThreads;
+      const uint32_t item = flash_thread() + i * kFlashThreads;
       word[i] = read(source, source.k, first + item / kChunks, item % kChunks);
     }
   }
   RF_DEVICE void land_k() {
     RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = thread_id() + i * kFlashThreads;
+      const uint32_t item = flash_thread() + i * kFlashThreads;
       *reinterpret_cast<Word4*>(tiles.k + FlashTiles<D>::KeyLayout::at(item / kChunks, item % kChunks)) = word[i];
     }
   }
@@ -186,7 +203,7 @@ struct FlashCopy {
     bool on;
   };
   RF_DEVICE static PairItem pair_item(uint32_t i) {
-    const uint32_t item = thread_id() + i * kFlashThreads, high = item / 8;
+    const uint32_t item = flash_thread() + i * kFlashThreads, high = item / 8;
     return {high / kChunks * 8 + item % 8, high % kChunks, item < kFlashKeys / 2 * kChunks};
   }
   RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) {
@@ -266,11 +283,13 @@ RF_DEVICE void flash_softmax(Accumulator (&scores)[kKeyTiles], Accumulator (&sum
     next[n] = base;
     total[n] *= shrink[n];
   }
-  RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-    const uint32_t n = lane_query(i);
-    const float p = power_of_2(scores[t].value[i] - next[n]);
-    scores[t].value[i] = p;
-    total[n] += p;
+  RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
+    RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
+      const uint32_t n = lane_query(i);
+      scores[t].value[i] = power_of_2(scores[t].value[i] - next[n]);
+      total[n] += scores[t].value[i];
+    }
+    schedule_fence();
   }
   RF_UNROLL for (uint32_t t = 0; t < DTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) sums[t].value[i] *=
       shrink[lane_query(i)];
@@ -331,6 +350,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     copy.land_k();
     block_sync();
     copy.fetch_v(source, key);
+    schedule_fence();
     Accumulator scores[kFlashStrips][kKeyTiles];
     RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
       RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) clear(scores[s][t]);
@@ -338,7 +358,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
         Fragment<F16, KeyLayout> keys;
         load_fragment(keys, tiles.k, t * 16, d * 16);
         RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) multiply_scores(scores[s][t], queries[s][d], keys);
-        if (d % 2) schedule_fence();
+        if (d % kFlashAhead == kFlashAhead - 1) schedule_fence();
       }
     }
     if (a.softcap > 0) flash_cap(scores, a.softcap);
@@ -356,17 +376,20 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
         }
       }
     RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) flash_softmax<DTiles>(scores[s], sums[s], peak[s], total[s]);
+    schedule_fence();
     copy.land_v();
     block_sync();
     if (key + kFlashKeys <= high) copy.fetch_k(source, key + kFlashKeys);
+    schedule_fence();
     RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
       Fragment<F16, ValueLayout> weights[kFlashStrips];
       RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) weights_fragment(weights[s], scores[s][t]);
+      schedule_fence();
       RF_UNROLL for (uint32_t d = 0; d < DTiles; d++) {
         Fragment<F16, ValueLayout> values;
         copy.value_fragment(values, d * 16, t * 16);
         RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) multiply_sums(sums[s][d], weights[s], values);
-        if (d % 2) schedule_fence();
+        if (d % kFlashAhead == kFlashAhead - 1) schedule_fence();
       }
     }
   }

@@ -55,7 +55,7 @@ RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
 
 #if defined(RF_FLASH)
 #define RF_FLASH_KERNEL(d) \
-  RF_KERNEL(kFlashThreads) rf_attention_flash_##d(AttentionArgs a) { attention_flash<d>(a); }
+  RF_KERNEL_RESIDENT(kFlashThreads, 3) rf_attention_flash_##d(AttentionArgs a) { attention_flash<d>(a); }
 RF_FLASH_KERNEL(64)
 RF_FLASH_KERNEL(80)
 RF_FLASH_KERNEL(96)
