@@ -42,22 +42,23 @@ RF_DEVICE void load_activations(const int8_t* row, uint32_t k, uint32_t piece, u
   }
 }
 
-template <uint32_t Id, int W, int N>
+// Of `Count` of the rows, from `First` on.
+template <uint32_t Id, int First, int Count, int W, int N>
 RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   using U = Unit<Id>;
   constexpr int rows = Task<W, N>::rows;
   const MatmulArgs& args = task.args;
   const uint32_t k = args.weight[0].cols, pieces = k / 32, units = k / U::cols, blocks = k / uint32_t(Format<Id>::elems);
   for (uint32_t u = task.lane; u < units; u += task.lanes) {
-    typename U::Raw raw[W][rows];
-    RF_UNROLL for (int r = 0; r < rows; r++) RF_UNROLL for (int w = 0; w < W; w++)
-        U::load(args.weight[w], uint64_t(task.weight_row(r)) * blocks, u, raw[w][r]);
+    typename U::Raw raw[W][Count];
+    RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
+        U::load(args.weight[w], uint64_t(task.weight_row(First + r)) * blocks, u, raw[w][r]);
     // With many activation rows a loop, lest all strips be unpacked at once.
     RF_UNROLL_BY(N > 2 ? 1 : 4) for (int j = 0; j < U::strips; j++) {
       const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::strips) * (u / 2) + uint32_t(j);
-      int32_t q[W][rows][U::words];
-      float scale[W][rows], min[W][rows];
-      RF_UNROLL for (int r = 0; r < rows; r++) RF_UNROLL for (int w = 0; w < W; w++)
+      int32_t q[W][Count][U::words];
+      float scale[W][Count], min[W][Count];
+      RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
           U::strip(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
       RF_UNROLL for (int n = 0; n < N; n++) {
         int32_t high[U::words], low[U::words];
@@ -66,13 +67,13 @@ RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::s
         const float xscale = info[0];
         float xsum = 0;
         if constexpr (U::has_min) xsum = info[(U::words == 8 ? 1 : 2 + half) * pieces];
-        RF_UNROLL for (int r = 0; r < rows; r++) RF_UNROLL for (int w = 0; w < W; w++) {
+        RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++) {
           int32_t a = 0, b = 0;
           RF_UNROLL for (int i = 0; i < U::words; i++) {
             a = dot4(q[w][r][i], high[i], a);
             b = dot4(q[w][r][i], low[i], b);
           }
-          float& sum = acc[sum_at(rows, W, n, r, w)];
+          float& sum = acc[sum_at(rows, W, n, First + r, w)];
           sum = __builtin_fmaf(scale[w][r] * xscale, float(a * 256 + b), sum);
           if constexpr (U::has_min) sum = __builtin_fmaf(min[w][r], xsum, sum);
         }
@@ -110,7 +111,8 @@ RF_DEVICE void join_lanes(float* v) {
   if constexpr (V > 1) {
     const bool upper = lane_id() & Mask;
     RF_UNROLL for (int i = 0; i < V / 2; i++) {
-      const float send = upper ? v[i] : v[i + V / 2], keep = upper ? v[i + V / 2] : v[i];
+      const float low = v[i], high = v[i + V / 2];  // read before the choice, which else would be one of addresses
+      const float send = upper ? low : high, keep = upper ? high : low;
       v[i] = keep + shuffle_xor(send, Mask);
     }
   } else {
@@ -138,7 +140,10 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   }
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
-    quantized_sums<Id, W, N>(task, acc);
+    // What a lane holds of super-blocks with four strips, and of eight activation rows, leaves registers for half of the weight rows.
+    constexpr int each = Unit<Id>::strips == 4 && N == 8 ? T::rows / 2 : T::rows;
+    quantized_sums<Id, 0, each>(task, acc);
+    if constexpr (each < T::rows) quantized_sums<Id, each, each>(task, acc);
   } else {
     if (args.weight[0].cols % 8 == 0) plain_sums<Id, true, W, N>(task, acc);
     else plain_sums<Id, false, W, N>(task, acc);

@@ -44,6 +44,12 @@ RF_DEVICE void lookup32(const Codebook& book, const Word4& x, int32_t* q) {
 // Bits `at` … of x's bytes under mask, moved up by `to`.
 RF_DEVICE uint32_t bits_up(uint32_t x, uint32_t at, uint32_t mask, int to) { return (x >> at & mask * 0x01010101u) << to; }
 
+// By value: a choice between two lvalues would become one between addresses, and keep raw words out of registers.
+RF_DEVICE uint32_t pick(bool second, uint32_t a, uint32_t b) { return second ? b : a; }
+RF_DEVICE Word4 pick(bool second, Word4 a, Word4 b) {
+  return {pick(second, a.x, b.x), pick(second, a.y, b.y), pick(second, a.z, b.z), pick(second, a.w, b.w)};
+}
+
 template <>
 struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, true> {
   struct Raw {
@@ -234,7 +240,7 @@ struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, true> {
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     constexpr uint32_t two = 0x03030303u;
     set4(q, raw.q.x >> (2 * j) & two, raw.q.y >> (2 * j) & two, raw.q.z >> (2 * j) & two, raw.q.w >> (2 * j) & two);
-    const uint32_t packed = (j < 2 ? raw.scales.x : raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
+    const uint32_t packed = pick(j >= 2, raw.scales.x, raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
     scale = low_half(raw.both) * float(packed & 15u);
     min = -high_half(raw.both) * float(packed >> 4 & 15u);
   }
@@ -260,7 +266,7 @@ struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, true> {
          (raw.q.w >> (2 * j) & two) | bits_up(raw.high.w, bit, 1, 2));
     // Sub-block s = 8 · half + 2 j + u % 2: q3_k_scale, with what is known of s.
     const uint32_t at = 16 * uint32_t(j % 2) + 8 * (u % 2);
-    const uint32_t low = (j < 2 ? raw.scales[0] : raw.scales[1]) >> (at + 4 * half),
+    const uint32_t low = pick(j >= 2, raw.scales[0], raw.scales[1]) >> (at + 4 * half),
                    top = raw.scales[2] >> (at + 4 * half + 2 * uint32_t(j / 2));
     scale = half_to_float(raw.scale) * float(int32_t((low & 15u) | (top & 3u) << 4) - 32);
     min = -4.0f * scale;
@@ -282,11 +288,11 @@ struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, true> {
     raw.scale = rf::load<uint16_t>(at<3>(w, base) + u / 4 * 2);
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
-    const Word4 low = j % 2 ? raw.low[1] : raw.low[0];
+    const Word4 low = pick(j % 2, raw.low[0], raw.low[1]);
     const uint32_t at = 2 * uint32_t(j);
     set4(q, nibbles(low.x, j / 2) | bits_up(raw.high.x, at, 3, 4), nibbles(low.y, j / 2) | bits_up(raw.high.y, at, 3, 4),
          nibbles(low.z, j / 2) | bits_up(raw.high.z, at, 3, 4), nibbles(low.w, j / 2) | bits_up(raw.high.w, at, 3, 4));
-    const uint32_t packed = (j < 2 ? raw.scales.x : raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
+    const uint32_t packed = pick(j >= 2, raw.scales.x, raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
     scale = half_to_float(raw.scale) * float(signed_byte(packed));
     min = -32.0f * scale;
   }
