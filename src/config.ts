@@ -109,6 +109,23 @@ export const OPTIONS = {
     schema: z.enum(["f16", "f32"], { error: "must be f16 or f32" }),
   }),
 
+  dtype: option({
+    name: "dtype",
+    value: "type",
+    env: "ROCMFORGE_DTYPE",
+    default: "auto",
+    description:
+      "what a GPU's matrix units multiply in long prompts: auto (f16), f32, f16 or bf16; the CPU computes in f32",
+    schema: z.enum(["auto", "f32", "f16", "bf16"], { error: "must be auto, f32, f16 or bf16" }),
+  }),
+  mmap: option({
+    name: "no-mmap",
+    description:
+      "read the model file instead of mapping it (mapped uploads of large files hang on some integrated GPUs)",
+    schema: flag,
+    default: true,
+  }),
+
   prompt: option({
     name: "prompt",
     value: "text",
@@ -313,6 +330,8 @@ export const VARIABLES: readonly { env: string; description: string }[] = [
     description: "folder of downloaded models (default: XDG_CACHE_HOME/rocmforge, else ~/.cache/rocmforge)",
   },
   { env: "ROCMFORGE_LIBRARY_PATH", description: "folder of the native libraries (default: build/)" },
+  { env: "ROCMFORGE_ALLOW_INTEGRATED", description: "1: use integrated GPUs too" },
+  { env: "ROCMFORGE_GRAPHS", description: "0: launch every GPU kernel by itself, for debugging" },
   { env: "HF_ENDPOINT", description: "address of the Hugging Face hub, or of a mirror" },
   { env: "HF_TOKEN", description: "token for gated and private models" },
 ]

@@ -19,6 +19,16 @@ const std::vector<const char*> kFiles = {"libcuda.so.1"};
 #define RF_SYMBOL(amd, nvidia) nvidia
 #endif
 
+std::string describe(const Driver& d, int error) {
+  const char* text = nullptr;
+#if defined(RF_AMD)
+  text = d.error_text(error);
+#else
+  if (d.error_text(error, &text)) text = nullptr;
+#endif
+  return (text ? std::string(text) : std::string("unknown error")) + " (" + std::to_string(error) + ")";
+}
+
 std::string open_driver(Driver& d) {
   void* library = nullptr;
   std::string tried;
@@ -50,8 +60,9 @@ std::string open_driver(Driver& d) {
 #endif
   if (!missing.empty()) return d.file + " is too old: it lacks " + missing;
   const int error = d.init(0);
-  if (error == kNoDevice) return std::string("the machine has no ") + kVendor + " GPU that its driver can use";
-  if (error) return d.file + " does not start: error " + std::to_string(error);
+  if (error == kNoDevice || error == kInvalidDevice)
+    return std::string("the machine has no ") + kVendor + " GPU that its driver can use";
+  if (error) return d.file + " does not start: " + describe(d, error);
   return {};
 }
 
@@ -64,15 +75,7 @@ const Driver& driver() {
   return instance;
 }
 
-std::string describe_error(int error) {
-  const char* text = nullptr;
-#if defined(RF_AMD)
-  if (driver().error_text) text = driver().error_text(error);
-#else
-  if (driver().error_text && driver().error_text(error, &text)) text = nullptr;
-#endif
-  return (text ? std::string(text) : std::string("unknown error")) + " (" + std::to_string(error) + ")";
-}
+std::string describe_error(int error) { return describe(driver(), error); }
 
 void check(int error, const char* what) {
   if (!error) return;

@@ -54,7 +54,6 @@ using Address = uint64_t;  // of device memory; 0 is none
   X(set_device_flags, "hipSetDeviceFlags", "", (unsigned flags)) \
   X(properties, "", "", (void* properties, int device)) /* hipGetDevicePropertiesR0600, else hipGetDeviceProperties; may be NULL */
 constexpr int kAttributeIntegrated = 16, kAttributeComputeUnits = 63, kAttributeLanes = 87;
-constexpr int kOutOfMemory = 2, kNoDevice = 100, kNoBinaryForDevice = 209;
 constexpr const char* kVendor = "AMD";
 #else
 #define RF_DRIVER_OWN(X)                                                                          \
@@ -66,10 +65,10 @@ constexpr const char* kVendor = "AMD";
 constexpr int kAttributeIntegrated = 18, kAttributeComputeUnits = 16, kAttributeLanes = 10;
 constexpr int kMaxDynamicShared = 8;
 constexpr int kAttributeMajor = 75, kAttributeMinor = 76;
-constexpr int kOutOfMemory = 2, kNoDevice = 100, kNoBinaryForDevice = 209;
 constexpr const char* kVendor = "NVIDIA";
 #endif
 
+constexpr int kOutOfMemory = 2, kNoDevice = 100, kInvalidDevice = 101;
 constexpr unsigned kBlockingSync = 4;       // a waiting thread sleeps: no processor and no GPU spins
 constexpr unsigned kStreamNonBlocking = 1;  // no order with the default stream
 constexpr int kCaptureRelaxed = 2;

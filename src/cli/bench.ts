@@ -1,7 +1,7 @@
+import { chooseDevice } from "../engine/device.ts"
 import type { LoadedModel } from "../engine/load.ts"
 import { EngineError, GREEDY, type Usage } from "../engine/types.ts"
 import { buildModel } from "../models/registry.ts"
-import { loadNative } from "../native/library.ts"
 import { type DecodeTraffic, decodeTraffic } from "./bench-traffic.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
@@ -14,7 +14,7 @@ import { type Spread, spread } from "./statistics.ts"
 
 const BENCH_OPTIONS = ["benchPrompt", "benchGenerate", "repetitions", "json"] as const
 /** Well past every cache, so that the bandwidth is the memory's. */
-const BANDWIDTH_BYTES = 256 * 2 ** 20
+const BANDWIDTH_BYTES = { host: 256 * 2 ** 20, device: 2 ** 30 }
 
 export const bench: CommandSpec = {
   name: "bench",
@@ -39,8 +39,9 @@ export const bench: CommandSpec = {
     const prefill = await measure(repetitions, (run) => tokensPerSecond(model, benchPrompt, 0, run))
     const decode = await measure(repetitions, (run) => tokensPerSecond(model, 1, benchGenerate, run))
     const threads = model.threads
-    const bandwidth =
-      model.device.backend === "cpu" ? loadNative("cpu").readBandwidth(threads, BANDWIDTH_BYTES) : undefined
+    const onCpu = model.device.backend === "cpu"
+    const { library, index } = chooseDevice(readOptions(command, ["device"]).device)
+    const bandwidth = library.readBandwidth(threads, onCpu ? BANDWIDTH_BYTES.host : BANDWIDTH_BYTES.device, index)
     const traffic = decodeTraffic(buildModel(model.gguf).plan, kvType, benchGenerate)
     const bytesPerSecond = decode.median * (traffic.weights + traffic.kv)
     const result = {
@@ -51,8 +52,8 @@ export const bench: CommandSpec = {
       decode: { tokens: benchGenerate, tokens_per_second: decode },
       decode_bytes_per_token: traffic,
       decode_bytes_per_second: bytesPerSecond,
-      read_bandwidth: bandwidth ?? null,
-      bandwidth_share: bandwidth === undefined ? null : bytesPerSecond / bandwidth,
+      read_bandwidth: bandwidth,
+      bandwidth_share: bytesPerSecond / bandwidth,
     }
     await printLine(json ? JSON.stringify(result, null, 2) : describe(result))
     return EXIT.ok
@@ -103,8 +104,9 @@ interface BenchResult {
   decode: { tokens: number; tokens_per_second: Spread }
   decode_bytes_per_token: DecodeTraffic
   decode_bytes_per_second: number
-  read_bandwidth: number | null
-  bandwidth_share: number | null
+  /** Of a GPU: read and written while it copies. */
+  read_bandwidth: number
+  bandwidth_share: number
 }
 
 function describe(result: BenchResult): string {
@@ -118,9 +120,8 @@ function describe(result: BenchResult): string {
       `${formatBytes(result.decode_bytes_per_second)}/s  (${formatBytes(weights)} weights + ${formatBytes(kv)} K/V a token)`,
     ],
   ]
-  if (result.read_bandwidth !== null && result.bandwidth_share !== null) {
-    const share = `${digits(100 * result.bandwidth_share)} % of ${formatBytes(result.read_bandwidth)}/s`
-    rows.push(["share of bandwidth", `${share} measured with ${result.threads} threads`])
-  }
+  const share = `${digits(100 * result.bandwidth_share)} % of ${formatBytes(result.read_bandwidth)}/s`
+  const measured = result.device.backend === "cpu" ? `measured with ${result.threads} threads` : "measured by copying"
+  rows.push(["share of bandwidth", `${share} ${measured}`])
   return `${result.model} on ${result.device.name}\n${table(rows)}`
 }

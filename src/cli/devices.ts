@@ -1,4 +1,4 @@
-import { BACKENDS } from "../engine/device.ts"
+import { BACKENDS, deviceNames } from "../engine/device.ts"
 import { NativeError } from "../native/errors.ts"
 import { loadNative } from "../native/library.ts"
 import type { CommandSpec } from "./command.ts"
@@ -14,6 +14,7 @@ type Listed =
       usable: true
       name: string
       arch: string
+      driver: string
       memory_total: number
       memory_free: number
       compute_units: number
@@ -37,26 +38,37 @@ export const devices: CommandSpec = {
 }
 
 function listBackend(backend: (typeof BACKENDS)[number]): Listed[] {
-  try {
+  return attempt(backend, () => {
     const library = loadNative(backend)
-    const count = library.deviceCount()
-    if (count === 0) return [{ device: backend, usable: false, reason: "the machine has no such device" }]
-    return Array.from({ length: count }, (_, i) => {
-      const info = library.deviceInfo(i)
-      return {
-        device: count > 1 ? `${backend}:${i}` : backend,
-        usable: true,
-        name: info.name,
-        arch: info.arch,
-        memory_total: info.memoryTotal,
-        memory_free: info.memoryFree,
-        compute_units: info.computeUnits,
-        lanes: info.lanes,
-      }
-    })
+    // Of a backend without devices, asking for the first gives the reason.
+    const names = deviceNames(backend, Math.max(library.deviceCount(), 1))
+    return names.flatMap((device, i) =>
+      attempt(device, () => {
+        const info = library.deviceInfo(i)
+        return [
+          {
+            device,
+            usable: true,
+            name: info.name,
+            arch: info.arch,
+            driver: info.driver,
+            memory_total: info.memoryTotal,
+            memory_free: info.memoryFree,
+            compute_units: info.computeUnits,
+            lanes: info.lanes,
+          },
+        ]
+      }),
+    )
+  })
+}
+
+function attempt(device: string, list: () => Listed[]): Listed[] {
+  try {
+    return list()
   } catch (error) {
     if (!(error instanceof NativeError)) throw error
-    return [{ device: backend, usable: false, reason: error.message }]
+    return [{ device, usable: false, reason: error.message }]
   }
 }
 
@@ -66,7 +78,9 @@ function describe(devices: readonly Listed[]): string {
     const head = device.device.padEnd(width)
     if (!device.usable) return `${head}  not usable: ${device.reason}`
     const memory = `${formatBytes(device.memory_free)} of ${formatBytes(device.memory_total)} free`
-    return `${head}  ${device.name} (${device.arch}), ${device.compute_units} compute units, ${memory}`
+    const units = `${device.compute_units} compute units of ${device.lanes} lanes`
+    const driver = device.driver ? `, ${device.driver}` : ""
+    return `${head}  ${device.name} (${device.arch}), ${units}, ${memory}${driver}`
   })
   return lines.join("\n")
 }

@@ -9,6 +9,19 @@ export function showProgress(isTerminal = isatty(2)): StoreListener {
   return isTerminal ? terminalProgress() : plainProgress()
 }
 
+/** Shows the way of a model's weights to a GPU: a bar on a terminal, nothing elsewhere. */
+export function showUpload(label: string, isTerminal = isatty(2)): (progress: { done: number; total: number }) => void {
+  if (!isTerminal) return () => {}
+  const show = terminalProgress()
+  let started = false
+  return ({ done, total }) => {
+    if (!started) show({ type: "start", label: `loading ${label}`, total, done: 0 })
+    started = true
+    show({ type: "progress", done })
+    if (done === total) show({ type: "end", ok: true })
+  }
+}
+
 function terminalProgress(): StoreListener {
   let bar: SingleBar | undefined
   const format = "{label} [{bar}] {percentage} % | {doneText} of {totalText} | {speed}/s"

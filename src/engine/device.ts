@@ -4,6 +4,14 @@ import { type Backend, libraryPath, loadNative, type NativeLibrary } from "../na
 /** A device that was asked for cannot be used. There is no silent fallback; the message says why and what to do. */
 export class DeviceError extends Error {
   override readonly name = "DeviceError"
+
+  /** @param absent The machine has no such device at all, as opposed to one that does not work. */
+  constructor(
+    message: string,
+    readonly absent = false,
+  ) {
+    super(message)
+  }
 }
 
 export const BACKENDS: readonly Backend[] = ["amd", "nvidia", "cpu"]
@@ -38,19 +46,29 @@ function open(backend: Backend, index: number): DeviceChoice {
   const missing = missingLibrary(backend)
   if (missing) throw new DeviceError(missing)
   let library: NativeLibrary
-  let count: number
+  let count = 0
   try {
     library = loadNative(backend)
     count = library.deviceCount()
+    // Refused where there is no device, or none that the library has code for: the reason is in the error.
+    if (index < Math.max(count, 1)) library.deviceInfo(index)
   } catch (error) {
     if (!(error instanceof NativeError)) throw error
-    throw new DeviceError(`device ${backend} cannot be used: ${error.message}`)
+    throw new DeviceError(
+      `device ${backend} cannot be used: ${error.message}`,
+      error.status === "DEVICE" && count === 0,
+    )
   }
   if (index >= count) {
-    const has = count === 0 ? `no ${TITLES[backend]}` : `${count} (${backend}:0 … ${backend}:${count - 1})`
+    const has = `${count} ${TITLES[backend]}${count > 1 ? "s" : ""} (${deviceNames(backend, count).join(", ")})`
     throw new DeviceError(`device ${backend}:${index} is not there: this machine has ${has}; try --device auto`)
   }
   return { backend, index, library }
+}
+
+/** How the devices of a backend are called: `amd` alone, `amd:0` and `amd:1` together. */
+export function deviceNames(backend: Backend, count: number): string[] {
+  return count === 1 ? [backend] : Array.from({ length: count }, (_, i) => `${backend}:${i}`)
 }
 
 function missingLibrary(backend: Backend): string | undefined {
@@ -71,9 +89,9 @@ function chooseAutomatically(): DeviceChoice {
       return open(backend, 0)
     } catch (error) {
       if (!(error instanceof DeviceError)) throw error
-      reasons.push(error.message)
+      if (!error.absent) reasons.push(error.message)
     }
   }
-  const why = reasons.length > 0 ? reasons.join("; ") : "no GPU library is built"
+  const why = reasons.length > 0 ? reasons.join("; ") : "no GPU that could be used (`rocmforge devices` says more)"
   return { ...open("cpu", 0), note: `device auto: ${why}; using the CPU` }
 }

@@ -4,7 +4,7 @@ import { type Gguf, openGguf } from "../gguf/reader.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"
-import type { DeviceInfo } from "../native/library.ts"
+import type { Compute, DeviceInfo, NativeModel, UploadProgress } from "../native/library.ts"
 import type { Dtype } from "../plan/ops.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
@@ -12,6 +12,7 @@ import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
 import { blocksFor } from "./kv-cache.ts"
+import { selfCheck } from "./self-check.ts"
 import type { Engine } from "./types.ts"
 
 export interface LoadOptions {
@@ -25,10 +26,16 @@ export interface LoadOptions {
   ctx_size?: number
   /** Requests that are generated together; 8 by default. */
   max_seqs?: number
-  /** Tokens of one step at most, over all requests; 128 by default. Longer prompts come in chunks. */
+  /** Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default. Longer prompts come in chunks. */
   batch_size?: number
   /** Number format of the K/V cache; f16 by default. */
   kv_type?: Dtype
+  /** What matrix units multiply in long prompts (sums are float); `auto` (default) is f32 on the CPU and f16 on a GPU. */
+  dtype?: Compute | "auto"
+  /** Map the file (default), or read it: mapped uploads of large files hang on some integrated GPUs. */
+  mmap?: boolean
+  /** Called while weights are copied to a GPU. */
+  onUpload?: (progress: UploadProgress) => void
 }
 
 export interface LoadedModel extends AsyncDisposable {
@@ -48,7 +55,10 @@ export interface LoadedModel extends AsyncDisposable {
 }
 
 /** The share of the free memory that K/V caches may take unless the user says otherwise. */
-const CACHE_SHARE = 0.5
+const CACHE_SHARE = { host: 0.5, device: 0.8 }
+
+/** Weights that are copied to a GPU between two turns of the event loop. */
+const UPLOAD_BYTES = 256 * 2 ** 20
 
 /**
  * Opens a GGUF file for generation.
@@ -61,7 +71,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const definition = buildModel(gguf)
   const tokenizer = tokenizerFromMetadata(metadata)
   const chatTemplate = findChatTemplate(metadata, tokenizer)
-  const { engine, info, threads } = openEngine(choice, gguf, definition, options)
+  const { engine, info, threads } = await openEngine(choice, gguf, definition, options)
   const close = () => engine.close()
   return {
     name: options.name ?? basename(path).replace(/\.gguf$/i, ""),
@@ -88,26 +98,29 @@ function findChatTemplate(metadata: (key: string) => unknown, tokenizer: Tokeniz
   }
 }
 
-function openEngine(
+async function openEngine(
   { backend, index, library }: DeviceChoice,
   gguf: Gguf,
   definition: ModelDefinition,
   options: LoadOptions,
-): { engine: Engine; info: DeviceInfo; threads: number } {
-  const info = library.deviceInfo(index)
-  const threads = options.threads ?? (backend === "cpu" ? availableParallelism() : 1)
+): Promise<{ engine: Engine; info: DeviceInfo; threads: number }> {
+  const onCpu = backend === "cpu"
+  const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
   const max_seqs = options.max_seqs ?? 8
-  const max_tokens = Math.max(options.batch_size ?? 128, max_seqs)
+  const max_tokens = Math.max(options.batch_size ?? (onCpu ? 128 : 2048), max_seqs)
   const kvType = options.kv_type ?? "f16"
-  const { context_length, n_blocks } = cacheSize(definition, info, { ...options, max_seqs, kv_type: kvType })
+  const compute = chooseCompute(onCpu, options.dtype ?? "auto")
   const { plan, tensors, constants, config } = definition
-  const model = library.openModel({
-    device: index,
-    paths: gguf.files.map((file) => file.path),
-    tensors,
-    constants,
-  })
+  const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_seqs, kvType })
+  const paths = gguf.files.map((file) => file.path)
+  const model = library.openModel({ device: index, paths, tensors, constants, mmap: options.mmap ?? true })
   try {
+    if (!onCpu) selfCheck(library, index, compute)
+    await upload(model, options.onUpload)
+    const info = library.deviceInfo(index) // after the upload: what is free now can be cache
+    const spare = onCpu ? info.memoryFree : Math.max(0, info.memoryFree - 2 * packed.arenaBytes)
+    const share = onCpu ? CACHE_SHARE.host : CACHE_SHARE.device
+    const { context_length, n_blocks } = cacheSize(definition, spare, share, { ...options, max_seqs, kv_type: kvType })
     const context = model.openContext(
       {
         nThreads: threads,
@@ -116,8 +129,9 @@ function openEngine(
         maxOutputs: max_seqs,
         nBlocks: n_blocks,
         blockSize: BLOCK_SIZE,
+        compute,
       },
-      plan.pack({ maxTokens: max_tokens, maxOutputs: max_seqs, kvType }),
+      packed,
     )
     const limits = { context_length, n_vocab: config.n_vocab, max_seqs }
     // Closing the model closes the context first.
@@ -132,6 +146,24 @@ function openEngine(
   }
 }
 
+function chooseCompute(onCpu: boolean, dtype: Compute | "auto"): Compute {
+  if (dtype === "auto") return onCpu ? "f32" : "f16"
+  if (onCpu && dtype !== "f32") {
+    throw new NativeError("UNSUPPORTED", `the CPU backend computes in f32, not in ${dtype}`, "leave --dtype at auto")
+  }
+  return dtype
+}
+
+/** Copies the weights to the device piece by piece; other work of this process goes on between the pieces. */
+async function upload(model: NativeModel, onUpload: LoadOptions["onUpload"]): Promise<void> {
+  for (;;) {
+    const progress = model.upload(UPLOAD_BYTES)
+    if (progress.total > 0) onUpload?.(progress)
+    if (progress.done === progress.total) return
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
 /**
  * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if half of the free
  * memory holds that, less in common if not, and a shorter context only if even one request would not fit.
@@ -139,11 +171,12 @@ function openEngine(
  */
 function cacheSize(
   { plan, config }: ModelDefinition,
-  { memoryFree }: DeviceInfo,
+  memoryFree: number,
+  share: number,
   { ctx_size, max_seqs, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
 ): { context_length: number; n_blocks: number } {
   const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
-  const affordable = Math.floor((memoryFree * CACHE_SHARE) / blockBytes)
+  const affordable = Math.floor((memoryFree * share) / blockBytes)
   const wanted = blocksFor(ctx_size ?? config.context_length)
   if (ctx_size !== undefined && wanted * blockBytes > memoryFree) {
     const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1)
