@@ -346,7 +346,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   FlashCopy<D> copy = {tiles};
   uint32_t key = first_key(low) / kFlashKeys * kFlashKeys;
   copy.fetch_k(source, key);
-  for (; key <= high; key += kFlashKeys) {
+  do {  // a row sees itself at least
     copy.land_k();
     block_sync();
     copy.fetch_v(source, key);
@@ -379,7 +379,8 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     schedule_fence();
     copy.land_v();
     block_sync();
-    if (key + kFlashKeys <= high) copy.fetch_k(source, key + kFlashKeys);
+    key += kFlashKeys;
+    if (key <= high) copy.fetch_k(source, key);
     schedule_fence();
     RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
       Fragment<F16, ValueLayout> weights[kFlashStrips];
@@ -392,7 +393,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
         if (d % kFlashAhead == kFlashAhead - 1) schedule_fence();
       }
     }
-  }
+  } while (key <= high);
 
   RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) {
     RF_UNROLL for (uint32_t n = 0; n < kLaneQueries; n++) {
