@@ -140,8 +140,8 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   }
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
-    // What a lane holds of super-blocks with four strips, and of eight activation rows, leaves registers for half of the weight rows.
-    constexpr int each = Unit<Id>::strips == 4 && N == 8 ? T::rows / 2 : T::rows;
+    // What a lane holds of super-blocks with four strips, and of many activation rows, leaves registers for half of the weight rows.
+    constexpr int each = Unit<Id>::strips == 4 && N >= 4 ? T::rows / 2 : T::rows;
     quantized_sums<Id, 0, each>(task, acc);
     if constexpr (each < T::rows) quantized_sums<Id, each, each>(task, acc);
   } else {
