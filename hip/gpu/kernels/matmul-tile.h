@@ -119,7 +119,8 @@ template <class T, class Half, class Layout>
 RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], const WavePlace<T>& at,
                              const uint16_t* x, const uint16_t* w) {
   using Shape = TileShape<T>;
-  RF_UNROLL for (uint32_t k = 0; k < T::depth / Shape::splits; k += 16) {
+  RF_UNROLL_BY(kMatrixUnit ? 16 : 1)
+  for (uint32_t k = 0; k < T::depth / Shape::splits; k += 16) {
     if (k % 32 == 0) schedule_fence();
     Fragment<Half, Layout> rows[Shape::tile_rows], columns[Shape::tile_columns];
     RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j) load_fragment(columns[j], w, at.column + 16 * j, at.k + k);

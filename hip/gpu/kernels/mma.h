@@ -245,6 +245,8 @@ RF_DEVICE float dot_pair(uint32_t a, uint32_t b, float c) {
 template <class Half, class Layout>
 RF_DEVICE void multiply(Accumulator& c, const Fragment<Half, Layout>& a, const Fragment<Half, Layout>& b) {
   const uint32_t lane = wave_lane();
+  // bf16 takes two registers a pair once it is unpacked: too many to keep from one tile to the next, as the compiler would.
+  if constexpr (Half::is_bf16) asm volatile("" ::: "memory");
   RF_UNROLL for (uint32_t chunk = 0; chunk < 2; ++chunk) {
     Vector<uint32_t, 4> columns[2];
     RF_UNROLL for (uint32_t j = 0; j < 2; ++j) columns[j] =
