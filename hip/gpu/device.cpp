@@ -6,6 +6,7 @@
 
 #include "../backend.h"
 #include "args.h"
+#include "inflate.h"
 
 namespace rf {
 namespace gpu {
@@ -44,7 +45,7 @@ std::string architecture_by_trial(const DeviceFacts& device) {
   use_device(device);
   for (uint32_t i = 0; i < rf_code_object_count; i++) {
     void* module = nullptr;
-    if (driver().load_module(&module, rf_code_objects[i].begin)) continue;
+    if (driver().load_module(&module, unpack(rf_code_objects[i]).get())) continue;
     driver().unload_module(module);
     return rf_code_objects[i].arch;
   }
@@ -131,6 +132,13 @@ const Found& found() {
 const std::vector<DeviceFacts>& devices() { return found().devices; }
 const std::string& devices_problem() { return found().problem; }
 
+std::unique_ptr<uint8_t[]> unpack(const CodeObject& object) {
+  auto code = std::make_unique<uint8_t[]>(object.size + 1);
+  if (!inflate(object.data, object.n_bytes, code.get(), object.size))
+    fail(RF_INTERNAL, "the code of %s for %s is damaged inside this library", object.unit, object.arch);
+  return code;
+}
+
 std::string built_architectures() {
   std::string text;
   for (uint32_t i = 0; i < rf_code_object_count; i++) {
@@ -193,7 +201,8 @@ Gpu::Gpu(const DeviceFacts& facts) : facts_(facts) {
     for (uint32_t i = 0; i < rf_code_object_count; i++) {
       if (facts.code != rf_code_objects[i].arch) continue;
       void* module = nullptr;
-      check(driver().load_module(&module, rf_code_objects[i].begin), "loading the kernels");
+      code_.push_back(unpack(rf_code_objects[i]));
+      check(driver().load_module(&module, code_.back().get()), "loading the kernels");
       modules_.push_back(module);
     }
   } catch (...) {

@@ -13,10 +13,11 @@ namespace gpu {
 
 // Kernels of one family for one architecture, inside this library (made by scripts/build/code-objects.ts).
 struct CodeObject {
-  const char* unit;  // the kernels' source file: "rows"
-  const char* arch;  // gfx1100; sm_90; compute_90 for PTX that the driver compiles
-  const uint8_t* begin;
-  const uint8_t* end;
+  const char* unit;     // the kernels' source file: "rows"
+  const char* arch;     // gfx1100; sm_90; compute_90 for PTX that the driver compiles
+  const uint8_t* data;  // raw DEFLATE
+  uint64_t n_bytes;     // of it
+  uint64_t size;        // of the code
 };
 extern "C" const CodeObject rf_code_objects[];
 extern "C" const uint32_t rf_code_object_count;
@@ -33,6 +34,8 @@ struct DeviceFacts {
 const std::vector<DeviceFacts>& devices();
 // Why devices() is empty.
 const std::string& devices_problem();
+// The code itself, with a zero behind it (PTX is text).
+std::unique_ptr<uint8_t[]> unpack(const CodeObject& object);
 // "gfx90a, gfx942, …": for the message about a device without code.
 std::string built_architectures();
 
@@ -58,6 +61,8 @@ class Gpu {
 
  private:
   const DeviceFacts& facts_;
+  // The code itself is kept too: not every driver says that it makes a copy.
+  std::vector<std::unique_ptr<uint8_t[]>> code_;
   std::vector<void*> modules_;
   std::mutex mutex_;
   std::unordered_map<std::string, void*> kernels_;

@@ -1,6 +1,10 @@
-/** Device code as data of the library: an assembly file that includes every code object, and the table of hip/gpu/device.h. */
+/**
+ * Device code as data of the library: every code object compressed, and an assembly file that includes them and has the table of
+ * hip/gpu/device.h. Compressed they take a third.
+ */
 
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { deflateRawSync } from "node:zlib"
 
 export interface CodeFile {
   unit: string
@@ -11,24 +15,23 @@ export interface CodeFile {
 
 /** The assembly's text. It names each file's hash, so that it changes whenever the code does. */
 export function codeObjectsAssembly(files: readonly CodeFile[]): string {
-  const text = (value: string) => `.asciz ${JSON.stringify(value)}`
   const data = files.map(({ unit, arch, path }, i) => {
-    const hash = Bun.hash(readFileSync(path)).toString(16)
-    // A zero behind each: PTX is text, and text needs its end.
-    return [
-      `// ${unit} ${arch} ${hash}`,
-      `unit_${i}: ${text(unit)}`,
-      `arch_${i}: ${text(arch)}`,
-      `.balign 4096`,
-      `code_${i}: .incbin ${JSON.stringify(path)}`,
-      `end_${i}: .byte 0`,
-    ].join("\n")
+    const { packed, size, hash } = compress(path)
+    return {
+      lines: [
+        `// ${hash}`,
+        `unit_${i}: .asciz ${JSON.stringify(unit)}`,
+        `arch_${i}: .asciz ${JSON.stringify(arch)}`,
+        `code_${i}: .incbin ${JSON.stringify(packed)}`,
+        `end_${i}:`,
+      ].join("\n"),
+      row: `.quad unit_${i}, arch_${i}, code_${i}, end_${i} - code_${i}, ${size}`,
+    }
   })
-  const table = files.map((_, i) => `.quad unit_${i}, arch_${i}, code_${i}, end_${i}`)
   return `${[
     '.section .note.GNU-stack,"",%progbits',
     ".section .rodata",
-    ...data,
+    ...data.map(({ lines }) => lines),
     ".balign 4",
     ".globl rf_code_object_count",
     ".hidden rf_code_object_count",
@@ -38,6 +41,16 @@ export function codeObjectsAssembly(files: readonly CodeFile[]): string {
     ".globl rf_code_objects",
     ".hidden rf_code_objects",
     "rf_code_objects:",
-    ...table,
+    ...data.map(({ row }) => row),
   ].join("\n")}\n`
+}
+
+/** Compresses a file into one beside it, unless that is there and newer. */
+function compress(path: string): { packed: string; size: number; hash: string } {
+  const packed = `${path}.deflate`
+  const code = readFileSync(path)
+  if (!existsSync(packed) || statSync(packed).mtimeMs <= statSync(path).mtimeMs) {
+    writeFileSync(packed, deflateRawSync(code, { level: 9 }))
+  }
+  return { packed, size: code.length, hash: Bun.hash(code).toString(16) }
 }
