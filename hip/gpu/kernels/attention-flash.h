@@ -1,237 +1,10 @@
 // FlashAttention (Dao 2023) over the paged cache on the matrix units: 64 queries of one sequence and head a block, 64 keys at a time,
 // f16 operands, float sums and softmax state, in powers of two.
-//
-// Scores leave a product in the accumulator's layout, and the weights enter the next product as an operand. To go from one to the other
-// without shared memory, the two platforms lie differently:
-//   NVIDIA: scores are [query, key] and sums [query, d]; a lane's accumulators hold two queries, spread over four lanes.
-//   AMD: scores are [key, query] and sums [d, query]; a lane holds one query, spread over the lanes that agree in lane % 16. There V is
-//   transposed on its way into shared memory (NVIDIA's ldmatrix does it on the way out).
 #pragma once
 #include "attention-split.h"
-#include "mma.h"
-
-#if defined(__CUDACC__) || defined(RF_MMA_MFMA) || defined(RF_MMA_WMMA)
-#define RF_FLASH 1
+#include "flash-tiles.h"
 
 namespace rf {
-
-constexpr uint32_t kFlashStrips = kFlashQueries / 16 / (kFlashThreads / kWave);  // 16 queries each, of one wave
-constexpr uint32_t kKeyTiles = kFlashKeys / 16;
-#if RF_MMA_WMMA == 11
-constexpr uint32_t kFlashAhead = 1;  // fragments read ahead of their products; here one is eight registers
-#else
-constexpr uint32_t kFlashAhead = 2;
-#endif
-
-// The remainder tells the compiler the range, so that the items of a thread differ by constants. And it is made to forget where the number
-// came from, or it would keep every item's address in registers from one round of the loop to the next.
-RF_DEVICE uint32_t flash_thread() {
-  uint32_t id = thread_id();
-#if defined(__CUDACC__)
-  asm volatile("" : "+r"(id));
-#else
-  asm volatile("" : "+v"(id));
-#endif
-  return id % kFlashThreads;
-}
-
-#if defined(__CUDACC__)
-
-constexpr uint32_t kLaneQueries = 2;
-constexpr uint32_t kQueryLanesFrom = 1, kQueryLanesTo = 4;  // a query's elements lie over lanes that differ in these bits
-RF_DEVICE uint32_t lane_query(uint32_t i) { return i / 2 % 2; }
-RF_DEVICE uint32_t query_at(uint32_t i) { return Accumulator::row(i); }
-RF_DEVICE uint32_t other_at(uint32_t i) { return Accumulator::column(i); }  // the key of a score, the d of a sum
-RF_DEVICE float power_of_2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-RF_DEVICE float reciprocal(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-template <class Layout>
-RF_DEVICE void multiply_scores(Accumulator& c, const Fragment<F16, Layout>& q, const Fragment<F16, Layout>& k) {
-  multiply(c, q, k);
-}
-template <class Layout>
-RF_DEVICE void multiply_sums(Accumulator& c, const Fragment<F16, Layout>& p, const Fragment<F16, Layout>& v) {
-  multiply(c, p, v);
-}
-template <class Layout>
-RF_DEVICE void weights_fragment(Fragment<F16, Layout>& out, const Accumulator& p) {
-  RF_UNROLL for (uint32_t i = 0; i < 4; i++) out.word[i] = F16::pack(p.value[2 * i], p.value[2 * i + 1]);
-}
-
-#else
-
-constexpr uint32_t kLaneQueries = 1;
-constexpr uint32_t kQueryLanesFrom = 16, kQueryLanesTo = kWave;
-RF_DEVICE uint32_t lane_query(uint32_t) { return 0; }
-RF_DEVICE uint32_t query_at(uint32_t i) { return Accumulator::column(i); }
-RF_DEVICE uint32_t other_at(uint32_t i) { return Accumulator::row(i); }
-RF_DEVICE float power_of_2(float x) { return exp2_fast(x); }
-RF_DEVICE float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
-template <class Layout>
-RF_DEVICE void multiply_scores(Accumulator& c, const Fragment<F16, Layout>& q, const Fragment<F16, Layout>& k) {
-  multiply(c, k, q);
-}
-template <class Layout>
-RF_DEVICE void multiply_sums(Accumulator& c, const Fragment<F16, Layout>& p, const Fragment<F16, Layout>& v) {
-  multiply(c, v, p);
-}
-// Where a lane's accumulator elements are the k that it holds of a fragment, nothing moves. On gfx11 a lane has every other key of its
-// query and needs all sixteen: the rest are 16 lanes away.
-template <class Layout>
-RF_DEVICE void weights_fragment(Fragment<F16, Layout>& out, const Accumulator& p) {
-  constexpr uint32_t words = Accumulator::size / 2;
-  uint32_t own[words];
-  RF_UNROLL for (uint32_t i = 0; i < words; i++) own[i] = F16::pack(p.value[2 * i], p.value[2 * i + 1]);
-#if RF_MMA_WMMA == 11
-  Vector<uint32_t, 8> all;
-  const bool odd = wave_lane() / 16;
-  RF_UNROLL for (uint32_t i = 0; i < words; i++) {
-    const uint32_t other = uint32_t(shuffle_xor(int32_t(own[i]), 16));
-    const uint32_t even_keys = odd ? other : own[i], odd_keys = odd ? own[i] : other;
-    all[2 * i] = (even_keys & 0xffffu) | odd_keys << 16;
-    all[2 * i + 1] = even_keys >> 16 | (odd_keys & 0xffff0000u);
-  }
-#else
-  Vector<uint32_t, words> all;
-  RF_UNROLL for (uint32_t i = 0; i < words; i++) all[i] = own[i];
-#endif
-  out.bits = __builtin_bit_cast(decltype(out.bits), all);
-}
-
-#endif
-
-// Where a tile of K and V comes from: keys first … end - 1 of one sequence and K/V head. Keys from `end` on read as zeros, whatever an
-// earlier owner left in the rest of a block.
-struct FlashSource {
-  const uint16_t *k, *v;
-  const int32_t* table;
-  uint32_t n_kv_heads, kv_head, end;
-
-  template <uint32_t D>
-  RF_DEVICE uint64_t index(uint32_t key) const {
-    const uint32_t at = key < end ? key : end - 1;
-    return ((uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head) * kBlockTokens + at % kBlockTokens) * D;
-  }
-};
-
-// Tiles in shared memory, and the way there in two halves: `fetch` begins to read, `land` has the data there before the next block_sync.
-template <uint32_t D>
-struct alignas(16) FlashTiles {
-  using KeyLayout = Padded<D + 8>;
-  static constexpr uint32_t kChunks = D / 8;  // of 16 bytes a row
-#if defined(__CUDACC__)
-  using ValueLayout = KeyLayout;
-  uint16_t k[kFlashKeys * (D + 8)], v[kFlashKeys * (D + 8)];
-#else
-  using ValueLayout = Padded<kFlashKeys + 8>;  // [d, key]
-  uint16_t k[kFlashKeys * (D + 8)], v[D * (kFlashKeys + 8)];
-#endif
-};
-
-#if defined(__CUDACC__)
-
-template <uint32_t D>
-struct FlashCopy {
-  FlashTiles<D>& tiles;
-
-  RF_DEVICE void fetch(const FlashSource& source, const uint16_t* from, uint16_t* to, uint32_t first) {
-    constexpr uint32_t kChunks = D / 8;
-    RF_UNROLL for (uint32_t i = 0; i < kFlashKeys * kChunks / kFlashThreads; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
-      const uint32_t address = uint32_t(__cvta_generic_to_shared(to + FlashTiles<D>::KeyLayout::at(row, chunk)));
-      const uint32_t bytes = key < source.end ? 16 : 0;  // the rest is filled with zeros
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from + source.index<D>(key) + chunk * 8),
-                   "r"(bytes)
-                   : "memory");
-    }
-  }
-  RF_DEVICE void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-  RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) { fetch(source, source.k, tiles.k, first); }
-  RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) { fetch(source, source.v, tiles.v, first); }
-  RF_DEVICE void land_k() { wait(); }
-  RF_DEVICE void land_v() { wait(); }
-  // The operand [d … d + 15, key … key + 15] of V.
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
-    const uint32_t lane = wave_lane();
-    const uint16_t* p = tiles.v + FlashTiles<D>::ValueLayout::at(key + lane % 8 + lane / 16 * 8, d / 8 + lane / 8 % 2);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
-                 : "r"(uint32_t(__cvta_generic_to_shared(p)))
-                 : "memory");
-  }
-};
-
-#else
-
-template <uint32_t D>
-struct FlashCopy {
-  static constexpr uint32_t kChunks = D / 8;
-  static constexpr uint32_t kItems = kFlashKeys * kChunks / kFlashThreads;  // 16 bytes each
-  static constexpr uint32_t kPairItems =
-      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;  // of two neighbouring keys
-  FlashTiles<D>& tiles;
-  Word4 word[2 * kPairItems];
-  static_assert(kItems <= 2 * kPairItems, "K's chunks must fit where V's pairs do");
-
-  RF_DEVICE static Word4 read(const FlashSource& source, const uint16_t* from, uint32_t key, uint32_t chunk) {
-    const Word4 w = load<Word4>(from + source.index<D>(key) + chunk * 8);
-    const uint32_t keep = key < source.end ? ~0u : 0u;
-    return {w.x & keep, w.y & keep, w.z & keep, w.w & keep};
-  }
-  RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) {
-    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads;
-      word[i] = read(source, source.k, first + item / kChunks, item % kChunks);
-    }
-  }
-  RF_DEVICE void land_k() {
-    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads;
-      *reinterpret_cast<Word4*>(tiles.k + FlashTiles<D>::KeyLayout::at(item / kChunks, item % kChunks)) = word[i];
-    }
-  }
-  // Item: eight pairs of keys by eight d, so that a write of the wave spreads over the banks and a read takes whole lines.
-  struct PairItem {
-    uint32_t pair, chunk;
-    bool on;
-  };
-  RF_DEVICE static PairItem pair_item(uint32_t i) {
-    const uint32_t item = flash_thread() + i * kFlashThreads, high = item / 8;
-    return {high / kChunks * 8 + item % 8, high % kChunks, item < kFlashKeys / 2 * kChunks};
-  }
-  RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) {
-    RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
-      const PairItem item = pair_item(i);
-      const uint32_t pair = item.on ? item.pair : 0;
-      word[2 * i] = read(source, source.v, first + pair * 2, item.chunk);
-      word[2 * i + 1] = read(source, source.v, first + pair * 2 + 1, item.chunk);
-    }
-  }
-  RF_DEVICE void land_v() {
-    RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
-      const PairItem item = pair_item(i);
-      const uint32_t a[4] = {word[2 * i].x, word[2 * i].y, word[2 * i].z, word[2 * i].w};
-      const uint32_t b[4] = {word[2 * i + 1].x, word[2 * i + 1].y, word[2 * i + 1].z, word[2 * i + 1].w};
-      if (item.on) RF_UNROLL for (uint32_t j = 0; j < 8; j++) {
-          const uint32_t pair = j % 2 ? a[j / 2] >> 16 | (b[j / 2] & 0xffff0000u) : (a[j / 2] & 0xffffu) | b[j / 2] << 16;
-          uint16_t* to = tiles.v + FlashTiles<D>::ValueLayout::at(item.chunk * 8 + j, item.pair / 4) + item.pair % 4 * 2;
-          *reinterpret_cast<uint32_t*>(to) = pair;
-        }
-    }
-  }
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
-    load_fragment(out, tiles.v, d, key);
-  }
-};
-
-#endif
 
 // The tile of this block: 64 rows of a sequence of more than kAttentionFlashRows rows, the last ones (which see the most keys) first.
 struct FlashTile {
@@ -324,13 +97,13 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     if (row < n_rows)
       RF_UNROLL for (uint32_t i = 0; i < 4; i++) word[i] =
           uint32_t(float_to_half_saturated(q[2 * i] * factor)) | uint32_t(float_to_half_saturated(q[2 * i + 1] * factor)) << 16;
-    *reinterpret_cast<Word4*>(tiles.k + KeyLayout::at(row, chunk)) = {word[0], word[1], word[2], word[3]};
+    *reinterpret_cast<Word4*>(tiles.queries() + KeyLayout::at(row, chunk)) = {word[0], word[1], word[2], word[3]};
   }
   block_sync();
   const uint32_t strip0 = wave_id() * kFlashStrips * 16;
   Fragment<F16, KeyLayout> queries[kFlashStrips][DTiles];
   RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) RF_UNROLL for (uint32_t t = 0; t < DTiles; t++)
-      load_fragment(queries[s][t], tiles.k, strip0 + s * 16, t * 16);
+      load_fragment(queries[s][t], tiles.queries(), strip0 + s * 16, t * 16);
   block_sync();
 
   Accumulator sums[kFlashStrips][DTiles];
@@ -384,7 +157,8 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     schedule_fence();
     RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
       Fragment<F16, ValueLayout> weights[kFlashStrips];
-      RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) weights_fragment(weights[s], scores[s][t]);
+      RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++)
+          weights_fragment(weights[s], scores[s][t], tiles.weights(strip0 / 16 + s), t);
       schedule_fence();
       RF_UNROLL for (uint32_t d = 0; d < DTiles; d++) {
         Fragment<F16, ValueLayout> values;
@@ -410,4 +184,3 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
 }
 
 }  // namespace rf
-#endif

@@ -53,11 +53,9 @@ RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
   attend<Shape, false>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);
 }
 
-#if defined(RF_FLASH)
 #define RF_FLASH_KERNEL(d) \
   RF_KERNEL_RESIDENT(kFlashThreads, 3) rf_attention_flash_##d(AttentionArgs a) { attention_flash<d>(a); }
 RF_FLASH_KERNEL(64)
 RF_FLASH_KERNEL(80)
 RF_FLASH_KERNEL(96)
 RF_FLASH_KERNEL(128)
-#endif

@@ -1,0 +1,142 @@
+// Tiles of the paged K/V cache on their way into shared memory, for FlashAttention.
+#pragma once
+#include "flash-lanes.h"
+#include "step.h"
+
+namespace rf {
+
+// Where a tile of K and V comes from: keys first … end - 1 of one sequence and K/V head. Keys from `end` on read as zeros, whatever an
+// earlier owner left in the rest of a block.
+struct FlashSource {
+  const uint16_t *k, *v;
+  const int32_t* table;
+  uint32_t n_kv_heads, kv_head, end;
+
+  template <uint32_t D>
+  RF_DEVICE uint64_t index(uint32_t key) const {
+    const uint32_t at = key < end ? key : end - 1;
+    return ((uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head) * kBlockTokens + at % kBlockTokens) * D;
+  }
+};
+
+// Tiles in shared memory, and the way there in two halves: `fetch` begins to read, `land` has the data there before the next block_sync.
+template <uint32_t D>
+struct alignas(16) FlashTiles {
+  using KeyLayout = Padded<D + 8>;
+  static constexpr uint32_t kChunks = D / 8;  // of 16 bytes a row
+#if defined(__CUDACC__)
+  using ValueLayout = KeyLayout;
+  uint16_t k[kFlashKeys * (D + 8)], v[kFlashKeys * (D + 8)];
+#else
+  using ValueLayout = Padded<kFlashKeys + 8>;  // [d, key]
+  uint16_t k[kFlashKeys * (D + 8)], v[D * (kFlashKeys + 8)];
+#endif
+#if defined(__CUDACC__) || defined(RF_MMA_MFMA) || defined(RF_MMA_WMMA)
+  RF_DEVICE uint16_t* queries() { return k; }  // they pass through before the first keys do
+  RF_DEVICE uint16_t* weights(uint32_t) { return nullptr; }
+#else
+  uint16_t q[kFlashQueries * (D + 8)], p[kFlashQueries * (kFlashKeys + 8)];
+  RF_DEVICE uint16_t* queries() { return q; }
+  RF_DEVICE uint16_t* weights(uint32_t strip) { return p + strip * 16 * (kFlashKeys + 8); }  // strip: of the block
+#endif
+};
+
+#if defined(__CUDACC__)
+
+template <uint32_t D>
+struct FlashCopy {
+  FlashTiles<D>& tiles;
+
+  RF_DEVICE void fetch(const FlashSource& source, const uint16_t* from, uint16_t* to, uint32_t first) {
+    constexpr uint32_t kChunks = D / 8;
+    RF_UNROLL for (uint32_t i = 0; i < kFlashKeys * kChunks / kFlashThreads; i++) {
+      const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
+      const uint32_t address = uint32_t(__cvta_generic_to_shared(to + FlashTiles<D>::KeyLayout::at(row, chunk)));
+      const uint32_t bytes = key < source.end ? 16 : 0;  // the rest is filled with zeros
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from + source.index<D>(key) + chunk * 8),
+                   "r"(bytes)
+                   : "memory");
+    }
+  }
+  RF_DEVICE void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+  RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) { fetch(source, source.k, tiles.k, first); }
+  RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) { fetch(source, source.v, tiles.v, first); }
+  RF_DEVICE void land_k() { wait(); }
+  RF_DEVICE void land_v() { wait(); }
+  // The operand [d … d + 15, key … key + 15] of V.
+  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
+    const uint32_t lane = wave_lane();
+    const uint16_t* p = tiles.v + FlashTiles<D>::ValueLayout::at(key + lane % 8 + lane / 16 * 8, d / 8 + lane / 8 % 2);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
+                 : "r"(uint32_t(__cvta_generic_to_shared(p)))
+                 : "memory");
+  }
+};
+
+#else
+
+template <uint32_t D>
+struct FlashCopy {
+  static constexpr uint32_t kChunks = D / 8;
+  static constexpr uint32_t kItems = kFlashKeys * kChunks / kFlashThreads;  // 16 bytes each
+  static constexpr uint32_t kPairItems =
+      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;  // of two neighbouring keys
+  FlashTiles<D>& tiles;
+  Word4 word[2 * kPairItems];
+  static_assert(kItems <= 2 * kPairItems, "K's chunks must fit where V's pairs do");
+
+  RF_DEVICE static Word4 read(const FlashSource& source, const uint16_t* from, uint32_t key, uint32_t chunk) {
+    const Word4 w = load<Word4>(from + source.index<D>(key) + chunk * 8);
+    const uint32_t keep = key < source.end ? ~0u : 0u;
+    return {w.x & keep, w.y & keep, w.z & keep, w.w & keep};
+  }
+  RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) {
+    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
+      const uint32_t item = flash_thread() + i * kFlashThreads;
+      word[i] = read(source, source.k, first + item / kChunks, item % kChunks);
+    }
+  }
+  RF_DEVICE void land_k() {
+    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
+      const uint32_t item = flash_thread() + i * kFlashThreads;
+      *reinterpret_cast<Word4*>(tiles.k + FlashTiles<D>::KeyLayout::at(item / kChunks, item % kChunks)) = word[i];
+    }
+  }
+  // Item: eight pairs of keys by eight d, so that a write of the wave spreads over the banks and a read takes whole lines.
+  struct PairItem {
+    uint32_t pair, chunk;
+    bool on;
+  };
+  RF_DEVICE static PairItem pair_item(uint32_t i) {
+    const uint32_t item = flash_thread() + i * kFlashThreads, high = item / 8;
+    return {high / kChunks * 8 + item % 8, high % kChunks, item < kFlashKeys / 2 * kChunks};
+  }
+  RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) {
+    RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
+      const PairItem item = pair_item(i);
+      const uint32_t pair = item.on ? item.pair : 0;
+      word[2 * i] = read(source, source.v, first + pair * 2, item.chunk);
+      word[2 * i + 1] = read(source, source.v, first + pair * 2 + 1, item.chunk);
+    }
+  }
+  RF_DEVICE void land_v() {
+    RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
+      const PairItem item = pair_item(i);
+      const uint32_t a[4] = {word[2 * i].x, word[2 * i].y, word[2 * i].z, word[2 * i].w};
+      const uint32_t b[4] = {word[2 * i + 1].x, word[2 * i + 1].y, word[2 * i + 1].z, word[2 * i + 1].w};
+      if (item.on) RF_UNROLL for (uint32_t j = 0; j < 8; j++) {
+          const uint32_t pair = j % 2 ? a[j / 2] >> 16 | (b[j / 2] & 0xffff0000u) : (a[j / 2] & 0xffffu) | b[j / 2] << 16;
+          uint16_t* to = tiles.v + FlashTiles<D>::ValueLayout::at(item.chunk * 8 + j, item.pair / 4) + item.pair % 4 * 2;
+          *reinterpret_cast<uint32_t*>(to) = pair;
+        }
+    }
+  }
+  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
+    load_fragment(out, tiles.v, d, key);
+  }
+};
+
+#endif
+
+}  // namespace rf
