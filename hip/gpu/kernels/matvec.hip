@@ -22,7 +22,7 @@ struct Task {
   uint32_t first;                               // first weight row of this set
   uint32_t lane;                                // within the set
   uint32_t lanes;                               // of the set
-  uint32_t row[N];                              // activation rows; those past the end repeat the last
+  uint32_t row[N];                              // activation rows; those past the end repeat the first
   RF_DEVICE uint32_t weight_row(int r) const {  // those past the end repeat the last
     const uint32_t last = args.weight[0].rows - 1;
     return first + uint32_t(r) < last ? first + uint32_t(r) : last;
@@ -89,7 +89,7 @@ RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]
   const MatmulArgs& args = task.args;
   const uint32_t k = args.weight[0].cols, units = (k + 7) / 8;
   const uint64_t stride = plain_stride(Id, k);
-  RF_UNROLL_BY(2) for (uint32_t u = task.lane; u < units; u += task.lanes) {
+  RF_UNROLL_BY(Whole ? 2 : 1) for (uint32_t u = task.lane; u < units; u += task.lanes) {
     PlainUnit<Id> raw[W][rows];
     RF_UNROLL for (int r = 0; r < rows; r++) RF_UNROLL for (int w = 0; w < W; w++) raw[w][r].template load<Whole>(
         args.weight[w].plane[0] + task.weight_row(r) * stride, u, k);
@@ -130,13 +130,18 @@ RF_DEVICE int value_of(uint32_t lane, bool& is_first) {
 template <uint32_t Id, int W, int N>
 RF_DEVICE void matvec(const MatmulArgs& args) {
   using T = Task<W, N>;
-  const uint32_t live_rows = live(args.rows), first_row = block_y() * N;
-  if (first_row >= live_rows) return;
-  const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = kMatvecGroups / split;
+  const uint32_t first_row = block_y() * N;
+  // The first rows do not ask how many are live, so that nothing stands between the launch and the first weights: a step without any
+  // computes row 0 of the arena for nothing.
+  if (first_row && first_row >= live(args.rows)) return;
+  const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecGroups
+                                                                       : split == 2 ? kMatvecGroups / 2
+                                                                                    : 1;
   T task{args, split, (block_x() * sets + group_id() / split) * T::rows, thread_id() % (32 * split), 32 * split, {}};
-  RF_UNROLL for (int n = 0; n < N; n++) {
-    const uint32_t row = first_row + uint32_t(n);
-    task.row[n] = row < live_rows ? row : live_rows - 1;
+  task.row[0] = first_row;
+  if constexpr (N > 1) {
+    const uint32_t live_rows = live(args.rows);
+    RF_UNROLL for (int n = 1; n < N; n++) task.row[n] = first_row + uint32_t(n) < live_rows ? first_row + uint32_t(n) : first_row;
   }
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
@@ -159,7 +164,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   if (thread_id() >= results) return;
   const uint32_t set = thread_id() % sets, n = thread_id() / sets / T::rows, r = thread_id() / sets % T::rows;
   const uint32_t column = (block_x() * sets + set) * T::rows + r, row = first_row + n;
-  if (column >= args.weight[0].rows || row >= live_rows) return;
+  if (column >= args.weight[0].rows || row >= live(args.rows)) return;
   float sum[W] = {};
   for (uint32_t g = 0; g < split; g++)
     RF_UNROLL for (int w = 0; w < W; w++) sum[w] += shared[set * split + g][(n * T::rows + r) * W + uint32_t(w)];
