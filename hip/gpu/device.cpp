@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
@@ -196,19 +197,9 @@ Gpu::Gpu(const DeviceFacts& facts) : facts_(facts) {
   if (facts.code.empty())
     fail(RF_UNSUPPORTED, "%s is a %s; this library was built for %s", facts.name.c_str(),
          facts.arch.empty() ? "GPU of an unknown architecture" : facts.arch.c_str(), built_architectures().c_str());
+  for (uint32_t i = 0; i < rf_code_object_count; i++)
+    if (facts.code == rf_code_objects[i].arch) units_.push_back({&rf_code_objects[i], nullptr, nullptr});
   use();
-  try {
-    for (uint32_t i = 0; i < rf_code_object_count; i++) {
-      if (facts.code != rf_code_objects[i].arch) continue;
-      void* module = nullptr;
-      code_.push_back(unpack(rf_code_objects[i]));
-      check(driver().load_module(&module, code_.back().get()), "loading the kernels");
-      modules_.push_back(module);
-    }
-  } catch (...) {
-    for (void* module : modules_) driver().unload_module(module);
-    throw;
-  }
 }
 
 Gpu::~Gpu() {
@@ -217,7 +208,34 @@ Gpu::~Gpu() {
   } catch (const Error&) {
     return;  // the device is gone, and all that it held
   }
-  for (void* module : modules_) driver().unload_module(module);
+  for (const Unit& unit : units_)
+    if (unit.module) driver().unload_module(unit.module);
+}
+
+namespace {
+
+// How much of a kernel's name its unit's name explains: "matmul-bf16" ten letters of rf_matmul_Q4_0_bf16_t32. Only a guess at which
+// unit to load first.
+size_t affinity(const std::string& kernel, const std::string& unit) {
+  size_t letters = 0;
+  for (size_t begin = 0; begin <= unit.size();) {
+    const size_t end = std::min(unit.find('-', begin), unit.size());
+    const std::string part = unit.substr(begin, end - begin);
+    if (kernel.find(part) != std::string::npos) letters += part.size();
+    begin = end + 1;
+  }
+  return letters;
+}
+
+}  // namespace
+
+void* Gpu::find(Unit* unit, const std::string& kernel) {
+  if (!unit->module) {
+    unit->code = unpack(*unit->object);
+    check(driver().load_module(&unit->module, unit->code.get()), "loading kernels");
+  }
+  void* function = nullptr;
+  return driver().get_function(&function, unit->module, kernel.c_str()) ? nullptr : function;
 }
 
 void* Gpu::kernel(const std::string& name, uint32_t shared_bytes) {
@@ -225,8 +243,13 @@ void* Gpu::kernel(const std::string& name, uint32_t shared_bytes) {
   const auto known = kernels_.find(name);
   if (known != kernels_.end()) return known->second;
   void* function = nullptr;
-  for (size_t i = 0; i < modules_.size() && !function; i++)
-    if (driver().get_function(&function, modules_[i], name.c_str())) function = nullptr;
+  std::vector<Unit*> likeliest;
+  for (Unit& unit : units_) likeliest.push_back(&unit);
+  std::sort(likeliest.begin(), likeliest.end(), [&](const Unit* a, const Unit* b) {
+    const size_t for_a = affinity(name, a->object->unit), for_b = affinity(name, b->object->unit);
+    return for_a != for_b ? for_a > for_b : a->object->size < b->object->size;
+  });
+  for (size_t i = 0; i < likeliest.size() && !function; i++) function = find(likeliest[i], name);
   if (!function) fail(RF_INTERNAL, "this library has no kernel %s for %s", name.c_str(), facts_.code.c_str());
 #if defined(RF_NVIDIA)
   // More than 48 KiB has to be asked for.

@@ -44,7 +44,7 @@ void use_device(const DeviceFacts& device);
 // Bytes, of the current device.
 uint64_t free_memory();
 
-// A device with its kernels loaded; shared by the models and contexts on it, and unloaded with the last of them.
+// A device with its kernels; shared by the models and contexts on it, and unloaded with the last of them.
 class Gpu {
  public:
   // Thread-safe. Throws when this library has no code for the device.
@@ -61,9 +61,14 @@ class Gpu {
 
  private:
   const DeviceFacts& facts_;
-  // The code itself is kept too: not every driver says that it makes a copy.
-  std::vector<std::unique_ptr<uint8_t[]>> code_;
-  std::vector<void*> modules_;
+  struct Unit {  // kernels of one source file; loaded when the first of them is asked for
+    const CodeObject* object;
+    std::unique_ptr<uint8_t[]> code;  // kept: not every driver says that it makes a copy
+    void* module = nullptr;
+  };
+  void* find(Unit* unit, const std::string& kernel);
+
+  std::vector<Unit> units_;
   std::mutex mutex_;
   std::unordered_map<std::string, void*> kernels_;
 };
