@@ -66,9 +66,10 @@ template <uint32_t Lanes_, uint32_t Chunks_, uint32_t Heads_, bool Aligned_>
 struct SplitShape {
   static constexpr uint32_t Lanes = Lanes_, Chunks = Chunks_, Heads = Heads_;
   static constexpr bool Aligned = Aligned_;
-  static constexpr uint32_t width = Lanes * Chunks * 8;                       // head_dim, rounded up
-  static constexpr uint32_t keys = kBlock / Lanes;                            // of one pass of the block
-  static constexpr uint32_t unroll = Chunks * Heads > 4 || !Aligned ? 2 : 4;  // passes whose loads are in flight together
+  static constexpr uint32_t width = Lanes * Chunks * 8;  // head_dim, rounded up
+  static constexpr uint32_t keys = kBlock / Lanes;       // of one pass of the block
+  static constexpr uint32_t unroll =
+      Chunks * Heads > 2 || !Aligned ? 2 : 4;  // passes whose loads are in flight together; registers limit it
 };
 template <class Shape>
 struct SplitShared {
