@@ -14,7 +14,7 @@ namespace rf {
 
 constexpr uint32_t kMatvecThreads = 128;
 constexpr uint32_t kMatvecGroups = kMatvecThreads / 32;  // 4
-constexpr uint32_t kMatvecRows = 4;  // weight rows of a group, counting gate and up
+constexpr uint32_t kMatvecRows = 4;                      // weight rows of a group, counting gate and up
 
 // Columns that a lane takes at a time: those of sixteen bytes of quants (32 of Q8_0, eight plain numbers).
 RF_HD constexpr uint32_t matvec_unit(uint32_t format) {
