@@ -71,7 +71,8 @@ template <class Args>
 void Launcher::launch(const char* kernel, uint64_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads, Args args,
                       uint32_t shared_bytes) const {
   if (!grid_x || !grid_y || !grid_z) return;
-  if (grid_x > INT32_MAX || grid_y > 65535 || grid_z > 65535)
+  // AMD counts threads, not blocks, in 32 bits.
+  if (grid_x > UINT32_MAX / threads || grid_y > 65535 || grid_z > 65535)
     fail(RF_UNSUPPORTED, "%s would need %llu × %u × %u blocks", kernel, (unsigned long long)grid_x, grid_y, grid_z);
   void* function = weights_.gpu()->kernel(kernel, shared_bytes);
   stream_.launch(function, kernel, uint32_t(grid_x), grid_y, grid_z, threads, &args, shared_bytes);

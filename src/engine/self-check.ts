@@ -6,7 +6,13 @@
 
 import { formatNamed } from "../gguf/formats.ts"
 import { NativeError } from "../native/errors.ts"
-import { type Compute, loadNative, type NativeLibrary } from "../native/library.ts"
+import {
+  type Compute,
+  loadNative,
+  type NativeContext,
+  type NativeLibrary,
+  type NativeModel,
+} from "../native/library.ts"
 import { STEP_HEADER_WORDS, STEP_SEQ_WORDS, Words, writeStepHeader, writeStepSeq } from "../native/step-structs.ts"
 import { PlanBuilder } from "../plan/builder.ts"
 import type { Plan } from "../plan/plan.ts"
@@ -25,18 +31,26 @@ const CHECKED = ["qkv", "attention"] as const
 /** Greatest difference, as a share of the greatest value: rounding of the inputs with room to spare. Faults are of another order. */
 const TOLERANCE: Record<Compute, number> = { f32: 1e-3, f16: 1e-2, bf16: 5e-2 }
 
+/** What the check asks of a library. */
+export interface CheckedLibrary extends Pick<NativeLibrary, "deviceInfo"> {
+  openModel(files: Parameters<NativeLibrary["openModel"]>[0]): {
+    openContext(...options: Parameters<NativeModel["openContext"]>): Pick<NativeContext, "step" | "readBuffer">
+    close(): void
+  }
+}
+
 /** @throws NativeError `DEVICE` when the device's results are not the CPU backend's. */
-export function selfCheck(library: NativeLibrary, device: number, compute: Compute): void {
+export function selfCheck(library: CheckedLibrary, device: number, compute: Compute): void {
   const plan = recordCheck()
   const expected = runCheck(loadNative("cpu"), 0, plan, "f32")
   const found = runCheck(library, device, plan, compute)
   for (const [i, { what, values }] of expected.entries()) {
     const error = relativeError(values, found[i]?.values ?? new Float32Array())
     if (error <= TOLERANCE[compute]) continue
-    const { name, arch, driver } = library.deviceInfo(device)
+    const { name, arch } = library.deviceInfo(device)
     throw new NativeError(
       "DEVICE",
-      `${name} (${arch}, ${driver}) computes wrongly: ${what} differs from the CPU's by ${error.toPrecision(2)} of its range`,
+      `${name} (${arch}) computes wrongly: ${what} differs from the CPU's by ${error.toPrecision(2)} of its range`,
       "update the driver, build the libraries again (`bun run build --force`), or use `--device cpu`",
     )
   }
@@ -69,7 +83,7 @@ interface Checked {
 }
 
 /** A prompt of N_ROWS tokens, then one more token. */
-function runCheck(library: NativeLibrary, device: number, plan: Plan, compute: Compute): Checked[] {
+function runCheck(library: CheckedLibrary, device: number, plan: Plan, compute: Compute): Checked[] {
   const model = library.openModel({ device, paths: [], ...plan.packTensors() })
   try {
     const packed = plan.pack({ maxTokens: N_ROWS, maxOutputs: 1 })
