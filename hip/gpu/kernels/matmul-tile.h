@@ -130,11 +130,26 @@ RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileSha
   }
 }
 
-RF_DEVICE void finish(const MatmulArgs& a, uint32_t row, uint32_t column, float value) {
-  float* out = a.out + uint64_t(row) * a.out_width + a.weight[0].first + column;
-  if (a.bias) value += a.bias[column];
-  if (a.add) value += *out;
-  *out = value;
+// Some of the products, anywhere in the output. Everything is read before anything is written, so that one wait covers all of it.
+template <uint32_t N>
+RF_DEVICE void finish(const MatmulArgs& a, uint32_t n_rows, const uint32_t (&row)[N], const uint32_t (&column)[N],
+                      float (&value)[N]) {
+  const uint32_t last_row = n_rows - 1, last_column = a.weight[0].rows - 1;
+  float* const out = a.out + a.weight[0].first;
+  const auto at = [&](uint32_t i) {
+    return uint64_t(row[i] < last_row ? row[i] : last_row) * a.out_width + (column[i] < last_column ? column[i] : last_column);
+  };
+  if (a.bias) {
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += a.bias[column[i] < last_column ? column[i] : last_column];
+  }
+  if (a.add) {
+    float before[N];
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) before[i] = out[at(i)];
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += before[i];
+  }
+  RF_UNROLL for (uint32_t i = 0; i < N; ++i) {
+    if (row[i] <= last_row && column[i] <= last_column) out[at(i)] = value[i];
+  }
 }
 
 // One wave has whole sums: straight from its accumulators.
@@ -142,15 +157,17 @@ template <class T, bool Swiglu>
 RF_DEVICE void finish_wave(const MatmulArgs& a, const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns],
                            const WavePlace<T>& at, uint32_t n_rows) {
   using Shape = TileShape<T>;
-  constexpr uint32_t step = Swiglu ? 2 : 1;
-  RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; j += step)
-      RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e) {
-    const uint32_t row = block_x() * T::rows + at.row + 16 * i + Accumulator::row(e);
-    const uint32_t column = (block_y() * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
-    if (row >= n_rows || column >= a.weight[0].rows) continue;
-    float value = sum[i][j].value[e];
-    if constexpr (Swiglu) value = silu(value) * sum[i][j + 1].value[e];
-    finish(a, row, column, value);
+  constexpr uint32_t step = Swiglu ? 2 : 1, n = Accumulator::size;
+  RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; j += step) {
+    uint32_t row[n], column[n];
+    float value[n];
+    RF_UNROLL for (uint32_t e = 0; e < n; ++e) {
+      row[e] = block_x() * T::rows + at.row + 16 * i + Accumulator::row(e);
+      column[e] = (block_y() * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
+      value[e] = sum[i][j].value[e];
+      if constexpr (Swiglu) value[e] = silu(value[e]) * sum[i][j + 1].value[e];
+    }
+    finish(a, n_rows, row, column, value);
   }
 }
 
@@ -160,32 +177,32 @@ RF_DEVICE void finish_split(const MatmulArgs& a, const Accumulator (&sum)[TileSh
                             float* shared, uint32_t n_rows) {
   using Shape = TileShape<T>;
   static_assert(Shape::splits == Shape::waves);
-  constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, part = T::rows * T::columns;
+  constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, n = T::rows * outputs / kBlock;
+  static_assert(T::rows * outputs % kBlock == 0);
+  // Columns are permuted by row, against bank conflicts.
+  const auto place = [&](uint32_t wave, uint32_t row, uint32_t column) -> float& {
+    return shared[(wave * T::rows + row) * T::columns + (column ^ (row & 7) * 4)];
+  };
   block_sync();
   RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
-      RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e) {
-    const uint32_t row = 16 * i + Accumulator::row(e), column = 16 * j + Accumulator::column(e);
-    shared[wave_id() * part + row * T::columns + (column ^ (row & 7) * 4)] = sum[i][j].value[e];
-  }
+      RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e)
+          place(wave_id(), 16 * i + Accumulator::row(e), 16 * j + Accumulator::column(e)) = sum[i][j].value[e];
   block_sync();
   const auto total = [&](uint32_t row, uint32_t column) {
     float value = 0.0f;
-    RF_UNROLL for (uint32_t w = 0; w < Shape::waves; ++w) value += shared[w * part + row * T::columns + (column ^ (row & 7) * 4)];
+    RF_UNROLL for (uint32_t wave = 0; wave < Shape::waves; ++wave) value += place(wave, row, column);
     return value;
   };
-  for (uint32_t e = thread_id(); e < T::rows * outputs; e += kBlock) {
-    const uint32_t tile_row = e / outputs, tile_column = e % outputs;
-    const uint32_t row = block_x() * T::rows + tile_row, column = block_y() * outputs + tile_column;
-    if (row >= n_rows || column >= a.weight[0].rows) continue;
-    float value;
-    if constexpr (Swiglu) {
-      const uint32_t gate = tile_column / 16 * 32 + tile_column % 16;
-      value = silu(total(tile_row, gate)) * total(tile_row, gate + 16);
-    } else {
-      value = total(tile_row, tile_column);
-    }
-    finish(a, row, column, value);
+  uint32_t row[n], column[n];
+  float value[n];
+  RF_UNROLL for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t e = thread_id() + i * kBlock, r = e / outputs, c = e % outputs;
+    row[i] = block_x() * T::rows + r;
+    column[i] = block_y() * outputs + c;
+    if constexpr (Swiglu) value[i] = silu(total(r, c / 16 * 32 + c % 16)) * total(r, c / 16 * 32 + c % 16 + 16);
+    else value[i] = total(r, c);
   }
+  finish(a, n_rows, row, column, value);
 }
 
 template <bool Plain, uint32_t Id, class Half, class Layout, class T, bool Swiglu>
