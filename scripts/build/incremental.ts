@@ -43,16 +43,13 @@ export interface BuildOptions {
 
 /** Brings `library` up to date. Throws BuildError when a command fails; what succeeded before stays valid. */
 export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
-  const { recipe, objectFolder, library, force, werror, say } = options
+  const { recipe, objectFolder, library, force } = options
   const host = recipe.units.map((unit) => ({
     unit,
     object: join(objectFolder, `${unit.source.replace(/\.\w+$/, "")}.o`),
   }))
-  const device = (recipe.device?.units ?? []).map((unit) => ({ unit, object: join(objectFolder, unit.output) }))
-  const jobs = [...device, ...host]
-  const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit), werror))
-  if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
-  await inParallel(stale, (job) => compile(recipe, job.unit, job.object, options))
+  const device = deviceJobs(recipe, objectFolder)
+  const compiled = await compileStale([...device, ...host], options)
 
   const objects = host.map((job) => job.object)
   if (recipe.device) {
@@ -60,9 +57,34 @@ export async function buildLibrary(options: BuildOptions): Promise<BuildReport> 
     objects.push(await embed(recipe, recipe.device.assemble, files, options))
   }
   const linkCommand = [recipe.linkPreferred ?? recipe.link, objects].flat().join(" ")
-  if (!force && stale.length === 0 && isFresh(library, linkCommand, false)) return { compiled: 0, linked: false }
+  if (!force && compiled === 0 && isFresh(library, linkCommand, false)) return { compiled: 0, linked: false }
   await link(recipe, objects, library, linkCommand)
-  return { compiled: stale.length, linked: true }
+  return { compiled, linked: true }
+}
+
+/** Brings the device code of a recipe up to date, and nothing else: what it is made of can be looked at without a library. */
+export async function compileDevice(
+  options: Omit<BuildOptions, "library">,
+): Promise<{ unit: CodeUnit; object: string }[]> {
+  const device = deviceJobs(options.recipe, options.objectFolder)
+  await compileStale(device, options)
+  return device
+}
+
+function deviceJobs(recipe: Recipe, objectFolder: string): { unit: CodeUnit; object: string }[] {
+  return (recipe.device?.units ?? []).map((unit) => ({ unit, object: join(objectFolder, unit.output) }))
+}
+
+/** Compiles what is not fresh; returns how many that were. */
+async function compileStale(
+  jobs: { unit: Unit; object: string }[],
+  options: Omit<BuildOptions, "library">,
+): Promise<number> {
+  const { recipe, force, werror, say } = options
+  const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit), werror))
+  if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
+  await inParallel(stale, (job) => compile(recipe, job.unit, job.object, options))
+  return stale.length
 }
 
 /** Assembles the device code into an object file; returns its path. */
@@ -83,7 +105,12 @@ async function embed(recipe: Recipe, assemble: string[], files: CodeFile[], opti
 
 const compileCommand = (recipe: Recipe, unit: Unit) => [recipe.toolchain, ...unit.command, unit.source].join(" ")
 
-async function compile(recipe: Recipe, unit: Unit, object: string, options: BuildOptions): Promise<void> {
+async function compile(
+  recipe: Recipe,
+  unit: Unit,
+  object: string,
+  options: Omit<BuildOptions, "library">,
+): Promise<void> {
   mkdirSync(dirname(object), { recursive: true })
   rmSync(stampPath(object), { force: true })
   const started = Date.now()

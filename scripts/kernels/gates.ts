@@ -1,0 +1,64 @@
+/** What a kernel must be like, whatever the compiler; and against the committed table: no more registers, no more LDS. */
+
+import type { KernelFacts } from "./facts.ts"
+
+/** Kernels that must hold an instruction. Each rule must apply to some kernel on each architecture, or it is a rule no more. */
+const INSTRUCTIONS: readonly { what: string; kernels: RegExp; count: (facts: KernelFacts) => number }[] = [
+  {
+    what: "dot4 in the decode mat-vec of quantized weights",
+    kernels: /^rf_matvec_(?:swiglu_)?(?:I?Q|MXFP4)/,
+    count: (facts) => facts.dot,
+  },
+  {
+    what: "matrix instructions in the matrix product",
+    kernels: /^rf_matmul_.*_b?f16/,
+    count: (facts) => facts.matrix,
+  },
+  {
+    what: "matrix instructions in the attention of a prefill",
+    kernels: /^rf_attention_flash/,
+    count: (facts) => facts.matrix,
+  },
+]
+
+/** Run once a weight, when it is uploaded. */
+const COLD = /^rf_repack/
+
+/** Sentences, one for each fault; none when all is well. */
+export function checkKernels(all: readonly KernelFacts[]): string[] {
+  const problems: string[] = []
+  for (const facts of all) {
+    if (COLD.test(facts.kernel)) continue
+    const where = `${facts.kernel} on ${facts.arch}`
+    if (facts.scratch > 0) problems.push(`${where} uses ${facts.scratch} bytes of scratch a lane`)
+    if (facts.spills > 0) problems.push(`${where} spills ${facts.spills} registers`)
+  }
+  for (const { what, kernels, count } of INSTRUCTIONS) {
+    for (const arch of new Set(all.map((facts) => facts.arch))) {
+      const meant = all.filter((facts) => facts.arch === arch && kernels.test(facts.kernel))
+      if (meant.length === 0) problems.push(`no kernel on ${arch} is meant by the rule "${what}" (${kernels})`)
+      for (const facts of meant) if (count(facts) === 0) problems.push(`${facts.kernel} on ${arch} lacks ${what}`)
+    }
+  }
+  return problems
+}
+
+/** Where kernels became worse than a former table, or the table does not name the same kernels. */
+export function compareKernels(now: readonly KernelFacts[], before: readonly KernelFacts[]): string[] {
+  const key = (facts: KernelFacts) => `${facts.kernel} on ${facts.arch}`
+  const former = new Map(before.map((facts) => [key(facts), facts]))
+  const problems: string[] = []
+  for (const facts of now) {
+    const was = former.get(key(facts))
+    former.delete(key(facts))
+    if (!was) {
+      problems.push(`${key(facts)} is not in the table`)
+      continue
+    }
+    if (facts.vgprs > was.vgprs) problems.push(`${key(facts)} takes ${facts.vgprs} VGPRs, was ${was.vgprs}`)
+    if (facts.lds > was.lds) problems.push(`${key(facts)} takes ${facts.lds} bytes of LDS, was ${was.lds}`)
+    if (facts.waves < was.waves) problems.push(`${key(facts)} runs ${facts.waves} waves a SIMD, was ${was.waves}`)
+  }
+  for (const name of former.keys()) problems.push(`${name} is in the table and exists no more`)
+  return problems
+}
