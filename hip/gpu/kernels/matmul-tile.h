@@ -1,4 +1,4 @@
-// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units; `first` of the names in matmul.hip says which.
+// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units; args.h says how the kernels are launched.
 //
 // Both operands pass through shared memory as halves, `depth` of k at a time. NVIDIA: three stages of activations (and of weights that
 // are halves already) are copied asynchronously, while quantized weights are read into registers two steps ahead and written
@@ -35,7 +35,7 @@ struct TileShape {
   static constexpr uint32_t stages = 1;
 #endif
   static constexpr uint32_t tiles_bytes = stages * (row_halves + column_halves) * 2;
-  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;  // partial sums, once the tiles are done
+  static constexpr uint32_t sums_bytes = splits > 1 ? waves * T::rows * T::columns * 4 : 0;  // partial sums, once the tiles are done
   static constexpr uint32_t shared_bytes = tiles_bytes > sums_bytes ? tiles_bytes : sums_bytes;
 #if defined(__CUDACC__)
   static_assert(shared_bytes <= kMatmulShared);

@@ -159,7 +159,7 @@ struct BlockTile {
 template <uint32_t Id>
 constexpr bool kPlain = Id == FORMAT_F32 || Id == FORMAT_F16 || Id == FORMAT_BF16;
 
-// Halves that need no conversion (Raw) are copied as they are, others when they are stored.
+// Halves that need no conversion (raw) are copied as they are, others when they are stored.
 template <uint32_t Id, class Half, class Layout, uint32_t Columns, uint32_t Depth, bool Swiglu>
 struct PlainTile {
   static constexpr bool raw = Id == (Half::is_bf16 ? FORMAT_BF16 : FORMAT_F16);
