@@ -33,6 +33,13 @@ export function wholeNumber(min: number, max: number, allowed = `a whole number 
   return z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
 }
 
+/** Whole numbers from `min` to `max`, parted by commas. */
+export function wholeNumbers(min: number, max: number) {
+  const error = `must be whole numbers from ${min} to ${max}, parted by commas`
+  const one = z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
+  return z.preprocess((value) => (typeof value === "string" ? value.split(",") : value), z.array(one).min(1, { error }))
+}
+
 /** A number from `min` to `max`, as text or number. */
 export function decimal(min: number, max: number, allowed = `a number from ${min} to ${max}`) {
   const error = `must be ${allowed}`
@@ -289,10 +296,9 @@ export const OPTIONS = {
   benchPrompt: option({
     name: "n-prompt",
     short: "p",
-    value: "tokens",
-    default: 512,
-    description: "prompt length for the prefill measurement",
-    schema: wholeNumber(1, 2 ** 20),
+    value: "list",
+    description: "prompt lengths for the prefill measurement (default: 512)",
+    schema: wholeNumbers(1, 2 ** 20),
   }),
   benchGenerate: option({
     name: "n-gen",
@@ -301,6 +307,19 @@ export const OPTIONS = {
     default: 128,
     description: "tokens to generate for the decode measurement",
     schema: wholeNumber(1, 2 ** 20),
+  }),
+  benchContext: option({
+    name: "context",
+    value: "tokens",
+    default: 1,
+    description: "tokens that each sequence holds before the decode measurement",
+    schema: wholeNumber(1, 2 ** 20),
+  }),
+  concurrency: option({
+    name: "concurrency",
+    value: "list",
+    description: "sequences that decode together, as 1,8,32 (default: 1)",
+    schema: wholeNumbers(1, 1024),
   }),
   repetitions: option({
     name: "repetitions",

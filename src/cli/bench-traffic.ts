@@ -1,23 +1,27 @@
 import type { Dtype } from "../plan/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 
-/** Bytes that decoding one token reads. */
+/** Bytes that one decode step reads. */
 export interface DecodeTraffic {
   weights: number
   kv: number
 }
 
 /**
- * Every weight that an op of the plan multiplies by or adds, once; of an embedding table only looked up in, one row. K/V at the
- * mean length of a sequence that grows from 1 to 1 + nGenerate tokens.
+ * Every weight that an op of the plan multiplies by or adds, once; of an embedding table only looked up in, one row a sequence. K/V of
+ * each sequence at the mean length while it grows from `context` by `tokens` tokens.
  */
-export function decodeTraffic(plan: Plan, kvType: Dtype, nGenerate: number): DecodeTraffic {
+export function decodeTraffic(
+  plan: Plan,
+  kvType: Dtype,
+  { concurrency, context, tokens }: { concurrency: number; context: number; tokens: number },
+): DecodeTraffic {
   const whole = new Set(plan.ops.filter((op) => op.kind !== "EMBED").flatMap((op) => op.weights.filter(isPresent)))
   const lookedUp = plan.ops.filter((op) => op.kind === "EMBED").flatMap((op) => op.weights.filter(isPresent))
-  const rows = lookedUp.map((weight) => bytesOf(weight) / weight.rows)
+  const rows = lookedUp.map((weight) => (concurrency * bytesOf(weight)) / weight.rows)
   const weights = sum([...whole].map(bytesOf)) + sum(rows)
-  const meanLength = 1 + (nGenerate + 1) / 2
-  return { weights, kv: plan.cacheBytesPerToken(kvType) * meanLength }
+  const meanLength = context + (tokens + 1) / 2
+  return { weights, kv: concurrency * plan.cacheBytesPerToken(kvType) * meanLength }
 }
 
 type Weight = Plan["weights"][number]

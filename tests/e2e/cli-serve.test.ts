@@ -81,35 +81,60 @@ describe("bench", () => {
     tokens: number
     tokens_per_second: { median: number; min: number; max: number; runs: number[] }
   }
-  interface Benched {
-    prefill: Rates
-    decode: Rates
-    threads: number
-    decode_bytes_per_token: { weights: number; kv: number }
-    decode_bytes_per_second: number
-    read_bandwidth: number
+  interface Decode extends Rates {
+    concurrency: number
+    context: number
+    bytes_per_step: { weights: number; kv: number }
+    bytes_per_second: number
     bandwidth_share: number
   }
+  interface Benched {
+    threads: number
+    bandwidth: number
+    prefill: Rates[]
+    decode: Decode[]
+  }
+  // Every matrix but the embedding table (one row of it a sequence), the norms, and the rotary frequencies, all F32.
+  const layer = 64 * (64 + 32 + 32 + 64 + 3 * 96) + 2 * 64
+  const weights = 4 * (2 * layer + 320 * 64 + 64 + 8)
+  // 2 layers × K and V × 32 × 2 bytes.
+  const kv = 2 * 2 * 32 * 2
   const small = ["bench", first, "-p", "32", "-n", "8", "-r", "3", "--threads", "1"]
 
   test("measures prefill, decode and the bytes that decode reads", async () => {
     const result = await cliJson<Benched>(small)
     expect(result.threads).toBe(1)
-    for (const { tokens_per_second: rate } of [result.prefill, result.decode]) {
+    expect(result.bandwidth).toBeGreaterThan(1e8)
+    expect([result.prefill.length, result.decode.length]).toEqual([1, 1])
+    for (const { tokens_per_second: rate } of [...result.prefill, ...result.decode]) {
       expect(rate.runs.length).toBe(3)
       expect(rate.min).toBeGreaterThan(0)
       expect(rate.median).toBeGreaterThanOrEqual(rate.min)
       expect(rate.max).toBeGreaterThanOrEqual(rate.median)
     }
-    // Every matrix but the embedding table (one row of it), the norms, and the rotary frequencies, all F32.
-    const layer = 64 * (64 + 32 + 32 + 64 + 3 * 96) + 2 * 64
-    expect(result.decode_bytes_per_token.weights).toBe(4 * (2 * layer + 64 + 320 * 64 + 64 + 8))
-    // 2 layers × K and V × 32 × 2 bytes, at a mean length of 1 + 9 / 2 tokens.
-    expect(result.decode_bytes_per_token.kv).toBe(2 * 2 * 32 * 2 * 5.5)
-    const bytes = result.decode_bytes_per_token.weights + result.decode_bytes_per_token.kv
-    expect(result.decode_bytes_per_second).toBeCloseTo(bytes * result.decode.tokens_per_second.median, 0)
-    expect(result.read_bandwidth).toBeGreaterThan(1e8)
-    expect(result.bandwidth_share).toBeCloseTo(result.decode_bytes_per_second / result.read_bandwidth, 10)
+    const [decode] = result.decode as [Decode]
+    expect(decode).toMatchObject({ concurrency: 1, context: 1, tokens: 8 })
+    expect(decode.bytes_per_step).toEqual({ weights: weights + 4 * 64, kv: kv * 5.5 })
+    const bytes = decode.bytes_per_step.weights + decode.bytes_per_step.kv
+    expect(decode.bytes_per_second).toBeCloseTo(bytes * decode.tokens_per_second.median, 0)
+    expect(decode.bandwidth_share).toBeCloseTo(decode.bytes_per_second / result.bandwidth, 10)
+  })
+
+  test("measures several prompt lengths, and sequences that decode together after a context", async () => {
+    const several = ["-p", "8,40", "-n", "6", "--context", "20", "--concurrency", "1,4", "-r", "2", "--threads", "1"]
+    const { prefill, decode } = await cliJson<Benched>(["bench", first, ...several])
+    expect(prefill.map(({ tokens }) => tokens)).toEqual([8, 40])
+    expect(decode.map(({ concurrency }) => concurrency)).toEqual([1, 4])
+    for (const { concurrency, context, bytes_per_step, bytes_per_second, tokens_per_second } of decode) {
+      expect(context).toBe(20)
+      expect(bytes_per_step.weights).toBe(weights + concurrency * 4 * 64)
+      expect(bytes_per_step.kv).toBe(concurrency * kv * 23.5)
+      const steps = tokens_per_second.median / concurrency
+      expect(bytes_per_second).toBeCloseTo(steps * (bytes_per_step.weights + bytes_per_step.kv), 0)
+    }
+    const refused = await runCli(["bench", first, "--concurrency", "0"])
+    expect(refused.stderr).toContain("whole numbers from 1 to 1024")
+    expect(refused.code).toBe(2)
   })
 
   test("prints for people, and refuses what the context cannot hold", async () => {

@@ -32,8 +32,8 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
     shape = ["-p", str(args.prompt), "-n", str(args.generate), "-r", "1", "--threads", str(args.threads)]
     found = run_json([args.bun, "run", "src/cli.ts", "bench", args.model, *shape, "--device", "cpu", "--json"])
     return {
-        "prefill_tok_s": found["prefill"]["tokens_per_second"]["median"],
-        "decode_tok_s": found["decode"]["tokens_per_second"]["median"],
+        "prefill_tok_s": found["prefill"][0]["tokens_per_second"]["median"],
+        "decode_tok_s": found["decode"][0]["tokens_per_second"]["median"],
     }
 
 

@@ -1,0 +1,149 @@
+import type { LoadedModel } from "../engine/load.ts"
+import { type Engine, EngineError, GREEDY, type Usage } from "../engine/types.ts"
+import { buildModel } from "../models/registry.ts"
+import type { Dtype } from "../plan/ops.ts"
+import { type DecodeTraffic, decodeTraffic } from "./bench-traffic.ts"
+import { type Spread, spread } from "./statistics.ts"
+
+/** Sequences that decode together, the tokens that each holds before, and those that each generates while the clock runs. */
+export interface DecodeShape {
+  concurrency: number
+  context: number
+  tokens: number
+}
+
+export interface PrefillResult {
+  tokens: number
+  tokens_per_second: Spread
+}
+
+export interface DecodeResult extends DecodeShape {
+  /** Of all sequences together. */
+  tokens_per_second: Spread
+  bytes_per_step: DecodeTraffic
+  bytes_per_second: number
+  /** Of the memory bandwidth measured in the same run. */
+  bandwidth_share: number
+}
+
+export interface BenchResult {
+  model: string
+  device: { backend: string; name: string }
+  threads: number
+  /** Bytes a second: read by the CPU's threads, or copied by the GPU. */
+  bandwidth: number
+  prefill: PrefillResult[]
+  decode: DecodeResult[]
+}
+
+export interface BenchPlan {
+  prompts: readonly number[]
+  decodes: readonly DecodeShape[]
+  repetitions: number
+  kvType: Dtype
+  bandwidth: number
+}
+
+/** Tokens of context that a request of the plan needs. */
+export function contextNeeded({ prompts, decodes }: Pick<BenchPlan, "prompts" | "decodes">): number {
+  return Math.max(...prompts.map((tokens) => tokens + 1), ...decodes.map((shape) => shape.context + outputsOf(shape)))
+}
+
+/** Medians of several measurements, each after one warm-up. */
+export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<BenchResult> {
+  const { engine, threads } = model
+  const prefill: PrefillResult[] = []
+  for (const tokens of plan.prompts) {
+    const rate = await measure(plan.repetitions, (run) => prefillRate(engine, tokens, run))
+    prefill.push({ tokens, tokens_per_second: rate })
+  }
+  const decode: DecodeResult[] = []
+  const weights = buildModel(model.gguf).plan
+  for (const shape of plan.decodes) {
+    const rate = await measure(plan.repetitions, (run) => decodeRate(engine, shape, run))
+    const traffic = decodeTraffic(weights, plan.kvType, shape)
+    const bytes_per_second = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
+    decode.push({
+      ...shape,
+      tokens_per_second: rate,
+      bytes_per_step: traffic,
+      bytes_per_second,
+      bandwidth_share: bytes_per_second / plan.bandwidth,
+    })
+  }
+  return { model: model.name, device: model.device, threads, bandwidth: plan.bandwidth, prefill, decode }
+}
+
+/** One warm-up, then `repetitions` measurements. */
+async function measure(repetitions: number, once: (run: number) => Promise<number>): Promise<Spread> {
+  const rates: number[] = []
+  for (let run = 0; run <= repetitions; run++) {
+    const rate = await once(run)
+    if (run > 0) rates.push(rate)
+  }
+  return spread(rates)
+}
+
+/** Prompt tokens a second, up to the first token of the answer. */
+async function prefillRate(engine: Engine, tokens: number, run: number): Promise<number> {
+  const request = { id: "prefill", tokens: promptOf(engine, tokens, run), sampling: GREEDY, max_tokens: 1 }
+  let usage: Usage | undefined
+  for await (const event of engine.generate({ ...request, stop_tokens: new Set() }))
+    if (event.type === "end") usage = event.usage
+  if (!usage) throw new EngineError("the engine ended the request without saying why")
+  return (1000 * tokens) / usage.prefill_ms
+}
+
+/**
+ * Tokens a second of all sequences together. The clock runs while the sequence that was last to get its first token generates the rest:
+ * from there on every step gives every sequence a token. Those that began before it generate more, until the clock stops.
+ */
+async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Promise<number> {
+  const stop = new AbortController()
+  let started = 0
+  let seconds: number | undefined
+  const generate = async (index: number): Promise<void> => {
+    const tokens = promptOf(engine, shape.context, run * 1009 + index)
+    const request = { id: `decode-${index}`, tokens, sampling: GREEDY, max_tokens: outputsOf(shape) }
+    let n = 0
+    let from = 0
+    let last = false
+    for await (const event of engine.generate({ ...request, stop_tokens: new Set() }, stop.signal)) {
+      if (event.type === "end") {
+        if (event.reason !== "cancelled" && shape.concurrency > 1)
+          throw new EngineError("a sequence ended before all of them had been measured together")
+        break
+      }
+      n++
+      if (n === 1) {
+        from = performance.now()
+        last = ++started === shape.concurrency
+      }
+      if (last && n === shape.tokens + 1) {
+        seconds = (performance.now() - from) / 1000
+        stop.abort()
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: shape.concurrency }, (_, index) => generate(index)))
+  if (seconds === undefined) throw new EngineError("the sequences ended before they were measured")
+  return (shape.concurrency * shape.tokens) / seconds
+}
+
+/** Room for the tokens that the first sequences generate while the last ones still read their prompts, some in every step. */
+function outputsOf({ concurrency, context, tokens }: DecodeShape): number {
+  return tokens + 1 + (concurrency > 1 ? concurrency + Math.ceil((concurrency * context) / 64) : 0)
+}
+
+/** Every run has other tokens, so no cache of prefixes can answer for the engine. */
+function promptOf(engine: Engine, length: number, run: number): Int32Array {
+  return Int32Array.from({ length }, (_, i) => mix(run * 1_000_003 + i) % engine.limits.n_vocab)
+}
+
+/** A 32-bit integer hash (the finalizer of MurmurHash3), for tokens that are arbitrary but always the same. */
+function mix(n: number): number {
+  let h = n | 0
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
+  return (h ^ (h >>> 16)) >>> 0
+}
