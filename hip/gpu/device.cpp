@@ -214,17 +214,17 @@ Gpu::~Gpu() {
 
 namespace {
 
-// How much of a kernel's name its unit's name explains: "matmul-bf16" ten letters of rf_matmul_Q4_0_bf16_t32. Only a guess at which
-// unit to load first.
-size_t affinity(const std::string& kernel, const std::string& unit) {
-  size_t letters = 0;
-  for (size_t begin = 0; begin <= unit.size();) {
-    const size_t end = std::min(unit.find('-', begin), unit.size());
-    const std::string part = unit.substr(begin, end - begin);
-    if (kernel.find(part) != std::string::npos) letters += part.size();
-    begin = end + 1;
-  }
-  return letters;
+// The unit (hip/gpu/kernels/UNIT.hip) that holds a kernel; what no prefix claims is one of the row kernels.
+const char* unit_of(const std::string& kernel) {
+  static const struct {
+    const char *prefix, *unit;
+  } kUnits[] = {{"rf_matvec_", "matvec"},     {"rf_attention_", "attention"}, {"rf_sample", "sample"},
+                {"rf_repack", "convert"},     {"rf_embed", "convert"},        {"rf_to_", "convert"},
+                {"rf_read_stream", "stream"}, {"rf_copy_stream", "stream"}};
+  if (kernel.rfind("rf_matmul_", 0) == 0) return kernel.find("_bf16") != std::string::npos ? "matmul-bf16" : "matmul-f16";
+  for (const auto& entry : kUnits)
+    if (kernel.rfind(entry.prefix, 0) == 0) return entry.unit;
+  return "rows";
 }
 
 }  // namespace
@@ -243,13 +243,9 @@ void* Gpu::kernel(const std::string& name, uint32_t shared_bytes) {
   const auto known = kernels_.find(name);
   if (known != kernels_.end()) return known->second;
   void* function = nullptr;
-  std::vector<Unit*> likeliest;
-  for (Unit& unit : units_) likeliest.push_back(&unit);
-  std::sort(likeliest.begin(), likeliest.end(), [&](const Unit* a, const Unit* b) {
-    const size_t for_a = affinity(name, a->object->unit), for_b = affinity(name, b->object->unit);
-    return for_a != for_b ? for_a > for_b : a->object->size < b->object->size;
-  });
-  for (size_t i = 0; i < likeliest.size() && !function; i++) function = find(likeliest[i], name);
+  const std::string unit_name = unit_of(name);
+  for (Unit& unit : units_)
+    if (unit_name == unit.object->unit) function = find(&unit, name);
   if (!function) fail(RF_INTERNAL, "this library has no kernel %s for %s", name.c_str(), facts_.code.c_str());
 #if defined(RF_NVIDIA)
   // More than 48 KiB has to be asked for.
