@@ -1,3 +1,4 @@
+import { open } from "node:fs/promises"
 import { ByteWriter } from "./byte-writer.ts"
 import { GgufError } from "./errors.ts"
 import { type FormatName, formatNamed, rowBytes } from "./formats.ts"
@@ -36,14 +37,16 @@ export function encodeGguf(source: GgufSource, path = "new GGUF file"): Uint8Arr
 
 /** Writes a GGUF file, one tensor in memory at a time. @throws GgufError as `encodeGguf` */
 export async function writeGguf(path: string, source: GgufSource): Promise<void> {
-  const sink = Bun.file(path).writer()
+  const file = await open(path, "w")
   try {
     for (const chunk of chunks(source, path)) {
-      sink.write(chunk)
-      await sink.flush()
+      // One write takes no more than 2 GiB, and may take less than it was given.
+      for (let at = 0; at < chunk.length; ) {
+        at += (await file.write(chunk, at, Math.min(chunk.length - at, 2 ** 30))).bytesWritten
+      }
     }
   } finally {
-    await sink.end()
+    await file.close()
   }
 }
 
@@ -75,7 +78,7 @@ function toRecord(metadata: GgufSource["metadata"]): Record<string, MetadataValu
 }
 
 /** The file in pieces: header, then each tensor, padded. */
-function* chunks(source: GgufSource, path: string): Generator<Uint8Array<ArrayBuffer>> {
+function* chunks(source: GgufSource, path: string): Generator<Uint8Array> {
   const entries = [...(source.metadata instanceof Map ? source.metadata : Object.entries(source.metadata))]
   const alignment = alignmentOf(entries, path)
   const sizes = source.tensors.map((tensor) => checkedBytes(tensor, path))
@@ -105,10 +108,9 @@ function* chunks(source: GgufSource, path: string): Generator<Uint8Array<ArrayBu
   if (source.tensors.length > 0) header.pad(alignment)
   yield header.finish()
   for (const tensor of source.tensors) {
-    const data = new ByteWriter()
-    data.bytes(tensor.data instanceof Float32Array ? quantize(tensor.format, tensor.data) : tensor.data)
-    data.pad(alignment)
-    yield data.finish()
+    const data = tensor.data instanceof Float32Array ? quantize(tensor.format, tensor.data) : tensor.data
+    yield data
+    if (data.length % alignment > 0) yield new Uint8Array(alignment - (data.length % alignment))
   }
 }
 

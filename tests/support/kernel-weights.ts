@@ -52,21 +52,22 @@ export function randomWeight(format: FormatName, rows: number, cols: number, see
   return { format, rows, cols, bytes, values }
 }
 
-function randomBlocks(name: FormatName, rows: number, cols: number, seed: number): Uint8Array {
-  if (name === "F32") return bytesOf(normals(rows * cols, seed))
-  if (name === "F16") return bytesOf(Float16Array.from(normals(rows * cols, seed)))
-  if (name === "BF16")
-    return bytesOf(Uint16Array.from(new Uint32Array(normals(rows * cols, seed).buffer), (bits) => bits >>> 16))
+/** @param deviation Standard deviation of the weights, roughly. */
+export function randomBlocks(name: FormatName, rows: number, cols: number, seed: number, deviation = 1): Uint8Array {
+  const values = () => normals(rows * cols, seed, deviation)
+  if (name === "F32") return bytesOf(values())
+  if (name === "F16") return bytesOf(Float16Array.from(values()))
+  if (name === "BF16") return bytesOf(Uint16Array.from(new Uint32Array(values().buffer), (bits) => bits >>> 16))
   const format = formatNamed(name)
   const random = new Random(seed)
   const bytes = Uint8Array.from({ length: rows * rowBytes(format, cols) }, () => random.uint32() >>> 24)
   const view = new DataView(bytes.buffer)
   for (let block = 0; block < bytes.length; block += format.blockBytes) {
     // MXFP4's scale is a power of two, 2^(byte - 128) halves.
-    if (name === "MXFP4") bytes[block] = 123 + random.below(4)
+    if (name === "MXFP4") bytes[block] = 123 + random.below(4) + Math.round(Math.log2(deviation))
     for (const [offset, typical] of SCALES[name] ?? []) {
       const sign = random.below(4) === 0 ? -1 : 1
-      view.setFloat16(block + offset, sign * typical * (0.5 + random.uniform()), true)
+      view.setFloat16(block + offset, sign * typical * deviation * (0.5 + random.uniform()), true)
     }
   }
   return bytes

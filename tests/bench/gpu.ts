@@ -1,0 +1,167 @@
+/**
+ * The speed of an 8B model's shape in four formats, beside llama.cpp's:
+ * `bun tests/bench/gpu.ts [--device nvidia] [--formats Q4_0,F16] [--layers 32] [--keep FOLDER] [--json]`.
+ *
+ * Writes each model with random weights (4 to 16 GB; gone afterwards unless --keep names a folder, and used again when it is there),
+ * and measures what `rocmforge bench MODEL -p 512,2048 -n 64 -r 3 --context 1024 --concurrency 1,8,32 --ctx-size 2048` would.
+ */
+
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import {
+  type BenchPlan,
+  type BenchResult,
+  benchModel,
+  contextNeeded,
+  type DecodeResult,
+} from "../../src/cli/bench-measure.ts"
+import { chooseDevice } from "../../src/engine/device.ts"
+import { loadModel } from "../../src/engine/load.ts"
+import { SHAPE_8B, type ShapeFormat, writeShapeModel } from "./shape-model.ts"
+
+interface Peer {
+  /** Tokens a second by sequences: of the first with 1024 tokens of context where that was measured, else with none. */
+  decode: Partial<Record<number, number>>
+  prefill: Partial<Record<number, number>>
+}
+
+/** llama.cpp CUDA, H100 80GB: build de3ff81 of 2026, flash attention on, the same shape. Batches after prompts of 512 tokens. */
+const PEERS: Record<ShapeFormat, Peer> = {
+  F16: { decode: { 1: 163, 8: 919, 32: 2860 }, prefill: { 512: 20484, 2048: 22836 } },
+  Q8_0: { decode: { 1: 230 }, prefill: { 512: 10338, 2048: 10932 } },
+  Q4_K: { decode: { 1: 263 }, prefill: { 512: 9054, 2048: 9639 } },
+  Q4_0: { decode: { 1: 298, 8: 1196, 32: 2928 }, prefill: { 512: 9845, 2048: 11046 } },
+}
+/** The FP16 rate that cuBLAS reaches on the same H100, in FLOP a second. */
+const H100_MATRIX_RATE = 798e12
+
+const { values: options } = parseArgs({
+  options: {
+    device: { type: "string", default: "auto" },
+    formats: { type: "string", default: "Q4_0,Q4_K,Q8_0,F16" },
+    layers: { type: "string", default: String(SHAPE_8B.layers) },
+    concurrency: { type: "string", default: "1,8,32" },
+    prompts: { type: "string", default: "512,2048" },
+    context: { type: "string", default: "1024" },
+    tokens: { type: "string", default: "64" },
+    repetitions: { type: "string", default: "3" },
+    keep: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+})
+const numbers = (text: string) => text.split(",").map(Number)
+const formats = options.formats.split(",").map((name) => {
+  if (!(name in PEERS)) throw new Error(`no format ${name}; known are ${Object.keys(PEERS).join(", ")}`)
+  return name as ShapeFormat
+})
+const shape = { ...SHAPE_8B, layers: Number(options.layers) }
+const decodes = numbers(options.concurrency).map((concurrency) => ({
+  concurrency,
+  context: Number(options.context),
+  tokens: Number(options.tokens),
+}))
+const prompts = numbers(options.prompts)
+
+const choice = chooseDevice(options.device)
+const bandwidth = choice.library.readBandwidth(2, 2 ** 30, choice.index)
+if (options.keep) mkdirSync(options.keep, { recursive: true })
+const folder = options.keep ?? mkdtempSync(join(tmpdir(), "rocmforge-bench-"))
+try {
+  if (!options.json) printHeader()
+  const results: Partial<Record<ShapeFormat, BenchResult>> = {}
+  for (const format of formats) {
+    const result = await benchFormat(format)
+    results[format] = result
+    if (!options.json) printRows(format, result)
+  }
+  if (options.json) console.log(JSON.stringify({ shape, results, peers: PEERS }, null, 2))
+} finally {
+  if (!options.keep) rmSync(folder, { recursive: true, force: true })
+}
+
+async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
+  const path = join(folder, `random-${shape.layers}-${format}.gguf`)
+  const started = performance.now()
+  if (!existsSync(path)) await writeShapeModel(path, format, shape)
+  const written = performance.now()
+  const plan: BenchPlan = { prompts, decodes, repetitions: Number(options.repetitions), kvType: "f16", bandwidth }
+  const result = await (async () => {
+    await using model = await loadModel(path, {
+      device: `${choice.backend}:${choice.index}`,
+      ctx_size: contextNeeded(plan),
+      max_seqs: Math.max(...numbers(options.concurrency)),
+    })
+    const seconds = (from: number) => ((performance.now() - from) / 1000).toFixed(1)
+    if (!options.json) {
+      const wrote = ((written - started) / 1000).toFixed(1)
+      console.log(`# ${format}: written in ${wrote} s, loaded in ${seconds(written)} s`)
+    }
+    return await benchModel(model, plan)
+  })()
+  if (!options.keep) rmSync(path)
+  return result
+}
+
+/** Multiply-adds of one token of a prompt, twice: the layers' matrices, and attention over half of the prompt. */
+function prefillFlops(tokens: number): number {
+  const { layers, hidden, heads, kvHeads, ffn } = shape
+  const headDim = hidden / heads
+  const matrices = hidden * headDim * (2 * heads + 2 * kvHeads) + 3 * hidden * ffn
+  return 2 * layers * (matrices + tokens * heads * headDim)
+}
+
+function printHeader(): void {
+  const { name, arch, driver } = choice.library.deviceInfo(choice.index)
+  console.log(
+    `# ${name} (${arch}, ${driver}), ${choice.backend === "cpu" ? "reads" : "copies"} ${gigabytes(bandwidth)} GB/s`,
+  )
+  console.log(`# ${shape.layers} layers, ${shape.hidden} hidden, decode at a context of ${options.context}`)
+  console.log(row("format", "measured", "tok/s", "spread", "share", "llama.cpp", "ratio"))
+}
+
+function printRows(format: ShapeFormat, { decode, prefill }: BenchResult): void {
+  const peer = PEERS[format]
+  for (const result of decode) {
+    const { concurrency, tokens_per_second: rate } = result
+    const share = `${percent(weightShare(result))} bw`
+    console.log(line(format, `decode × ${concurrency}`, rate, share, peer.decode[concurrency]))
+  }
+  for (const { tokens, tokens_per_second: rate } of prefill) {
+    const share = `${percent((rate.median * prefillFlops(tokens)) / H100_MATRIX_RATE)} mat`
+    console.log(line(format, `prefill ${tokens}`, rate, share, peer.prefill[tokens]))
+  }
+}
+
+/** Weights alone, as the peer's share was counted. */
+function weightShare({ concurrency, tokens_per_second, bytes_per_step }: DecodeResult): number {
+  return ((tokens_per_second.median / concurrency) * bytes_per_step.weights) / bandwidth
+}
+
+function line(
+  format: ShapeFormat,
+  what: string,
+  { median, min, max }: { median: number; min: number; max: number },
+  share: string,
+  peer: number | undefined,
+): string {
+  const spread = `${min.toFixed(0)}…${max.toFixed(0)}`
+  const ratio = peer ? `${(median / peer).toFixed(2)} ×` : ""
+  return row(format, what, median.toFixed(median < 100 ? 1 : 0), spread, share, peer ? String(peer) : "", ratio)
+}
+
+function row(...cells: string[]): string {
+  const widths = [7, 13, 9, 15, 11, 10, 8]
+  return cells
+    .map((cell, i) => (i < 2 ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
+    .join(" ")
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`
+}
+
+function gigabytes(bytes: number): string {
+  return (bytes / 1e9).toFixed(0)
+}
