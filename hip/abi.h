@@ -217,6 +217,8 @@ RF_API int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offs
 RF_API int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems);
 // Reads n_bytes again and again (CPU: with n_threads; GPU: copies them), and reports the best rate in bytes a second (GPU: read + written).
 RF_API int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes, double* bytes_per_second);
+// The best rate of a GPU's matrix instructions (f16 in, float sums, operands in registers), a multiply-add counted as two operations.
+RF_API int32_t rf_matrix_rate(uint32_t device, double* operations_per_second);
 
 #if defined(__cplusplus)
 }

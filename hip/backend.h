@@ -36,5 +36,6 @@ std::unique_ptr<BackendModel> backend_open_model(const Model& model);
 // The model is uploaded.
 std::unique_ptr<BackendContext> backend_open_context(std::shared_ptr<const Model> model, Plan plan);
 double backend_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes);
+double backend_matrix_rate(uint32_t device);
 
 }  // namespace rf

@@ -229,4 +229,12 @@ int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes,
   });
 }
 
+int32_t rf_matrix_rate(uint32_t device, double* operations_per_second) {
+  return guard([&] {
+    require_pointer(operations_per_second, "operations_per_second");
+    require_device(device);
+    *operations_per_second = backend_matrix_rate(device);
+  });
+}
+
 }  // extern "C"

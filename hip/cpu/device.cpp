@@ -95,4 +95,6 @@ double backend_read_bandwidth(uint32_t, uint32_t n_threads, uint64_t n_bytes) {
   return best;
 }
 
+double backend_matrix_rate(uint32_t) { fail(RF_UNSUPPORTED, "the CPU backend multiplies without matrix units"); }
+
 }  // namespace rf

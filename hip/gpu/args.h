@@ -189,5 +189,10 @@ struct StreamArgs {  // rf_copy_stream: the bandwidth measurement
   uint8_t* to;
   uint64_t n_bytes;
 };
+constexpr uint32_t kRateProducts = 8;  // of 16 × 16 × 16, each wave and round
+struct RateArgs {  // rf_multiply_registers: any number of blocks
+  float* out;      // [blocks, kBlock]
+  uint32_t rounds;
+};
 
 }  // namespace rf

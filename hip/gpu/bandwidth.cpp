@@ -1,4 +1,4 @@
-// How fast a device copies its own memory: what memory-bound kernels are measured against.
+// How fast a device copies its own memory, and multiplies matrices in its registers: what kernels are measured against.
 #include <algorithm>
 #include <chrono>
 
@@ -27,6 +27,28 @@ double backend_read_bandwidth(uint32_t index, uint32_t, uint64_t n_bytes) {
     stream.wait();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     best = std::max(best, kCopies * 2 * double(each) / seconds);
+  }
+  return best;
+}
+
+double backend_matrix_rate(uint32_t index) {
+  using namespace gpu;
+  const std::shared_ptr<Gpu> gpu = Gpu::open(index);
+  const uint32_t blocks = 8 * gpu->facts().n_compute_units;
+  const DeviceMemory memory(gpu, uint64_t(blocks) * kBlock * sizeof(float), "the matrix rate");
+  const Stream stream(gpu);
+  void* kernel = gpu->kernel("rf_multiply_registers", 0);
+  const double waves = double(blocks) * kBlock / gpu->facts().lanes;
+  RateArgs args{reinterpret_cast<float*>(memory.address()), 64};
+  double best = 0;
+  // Longer and longer, up to some milliseconds: starting and waiting must not count, and a slow GPU must not take a second.
+  for (double seconds = 0; seconds < 5e-3; args.rounds *= 2) {
+    stream.wait();
+    const auto start = std::chrono::steady_clock::now();
+    stream.launch(kernel, "rf_multiply_registers", blocks, 1, 1, kBlock, &args);
+    stream.wait();
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, waves * args.rounds * kRateProducts * 2 * 16 * 16 * 16 / seconds);
   }
   return best;
 }

@@ -2,7 +2,7 @@ import type { LoadedModel } from "../engine/load.ts"
 import { type Engine, EngineError, GREEDY, type Usage } from "../engine/types.ts"
 import { buildModel } from "../models/registry.ts"
 import type { Dtype } from "../plan/ops.ts"
-import { type DecodeTraffic, decodeTraffic } from "./bench-traffic.ts"
+import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"
 import { type Spread, spread } from "./statistics.ts"
 
 /** Sequences that decode together, the tokens that each holds before, and those that each generates while the clock runs. */
@@ -15,6 +15,8 @@ export interface DecodeShape {
 export interface PrefillResult {
   tokens: number
   tokens_per_second: Spread
+  /** Of the matrix rate measured in the same run: the plan's matrix products and attention, two operations a multiply-add. */
+  matrix_share: number | null
 }
 
 export interface DecodeResult extends DecodeShape {
@@ -32,6 +34,8 @@ export interface BenchResult {
   threads: number
   /** Bytes a second: read by the CPU's threads, or copied by the GPU. */
   bandwidth: number
+  /** Operations a second of a GPU's matrix instructions on half floats, operands in registers. */
+  matrix_rate: number | null
   prefill: PrefillResult[]
   decode: DecodeResult[]
 }
@@ -42,6 +46,7 @@ export interface BenchPlan {
   repetitions: number
   kvType: Dtype
   bandwidth: number
+  matrixRate: number | null
 }
 
 /** Tokens of context that a request of the plan needs. */
@@ -52,26 +57,29 @@ export function contextNeeded({ prompts, decodes }: Pick<BenchPlan, "prompts" | 
 /** Medians of several measurements, each after one warm-up. */
 export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<BenchResult> {
   const { engine, threads } = model
+  const { bandwidth, matrixRate } = plan
+  const { plan: ops, config } = buildModel(model.gguf)
   const prefill: PrefillResult[] = []
   for (const tokens of plan.prompts) {
     const rate = await measure(plan.repetitions, (run) => prefillRate(engine, tokens, run))
-    prefill.push({ tokens, tokens_per_second: rate })
+    const matrix_share =
+      matrixRate === null ? null : (rate.median * prefillOperations(ops, config, tokens)) / matrixRate
+    prefill.push({ tokens, tokens_per_second: rate, matrix_share })
   }
   const decode: DecodeResult[] = []
-  const weights = buildModel(model.gguf).plan
   for (const shape of plan.decodes) {
     const rate = await measure(plan.repetitions, (run) => decodeRate(engine, shape, run))
-    const traffic = decodeTraffic(weights, plan.kvType, shape)
+    const traffic = decodeTraffic(ops, plan.kvType, shape)
     const bytes_per_second = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
     decode.push({
       ...shape,
       tokens_per_second: rate,
       bytes_per_step: traffic,
       bytes_per_second,
-      bandwidth_share: bytes_per_second / plan.bandwidth,
+      bandwidth_share: bytes_per_second / bandwidth,
     })
   }
-  return { model: model.name, device: model.device, threads, bandwidth: plan.bandwidth, prefill, decode }
+  return { model: model.name, device: model.device, threads, bandwidth, matrix_rate: matrixRate, prefill, decode }
 }
 
 /** One warm-up, then `repetitions` measurements. */

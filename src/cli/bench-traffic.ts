@@ -24,6 +24,24 @@ export function decodeTraffic(
   return { weights, kv: concurrency * plan.cacheBytesPerToken(kvType) * meanLength }
 }
 
+/**
+ * Operations (two a multiply-add) for each token of a prompt: the matrix products of every row, and attention over half of the prompt.
+ * What only the last row does, the output matrix, does not count.
+ */
+export function prefillOperations(
+  plan: Plan,
+  { n_heads, head_dim }: { n_heads: number; head_dim: number },
+  tokens: number,
+): number {
+  const products = plan.ops.filter(
+    ({ kind, buffers }) => (kind === "MATMUL" || kind === "MATMUL_SWIGLU") && buffers[0]?.rows === "tokens",
+  )
+  // Biases are matrices of one row.
+  const matrices = products.flatMap(({ weights }) => weights.filter(isPresent).filter(({ rows }) => rows > 1))
+  const attentions = plan.ops.filter(({ kind }) => kind === "ATTENTION").length
+  return 2 * sum(matrices.map(({ rows, cols }) => rows * cols)) + attentions * 2 * tokens * n_heads * head_dim
+}
+
 type Weight = Plan["weights"][number]
 
 const isPresent = <T>(value: T | undefined): value is T => value !== undefined

@@ -45,16 +45,22 @@ export const bench: CommandSpec = {
     const { library, index } = chooseDevice(device)
     const bytes = model.device.backend === "cpu" ? BANDWIDTH_BYTES.host : BANDWIDTH_BYTES.device
     const bandwidth = library.readBandwidth(model.threads, bytes, index)
+    const matrixRate = model.device.backend === "cpu" ? null : library.matrixRate(index)
     const { repetitions } = options
-    const result = await benchModel(model, { prompts, decodes, repetitions, kvType, bandwidth })
+    const result = await benchModel(model, { prompts, decodes, repetitions, kvType, bandwidth, matrixRate })
     await printLine(options.json ? JSON.stringify(result, null, 2) : describe(result))
     return EXIT.ok
   },
 }
 
-function describe({ model, device, threads, bandwidth, prefill, decode }: BenchResult): string {
+function describe({ model, device, threads, bandwidth, matrix_rate, prefill, decode }: BenchResult): string {
   const rate = ({ median, min, max }: Spread): string => `${digits(median)} tok/s  (${digits(min)} … ${digits(max)})`
-  const rows = prefill.map(({ tokens, tokens_per_second }) => [`prefill ${tokens}`, rate(tokens_per_second)])
+  const rows: string[][] = []
+  for (const { tokens, tokens_per_second, matrix_share } of prefill) {
+    rows.push([`prefill ${tokens}`, rate(tokens_per_second)])
+    if (matrix_rate === null || matrix_share === null) continue
+    rows.push(["share of matrix rate", `${digits(100 * matrix_share)} % of ${digits(matrix_rate / 1e12)} TFLOP/s`])
+  }
   for (const { concurrency, context, tokens, tokens_per_second, bytes_per_step, ...read } of decode) {
     const company = concurrency > 1 ? ` × ${concurrency}` : ""
     rows.push([`decode ${tokens}${company}${context > 1 ? ` after ${context}` : ""}`, rate(tokens_per_second)])

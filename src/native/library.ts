@@ -173,6 +173,17 @@ export class NativeLibrary {
     this.#symbols.rf_read_bandwidth(device, nThreads, nBytes, out)
     return out[0] ?? 0
   }
+
+  /**
+   * The best rate of a GPU's matrix instructions on half floats, in operations a second (two for a multiply-add), with the operands in
+   * registers.
+   * @throws NativeError `UNSUPPORTED` on the CPU.
+   */
+  matrixRate(device = 0): number {
+    const out = new Float64Array(1)
+    this.#symbols.rf_matrix_rate(device, out)
+    return out[0] ?? 0
+  }
 }
 
 /** An open model: mapped files and checked tensors. Closing it closes its contexts first. */

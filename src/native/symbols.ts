@@ -38,6 +38,7 @@ const SIGNATURES = {
   rf_buffer_write: ["u64", "u32", "u64", "mem", "u64"],
   rf_dequantize: ["u32", "mem", "u64", "mem", "u64"],
   rf_read_bandwidth: ["u32", "u32", "u64", "mem"],
+  rf_matrix_rate: ["u32", "mem"],
 } as const satisfies Record<string, readonly Kind[]>
 
 type SymbolName = keyof typeof SIGNATURES

@@ -34,9 +34,6 @@ const PEERS: Record<ShapeFormat, Peer> = {
   Q4_K: { decode: { 1: 263 }, prefill: { 512: 9054, 2048: 9639 } },
   Q4_0: { decode: { 1: 298, 8: 1196, 32: 2928 }, prefill: { 512: 9845, 2048: 11046 } },
 }
-/** The FP16 rate that cuBLAS reaches on the same H100, in FLOP a second. */
-const H100_MATRIX_RATE = 798e12
-
 const { values: options } = parseArgs({
   options: {
     device: { type: "string", default: "auto" },
@@ -66,6 +63,7 @@ const prompts = numbers(options.prompts)
 
 const choice = chooseDevice(options.device)
 const bandwidth = choice.library.readBandwidth(2, 2 ** 30, choice.index)
+const matrixRate = choice.backend === "cpu" ? null : choice.library.matrixRate(choice.index)
 if (options.keep) mkdirSync(options.keep, { recursive: true })
 const folder = options.keep ?? mkdtempSync(join(tmpdir(), "rocmforge-bench-"))
 try {
@@ -86,7 +84,8 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
   const started = performance.now()
   if (!existsSync(path)) await writeShapeModel(path, format, shape)
   const written = performance.now()
-  const plan: BenchPlan = { prompts, decodes, repetitions: Number(options.repetitions), kvType: "f16", bandwidth }
+  const repetitions = Number(options.repetitions)
+  const plan: BenchPlan = { prompts, decodes, repetitions, kvType: "f16", bandwidth, matrixRate }
   const result = await (async () => {
     await using model = await loadModel(path, {
       device: `${choice.backend}:${choice.index}`,
@@ -104,19 +103,11 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
   return result
 }
 
-/** Multiply-adds of one token of a prompt, twice: the layers' matrices, and attention over half of the prompt. */
-function prefillFlops(tokens: number): number {
-  const { layers, hidden, heads, kvHeads, ffn } = shape
-  const headDim = hidden / heads
-  const matrices = hidden * headDim * (2 * heads + 2 * kvHeads) + 3 * hidden * ffn
-  return 2 * layers * (matrices + tokens * heads * headDim)
-}
-
 function printHeader(): void {
   const { name, arch, driver } = choice.library.deviceInfo(choice.index)
-  console.log(
-    `# ${name} (${arch}, ${driver}), ${choice.backend === "cpu" ? "reads" : "copies"} ${gigabytes(bandwidth)} GB/s`,
-  )
+  const memory = `${choice.backend === "cpu" ? "reads" : "copies"} ${gigabytes(bandwidth)} GB/s`
+  const matrices = matrixRate === null ? "" : `, multiplies half floats at ${(matrixRate / 1e12).toFixed(0)} TFLOP/s`
+  console.log(`# ${name} (${arch}, ${driver}), ${memory}${matrices}`)
   console.log(`# ${shape.layers} layers, ${shape.hidden} hidden, decode at a context of ${options.context}`)
   console.log(row("format", "measured", "tok/s", "spread", "share", "llama.cpp", "ratio"))
 }
@@ -128,8 +119,8 @@ function printRows(format: ShapeFormat, { decode, prefill }: BenchResult): void 
     const share = `${percent(weightShare(result))} bw`
     console.log(line(format, `decode × ${concurrency}`, rate, share, peer.decode[concurrency]))
   }
-  for (const { tokens, tokens_per_second: rate } of prefill) {
-    const share = `${percent((rate.median * prefillFlops(tokens)) / H100_MATRIX_RATE)} mat`
+  for (const { tokens, tokens_per_second: rate, matrix_share } of prefill) {
+    const share = matrix_share === null ? "" : `${percent(matrix_share)} mat`
     console.log(line(format, `prefill ${tokens}`, rate, share, peer.prefill[tokens]))
   }
 }

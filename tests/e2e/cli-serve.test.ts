@@ -91,7 +91,8 @@ describe("bench", () => {
   interface Benched {
     threads: number
     bandwidth: number
-    prefill: Rates[]
+    matrix_rate: number | null
+    prefill: (Rates & { matrix_share: number | null })[]
     decode: Decode[]
   }
   // Every matrix but the embedding table (one row of it a sequence), the norms, and the rotary frequencies, all F32.
@@ -106,6 +107,8 @@ describe("bench", () => {
     expect(result.threads).toBe(1)
     expect(result.bandwidth).toBeGreaterThan(1e8)
     expect([result.prefill.length, result.decode.length]).toEqual([1, 1])
+    if (result.matrix_rate === null) expect(result.prefill[0]?.matrix_share).toBeNull()
+    else expect(result.prefill[0]?.matrix_share).toBeGreaterThan(0)
     for (const { tokens_per_second: rate } of [...result.prefill, ...result.decode]) {
       expect(rate.runs.length).toBe(3)
       expect(rate.min).toBeGreaterThan(0)

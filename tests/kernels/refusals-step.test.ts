@@ -251,4 +251,11 @@ onEveryBackend("refused buffers and handles", (backend) => {
     expect(statusOf(() => symbols.rf_read_bandwidth(0, 0, 1 << 20, out))).toBe("INVALID_ARGUMENT")
     expect(statusOf(() => symbols.rf_read_bandwidth(0, 1, 0, out))).toBe("INVALID_ARGUMENT")
   })
+
+  test("the matrix rate of the CPU, or a GPU's", () => {
+    const out = new Float64Array(1)
+    expect(statusOf(() => symbols.rf_matrix_rate(99, out))).toBe("INVALID_ARGUMENT")
+    expect(statusOf(() => symbols.rf_matrix_rate(0, out))).toBe(backend === "cpu" ? "UNSUPPORTED" : "OK")
+    if (backend !== "cpu") expect(out[0]).toBeGreaterThan(1e12)
+  })
 })
