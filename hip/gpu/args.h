@@ -34,7 +34,7 @@ struct DeviceWeight {
   const uint8_t* plane[kMaxPlanes];
   uint32_t format;  // ggml type number
   uint32_t rows, cols;
-  uint32_t first;   // its first output column
+  uint32_t first;  // its first output column
 };
 
 struct PrepareArgs {  // rf_prepare: where each row belongs, once a step
@@ -59,10 +59,17 @@ struct RmsNormArgs {  // rf_rms_norm
   Rows rows;
   const float* in;
   const float* weight;
-  float* out;  // [rows, width]
+  float* out;      // [rows, width]
+  int8_t* planes;  // of `out`, as rf_to_planes makes them, or NULL; only for kNormWidest columns and fewer
+  float* info;
   uint32_t width;
   float eps;
 };
+// Threads of rf_rms_norm: each holds up to four quadruples of the row.
+constexpr uint32_t kNormThreads = 1024, kNormQuads = 4, kNormWidest = kNormThreads * kNormQuads * 4;
+constexpr uint32_t norm_threads(uint32_t width) {
+  return width / 4 >= kNormThreads ? kNormThreads : width < 128 ? 32 : (width / 4 + 31) / 32 * 32;
+}
 struct ConvertArgs {  // rf_to_half, rf_to_planes: what matrix products read
   Rows rows;
   const float* in;  // [rows, width]
@@ -74,15 +81,17 @@ struct ConvertArgs {  // rf_to_half, rf_to_planes: what matrix products read
   uint32_t width;
   uint32_t compute;  // rf_to_half: COMPUTE_F16 or COMPUTE_BF16
 };
-struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
+constexpr uint32_t to_planes_blocks(uint32_t width) { return (width / 4 + kBlock - 1) / kBlock; }  // of rf_to_planes, a row
+struct MatmulArgs {                                                                                // rf_matvec_* and rf_matmul_*
   Rows rows;
   const float* in;       // [rows, k]
   const uint16_t* half;  // rf_to_half's
   const int8_t* planes;  // rf_to_planes'
   const float* info;
-  DeviceWeight weight[2];  // the second: `up` of a SwiGLU
-  const float* bias;       // [weight[0].rows] or NULL
-  float* out;              // [rows, out_width]
+  // One; or gate and `up` of a SwiGLU; or, for rf_matvec_*, up to three of one format, each with its columns of `out`.
+  DeviceWeight weight[3];
+  const float* bias[3];  // [weight[i].rows] or NULL
+  float* out;            // [rows, out_width]
   uint32_t k, out_width;
   uint32_t add;  // out += (residual)
 };
@@ -151,7 +160,7 @@ struct SampleArgs {  // rf_sample: one block of kSampleThreads an output
   const uint32_t* step;
   const float* logits;  // [n_outputs, width]
   uint32_t width, n_vocab;
-  float* scratch;       // [max_outputs, scratch_floats]
+  float* scratch;  // [max_outputs, scratch_floats]
   uint64_t scratch_floats;
   RfStepResult* results;
 };
@@ -190,8 +199,8 @@ struct StreamArgs {  // rf_copy_stream: the bandwidth measurement
   uint64_t n_bytes;
 };
 constexpr uint32_t kRateProducts = 8;  // of 16 × 16 × 16, each wave and round
-struct RateArgs {  // rf_multiply_registers: any number of blocks
-  float* out;      // [blocks, kBlock]
+struct RateArgs {                      // rf_multiply_registers: any number of blocks
+  float* out;                          // [blocks, kBlock]
   uint32_t rounds;
 };
 

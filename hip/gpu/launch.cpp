@@ -83,8 +83,15 @@ void Launcher::run(const Shape& shape) {
   launch("rf_prepare", 1, 1, 1, kBlock,
          PrepareArgs{step(), pointer<uint32_t>(memory_.row_seq), pointer<uint32_t>(memory_.row_pos)});
   half_of_ = planes_of_ = RF_NONE;
-  for (const RfOp& each : plan_.ops) {
+  for (size_t i = 0; i < plan_.ops.size(); i++) {
+    const RfOp& each = plan_.ops[i];
+    next_ = i + 1 < plan_.ops.size() ? &plan_.ops[i + 1] : nullptr;
     op(each);
+    if (each.kind == RF_OP_RMS_NORM) {  // leaves planes of its own output, if any
+      half_of_ = RF_NONE;
+      if (planes_of_ != each.buf[1]) planes_of_ = RF_NONE;
+      continue;
+    }
     if (!is_matmul(each) || overlap(each.buf[1], half_of_)) half_of_ = RF_NONE;
     if (!is_matmul(each) || overlap(each.buf[1], planes_of_)) planes_of_ = RF_NONE;
   }
@@ -99,11 +106,7 @@ bool Launcher::overlap(int32_t a, int32_t b) const {
 void Launcher::op(const RfOp& op) {
   switch (op.kind) {
     case RF_OP_EMBED: return embed(op);
-    case RF_OP_RMS_NORM: {
-      const RfBuffer& b = buffer(op, 0);
-      return launch("rf_rms_norm", count(b), 1, 1, kBlock,
-                    RmsNormArgs{rows(b), at(op, 0), vector(op, 0), at(op, 1), b.width, op.f[0]});
-    }
+    case RF_OP_RMS_NORM: return rms_norm(op);
     case RF_OP_MATMUL: return matmul(op);
     case RF_OP_MATMUL_SWIGLU: return swiglu(op);
     case RF_OP_ROPE_TABLE: return rope_table(op);
@@ -142,6 +145,27 @@ void Launcher::op(const RfOp& op) {
     }
     default: return;  // validate_plan lets no other kind in
   }
+}
+
+// A norm that feeds quantized products leaves the planes that they read as well.
+void Launcher::rms_norm(const RfOp& op) {
+  const RfBuffer& b = buffer(op, 0);
+  RmsNormArgs args{rows(b), at(op, 0), vector(op, 0), at(op, 1), nullptr, nullptr, b.width, op.f[0]};
+  planes_of_ = RF_NONE;
+  if (next_ && b.width <= kNormWidest && wants_planes(*next_, op.buf[1])) {
+    args.planes = pointer<int8_t>(memory_.planes);
+    args.info = pointer<float>(memory_.info);
+    planes_of_ = op.buf[1];
+  }
+  launch("rf_rms_norm", count(b), 1, 1, norm_threads(b.width), args);
+}
+
+// Whether `next` multiplies buffer `in` by a weight of blocks, row by row.
+bool Launcher::wants_planes(const RfOp& next, int32_t in) const {
+  if (!is_matmul(next) || next.buf[0] != in || !by_rows(count(buffer(next, 0)))) return false;
+  for (int i = 0; i < (next.kind == RF_OP_MATMUL ? 3 : 2); i++)
+    if (next.tensor[i] != RF_NONE && !plain_format(weight(next, i).format)) return true;
+  return false;
 }
 
 void Launcher::elements(const RfOp& op, const char* kernel, int out) {
@@ -197,23 +221,29 @@ void Launcher::attention(const RfOp& op) {
 }
 
 void Launcher::matmul(const RfOp& op) {
+  Matmul m{};
+  m.args.rows = rows(buffer(op, 0));
+  m.n_rows = count(buffer(op, 0));
+  m.args.in = at(op, 0);
+  m.args.out = at(op, 1);
+  m.args.k = buffer(op, 0).width;
+  m.args.out_width = buffer(op, 1).width;
+  m.args.add = uint32_t(op.flags & RF_FLAG_ADD);
+  const bool together = by_rows(m.n_rows);  // neighbours of one format
   uint32_t first = 0;
   for (int i = 0; i < 3; i++) {
     if (op.tensor[i] == RF_NONE) continue;
-    Matmul m{};
-    m.args.rows = rows(buffer(op, 0));
-    m.n_rows = count(buffer(op, 0));
-    m.args.in = at(op, 0);
-    m.args.weight[0] = weight(op, i);
-    m.args.weight[0].first = first;
-    m.args.bias = vector(op, i + 3);
-    m.args.out = at(op, 1);
-    m.args.k = buffer(op, 0).width;
-    m.args.out_width = buffer(op, 1).width;
-    m.args.add = uint32_t(op.flags & RF_FLAG_ADD);
-    product(&m, op.buf[0]);
-    first += m.args.weight[0].rows;
+    const DeviceWeight& w = weight(op, i);
+    if (m.n_weights && !(together && w.format == m.args.weight[0].format)) {
+      product(&m, op.buf[0]);
+      m.n_weights = 0;
+    }
+    m.args.weight[m.n_weights] = w;
+    m.args.weight[m.n_weights].first = first;
+    m.args.bias[m.n_weights++] = vector(op, i + 3);
+    first += w.rows;
   }
+  product(&m, op.buf[0]);
 }
 
 void Launcher::swiglu(const RfOp& op) {
@@ -226,6 +256,7 @@ void Launcher::swiglu(const RfOp& op) {
   m.args.out = at(op, 1);
   m.args.k = buffer(op, 0).width;
   m.args.out_width = buffer(op, 1).width;
+  m.n_weights = 1;
   m.swiglu = m.args.weight[0].format == m.args.weight[1].format;
   if (m.swiglu) return product(&m, op.buf[0]);
   // Two formats: one after the other, then the gate.
@@ -240,7 +271,7 @@ void Launcher::swiglu(const RfOp& op) {
 
 // With many rows and halves allowed, on the matrix units; else row by row.
 void Launcher::product(Matmul* m, int32_t in) {
-  if (compute_ == COMPUTE_F32 || m->n_rows <= kMatvecMost) return matvec(m, in);
+  if (by_rows(m->n_rows)) return matvec(m, in);
   copy_half(&m->args, in);
   const DeviceWeight& w = m->args.weight[0];
   const bool narrow = m->n_rows <= kMatmulNarrowMost;
@@ -262,8 +293,10 @@ void Launcher::matvec(Matmul* m, int32_t in) {
   const uint32_t n = m->n_rows <= 1 ? 1 : m->n_rows <= 2 ? 2 : m->n_rows <= 4 ? 4 : 8;
   const std::string name =
       std::string(m->swiglu ? "rf_matvec_swiglu_" : "rf_matvec_") + format_name(w.format) + "_n" + std::to_string(n);
-  launch(name.c_str(), ceil_div(w.rows, matvec_rows(w.format, w.cols, m->swiglu)), uint32_t(ceil_div(m->n_rows, n)), 1,
-         kMatvecThreads, m->args);
+  const uint32_t rows_each = matvec_rows(w.format, w.cols, m->swiglu);
+  uint64_t blocks = 0;
+  for (uint32_t i = 0; i < m->n_weights; i++) blocks += ceil_div(m->args.weight[i].rows, rows_each);
+  launch(name.c_str(), blocks, uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
 }
 
 void Launcher::copy_half(MatmulArgs* args, int32_t in) {
@@ -281,7 +314,7 @@ void Launcher::copy_planes(MatmulArgs* args, int32_t in) {
   if (planes_of_ == in) return;
   planes_of_ = in;
   const RfBuffer& b = plan_.buffers[size_t(in)];
-  launch("rf_to_planes", ceil_div(uint64_t(count(b)) * b.width, 4 * kBlock), 1, 1, kBlock,
+  launch("rf_to_planes", uint64_t(count(b)) * to_planes_blocks(b.width), 1, 1, kBlock,
          ConvertArgs{args->rows, args->in, nullptr, pointer<int8_t>(memory_.planes), pointer<float>(memory_.info), b.width, 0});
 }
 

@@ -53,6 +53,7 @@ class Launcher {
     MatmulArgs args;
     uint32_t n_rows;
     bool swiglu;
+    uint32_t n_weights;  // in one launch, of one format; more than one for the mat-vec only
   };
 
   void op(const RfOp& op);
@@ -60,6 +61,7 @@ class Launcher {
   void matmul(const RfOp& op);
   void swiglu(const RfOp& op);
   void product(Matmul* m, int32_t in);
+  bool by_rows(uint32_t n_rows) const { return compute_ == COMPUTE_F32 || n_rows <= kMatvecMost; }
   void rope_table(const RfOp& op);
   void rope_store(const RfOp& op);
   void attention(const RfOp& op);
@@ -68,6 +70,8 @@ class Launcher {
   void matvec(Matmul* m, int32_t in);
   void copy_half(MatmulArgs* args, int32_t in);
   void copy_planes(MatmulArgs* args, int32_t in);
+  void rms_norm(const RfOp& op);
+  bool wants_planes(const RfOp& next, int32_t in) const;
 
   const RfBuffer& buffer(const RfOp& op, int slot) const { return plan_.buffers[size_t(op.buf[slot])]; }
   template <class T>
@@ -100,6 +104,7 @@ class Launcher {
   Shape shape_{};
   // The input that `half` and `planes` hold a copy of: consecutive products of one input share it.
   int32_t half_of_ = RF_NONE, planes_of_ = RF_NONE;
+  const RfOp* next_ = nullptr;  // the op after the one being launched
 };
 
 }  // namespace gpu

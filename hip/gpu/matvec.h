@@ -2,8 +2,9 @@
 //
 // rf_matvec_FORMAT_nN and rf_matvec_swiglu_FORMAT_nN, N of 1, 2, 4, 8 activation rows that share one pass over the weight:
 // grid (ceil(weight rows / matvec_rows), ceil(rows of the bucket / N)), kMatvecThreads threads, no dynamic shared memory.
-// Formats of blocks read MatmulArgs.planes and info (rf_to_planes), plain ones `in`. One launch serves one weight (SwiGLU: gate and up,
-// of the same format and shape); its columns go to out[row · out_width + weight[0].first …].
+// Formats of blocks read MatmulArgs.planes and info (rf_to_planes), plain ones `in`. One launch serves up to three weights of one format,
+// its blocks one weight after the other (each weight's share of the grid rounded up on its own), or a SwiGLU's gate and up, of the same
+// format and shape; a weight's columns go to out[row · out_width + first …].
 // A row's result is the same bits whatever N is, and whatever the other rows hold.
 #pragma once
 #include <stdint.h>

@@ -1,8 +1,10 @@
 // What changes its representation: weights into planes, table rows into activations, activations into what matrix products read.
 //
-// All are launched on a one-dimensional grid of any size (one thread an item is best; each says its item) and stride over the rest.
+// Unless they say otherwise, they are launched on a one-dimensional grid of any size (one thread an item is best; each says its item) and
+// stride over the rest.
 #include "../args.h"
 #include "formats.h"
+#include "quantize.h"
 #include "step.h"
 
 namespace rf {
@@ -73,52 +75,9 @@ RF_DEVICE void embed_plain(const EmbedArgs& args) {
   }
 }
 
-RF_DEVICE int32_t max_of(int32_t a, int32_t b) { return a < b ? b : a; }
-
 RF_DEVICE uint16_t to_half(float x) {  // finite numbers stay finite
   const bool finite = (float_bits(x) & 0x7f800000u) != 0x7f800000u;
   return finite ? float_to_half_saturated(x) : float_to_half(x);
-}
-
-constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes reach, as in hip/cpu/activations.h
-
-// Four of the 32 activations of a block each in eight neighbouring lanes.
-RF_DEVICE void quantize_block(const ConvertArgs& args, uint64_t block, bool exists) {
-  const uint32_t k = args.width, pieces = k / 32;
-
-  const uint32_t sub = lane_id() % 8;
-  const Word4 in = exists ? load<Word4>(args.in + block * 32 + 4 * sub) : Word4{};
-  const uint32_t x[4] = {in.x, in.y, in.z, in.w};
-  // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
-  int32_t bits = 0;
-  RF_UNROLL for (int i = 0; i < 4; i++) bits = max_of(bits, int32_t(x[i] & 0x7fffffffu));
-  RF_UNROLL for (uint32_t mask = 1; mask < 8; mask *= 2) bits = max_of(bits, shuffle_xor(bits, mask));
-  const float amax = bits_float(uint32_t(bits));
-  const float inverse = amax > 1e-30f ? divide(kActivationMax, amax) : 0.0f, scale = divide(amax, kActivationMax);
-  int32_t sum = 0;
-  uint32_t high = 0, low = 0;
-  RF_UNROLL for (int i = 0; i < 4; i++) {
-    const float y = bits_float(x[i]) * inverse;
-    // What is not finite comes out as noise: its scale makes it a NaN or an infinity again.
-    const int32_t q = round_to_int(y >= -kActivationMax ? y <= kActivationMax ? y : kActivationMax : -kActivationMax);
-    const int32_t upper = (q + 128) >> 8;
-    sum += q;
-    high |= (uint32_t(upper) & 255u) << (8 * i);
-    low |= (uint32_t(q - upper * 256) & 255u) << (8 * i);
-  }
-  RF_UNROLL for (uint32_t mask = 1; mask < 4; mask *= 2) sum += shuffle_xor(sum, mask);
-  const int32_t other = shuffle_xor(sum, 4);
-  if (!exists) return;
-  const uint64_t row = block / pieces;
-  const uint32_t piece = uint32_t(block - row * pieces);
-  int8_t* planes = args.planes + row * 2 * k + (sub / 4) * (k / 2) + piece * 16 + (sub % 4) * 4;
-  *reinterpret_cast<uint32_t*>(planes) = high;
-  *reinterpret_cast<uint32_t*>(planes + k) = low;
-  // `sum` of lanes 0 … 3 is the first half's.
-  if (sub < 4) {
-    float* info = args.info + row * 4 * pieces + piece;
-    info[sub * pieces] = scale * float(sub == 0 ? 1 : sub == 1 ? sum + other : sub == 2 ? sum : other);
-  }
 }
 
 }  // namespace rf
@@ -167,13 +126,13 @@ RF_KERNEL(256) rf_to_half(ConvertArgs args) {
   }
 }
 
-// Item: four numbers; width is a multiple of 32.
-RF_KERNEL(256) rf_to_planes(ConvertArgs args) {
-  const uint64_t total = uint64_t(live(args.rows)) * (args.width / 32);
-  // The whole block goes round together: lanes exchange values.
-  for (uint64_t base = uint64_t(block_x()) * (block_threads() / 8); base < total;
-       base += uint64_t(grid_x()) * (block_threads() / 8)) {
-    const uint64_t block = base + thread_id() / 8;
-    quantize_block(args, block, block < total);
-  }
+// Grid: rows · to_planes_blocks(width), kBlock threads; width is a multiple of 32. Nothing stands between the launch and the first row.
+RF_KERNEL(kBlock) rf_to_planes(ConvertArgs args) {
+  const uint32_t blocks = (args.width / 4 + kBlock - 1) / kBlock, row = block_x() / blocks;  // to_planes_blocks
+  if (row && row >= live(args.rows)) return;
+  const uint32_t i = (block_x() - row * blocks) * kBlock + thread_id();  // of the row's quadruples
+  const bool exists = i < args.width / 4;
+  const uint64_t at = uint64_t(row) * args.width;
+  const Word4 in = exists ? load<Word4>(args.in + at + 4 * i) : Word4{};
+  quantize_block(in, args.planes + 2 * at, args.info + at / 8, args.width, i / 8, exists);
 }

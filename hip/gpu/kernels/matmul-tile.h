@@ -139,8 +139,8 @@ RF_DEVICE void finish(const MatmulArgs& a, uint32_t n_rows, const uint32_t (&row
   const auto at = [&](uint32_t i) {
     return uint64_t(row[i] < last_row ? row[i] : last_row) * a.out_width + (column[i] < last_column ? column[i] : last_column);
   };
-  if (a.bias) {
-    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += a.bias[column[i] < last_column ? column[i] : last_column];
+  if (a.bias[0]) {
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += a.bias[0][column[i] < last_column ? column[i] : last_column];
   }
   if (a.add) {
     float before[N];

@@ -18,13 +18,14 @@ struct Task {
   static constexpr int rows = int(kMatvecRows) / W;
   static constexpr int sums = W * rows * N;  // of a lane: [n][r][w]
   const MatmulArgs& args;
+  DeviceWeight weight[W];
   uint32_t split;                               // groups of a set
   uint32_t first;                               // first weight row of this set
   uint32_t lane;                                // within the set
   uint32_t lanes;                               // of the set
   uint32_t row[N];                              // activation rows; those past the end repeat the first
   RF_DEVICE uint32_t weight_row(int r) const {  // those past the end repeat the last
-    const uint32_t last = args.weight[0].rows - 1;
+    const uint32_t last = weight[0].rows - 1;
     return first + uint32_t(r) < last ? first + uint32_t(r) : last;
   }
 };
@@ -52,7 +53,7 @@ RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::s
   for (uint32_t u = task.lane; u < units; u += task.lanes) {
     typename U::Raw raw[W][Count];
     RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
-        U::load(args.weight[w], uint64_t(task.weight_row(First + r)) * blocks, u, raw[w][r]);
+        U::load(task.weight[w], uint64_t(task.weight_row(First + r)) * blocks, u, raw[w][r]);
     // With many activation rows a loop, lest all strips be unpacked at once.
     RF_UNROLL_BY(N > 2 ? 1 : 4) for (int j = 0; j < U::strips; j++) {
       const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::strips) * (u / 2) + uint32_t(j);
@@ -92,7 +93,7 @@ RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]
   RF_UNROLL_BY(Whole ? 2 : 1) for (uint32_t u = task.lane; u < units; u += task.lanes) {
     PlainUnit<Id> raw[W][rows];
     RF_UNROLL for (int r = 0; r < rows; r++) RF_UNROLL for (int w = 0; w < W; w++) raw[w][r].template load<Whole>(
-        args.weight[w].plane[0] + task.weight_row(r) * stride, u, k);
+        task.weight[w].plane[0] + task.weight_row(r) * stride, u, k);
     RF_UNROLL for (int n = 0; n < N; n++) {
       float x[8];
       load_floats<Whole>(args.in + uint64_t(task.row[n]) * k, u, k, x);
@@ -127,6 +128,23 @@ RF_DEVICE int value_of(uint32_t lane, bool& is_first) {
   return int(lane / (32 / V));
 }
 
+// By value, for the reason given in units.h.
+template <class T>
+RF_DEVICE T pick(uint32_t which, T a, T b, T c) {
+  return which == 0 ? a : which == 1 ? b : c;
+}
+// Which of several weights a block works for; `block` becomes its index among that weight's. One weight's grid ends with its blocks.
+RF_DEVICE uint32_t weight_of_block(const MatmulArgs& args, uint32_t rows_each, uint32_t& block) {
+  uint32_t which = 0;
+  RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
+    const uint32_t blocks = (args.weight[i].rows + rows_each - 1) / rows_each;
+    if (which != i || block < blocks) continue;
+    block -= blocks;
+    which++;
+  }
+  return which;
+}
+
 template <uint32_t Id, int W, int N>
 RF_DEVICE void matvec(const MatmulArgs& args) {
   using T = Task<W, N>;
@@ -137,7 +155,23 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecGroups
                                                                        : split == 2 ? kMatvecGroups / 2
                                                                                     : 1;
-  T task{args, split, (block_x() * sets + group_id() / split) * T::rows, thread_id() % (32 * split), 32 * split, {}};
+  uint32_t block = block_x();
+  T task{args, {}, split, 0, thread_id() % (32 * split), 32 * split, {}};
+  const float* bias = nullptr;
+  if constexpr (W == 1) {
+    const uint32_t which = weight_of_block(args, sets * uint32_t(T::rows), block);
+    const DeviceWeight(&from)[3] = args.weight;
+    DeviceWeight& to = task.weight[0];
+    RF_UNROLL for (uint32_t i = 0; i < kMaxPlanes; i++) to.plane[i] =
+        pick(which, from[0].plane[i], from[1].plane[i], from[2].plane[i]);
+    to.rows = pick(which, from[0].rows, from[1].rows, from[2].rows);
+    to.first = pick(which, from[0].first, from[1].first, from[2].first);
+    to.cols = from[0].cols;
+    bias = pick(which, args.bias[0], args.bias[1], args.bias[2]);
+  } else {
+    RF_UNROLL for (int w = 0; w < W; w++) task.weight[w] = args.weight[w];
+  }
+  task.first = (block * sets + group_id() / split) * T::rows;
   task.row[0] = first_row;
   if constexpr (N > 1) {
     const uint32_t live_rows = live(args.rows);
@@ -163,15 +197,15 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   const uint32_t results = sets * uint32_t(T::rows * N);
   if (thread_id() >= results) return;
   const uint32_t set = thread_id() % sets, n = thread_id() / sets / T::rows, r = thread_id() / sets % T::rows;
-  const uint32_t column = (block_x() * sets + set) * T::rows + r, row = first_row + n;
-  if (column >= args.weight[0].rows || row >= live(args.rows)) return;
+  const uint32_t column = (block * sets + set) * T::rows + r, row = first_row + n;
+  if (column >= task.weight[0].rows || row >= live(args.rows)) return;
   float sum[W] = {};
   for (uint32_t g = 0; g < split; g++)
     RF_UNROLL for (int w = 0; w < W; w++) sum[w] += shared[set * split + g][(n * T::rows + r) * W + uint32_t(w)];
   float y = sum[0];
   if constexpr (W == 2) y = silu(y) * sum[1];
-  if (args.bias) y += args.bias[column];
-  float* out = args.out + uint64_t(row) * args.out_width + args.weight[0].first + column;
+  if (bias) y += bias[column];
+  float* out = args.out + uint64_t(row) * args.out_width + task.weight[0].first + column;
   *out = args.add ? *out + y : y;
 }
 

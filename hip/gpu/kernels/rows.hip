@@ -1,5 +1,6 @@
 // Row ops: each reads one row (or one stretch of it) and writes one. Semantics as in hip/cpu/rows.h and hip/cpu/context.cpp.
 // Grids are for the rows of the bucket; every kernel leaves rows beyond the live ones alone.
+#include "quantize.h"
 #include "sincos.h"
 #include "step.h"
 
@@ -67,28 +68,40 @@ RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
   }
 }
 
-// Grid: rows. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight.
-RF_KERNEL(kBlock) rf_rms_norm(RmsNormArgs a) {
-  RF_SHARED float shared[kGroups];
-  if (block_x() >= live(a.rows)) return;
-  const float* in = a.in + uint64_t(block_x()) * a.width;
-  float* out = a.out + uint64_t(block_x()) * a.width;
+// Grid: rows, norm_threads(width) threads. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight. A row stays in registers, so that
+// memory is waited for once; nothing stands between the launch and reading the first row.
+RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
+  RF_SHARED float shared[kNormThreads / kGroup];
+  const uint32_t row = block_x(), threads = block_threads(), whole = a.width / 4;
+  if (row && row >= live(a.rows)) return;
+  const uint64_t at = uint64_t(row) * a.width;
+  const float* in = a.in + at;
+  float* out = a.out + at;
+  if (a.width % 4 || a.width > kNormWidest) {  // a row may begin anywhere, or does not fit
+    float squares = 0;
+    for (uint32_t i = thread_id(); i < a.width; i += threads) squares += in[i] * in[i];
+    const float inverse = divide(1.0f, sqrt_exact(divide(block_sum(squares, shared), float(a.width)) + a.eps));
+    for (uint32_t i = thread_id(); i < a.width; i += threads) out[i] = in[i] * inverse * a.weight[i];
+    return;
+  }
+  Float4 v[kNormQuads], w[kNormQuads];
   float squares = 0;
-  for_row(
-      a.width,
-      [&](uint32_t i) {
-        const Float4 v = quads(in)[i];
-        squares += v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
-      },
-      [&](uint32_t i) { squares += in[i] * in[i]; });
+  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
+    const uint32_t i = j * threads + thread_id();
+    v[j] = w[j] = {0, 0, 0, 0};
+    if (i < whole) v[j] = quads(in)[i], w[j] = quads(a.weight)[i];
+  }
+  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) squares += v[j].x * v[j].x + v[j].y * v[j].y + (v[j].z * v[j].z + v[j].w * v[j].w);
   const float inverse = divide(1.0f, sqrt_exact(divide(block_sum(squares, shared), float(a.width)) + a.eps));
-  for_row(
-      a.width,
-      [&](uint32_t i) {
-        const Float4 v = quads(in)[i], w = quads(a.weight)[i];
-        quads(out)[i] = {v.x * inverse * w.x, v.y * inverse * w.y, v.z * inverse * w.z, v.w * inverse * w.w};
-      },
-      [&](uint32_t i) { out[i] = in[i] * inverse * a.weight[i]; });
+  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
+    if (j * threads >= whole) return;
+    const uint32_t i = j * threads + thread_id();
+    const Float4 y = {v[j].x * inverse * w[j].x, v[j].y * inverse * w[j].y, v[j].z * inverse * w[j].z, v[j].w * inverse * w[j].w};
+    if (i < whole) quads(out)[i] = y;
+    if (a.planes)
+      quantize_block({float_bits(y.x), float_bits(y.y), float_bits(y.z), float_bits(y.w)}, a.planes + 2 * at, a.info + at / 8, a.width,
+                     i / 8, i < whole);
+  }
 }
 
 // Grid: rows · width/2 / kBlock, rounded up. The angle in double: at position 131071 a float's would be off by 0.004.
