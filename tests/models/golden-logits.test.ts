@@ -1,15 +1,16 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { CASES } from "../golden/models/cases.ts"
 import { goldenModels, worstError } from "../support/golden-models.ts"
+import { onEveryBackend } from "../support/kernel-suite.ts"
 import { PlanRunner } from "../support/run-plan.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 
 const golden = await goldenModels()
 
-describe("tiny models on the CPU backend against transformers in float32", () => {
+onEveryBackend("tiny models against transformers in float32", (backend) => {
   let folder: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "rocmforge-golden-"))
@@ -23,7 +24,7 @@ describe("tiny models on the CPU backend against transformers in float32", () =>
     const path = join(folder, `${name}.gguf`)
     expect(await writeTinyModel(path, options)).toBe(model.sha256)
 
-    using runner = await PlanRunner.open(path, { maxTokens: tokens.length })
+    using runner = await PlanRunner.open(path, { maxTokens: tokens.length, backend })
     const whole = runner.run(tokens)
     expect(worstError(whole.logits, logits, n_vocab)).toBeLessThan(1e-4)
     for (const chunk of [1, 7]) {

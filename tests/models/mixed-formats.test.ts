@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -7,6 +7,7 @@ import { openGguf } from "../../src/gguf/reader.ts"
 import { buildModel } from "../../src/models/registry.ts"
 import { worstError } from "../support/golden-models.ts"
 import { interpretPlan } from "../support/interpret-plan.ts"
+import { onEveryBackend } from "../support/kernel-suite.ts"
 import { PlanRunner } from "../support/run-plan.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 
@@ -18,7 +19,7 @@ function dealOut(): (tensor: string) => FormatName {
   return () => NAMES[next++ % NAMES.length] ?? "F32"
 }
 
-describe("models whose weights have different formats", () => {
+onEveryBackend("models whose weights have different formats", (backend) => {
   let folder: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "rocmforge-formats-"))
@@ -36,7 +37,7 @@ describe("models whose weights have different formats", () => {
 
     const tokens = Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % config.n_vocab)
     const expected = Float32Array.from(await interpretPlan(plan, gguf, tokens))
-    using runner = await PlanRunner.open(path, { maxTokens: tokens.length })
+    using runner = await PlanRunner.open(path, { maxTokens: tokens.length, backend })
     const whole = runner.run(tokens)
     // Quantized weights meet rounded activations, so this is looser than the F32 models' bound.
     expect(worstError(whole.logits, expected, config.n_vocab)).toBeLessThan(2e-3)

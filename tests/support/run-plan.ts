@@ -1,8 +1,8 @@
-/** Runs a model's plan on the CPU backend one sequence at a time, every row an output: for tests that look at all logits. */
+/** Runs a model's plan, in f32, one sequence at a time, every row an output: for tests that look at all logits. */
 
 import { openGguf } from "../../src/gguf/reader.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../../src/models/registry.ts"
-import { loadNative, type NativeContext, type NativeModel } from "../../src/native/library.ts"
+import { type Backend, loadNative, type NativeContext, type NativeModel } from "../../src/native/library.ts"
 import {
   GREEDY_OUTPUT,
   readStepResult,
@@ -22,6 +22,8 @@ export interface RunOptions {
   maxTokens: number
   kvType?: Dtype
   threads?: number
+  /** Default cpu. */
+  backend?: Backend
 }
 
 export interface Run {
@@ -42,12 +44,12 @@ export class PlanRunner {
   private constructor(
     definition: ModelDefinition,
     paths: string[],
-    { maxTokens, kvType = "f32", threads = 2 }: RunOptions,
+    { maxTokens, kvType = "f32", threads = 2, backend = "cpu" }: RunOptions,
   ) {
     this.definition = definition
     this.#maxTokens = maxTokens
     const { tensors, constants, plan } = definition
-    this.#model = loadNative("cpu").openModel({ device: 0, paths, tensors, constants })
+    this.#model = loadNative(backend).openModel({ device: 0, paths, tensors, constants })
     const packed = plan.pack({ maxTokens, maxOutputs: maxTokens, kvType })
     this.#logits = packed.bufferIds.get("logits") ?? -1
     this.#context = this.#model.openContext(
