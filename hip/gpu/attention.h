@@ -54,11 +54,20 @@ constexpr uint32_t attention_flash_tiles(uint32_t n_tokens, uint32_t n_seqs) {
   return n_tokens / kFlashQueries + sequences;
 }
 
-// Splits that give every compute unit about two blocks, none of fewer than 64 keys. kv_len: the longest of the bucket.
+// How many splits take least time when every compute unit has one block at a time: rounds of blocks, each as long as its keys and a
+// fixed cost worth kSplitCost of them. None has fewer than kSplitKeys keys. kv_len: the longest of the bucket; more keys never have
+// fewer splits.
+constexpr uint32_t kSplitKeys = 64, kSplitCost = 96;
 constexpr uint32_t attention_splits(uint32_t rows, uint32_t grid_y, uint32_t kv_len, uint32_t n_compute_units) {
-  const uint64_t blocks = uint64_t(rows) * grid_y, wanted = (2 * uint64_t(n_compute_units) + blocks - 1) / blocks;
-  const uint64_t most = kv_len / 64 < kMaxSplits ? kv_len / 64 : kMaxSplits;
-  return wanted < 1 || most < 1 ? 1 : uint32_t(wanted < most ? wanted : most);
+  const uint64_t blocks = uint64_t(rows) * grid_y;
+  if (blocks == 0 || blocks >= 2 * uint64_t(n_compute_units)) return 1;
+  const auto least = [](uint64_t a, uint64_t b) { return a < b ? a : b; };
+  const uint64_t most = least(least(kv_len / kSplitKeys, kMaxSplits), 4 * uint64_t(n_compute_units) / blocks);
+  const auto rounds = [&](uint64_t splits) { return (blocks * splits + n_compute_units - 1) / n_compute_units; };
+  uint64_t best = 1;
+  for (uint64_t s = 2; s <= most; s++)
+    if (rounds(s) * (kv_len + kSplitCost * s) * best < rounds(best) * (kv_len + kSplitCost * best) * s) best = s;
+  return uint32_t(best);
 }
 
 }  // namespace rf

@@ -1,8 +1,10 @@
 // Attention in float for any row: flash-decoding (Dao et al. 2023) over the keys of one K/V head, all query heads of the group at once.
 //
 // A key's head_dim elements lie over `Lanes` lanes, 8 · Chunks a lane, so that a group of 32 lanes reads 32/Lanes whole keys with 16-byte
-// loads. Each such subgroup walks its own keys with an online softmax (Milakov and Gimelshein 2018), in powers of two (scores are
-// scaled by log2 e); the subgroups of the block are joined at the end, in an order that depends on nothing but the kernel.
+// loads. A block takes a chunk of keys at a time, `unroll` for each such subgroup, and has the next chunk's loads on their way
+// meanwhile: all scores first, then one softmax over the chunk with a score a lane, then the values. Between chunks it is an online
+// softmax (Milakov and Gimelshein 2018), in powers of two (scores are scaled by log2 e). Every sum has an order that depends on
+// nothing but the kernel.
 #pragma once
 #include "../attention.h"
 #include "step.h"
@@ -67,15 +69,43 @@ struct SplitShape {
   static constexpr uint32_t Lanes = Lanes_, Chunks = Chunks_, Heads = Heads_;
   static constexpr bool Aligned = Aligned_;
   static constexpr uint32_t width = Lanes * Chunks * 8;  // head_dim, rounded up
-  static constexpr uint32_t keys = kBlock / Lanes;       // of one pass of the block
-  static constexpr uint32_t unroll =
-      Chunks * Heads > 2 || !Aligned ? 2 : 4;  // passes whose loads are in flight together; registers limit it
+  static constexpr uint32_t subgroups = kBlock / Lanes;
+  // Keys of a subgroup whose loads are in flight together; registers limit it, and a chunk has no more scores than the block threads.
+  static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || subgroups* Heads > 64 ? 2 : 4;
+  static constexpr uint32_t keys = subgroups * unroll;     // of a chunk
+  static constexpr uint32_t parts = kSplitGroups / Heads;  // groups that share the softmax of a head
+  static_assert(keys <= parts * kGroup, "a lane for each score");
+};
+template <uint32_t N>
+struct alignas(N * 4) Pack {
+  float v[N];
 };
 template <class Shape>
 struct SplitShared {
+  Pack<Shape::unroll> scores[Shape::Heads][Shape::subgroups], weights[Shape::Heads][Shape::subgroups];
+  float shrink[Shape::Heads], peak[Shape::Heads], total[Shape::Heads][Shape::parts];
   float sums[Shape::Heads][kSplitGroups][Shape::width];
-  float peak[Shape::Heads][kSplitGroups], total[Shape::Heads][kSplitGroups];
 };
+
+// Adds each of `Count` values up over the lanes that differ in the bits Mask … Least alone, halving the values at each bit while there
+// are several: value i ends up where these bits, from the highest, spell i.
+template <uint32_t Mask, uint32_t Least, uint32_t Count, uint32_t N>
+RF_DEVICE void fold(float (&v)[N]) {
+  if constexpr (Mask != Least / 2) {
+    [[maybe_unused]] constexpr uint32_t half = Count / 2;
+    [[maybe_unused]] const bool upper = lane_id() & Mask;
+    if constexpr (Count == 1) {
+      v[0] += shuffle_xor(v[0], Mask);
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < half; i++) {
+        const float low = v[i], high = v[half + i];
+        const float keep = upper ? +high : +low, send = upper ? +low : +high;  // values: a choice of places would need memory
+        v[i] = keep + shuffle_xor(send, Mask);
+      }
+    }
+    fold<Mask / 2, Least, Count == 1 ? 1 : half>(v);
+  }
+}
 
 struct SplitQuery {
   const float* q;    // [n_heads, head_dim]
@@ -90,102 +120,124 @@ struct SplitQuery {
 template <class Shape, bool Half, class Index, class Emit>
 RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, SplitShared<Shape>& shared, Index index, Emit emit) {
   constexpr uint32_t Lanes = Shape::Lanes, Chunks = Shape::Chunks, Heads = Shape::Heads, Unroll = Shape::unroll;
-  constexpr bool Aligned = Shape::Aligned;
+  constexpr uint32_t Scores = Heads * Unroll,
+                     Left = Scores > Lanes ? Scores / Lanes : 1;     // of a subgroup, and of a lane in the end
+  constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that end up with the same score
   const uint32_t sub = lane_id() % Lanes, slot = thread_id() / Lanes;
   const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
-  float q[Heads][Chunks][8], sums[Heads][Chunks][8] = {}, peak[Heads], total[Heads];
   uint32_t here[Chunks];  // elements of each chunk that belong to the row
   RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
     const uint32_t d = (c * Lanes + sub) * 8;
     here[c] = d >= a.head_dim ? 0 : a.head_dim - d < 8 ? a.head_dim - d : 8;
-    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] =
-        h < a.n_heads && i < here[c] ? a.q[h * a.head_dim + d + i] * factor : 0.0f;
   }
-  RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
-    peak[h] = -__builtin_inff();
-    total[h] = 0;
+  Eight<Half> keys[Unroll][Chunks], values[Unroll][Chunks];
+  uint64_t rows[Unroll];
+  const auto read = [&](Eight<Half>(&into)[Unroll][Chunks], const uint8_t* from) {
+    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) into[u][c]
+        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + sub) * 8, here[c]);
+  };
+  const auto find = [&](uint32_t start) {
+    const uint32_t key = start + slot * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
+    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) rows[u] = index(key + u < last ? key + u : last);
+  };
+  if (a.begin < a.end) {
+    find(a.begin);
+    read(keys, k);
+    read(values, v);
   }
+  float q[Heads][Chunks][8], sums[Heads][Chunks][8] = {};
+  RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
+    const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + sub) * 8;
+    if constexpr (Shape::Aligned) {
+      Pack<4> part[2] = {};
+      RF_UNROLL for (uint32_t i = 0; i < 2; i++) if (here[c]) part[i] = load<Pack<4>>(from + 4 * i);
+      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = part[i / 4].v[i % 4] * factor;
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = i < here[c] ? from[i] * factor : 0.0f;
+    }
+  }
+  // For the softmax, a lane has the score of one key for the head of its group, and the group's share of the total.
+  const uint32_t head = group_id() / Shape::parts, mine = group_id() % Shape::parts * kGroup + lane_id();
+  const float* head_scores = shared.scores[head][0].v;
+  float* head_weights = shared.weights[head][0].v;
+  float peak = -__builtin_inff(), total = 0;
 
-  for (uint32_t start = a.begin; start < a.end; start += Shape::keys * Unroll) {
-    Eight<Half> keys[Unroll][Chunks], values[Unroll][Chunks];
-    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
-      const uint32_t key = start + u * Shape::keys + slot,
-                     last = a.end - 1;  // one past the end reads the last one again, and drops it
-      const uint64_t row = index(key < last ? key : last);
-      RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-        keys[u][c].template read<Aligned>(k, row + (c * Lanes + sub) * 8, here[c]);
-        values[u][c].template read<Aligned>(v, row + (c * Lanes + sub) * 8, here[c]);
-      }
+  for (uint32_t start = a.begin; start < a.end; start += Shape::keys) {
+    const bool more = a.end - start > Shape::keys;
+    float score[Scores] = {};
+    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
+      float x[8];
+      keys[u][c].decode(x);
+      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) score[h * Unroll + u] =
+          __builtin_fmaf(q[h][c][i], x[i], score[h * Unroll + u]);
     }
-    float score[Unroll][Heads];
-    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
-      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) score[u][h] = 0;
-      RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-        float x[8];
-        keys[u][c].decode(x);
-        RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) score[u][h] =
-            __builtin_fmaf(q[h][c][i], x[i], score[u][h]);
-      }
-      const bool seen = start + u * Shape::keys + slot < a.end;
-      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
-        float s = score[u][h];
-        RF_UNROLL for (uint32_t mask = Lanes / 2; mask; mask /= 2) s += shuffle_xor(s, mask);
-        if (a.softcap > 0) s = soft_cap(s, a.softcap) * kLog2e;
-        score[u][h] = seen ? s : -__builtin_inff();
-      }
+    if (more) {
+      find(start + Shape::keys);
+      read(keys, k);
     }
-    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
-      float next = peak[h];
-      RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) next = next < score[u][h] ? score[u][h] : next;
-      const float base = finite_peak(next), shrink = exp2_fast(peak[h] - base);
-      peak[h] = next;
-      total[h] *= shrink;
-      RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
-        score[u][h] = exp2_fast(score[u][h] - base);
-        total[h] += score[u][h];
+    fold<Lanes / 2, 1, Scores>(score);
+    if (sub % Sharing == 0) RF_UNROLL for (uint32_t i = 0; i < Left; i++) {
+        const uint32_t at = sub / Sharing * Left + i;
+        shared.scores[at / Unroll][slot].v[at % Unroll] = score[i];
       }
-      RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] *= shrink;
+    block_sync();
+
+    const auto score_of = [&](uint32_t key) {
+      if (key >= Shape::keys || start + key >= a.end) return -__builtin_inff();
+      const float s = head_scores[key];
+      return a.softcap > 0 ? soft_cap(s, a.softcap) * kLog2e : s;
+    };
+    const float own = score_of(mine);
+    float next = -__builtin_inff();  // passes over a NaN, which spreads by its own weight
+    RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kGroup - 1) / kGroup; i++) {
+      const float other = score_of(i * kGroup + lane_id());
+      next = next < other ? other : next;
     }
+    next = group_max(next);
+    next = next < peak ? peak : next;
+    const float base = finite_peak(next), shrink = exp2_fast(peak - base), weight = exp2_fast(own - base);
+    total = total * shrink + weight;
+    peak = next;
+    if (mine < Shape::keys) head_weights[mine] = weight;
+    if (mine == 0) shared.shrink[head] = shrink;
+    block_sync();
+
+    if (start != a.begin) RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
+        const float by = shared.shrink[h];
+        RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] *= by;
+      }
+    Pack<Unroll> weights[Heads];
+    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) weights[h] = shared.weights[h][slot];
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
       float x[8];
       values[u][c].decode(x);
       RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] =
-          __builtin_fmaf(score[u][h], x[i], sums[h][c][i]);
+          __builtin_fmaf(weights[h].v[u], x[i], sums[h][c][i]);
     }
+    if (more) read(values, v);
   }
 
   // Join the subgroups of the group …
-  RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
-    float greatest = peak[h];
-    RF_UNROLL for (uint32_t mask = Lanes; mask < kGroup; mask *= 2) {
-      const float other = shuffle_xor(greatest, mask);
-      greatest = greatest < other ? other : greatest;
-    }
-    const float weight = exp2_fast(peak[h] - finite_peak(greatest));
-    total[h] *= weight;
-    RF_UNROLL for (uint32_t mask = Lanes; mask < kGroup; mask *= 2) total[h] += shuffle_xor(total[h], mask);
-    RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) {
-      float x = sums[h][c][i] * weight;
-      RF_UNROLL for (uint32_t mask = Lanes; mask < kGroup; mask *= 2) x += shuffle_xor(x, mask);
-      if (lane_id() < Lanes) shared.sums[h][group_id()][(c * Lanes + sub) * 8 + i] = x;
-    }
-    if (lane_id() == 0) {
-      shared.peak[h][group_id()] = greatest;
-      shared.total[h][group_id()] = total[h];
-    }
+  RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
+    constexpr uint32_t Apart = kGroup / Lanes, Rest = 8 / Apart;  // subgroup s ends up with elements s · Rest on
+    const uint32_t d = (c * Lanes + sub) * 8;
+    fold<kGroup / 2, Lanes, 8>(sums[h][c]);
+    RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][group_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
+  }
+  total = group_sum(total);
+  if (lane_id() == 0) {
+    shared.total[head][group_id() % Shape::parts] = total;
+    shared.peak[head] = peak;
   }
   block_sync();
   // … and the groups of the block.
-  for (uint32_t item = thread_id(); item < a.n_heads * a.head_dim; item += kBlock) {
-    const uint32_t h = item / a.head_dim, d = item % a.head_dim;
-    float greatest = -__builtin_inff(), sum = 0, whole = 0;
-    RF_UNROLL for (uint32_t g = 0; g < kSplitGroups; g++) greatest = greatest < shared.peak[h][g] ? shared.peak[h][g] : greatest;
-    RF_UNROLL for (uint32_t g = 0; g < kSplitGroups; g++) {
-      const float weight = exp2_fast(shared.peak[h][g] - finite_peak(greatest));
-      sum += shared.sums[h][g][d] * weight;
-      whole += shared.total[h][g] * weight;
-    }
-    emit(h, d, sum, greatest, whole);
+  RF_UNROLL for (uint32_t item = thread_id(); item < Heads * Shape::width; item += kBlock) {
+    const uint32_t h = item / Shape::width, d = item % Shape::width;
+    if (h >= a.n_heads || d >= a.head_dim) continue;
+    float sum = 0, whole = 0;
+    RF_UNROLL for (uint32_t g = 0; g < kSplitGroups; g++) sum += shared.sums[h][g][d];
+    RF_UNROLL for (uint32_t g = 0; g < Shape::parts; g++) whole += shared.total[h][g];
+    emit(h, d, sum, shared.peak[h], whole);
   }
 }
 
@@ -194,12 +246,16 @@ template <class Shape>
 RF_DEVICE void attention_split(const AttentionArgs& a) {
   RF_SHARED SplitShared<Shape> shared;
   const uint32_t row = block_x();
-  if (row >= header(a.step).n_tokens) return;
-  const RfStepSeq seq = seqs(a.step)[a.row_seq[row]];
+  // Read together: each would wait for the one before. A row beyond the live ones has no sequence to be read.
+  const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row], n_tokens = header(a.step).n_tokens;
+  const RfStepSeq* all = seqs(a.step);
+  const int32_t* tables = block_ids(a.step);
+  if (row >= n_tokens) return;
+  const RfStepSeq seq = all[row_seq];
   if (a.flash && seq.n_rows > kAttentionFlashRows) return;
   const uint32_t group = a.n_heads / a.cache.n_kv_heads, parts = (group + Shape::Heads - 1) / Shape::Heads;
   const uint32_t kv_head = block_y() / parts, first_head = block_y() % parts * Shape::Heads, head = kv_head * group + first_head;
-  const uint32_t position = a.row_pos[row], head_dim = a.cache.head_dim;
+  const uint32_t head_dim = a.cache.head_dim;
   const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0;
   const uint32_t first_block = first / kBlockTokens, blocks = position / kBlockTokens + 1 - first_block;
   const uint32_t share = (blocks + a.n_splits - 1) / a.n_splits;
@@ -211,7 +267,7 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
                             to < position + 1 ? to : position + 1,
                             a.scale,
                             a.softcap};
-  const int32_t* table = block_ids(a.step) + seq.block_start;
+  const int32_t* table = tables + seq.block_start;
   const auto index = [&](uint32_t key) {
     return ((uint64_t(table[key / kBlockTokens]) * a.cache.n_kv_heads + kv_head) * kBlockTokens + key % kBlockTokens) * head_dim;
   };

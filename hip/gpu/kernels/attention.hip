@@ -15,30 +15,52 @@ RF_SPLIT(256_4, 32, 1, 4, true)
 RF_SPLIT(512_2, 32, 2, 2, true)
 RF_SPLIT(any, 32, 2, 1, false)
 
-// Joins the splits of one head of one row, always in the same order.
+// Joins the splits of one head of one row, always in the same order. A lane weighs splits `lane` and `lane + 32`; the first sums are on
+// their way meanwhile.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
-  const uint32_t row = block_x(), head_dim = a.cache.head_dim, n_splits = a.n_splits;
+  constexpr uint32_t Ahead = 16;
+  static_assert(kMaxSplits == 2 * kGroup, "two splits a lane");
+  const uint32_t row = block_x(), head_dim = a.cache.head_dim, n_splits = a.n_splits, stride = head_dim + 2;
+  const uint64_t at = uint64_t(row) * a.n_heads + block_y();
+  const float* partial = a.partial + at * n_splits * stride;
   if (row >= header(a.step).n_tokens) return;
   if (a.flash && seqs(a.step)[a.row_seq[row]].n_rows > kAttentionFlashRows) return;
-  const uint64_t at = uint64_t(row) * a.n_heads + block_y();
-  const float* partial = a.partial + at * n_splits * (head_dim + 2);
-  float greatest = -__builtin_inff(), total = 0;
-  for (uint32_t s = 0; s < n_splits; s++) {
-    const float peak = partial[s * (head_dim + 2) + head_dim];
-    greatest = greatest < peak ? peak : greatest;
+  RF_SHARED float weights[kMaxSplits];
+  float peak[2], weight[2];
+  RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
+    const uint32_t s = i * kGroup + lane_id();
+    const float* p = partial + uint64_t(s < n_splits ? s : 0) * stride + head_dim;
+    peak[i] = s < n_splits ? p[0] : -__builtin_inff();
+    weight[i] = s < n_splits ? p[1] : 0.0f;
   }
-  greatest = finite_peak(greatest);
-  for (uint32_t s = 0; s < n_splits; s++) {
-    const float* p = partial + s * (head_dim + 2) + head_dim;
-    total += p[1] * exp2_fast(p[0] - greatest);
-  }
-  for (uint32_t d = thread_id(); d < head_dim; d += kMergeThreads) {
-    float sum = 0;
-    for (uint32_t s = 0; s < n_splits; s++) {
-      const float* p = partial + s * (head_dim + 2);
-      sum += p[d] * exp2_fast(p[head_dim] - greatest);
+  float total = 0;
+  RF_UNROLL_BY(1) for (uint32_t first = 0; first < head_dim; first += kMergeThreads) {
+    const uint32_t d = first + thread_id();
+    const bool on = d < head_dim;
+    float sum = 0, part[Ahead];
+    const auto read = [&](uint32_t from) {
+      RF_UNROLL for (uint32_t i = 0; i < Ahead; i++) {
+        const uint32_t split = from + i < n_splits ? from + i : n_splits - 1;
+        part[i] = partial[split * stride + (on ? d : 0)];
+      }
+    };
+    read(0);
+    if (first == 0) {
+      const float greatest = finite_peak(group_max(peak[0] < peak[1] ? peak[1] : peak[0]));
+      RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
+        const float by = exp2_fast(peak[i] - greatest);
+        total += weight[i] * by;
+        if (group_id() == 0) weights[i * kGroup + lane_id()] = by;
+      }
+      total = group_sum(total);
+      block_sync();
     }
-    a.out[at * head_dim + d] = divide(sum, total);
+    RF_UNROLL_BY(1) for (uint32_t from = 0; from < n_splits; from += Ahead) {
+      if (from) read(from);
+      RF_UNROLL for (uint32_t i = 0; i < Ahead; i++) sum =
+          __builtin_fmaf(from + i < n_splits ? +part[i] : 0.0f, weights[from + i], sum);
+    }
+    if (on) a.out[at * head_dim + d] = divide(sum, total);
   }
 }
 
