@@ -10,7 +10,7 @@ Usage: scripts/device-check.sh [-b BACKEND] [-m MODEL.gguf] [-t SECONDS] [STEP â
 
 Steps, all of them by default, in this order:
   devices     what the backend finds
-  suite       the kernel suite on the backend alone
+  suite       the kernel suite and the golden models, on the backend alone
   memcheck    a few small cases under compute-sanitizer, where it is installed (NVIDIA)
   racecheck   likewise
   impossible  a context of an impossible size is refused, and the next one works
@@ -58,7 +58,9 @@ sanitize() {
 }
 
 suite() {
-  for file in tests/kernels/*.test.ts; do echo "$file"; done |
+  for file in tests/kernels/*.test.ts tests/models/golden-logits.test.ts tests/models/mixed-formats.test.ts; do
+    echo "$file"
+  done |
     xargs -P "$(nproc)" -I FILE sh -c \
       'bun test "./$1" --timeout 120000 >"$2/$(basename "$1").log" 2>&1 || echo "exit code $? of $1" >>"$2/failed"' sh FILE "$work"
   cat "$work"/*.test.ts.log | grep -v '^(pass)'
