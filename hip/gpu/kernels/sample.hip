@@ -38,12 +38,30 @@ struct Best {
   float logit;     // NaN if there is one anywhere
 };
 RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
-  uint64_t best = 0;
-  RF_UNROLL_BY(8) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) {
-    const uint64_t key = uint64_t(ordered(x[i])) << 32 | uint32_t(~i);
-    best = best < key ? key : best;
+  constexpr uint32_t Ahead = 8;   // loads of four logits that a thread waits for together
+  uint32_t greatest = 0, at = 0;  // 0 is below every key
+  const auto take = [&](uint32_t bits, uint32_t i) {
+    const uint32_t key = ordered(bits_float(bits));
+    at = greatest < key ? i : at;  // a thread's indices ascend: the first of its greatest stays
+    greatest = greatest < key ? key : greatest;
+  };
+  const uint32_t quads = uint64_t(x) % 16 ? 0 : n / 4;
+  for (uint32_t first = thread_id(); first < quads; first += Ahead * kSampleThreads) {
+    Word4 v[Ahead];
+    RF_UNROLL for (uint32_t k = 0; k < Ahead; k++) {
+      const uint32_t i = first + k * kSampleThreads;  // past the end the last one again, which changes nothing
+      v[k] = load<Word4>(x + 4 * uint64_t(i < quads ? i : quads - 1));
+    }
+    RF_UNROLL for (uint32_t k = 0; k < Ahead; k++) {
+      const uint32_t i = first + k * kSampleThreads, from = 4 * (i < quads ? i : quads - 1);
+      take(v[k].x, from);
+      take(v[k].y, from + 1);
+      take(v[k].z, from + 2);
+      take(v[k].w, from + 3);
+    }
   }
-  best = block_max(best, s);
+  for (uint32_t i = 4 * quads + thread_id(); i < n; i += kSampleThreads) take(float_bits(x[i]), i);
+  const uint64_t best = block_max(uint64_t(greatest) << 32 | uint32_t(~at), s);
   return {~uint32_t(best), unordered(uint32_t(best >> 32))};
 }
 
