@@ -91,7 +91,8 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
     v[j] = w[j] = {0, 0, 0, 0};
     if (i < whole) v[j] = quads(in)[i], w[j] = quads(a.weight)[i];
   }
-  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) squares += v[j].x * v[j].x + v[j].y * v[j].y + (v[j].z * v[j].z + v[j].w * v[j].w);
+  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) squares +=
+      v[j].x * v[j].x + v[j].y * v[j].y + (v[j].z * v[j].z + v[j].w * v[j].w);
   const float inverse = divide(1.0f, sqrt_exact(divide(block_sum(squares, shared), float(a.width)) + a.eps));
   RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
     if (j * threads >= whole) return;
@@ -99,8 +100,8 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
     const Float4 y = {v[j].x * inverse * w[j].x, v[j].y * inverse * w[j].y, v[j].z * inverse * w[j].z, v[j].w * inverse * w[j].w};
     if (i < whole) quads(out)[i] = y;
     if (a.planes)
-      quantize_block({float_bits(y.x), float_bits(y.y), float_bits(y.z), float_bits(y.w)}, a.planes + 2 * at, a.info + at / 8, a.width,
-                     i / 8, i < whole);
+      quantize_block({float_bits(y.x), float_bits(y.y), float_bits(y.z), float_bits(y.w)}, a.planes + 2 * at, a.info + at / 8,
+                     a.width, i / 8, i < whole);
   }
 }
 
@@ -116,46 +117,80 @@ RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
 }
 
 // Grid: rows · (n_heads + n_kv_heads) / 8, rounded up: a group of lanes for each head of Q (in place) and of K and V (to the cache).
+// What does not wait for the way to the cache (row, sequence, block) is read before that is walked.
 RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
-  const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2;
-  const uint64_t total = uint64_t(header(a.step).n_tokens) * n_work, wanted = uint64_t(block_x()) * kGroups + group_id();
+  constexpr uint32_t Pairs = 2, Values = 4;  // a lane's, read together
+  const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2, lane = lane_id();
+  const uint32_t total = header(a.step).n_tokens * n_work, wanted = block_x() * kGroups + group_id();  // both below 2^31
   // Groups without work walk along with the last one's head, so that every lane takes part in the sums; they write nothing.
   const bool on = wanted < total;
-  const uint64_t item = on ? wanted : total - 1, row = item / n_work;
-  const uint32_t head = uint32_t(item % n_work);
+  const uint32_t item = on ? wanted : total - 1, row = item / n_work, head = item - row * n_work;
   const bool is_q = head < a.n_heads;
-  float* x = a.qkv + row * a.width + uint64_t(head) * head_dim;
+  const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row];
+  float* x = a.qkv + uint64_t(row) * a.width + uint64_t(head) * head_dim;
+  const float* value = x + uint64_t(a.cache.n_kv_heads) * head_dim;  // of a K head
+  const float* table = a.table + uint64_t(row) * a.rope_dim;
   const float* weight = is_q ? a.q_norm : a.k_norm;
+
+  float u[Pairs], v[Pairs], c[Pairs], s[Pairs], values[Values];
+  const auto read_pairs = [&](uint32_t first) {
+    RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
+      const uint32_t i = first + k * kGroup + lane;
+      if (i >= half) continue;
+      const Pair pair = rope_pair(i, half, a.neox);
+      u[k] = x[pair.a];
+      v[k] = x[pair.b];
+      c[k] = table[i];
+      s[k] = table[half + i];
+    }
+  };
+  const auto read_values = [&](uint32_t first) {
+    RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
+      const uint32_t d = first + k * kGroup + lane;
+      if (!is_q && d < head_dim) values[k] = value[d];
+    }
+  };
+  read_pairs(0);
+  read_values(0);
   float inverse = 1;
   if (a.q_norm || a.k_norm) {
     float squares = 0;
-    for (uint32_t d = lane_id(); d < head_dim; d += kGroup) squares += x[d] * x[d];
+    for (uint32_t d = lane; d < head_dim; d += kGroup) squares += x[d] * x[d];
     squares = group_sum(squares);
     if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
   }
-  const auto normed = [&](uint32_t d) { return weight ? x[d] * inverse * weight[d] : x[d]; };
-  // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
-  const uint32_t kv_head = is_q ? 0 : head - a.n_heads, position = a.row_pos[row];
-  const RfStepSeq& seq = seqs(a.step)[a.row_seq[row]];
-  const uint64_t slot =
-      ((uint64_t(block_of(a.step, seq, position)) * a.cache.n_kv_heads + kv_head) * kBlockTokens + position % kBlockTokens) *
-      head_dim;
-  const auto put = [&](uint32_t d, float value) {
-    if (is_q) x[d] = value;
-    else store_cache(a.cache.k, slot + d, value, a.cache.dtype);
-  };
   if (!on) return;
-  const float* table = a.table + row * a.rope_dim;
-  for (uint32_t i = lane_id(); i < half; i += kGroup) {
-    const Pair pair = rope_pair(i, half, a.neox);
-    const float u = normed(pair.a), v = normed(pair.b), c = table[i], s = table[half + i];
-    put(pair.a, u * c - v * s);
-    put(pair.b, u * s + v * c);
+  uint64_t slot = 0;
+  if (!is_q) {
+    const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
+    slot = ((uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads) * kBlockTokens + position % kBlockTokens) * head_dim;
   }
-  for (uint32_t d = a.rope_dim + lane_id(); d < head_dim; d += kGroup) put(d, normed(d));
+  const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
+  // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
+  const auto put = [&](uint32_t d, float element) {
+    if (is_q) x[d] = element;
+    else store_cache(a.cache.k, slot + d, element, a.cache.dtype);
+  };
+  for (uint32_t first = 0; first < half; first += Pairs * kGroup) {
+    if (first) read_pairs(first);
+    RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
+      const uint32_t i = first + k * kGroup + lane;
+      if (i >= half) continue;
+      const Pair pair = rope_pair(i, half, a.neox);
+      const float from = normed(pair.a, u[k]), to = normed(pair.b, v[k]);
+      put(pair.a, from * c[k] - to * s[k]);
+      put(pair.b, from * s[k] + to * c[k]);
+    }
+  }
+  for (uint32_t d = a.rope_dim + lane; d < head_dim; d += kGroup) put(d, normed(d, x[d]));
   if (is_q) return;
-  const float* value = x + uint64_t(a.cache.n_kv_heads) * head_dim;
-  for (uint32_t d = lane_id(); d < head_dim; d += kGroup) store_cache(a.cache.v, slot + d, value[d], a.cache.dtype);
+  for (uint32_t first = 0; first < head_dim; first += Values * kGroup) {
+    if (first) read_values(first);
+    RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
+      const uint32_t d = first + k * kGroup + lane;
+      if (d < head_dim) store_cache(a.cache.v, slot + d, values[k], a.cache.dtype);
+    }
+  }
 }
 
 // Grid: rows · n_heads / 8, rounded up.
