@@ -74,5 +74,9 @@ if [ "$dev" = yes ]; then
   if ! bun build.ts --list --asan --backend cpu >/dev/null 2>&1; then
     install "AddressSanitizer, for the tests" libclang-rt-19-dev llvm-19 || fail "the memory tests need AddressSanitizer"
   fi
+  # GPU kernels are checked without a GPU, by what the compiler makes of them.
+  if ! bun build.ts --list --backend amd >/dev/null 2>&1 || ! have llvm-objdump-19; then
+    install "AMD's GPU compiler, for the checks" clang-19 lld-19 llvm-19 || fail "the GPU kernels cannot be checked"
+  fi
 fi
 say "ready"

@@ -16,6 +16,7 @@ const CHECKS = [
     command: ["node_modules/.bin/biome", "ci", "--colors=off", "--error-on-warnings", "."],
   },
   { name: "types (tsc)", command: ["node_modules/.bin/tsc", "--noEmit"] },
+  { name: "GPU kernels against their table", command: [process.execPath, "scripts/kernels-report.ts", "--check"] },
 ]
 
 const { values, positionals } = parseArgs({
