@@ -24,7 +24,9 @@ test("every path that the documents name exists", () => {
 })
 
 test("every npm script that the documents name exists", () => {
-  const scripts = [...(readme + contributing).matchAll(/(?:npm|bun) run ([a-z][\w:-]*)/g)].map((match) => match[1] ?? "")
+  const scripts = [...(readme + contributing).matchAll(/(?:npm|bun) run ([a-z][\w:-]*)/g)].map(
+    (match) => match[1] ?? "",
+  )
   expect(scripts).toContain("demo")
   expect(scripts.filter((name) => !(name in packageJson.scripts))).toEqual([])
 })
