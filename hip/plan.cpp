@@ -83,7 +83,6 @@ class OpChecker {
     require(a_end <= b.offset || b_end <= a.offset, "its output overlaps an input");
   }
   void check_matmul() const;
-  void check_attention_dims(const RfBuffer& q, uint32_t q_width, const RfBuffer& out) const;
 
   const Model& model_;
   const Plan& plan_;

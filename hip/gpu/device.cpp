@@ -218,9 +218,9 @@ namespace {
 const char* unit_of(const std::string& kernel) {
   static const struct {
     const char *prefix, *unit;
-  } kUnits[] = {{"rf_matvec_", "matvec"},     {"rf_attention_", "attention"}, {"rf_sample", "sample"},
-                {"rf_repack", "convert"},     {"rf_embed", "convert"},        {"rf_to_", "convert"},
-                {"rf_read_stream", "stream"}, {"rf_copy_stream", "stream"}};
+  } kUnits[] = {
+      {"rf_matvec_", "matvec"}, {"rf_attention_", "attention"}, {"rf_sample", "sample"},      {"rf_repack", "convert"},
+      {"rf_embed", "convert"},  {"rf_to_", "convert"},          {"rf_copy_stream", "stream"}, {"rf_multiply_registers", "stream"}};
   if (kernel.rfind("rf_matmul_", 0) == 0) return kernel.find("_bf16") != std::string::npos ? "matmul-bf16" : "matmul-f16";
   for (const auto& entry : kUnits)
     if (kernel.rfind(entry.prefix, 0) == 0) return entry.unit;
