@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RF_ABI_VERSION 2
+#define RF_ABI_VERSION 3
 #define RF_API __attribute__((visibility("default")))
 
 #define RF_STATUSES(X)   \
@@ -89,8 +89,8 @@ typedef struct RfContextDesc {
   uint32_t n_blocks;    // K/V blocks of each cache
   uint32_t block_size;  // tokens a block; 16
   uint64_t arena_bytes;
-  uint32_t compute;  // RfCompute
-  uint32_t reserved;
+  uint32_t compute;        // RfCompute
+  uint32_t deterministic;  // 1: a row's result is the same bits whatever else is in its step, and however its sequence is cut into steps
 } RfContextDesc;
 
 // The step buffer, 32-bit words. Sections are named by their word offset; everything is checked before it is used.

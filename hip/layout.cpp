@@ -31,7 +31,7 @@ std::string layout_text() {
   SIZE(RfContextDesc);
   FIELD(RfContextDesc, n_threads), FIELD(RfContextDesc, max_tokens), FIELD(RfContextDesc, max_seqs),
       FIELD(RfContextDesc, max_outputs), FIELD(RfContextDesc, n_blocks), FIELD(RfContextDesc, block_size),
-      FIELD(RfContextDesc, arena_bytes), FIELD(RfContextDesc, compute);
+      FIELD(RfContextDesc, arena_bytes), FIELD(RfContextDesc, compute), FIELD(RfContextDesc, deterministic);
   SIZE(RfStepHeader);
   FIELD(RfStepHeader, version), FIELD(RfStepHeader, n_tokens), FIELD(RfStepHeader, n_seqs), FIELD(RfStepHeader, n_outputs),
       FIELD(RfStepHeader, off_tokens), FIELD(RfStepHeader, off_seqs), FIELD(RfStepHeader, off_outputs),

@@ -230,6 +230,7 @@ Plan validate_plan(const Model& model, const RfContextDesc& desc, const RfOp* op
     fail(RF_INVALID_ARGUMENT, "max_tokens %u, max_seqs %u, max_outputs %u: each needs 1 … %u", desc.max_tokens, desc.max_seqs,
          desc.max_outputs, kMaxRows);
   if (desc.block_size != 16) fail(RF_UNSUPPORTED, "block_size %u; this library is built for 16", desc.block_size);
+  if (desc.deterministic > 1) fail(RF_INVALID_ARGUMENT, "deterministic is %u; 0 and 1 are possible", desc.deterministic);
   if (desc.compute > RF_COMPUTE_BF16) fail(RF_INVALID_ARGUMENT, "compute mode %u; 0 … 2 are possible", desc.compute);
   if (desc.n_blocks > 1u << 27) fail(RF_INVALID_ARGUMENT, "%u cache blocks are more than a block id can name", desc.n_blocks);
 

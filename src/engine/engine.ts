@@ -9,6 +9,7 @@ import {
   type Engine,
   EngineError,
   type EngineEvent,
+  type EngineHealth,
   type EngineLimits,
   type EngineStats,
   type FinishReason,
@@ -82,6 +83,10 @@ export class LocalEngine implements Engine {
     }
   }
 
+  health(): EngineHealth {
+    return this.#closed ? { state: "closed", reason: "the engine was closed" } : { state: "ready" }
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -126,7 +131,7 @@ export class LocalEngine implements Engine {
       return
     }
     const wanted = sequence.request.sampling.logprobs !== undefined
-    const event: EngineEvent = wanted ? { type: "token", token, logprobs: { logprob, top } } : { type: "token", token }
+    const event: EngineEvent = wanted ? { type: "token", index: 0, token, logprobs: { logprob, top } } : { type: "token", index: 0, token }
     const reason = sequence.accept(token, event)
     if (reason) this.#finish(sequence, reason)
   }

@@ -58,7 +58,7 @@ export class Sequence {
   }
 
   finish(reason: FinishReason): void {
-    this.#push({ type: "end", reason, usage: this.#usage() })
+    this.#push({ type: "end", index: 0, reason, usage: this.#usage() })
   }
 
   /** Ends the request with an error in place of an `end`. */

@@ -51,6 +51,19 @@ export interface GenerateRequest {
   max_tokens: number
   /** A token that ends the request (it is still reported, as the last token). */
   stop_tokens: ReadonlySet<number>
+  /**
+   * Completions of this one prompt, 1 by default. They share the prompt's blocks, and choice i draws with `seed + i` as if it were a
+   * request of its own.
+   */
+  n?: number
+  /** Smaller goes first; 0 by default. Requests of one priority are served fairly by `key`, then in the order of arrival. */
+  priority?: number
+  /** Whom the request belongs to (an API key): owners share the engine evenly, however many requests each sends. */
+  key?: string
+  /** Prompts find each other's cached blocks only under the same salt; "" by default. */
+  cache_salt?: string
+  /** Milliseconds from submission by which it must have ended; over it, it ends with an OverloadedError. */
+  deadline_ms?: number
 }
 
 export interface TokenLogprobs {
@@ -64,9 +77,10 @@ export interface TokenLogprobs {
  */
 export type FinishReason = "stop" | "length" | "cancelled"
 
+/** `index`: which of the request's `n` choices. */
 export type EngineEvent =
-  | { type: "token"; token: number; logprobs?: TokenLogprobs }
-  | { type: "end"; reason: FinishReason; usage: Usage }
+  | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
+  | { type: "end"; index: number; reason: FinishReason; usage: Usage }
 
 export interface Usage {
   prompt_tokens: number
@@ -95,15 +109,22 @@ export interface EngineLimits {
   max_seqs: number
 }
 
+/** `reason` says, in one sentence, why it is not `ready`. */
+export type EngineHealth =
+  | { state: "ready" }
+  | { state: "starting" | "restarting" | "draining" | "failed" | "closed"; reason: string }
+
 export interface Engine {
   readonly limits: EngineLimits
   /**
-   * Accepts a request and yields its tokens, then exactly one `end`. Leaving the loop early, or aborting the signal,
-   * cancels the request within one step and frees its blocks.
+   * Accepts a request and yields its tokens, with exactly one `end` for each of its choices. Leaving the loop early, or aborting the
+   * signal, cancels the request within one step and frees its blocks.
    * @throws RequestError (before the first event) for a prompt that is empty, too long, or holds an unknown id.
+   * @throws OverloadedError when the queue is full, or its deadline passes.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>
   stats(): EngineStats
+  health(): EngineHealth
   /** Ends every request with an error and frees the native side. Safe twice. */
   close(): Promise<void>
 }
@@ -115,6 +136,20 @@ export class RequestError extends Error {
     message: string,
     readonly param: string,
     readonly code: string,
+  ) {
+    super(message)
+  }
+}
+
+/** Too much is asked for right now; the same request can be served later. */
+export class OverloadedError extends Error {
+  override readonly name = "OverloadedError"
+  constructor(
+    message: string,
+    /** `queue_full` is HTTP's 429; `deadline` and `unavailable` (the engine is starting, restarting or draining) are 503. */
+    readonly code: "queue_full" | "deadline" | "unavailable",
+    /** When to try again, in seconds, at least 1. */
+    readonly retry_after: number,
   ) {
     super(message)
   }

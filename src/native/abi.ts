@@ -7,7 +7,7 @@ import { FORMATS } from "../gguf/formats.ts"
 import { OP_FLAGS, OPS } from "../plan/ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
-export const ABI_VERSION = 2
+export const ABI_VERSION = 3
 
 export const STATUSES = {
   OK: 0,
@@ -77,7 +77,7 @@ export const RF_CONTEXT_DESC = struct("RfContextDesc", {
   block_size: "u32",
   arena_bytes: "u64",
   compute: "u32",
-  reserved: "u32",
+  deterministic: "u32",
 })
 
 export const RF_STEP_HEADER = struct("RfStepHeader", {

@@ -66,6 +66,8 @@ export interface ContextOptions {
   blockSize: number
   /** f32 by default; f16 and bf16 on GPUs only. */
   compute?: Compute
+  /** A row's result is the same bits whatever else is in its step. The CPU backend always works so. */
+  deterministic?: boolean
 }
 
 export interface ContextInfo {
@@ -228,6 +230,7 @@ export class NativeModel {
       block_size: options.blockSize,
       arena_bytes: plan.arenaBytes,
       compute: COMPUTE[options.compute ?? "f32"],
+      deterministic: options.deterministic ? 1 : 0,
     })
     const handle = new BigUint64Array(1)
     this.#symbols.rf_context_open(

@@ -2,6 +2,7 @@ import {
   type Engine,
   EngineError,
   type EngineEvent,
+  type EngineHealth,
   type EngineLimits,
   type EngineStats,
   type GenerateRequest,
@@ -55,7 +56,7 @@ export class ScriptEngine implements Engine {
         else await Promise.race([Bun.sleep(stepMs), aborted])
         if (signal?.aborted) {
           this.cancelled++
-          yield { type: "end", reason: "cancelled", usage: usage() }
+          yield { type: "end", index: 0, reason: "cancelled", usage: usage() }
           return
         }
         if (made >= failAfter) throw new EngineError("the device was lost")
@@ -64,14 +65,14 @@ export class ScriptEngine implements Engine {
         this.#steps++
         const scores = { logprob: -0.5, top: [{ token, logprob: -0.5 }] }
         yield request.sampling.logprobs === undefined
-          ? { type: "token", token }
-          : { type: "token", token, logprobs: scores }
+          ? { type: "token", index: 0, token }
+          : { type: "token", index: 0, token, logprobs: scores }
         if (request.stop_tokens.has(token)) {
-          yield { type: "end", reason: "stop", usage: usage() }
+          yield { type: "end", index: 0, reason: "stop", usage: usage() }
           return
         }
       }
-      yield { type: "end", reason: "length", usage: usage() }
+      yield { type: "end", index: 0, reason: "length", usage: usage() }
     } finally {
       this.running--
     }
@@ -79,6 +80,10 @@ export class ScriptEngine implements Engine {
 
   stats(): EngineStats {
     return { running: this.running, waiting: 0, blocks_total: 64, blocks_free: 64 - this.running, steps: this.#steps }
+  }
+
+  health(): EngineHealth {
+    return { state: "ready" }
   }
 
   async close(): Promise<void> {}
