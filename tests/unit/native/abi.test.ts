@@ -32,7 +32,7 @@ describe("layout text", () => {
   const layout = expectedLayout()
 
   test("lists constants, structs, ops, flags and formats in order, without reserved fields", () => {
-    expect(layout).toStartWith("abi=2;status.OK=0;status.INVALID_ARGUMENT=1;")
+    expect(layout).toStartWith("abi=3;status.OK=0;status.INVALID_ARGUMENT=1;")
     expect(layout).toContain(";RfTensor.size=40;RfTensor.format=0;RfTensor.file=4;RfTensor.offset=8;")
     expect(layout).toContain(";RfPair.size=8;RfPair.token=0;RfPair.value=4;RfStepResult.size=176;")
     expect(layout).toContain(";op.EMBED=1;op.RMS_NORM=2;")
