@@ -33,7 +33,7 @@ test("the header's fields land where the struct says, with the version", () => {
     n_mask_words: 12,
   }
   writeStepHeader(words, sections)
-  for (const [name, value] of Object.entries({ version: 2, ...sections })) {
+  for (const [name, value] of Object.entries({ version: 3, ...sections })) {
     expect(readNumber(viewOf(words), 0, RF_STEP_HEADER, name as "version")).toBe(value)
   }
   expect([...words.u32.subarray(13, 16)]).toEqual([0, 0, 0])
