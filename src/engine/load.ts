@@ -32,6 +32,8 @@ export interface LoadOptions {
   kv_type?: Dtype
   /** What matrix units multiply in long prompts (sums are float); `auto` (default) is f32 on the CPU and f16 on a GPU. */
   dtype?: Compute | "auto"
+  /** Bytes of the device that weights and K/V cache may take together at most; default: as much as is free. */
+  memory_limit?: number
   /** Map the file (default), or read it: mapped uploads of large files hang on some integrated GPUs. */
   mmap?: boolean
   /** Called while weights are copied to a GPU. */
@@ -50,6 +52,8 @@ export interface LoadedModel extends AsyncDisposable {
   device: { backend: string; name: string }
   /** Threads that run a step (CPU). */
   threads: number
+  /** Bytes that the model takes of the device. */
+  memory: { weights: number; cache: number }
   /** Safe twice. */
   close(): Promise<void>
 }
@@ -71,7 +75,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   const definition = buildModel(gguf)
   const tokenizer = tokenizerFromMetadata(metadata)
   const chatTemplate = findChatTemplate(metadata, tokenizer)
-  const { engine, info, threads } = await openEngine(choice, gguf, definition, options)
+  const { engine, info, threads, memory } = await openEngine(choice, gguf, definition, options)
   const close = () => engine.close()
   return {
     name: options.name ?? basename(path).replace(/\.gguf$/i, ""),
@@ -83,6 +87,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     engine,
     device: { backend: choice.backend, name: `${info.name} (${info.arch})` },
     threads,
+    memory,
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -103,7 +108,7 @@ async function openEngine(
   gguf: Gguf,
   definition: ModelDefinition,
   options: LoadOptions,
-): Promise<{ engine: Engine; info: DeviceInfo; threads: number }> {
+): Promise<{ engine: Engine; info: DeviceInfo } & Pick<LoadedModel, "threads" | "memory">> {
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
   const max_seqs = options.max_seqs ?? 8
@@ -119,8 +124,14 @@ async function openEngine(
     await upload(model, options.onUpload)
     const info = library.deviceInfo(index) // after the upload: what is free now can be cache
     const spare = onCpu ? info.memoryFree : Math.max(0, info.memoryFree - 2 * packed.arenaBytes)
-    const share = onCpu ? CACHE_SHARE.host : CACHE_SHARE.device
-    const { context_length, n_blocks } = cacheSize(definition, spare, share, { ...options, max_seqs, kv_type: kvType })
+    const { weights } = definition.memory({ contextLength: 0 })
+    const { memory_limit = Number.POSITIVE_INFINITY } = options
+    const room: CacheRoom = {
+      free: Math.min(spare, memory_limit - weights),
+      affordable: Math.min(spare * (onCpu ? CACHE_SHARE.host : CACHE_SHARE.device), memory_limit - weights),
+      limited: memory_limit - weights < spare,
+    }
+    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, max_seqs, kv_type: kvType })
     const context = model.openContext(
       {
         nThreads: threads,
@@ -139,7 +150,7 @@ async function openEngine(
       { step: context.step.bind(context), close: () => model.close() },
       { n_blocks, max_tokens, limits },
     )
-    return { engine, info, threads: context.info().nThreads }
+    return { engine, info, threads: context.info().nThreads, memory: { weights, cache: bytes } }
   } catch (error) {
     model.close()
     throw error
@@ -164,31 +175,49 @@ async function upload(model: NativeModel, onUpload: LoadOptions["onUpload"]): Pr
   }
 }
 
+/** Bytes for a K/V cache. */
+interface CacheRoom {
+  /** That a cache whose length was asked for may take. */
+  free: number
+  /** That a cache takes of its own accord. */
+  affordable: number
+  /** It is the memory limit that bounds them. */
+  limited: boolean
+}
+
 /**
- * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if half of the free
- * memory holds that, less in common if not, and a shorter context only if even one request would not fit.
- * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory.
+ * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if the affordable memory
+ * holds that, less in common if not, and a shorter context only if even one request would not fit.
+ * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory, or the limit leaves no cache.
  */
 function cacheSize(
   { plan, config }: ModelDefinition,
-  memoryFree: number,
-  share: number,
+  room: CacheRoom,
   { ctx_size, max_seqs, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
-): { context_length: number; n_blocks: number } {
+): { context_length: number; n_blocks: number; bytes: number } {
   const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
-  const affordable = Math.floor((memoryFree * share) / blockBytes)
+  const affordable = Math.floor(room.affordable / blockBytes)
   const wanted = blocksFor(ctx_size ?? config.context_length)
-  if (ctx_size !== undefined && wanted * blockBytes > memoryFree) {
-    const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1)
+  const gib = (bytes: number) => (Math.max(0, bytes) / 2 ** 30).toFixed(1)
+  const left = `${gib(room.free)} GiB are ${room.limited ? "left of the memory limit" : "free"}`
+  if (ctx_size !== undefined && wanted * blockBytes > room.free) {
     throw new NativeError(
       "OUT_OF_MEMORY",
-      `a context of ${ctx_size} tokens takes ${gib(wanted * blockBytes)} GiB of K/V cache, ${gib(memoryFree)} GiB are free`,
-      `lower --ctx-size to ${Math.floor(affordable) * BLOCK_SIZE} or less`,
+      `a context of ${ctx_size} tokens takes ${gib(wanted * blockBytes)} GiB of K/V cache, ${left}`,
+      affordable > 0
+        ? `lower --ctx-size to ${affordable * BLOCK_SIZE} or less`
+        : "raise --memory-budget, or take a smaller model",
     )
   }
+  if (room.limited && affordable < 1) {
+    const remedy = "raise --memory-budget, or take a smaller model"
+    throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
+  }
   const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
+  const n_blocks = Math.max(longest, Math.min(longest * max_seqs, affordable))
   return {
     context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),
-    n_blocks: Math.max(longest, Math.min(longest * max_seqs, affordable)),
+    n_blocks,
+    bytes: n_blocks * blockBytes,
   }
 }
