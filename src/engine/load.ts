@@ -4,7 +4,7 @@ import { type Gguf, openGguf } from "../gguf/reader.ts"
 import type { ModelConfig } from "../models/config.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"
-import type { Compute, DeviceInfo, NativeModel, UploadProgress } from "../native/library.ts"
+import type { Compute, NativeModel, UploadProgress } from "../native/library.ts"
 import type { Dtype } from "../plan/ops.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
@@ -64,33 +64,49 @@ const CACHE_SHARE = { host: 0.5, device: 0.8 }
 /** Weights that are copied to a GPU between two turns of the event loop. */
 const UPLOAD_BYTES = 256 * 2 ** 20
 
+/** What a model's file says without its weights: all it takes to turn text into tokens and back. */
+export interface ModelFile extends Pick<LoadedModel, "path" | "gguf" | "tokenizer" | "chatTemplate"> {
+  definition: ModelDefinition
+}
+
+/** An engine, and what it runs on. */
+export type LoadedEngine = Pick<LoadedModel, "engine" | "device" | "threads" | "memory">
+
 /**
  * Opens a GGUF file for generation.
  * @throws DeviceError, GgufError, ModelError, TokenizerError, or NativeError; each says what is wrong and what to do.
  */
 export async function loadModel(path: string, options: LoadOptions = {}): Promise<LoadedModel> {
   const choice = chooseDevice(options.device ?? "auto")
+  const file = await readModel(path)
+  return joinModel(file, await openEngine(choice, file.gguf, file.definition, options), options.name)
+}
+
+/** The engine of `loadModel` alone, for a process that sees tokens and no text. */
+export async function loadEngine(path: string, options: LoadOptions = {}): Promise<LoadedEngine> {
+  const choice = chooseDevice(options.device ?? "auto")
+  const gguf = await openGguf(path)
+  return openEngine(choice, gguf, buildModel(gguf), options)
+}
+
+/** The text side of `loadModel` alone: no weight is read, and no device touched. */
+export async function readModel(path: string): Promise<ModelFile> {
   const gguf = await openGguf(path)
   const metadata = (key: string) => gguf.metadata.get(key)?.value
   const definition = buildModel(gguf)
   const tokenizer = tokenizerFromMetadata(metadata)
-  const chatTemplate = findChatTemplate(metadata, tokenizer)
-  const { engine, info, threads, memory } = await openEngine(choice, gguf, definition, options)
+  return { path, gguf, definition, tokenizer, chatTemplate: findChatTemplate(metadata, tokenizer) }
+}
+
+/** A file and its engine as one; closing it closes the engine. */
+export function joinModel<E extends LoadedEngine>(
+  { path, gguf, definition, tokenizer, chatTemplate }: ModelFile,
+  { engine, device, threads, memory }: E,
+  name: string = basename(path).replace(/\.gguf$/i, ""),
+): LoadedModel & Pick<E, "engine"> {
   const close = () => engine.close()
-  return {
-    name: options.name ?? basename(path).replace(/\.gguf$/i, ""),
-    path,
-    gguf,
-    config: definition.config,
-    tokenizer,
-    chatTemplate,
-    engine,
-    device: { backend: choice.backend, name: `${info.name} (${info.arch})` },
-    threads,
-    memory,
-    close,
-    [Symbol.asyncDispose]: close,
-  }
+  const text = { name, path, gguf, config: definition.config, tokenizer, chatTemplate }
+  return { ...text, engine, device, threads, memory, close, [Symbol.asyncDispose]: close }
 }
 
 function findChatTemplate(metadata: (key: string) => unknown, tokenizer: Tokenizer): ChatTemplate | undefined {
@@ -108,7 +124,7 @@ async function openEngine(
   gguf: Gguf,
   definition: ModelDefinition,
   options: LoadOptions,
-): Promise<{ engine: Engine; info: DeviceInfo } & Pick<LoadedModel, "threads" | "memory">> {
+): Promise<LoadedEngine> {
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
   const max_seqs = options.max_seqs ?? 8
@@ -150,7 +166,8 @@ async function openEngine(
       { step: context.step.bind(context), close: () => model.close() },
       { n_blocks, max_tokens, limits },
     )
-    return { engine, info, threads: context.info().nThreads, memory: { weights, cache: bytes } }
+    const device = { backend, name: `${info.name} (${info.arch})` }
+    return { engine, device, threads: context.info().nThreads, memory: { weights, cache: bytes } }
   } catch (error) {
     model.close()
     throw error
