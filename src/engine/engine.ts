@@ -14,6 +14,7 @@ import {
   type EngineStats,
   type FinishReason,
   type GenerateRequest,
+  NO_STATS,
   RequestError,
 } from "./types.ts"
 
@@ -75,6 +76,7 @@ export class LocalEngine implements Engine {
 
   stats(): EngineStats {
     return {
+      ...NO_STATS,
       running: this.#scheduler.running.length,
       waiting: this.#scheduler.waiting.length,
       blocks_total: this.#pool.total,
@@ -131,7 +133,9 @@ export class LocalEngine implements Engine {
       return
     }
     const wanted = sequence.request.sampling.logprobs !== undefined
-    const event: EngineEvent = wanted ? { type: "token", index: 0, token, logprobs: { logprob, top } } : { type: "token", index: 0, token }
+    const event: EngineEvent = wanted
+      ? { type: "token", index: 0, token, logprobs: { logprob, top } }
+      : { type: "token", index: 0, token }
     const reason = sequence.accept(token, event)
     if (reason) this.#finish(sequence, reason)
   }

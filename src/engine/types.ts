@@ -92,12 +92,45 @@ export interface Usage {
   decode_ms: number
 }
 
+/** What the engine is doing, and what it has done since it was opened (the `…_tokens` and `n_…` count up). */
 export interface EngineStats {
+  /** Choices that hold blocks, and those that wait for them (preempted ones too). */
   running: number
   waiting: number
   blocks_total: number
+  /** Blocks that no sequence holds. */
   blocks_free: number
+  /** Of the free ones, those that still hold a prefix to be found again. */
+  blocks_cached: number
   steps: number
+  /** How often a sequence lost its blocks to another, and was computed again. */
+  n_preemptions: number
+  /** Prompt tokens looked for in the prefix cache, and those found there. */
+  prefix_query_tokens: number
+  prefix_hit_tokens: number
+  /** Prompt tokens of the requests that were begun, each counted once, however many choices continue it. */
+  prompt_tokens: number
+  generated_tokens: number
+  /** Tokens that speculation proposed, and those that the model would have said too. */
+  drafted_tokens: number
+  accepted_tokens: number
+}
+
+/** The statistics of an engine that has done nothing. */
+export const NO_STATS: Readonly<EngineStats> = {
+  running: 0,
+  waiting: 0,
+  blocks_total: 0,
+  blocks_free: 0,
+  blocks_cached: 0,
+  steps: 0,
+  n_preemptions: 0,
+  prefix_query_tokens: 0,
+  prefix_hit_tokens: 0,
+  prompt_tokens: 0,
+  generated_tokens: 0,
+  drafted_tokens: 0,
+  accepted_tokens: 0,
 }
 
 export interface EngineLimits {

@@ -6,6 +6,7 @@ import {
   type EngineLimits,
   type EngineStats,
   type GenerateRequest,
+  NO_STATS,
 } from "../../../src/engine/types.ts"
 
 export interface Script {
@@ -79,7 +80,8 @@ export class ScriptEngine implements Engine {
   }
 
   stats(): EngineStats {
-    return { running: this.running, waiting: 0, blocks_total: 64, blocks_free: 64 - this.running, steps: this.#steps }
+    const { running } = this
+    return { ...NO_STATS, running, blocks_total: 64, blocks_free: 64 - running, steps: this.#steps }
   }
 
   health(): EngineHealth {
