@@ -2,9 +2,9 @@
 
 import { Detokenizer, StopMatcher } from "../text/index.ts"
 import type { LoadedModel } from "./load.ts"
-import type { FinishReason, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import type { FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
-export interface TextRequest {
+export interface TextRequest extends Pick<GenerateRequest, "priority" | "key" | "cache_salt" | "deadline_ms"> {
   /** Unique among the requests in flight. */
   id: string
   prompt_tokens: Int32Array
@@ -26,7 +26,7 @@ export type TextEvent =
 
 /**
  * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step.
- * @throws StopError, RequestError or EngineError
+ * @throws StopError, RequestError, OverloadedError or EngineError
  */
 export async function* generateText(
   { tokenizer, engine }: Pick<LoadedModel, "tokenizer" | "engine">,
@@ -37,10 +37,10 @@ export async function* generateText(
   const matcher = new StopMatcher(request.stop)
   const stopped = new AbortController()
   const stop_tokens = request.ignore_eos ? new Set<number>() : tokenizer.eogIds
-  const { id, prompt_tokens: tokens, sampling, max_tokens } = request
+  const { prompt_tokens, stop: _stop, ignore_eos: _ignore, ...rest } = request
   const signals = signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal
   let stop_string: string | undefined
-  for await (const event of engine.generate({ id, tokens, sampling, max_tokens, stop_tokens }, signals)) {
+  for await (const event of engine.generate({ ...rest, tokens: prompt_tokens, stop_tokens }, signals)) {
     // A stop string was found: the engine was told, and what it still says is its end.
     if (event.type === "token" && stop_string === undefined) {
       if (stop_tokens.has(event.token)) continue

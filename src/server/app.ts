@@ -2,31 +2,36 @@ import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/load.ts"
 import { createUi } from "../ui/app.tsx"
 import { ApiError, errorResponse, toApiError, unknownRoute } from "./errors.ts"
+import { ModelManager } from "./models/index.ts"
 import { chatRoutes } from "./routes/chat.ts"
 import { completionRoutes } from "./routes/completions.ts"
 import { docsRoutes } from "./routes/docs.ts"
 import { healthRoutes } from "./routes/health.ts"
 import { modelRoutes } from "./routes/models.ts"
-import { ModelRegistry, type ServerState } from "./state.ts"
+import type { ServerState } from "./state.ts"
 
 export interface ServerOptions {
-  /** The models to serve, by their names; they stay the caller's to close. */
-  readonly models: readonly LoadedModel[]
+  /** The models to serve, by their names, or what loads them; they stay the caller's to close. */
+  readonly models: readonly LoadedModel[] | ModelManager
   /** Largest request body in bytes. Default 32 MiB: a prompt that fills a context of a million tokens, with room. */
   readonly maxBodyBytes?: number
   /** Quiet milliseconds on a stream before a comment is sent. Default 10 s. */
   readonly pingMs?: number
   /** Seconds after which a connection with nothing to do is closed; generations are exempt. Default 60. */
   readonly idleTimeout?: number
+  /** Milliseconds after which a request must have ended, or be refused. Default: as long as it takes. */
+  readonly deadlineMs?: number
 }
 
 /** The HTTP application: OpenAI's API under `/v1`, `/health`, `/swagger`, and the pages of `src/ui`. Call `.listen` or `.handle`. */
 export function createServer(options: ServerOptions) {
+  const { models } = options
   const state: ServerState = {
-    models: new ModelRegistry(options.models),
+    models: models instanceof ModelManager ? models : ModelManager.of(models),
     startedAt: new Date(),
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
+    deadlineMs: options.deadlineMs,
   }
   // Bun's own limit answers with an empty body, so it stands far above ours and `readJson` enforces the real one.
   // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.

@@ -4,8 +4,9 @@
  */
 
 import type { z } from "zod"
-import { EngineError, RequestError } from "../engine/types.ts"
+import { EngineError, OverloadedError, RequestError } from "../engine/types.ts"
 import { TokenizerError } from "../text/index.ts"
+import { ModelLoadError, UnknownModelError } from "./models/errors.ts"
 import type { ErrorBody } from "./schemas/error.ts"
 
 /** A failure with everything its response needs; `param` is the request field at fault. */
@@ -13,7 +14,7 @@ export class ApiError extends Error {
   override readonly name = "ApiError"
   constructor(
     readonly status: number,
-    readonly type: "invalid_request_error" | "not_found_error" | "server_error",
+    readonly type: ErrorBody["error"]["type"],
     message: string,
     readonly param: string | null = null,
     readonly code: string | null = null,
@@ -92,12 +93,28 @@ function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof ApiError) return thrown
   if (thrown instanceof RequestError) return invalidRequest(thrown.message, thrown.param, thrown.code)
   if (thrown instanceof TokenizerError) return invalidRequest(thrown.message, null, thrown.code)
+  if (thrown instanceof UnknownModelError)
+    return new ApiError(404, "invalid_request_error", thrown.message, "model", "model_not_found")
+  if (thrown instanceof OverloadedError) return overloaded(thrown)
+  if (thrown instanceof ModelLoadError)
+    return new ApiError(503, "server_error", `${capital(thrown.message)}.`, "model", "model_load_failed", {
+      "retry-after": String(thrown.retry_after),
+    })
   if (thrown instanceof EngineError)
     return new ApiError(503, "server_error", `The engine failed: ${thrown.message}`, null, "engine_error", {
       "retry-after": "1",
     })
   return undefined
 }
+
+function overloaded({ message, code, retry_after }: OverloadedError): ApiError {
+  const headers = { "retry-after": String(retry_after) }
+  const text = `${capital(message)}; try again in ${retry_after} s.`
+  if (code === "queue_full") return new ApiError(429, "rate_limit_error", text, null, code, headers)
+  return new ApiError(503, "service_unavailable", text, null, code, headers)
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
 /** Turns any thrown value into an {@link ApiError}; what was not expected is written to stderr, in full, and nowhere else. */
 export function toApiError(thrown: unknown): ApiError {

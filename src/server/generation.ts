@@ -29,7 +29,12 @@ export interface ChoiceOptions {
   readonly maxTokens: number | undefined
   readonly stop: string[]
   readonly ignoreEos: boolean
+  /** Its place among other requests. */
+  readonly standing: Standing
 }
+
+/** How a request stands beside others in the engine. */
+export type Standing = Pick<TextRequest, "priority" | "key" | "cache_salt" | "deadline_ms">
 
 /** `n` choices for every prompt, numbered as OpenAI does: all of the first prompt's, then the next one's. */
 export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choice[] {
@@ -47,6 +52,7 @@ export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], 
           max_tokens: options.maxTokens ?? context_length - tokens.length,
           stop: options.stop,
           ignore_eos: options.ignoreEos,
+          ...options.standing,
         },
       }
     }),
@@ -167,7 +173,7 @@ export async function collect(
     const choice = choices[index]
     if (draft === undefined || choice === undefined) continue
     if (event.type === "end") {
-      draft.reason = finished(event.reason)
+      draft.reason = finished(event.reason, controller.signal)
       usage.add(choice, event.usage)
       continue
     }
@@ -180,9 +186,10 @@ export async function collect(
 
 /**
  * The finish reason to send.
- * @throws EngineError for `cancelled`: either the client is gone and nobody reads it, or the engine is closing and it must know.
+ * @throws for `cancelled` what the request was stopped with: either the client is gone and nobody reads it, or the server is shutting
+ * down and it must know.
  */
-export function finished(reason: FinishReason): "stop" | "length" {
-  if (reason === "cancelled") throw new EngineError("the request was cancelled before it ended")
-  return reason
+export function finished(reason: FinishReason, { reason: cause }: AbortSignal): "stop" | "length" {
+  if (reason !== "cancelled") return reason
+  throw cause instanceof Error ? cause : new EngineError("the request was cancelled before it ended")
 }

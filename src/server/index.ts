@@ -1,4 +1,5 @@
 import { createServer, type ServerOptions } from "./app.ts"
+import { ModelManager } from "./models/index.ts"
 
 export { createServer, type ServerOptions } from "./app.ts"
 
@@ -12,9 +13,19 @@ export interface StartOptions extends ServerOptions {
 export interface RunningServer {
   /** Where it listens, without a trailing slash. */
   readonly url: string
+  /** Requests that run, or wait for their model. */
+  readonly requests: number
+  /**
+   * Admits no generation any more (503, and `/health` says `draining`), lets those that run end within `timeoutMs`, ends what is left
+   * with an error that its client gets, and stops.
+   */
+  drain(timeoutMs: number): Promise<void>
   /** Stops listening and drops open connections, which cancels what they generate. Safe twice. */
   stop(): Promise<void>
 }
+
+/** What requests that were cancelled may take to end, and what was written may take to leave. */
+const LAST_WORDS_MS = 2000
 
 /**
  * Serves the models over HTTP; resolves once it listens.
@@ -25,7 +36,8 @@ export async function startServer({
   port = 8080,
   ...options
 }: StartOptions): Promise<RunningServer> {
-  const app = createServer(options)
+  const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
+  const app = createServer({ ...options, models })
   try {
     // Without reusePort: two servers that share a port would each get half of the requests.
     app.listen({ hostname: host, port, reusePort: false })
@@ -35,10 +47,25 @@ export async function startServer({
   }
   const { server } = app
   if (server === null) throw new Error(`Cannot listen on ${host}:${port}.`)
+  const stop = async () => {
+    await server.stop(true)
+  }
   return {
     url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
-    stop: async () => {
-      await server.stop(true)
+    get requests() {
+      return models.requests
     },
+    drain: async (timeoutMs) => {
+      const left = await models.drain(timeoutMs)
+      if (left > 0) {
+        models.cancelAll()
+        await models.drain(LAST_WORDS_MS)
+      }
+      // Answers that are made are still on their way out.
+      const deadline = performance.now() + LAST_WORDS_MS
+      while (server.pendingRequests > 0 && performance.now() < deadline) await Bun.sleep(5)
+      await stop()
+    },
+    stop,
   }
 }

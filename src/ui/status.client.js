@@ -35,22 +35,28 @@ function cardOf(id) {
   return models.appendChild(card)
 }
 
-/** @param {any} health the body of GET /health */
+/** @param {any} health the body of GET /health, which is sent with 503 too */
 function show(health) {
-  byId("state").className = "ok"
-  byId("state").textContent = `Running for ${duration(health.uptime_seconds)} · version ${health.version}`
+  const ok = health.status === "ok"
+  byId("state").className = ok ? "ok" : "down"
+  byId("state").textContent = ok
+    ? `Running for ${duration(health.uptime_seconds)} · version ${health.version}`
+    : `Not serving (${health.status}): ${health.reason}`
   for (const model of health.models) {
     const { total, free } = model.kv_blocks
     const card = cardOf(model.id)
+    const device = model.device === null ? "" : ` · ${model.device.backend}: ${model.device.name}`
     fill(card, {
       id: model.id,
-      device: `${model.arch} · ${model.device.backend}: ${model.device.name}`,
+      device: `${model.arch}${device}`,
+      state: model.reason === null ? model.state : `${model.state}: ${model.reason}`,
       running: `${count.format(model.running)} of ${count.format(model.max_seqs)}`,
       waiting: count.format(model.waiting),
-      context: `${count.format(model.context_length)} tokens`,
+      context: model.context_length === null ? "–" : `${count.format(model.context_length)} tokens`,
       steps: count.format(model.steps),
       blocks: `${count.format(free)} of ${count.format(total)} KV blocks free`,
     })
+    card.setAttribute("data-state", model.state)
     const meter = /** @type {HTMLMeterElement} */ (card.querySelector("meter"))
     meter.value = total > 0 ? (total - free) / total : 0
   }
@@ -70,7 +76,7 @@ function showExample(model) {
 async function refresh() {
   try {
     const response = await fetch("/health", { cache: "no-store" })
-    if (!response.ok) throw new Error(`status ${response.status}`)
+    if (!response.ok && response.status !== 503) throw new Error(`status ${response.status}`)
     show(await response.json())
   } catch (error) {
     byId("state").className = "down"

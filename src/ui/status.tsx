@@ -36,6 +36,7 @@ export const statusPage = (): string =>
         <article>
           <h3 data-field="id">Model</h3>
           <p data-field="device" />
+          <p data-field="state" />
           <dl>
             <div>
               <dt>Running</dt>

@@ -57,6 +57,7 @@ describe("the status page", () => {
     await field(page, "id").waitFor()
     expect(await field(page, "id").textContent()).toBe("script")
     expect(await field(page, "device").textContent()).toBe("script · cpu: script")
+    expect(await field(page, "state").textContent()).toBe("ready")
     expect(await field(page, "blocks").textContent()).toBe("64 of 64 KV blocks free")
     expect(await page.locator("#example").textContent()).toContain(`curl -N ${server.url}/v1/chat/completions`)
 

@@ -14,27 +14,27 @@ import {
   chatResponse,
 } from "../schemas/chat.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
-import { eventStream } from "../sse.ts"
-import type { ServerState } from "../state.ts"
-import { begin, type Head } from "./begin.ts"
+import { exampleModel, type ServerState } from "../state.ts"
+import { type Head, runJob } from "./job.ts"
 import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
 
 /** `POST /v1/chat/completions`. */
 export const chatRoutes = (state: ServerState) =>
   new Elysia().post(
     "/v1/chat/completions",
-    ({ body, request, server }) => {
-      const model = state.models.get(body.model)
-      const head = begin("chatcmpl", model, request, server)
-      const choices = chatChoices(model, head.id, body)
-      if (!body.stream) return complete(model, head, choices, body)
-      const events = chunks(model, head, choices, body)
-      return eventStream(events, { controller: head.controller, pingMs: state.pingMs })
-    },
+    ({ body, request, server }) =>
+      runJob(state, "chatcmpl", body, { request, server }, (model, head) => {
+        const choices = chatChoices(model, head, body)
+        return {
+          controller: head.controller,
+          complete: () => complete(model, head, choices, body),
+          chunks: () => chunks(model, head, choices, body),
+        }
+      }),
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
       body: requestBody(chatRequest, {
-        model: state.models.first,
+        model: exampleModel(state),
         messages: [{ role: "user", content: "Why is the sky blue?" }],
         max_completion_tokens: 64,
         temperature: 0,
@@ -50,7 +50,7 @@ export const chatRoutes = (state: ServerState) =>
     },
   )
 
-function chatChoices(model: LoadedModel, id: string, body: ChatRequest): Choice[] {
+function chatChoices(model: LoadedModel, { id, standing }: Head, body: ChatRequest): Choice[] {
   const prompt = chatPrompt(model, body.messages)
   checkPrompt(model, prompt, "messages")
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
@@ -61,6 +61,7 @@ function chatChoices(model: LoadedModel, id: string, body: ChatRequest): Choice[
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: stopStrings(body.stop),
     ignoreEos: body.ignore_eos ?? false,
+    standing,
   })
 }
 
@@ -113,7 +114,7 @@ async function* chunks(
     if (event.type === "end") {
       const choice = choices[index]
       if (choice !== undefined) usage.add(choice, event.usage)
-      yield chunk({ index, delta: {}, logprobs: null, finish_reason: finished(event.reason) })
+      yield chunk({ index, delta: {}, logprobs: null, finish_reason: finished(event.reason, head.controller.signal) })
       continue
     }
     const { text, token, logprobs } = event

@@ -14,9 +14,8 @@ import {
   completionResponse,
 } from "../schemas/completions.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
-import { eventStream } from "../sse.ts"
-import type { ServerState } from "../state.ts"
-import { begin, type Head } from "./begin.ts"
+import { exampleModel, type ServerState } from "../state.ts"
+import { type Head, type Job, runJob } from "./job.ts"
 import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
 
 const DEFAULT_MAX_TOKENS = 16
@@ -25,17 +24,12 @@ const DEFAULT_MAX_TOKENS = 16
 export const completionRoutes = (state: ServerState) =>
   new Elysia().post(
     "/v1/completions",
-    ({ body, request, server }) => {
-      const model = state.models.get(body.model)
-      const head = begin("cmpl", model, request, server)
-      const job = new CompletionJob(model, head, body)
-      if (!body.stream) return job.complete()
-      return eventStream(job.chunks(), { controller: head.controller, pingMs: state.pingMs })
-    },
+    ({ body, request, server }) =>
+      runJob(state, "cmpl", body, { request, server }, (model, head) => new CompletionJob(model, head, body)),
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
       body: requestBody(completionRequest, {
-        model: state.models.first,
+        model: exampleModel(state),
         prompt: "The sky is blue because",
         max_tokens: 64,
         temperature: 0,
@@ -52,7 +46,7 @@ export const completionRoutes = (state: ServerState) =>
   )
 
 /** One request: its choices, and what is sent for each. */
-class CompletionJob {
+class CompletionJob implements Job<CompletionResponse> {
   readonly #choices: Choice[]
   /** The text that `echo` puts in front, by prompt. */
   readonly #echo: string[]
@@ -77,11 +71,16 @@ class CompletionJob {
         maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
         stop: stopStrings(body.stop),
         ignoreEos: body.ignore_eos ?? false,
+        standing: head.standing,
       },
     )
     this.#scores = this.#choices.map(() =>
       logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
     )
+  }
+
+  get controller(): AbortController {
+    return this.head.controller
   }
 
   async complete(): Promise<CompletionResponse> {
@@ -112,7 +111,7 @@ class CompletionJob {
       }
       if (event.type === "end") {
         usage.add(choice, event.usage)
-        yield chunk(this.#part(index, "", undefined, finished(event.reason)))
+        yield chunk(this.#part(index, "", undefined, finished(event.reason, this.head.controller.signal)))
         continue
       }
       const { text, token, logprobs } = event

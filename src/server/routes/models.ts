@@ -1,17 +1,43 @@
 import { Elysia } from "elysia"
+import { type ManagedModel, statusOf } from "../models/index.ts"
 import { responseBody } from "../schemas/documented.ts"
-import { modelBody, modelList } from "../schemas/service.ts"
+import { type ModelBody, modelBody, modelList } from "../schemas/service.ts"
 import type { ServerState } from "../state.ts"
 import { endpoint } from "./openapi.ts"
 
 /** `GET /v1/models` and `GET /v1/models/{model}`. */
-export const modelRoutes = ({ models }: ServerState) =>
+export const modelRoutes = ({ models, startedAt }: ServerState) =>
   new Elysia({ prefix: "/v1/models" })
-    .get("", () => ({ object: "list" as const, data: models.all().map((model) => models.describe(model)) }), {
+    .get("", () => ({ object: "list" as const, data: models.models.map((model) => describe(model, startedAt)) }), {
       response: { 200: responseBody(modelList) },
-      detail: endpoint({ tag: "Models", summary: "The models served", response: modelList, errors: {} }),
+      detail: endpoint({
+        tag: "Models",
+        summary: "The models served, and their state",
+        response: modelList,
+        errors: {},
+      }),
     })
-    .get("/:model", ({ params }) => models.describe(models.get(params.model)), {
+    .get("/:model", ({ params }) => describe(models.get(params.model), startedAt), {
       response: { 200: responseBody(modelBody) },
       detail: endpoint({ tag: "Models", summary: "One model", response: modelBody, errors: { 404: "No such model." } }),
     })
+
+function describe(managed: ManagedModel, startedAt: Date): ModelBody {
+  const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
+  return {
+    id,
+    object: "model",
+    created: seconds(startedAt),
+    owned_by: "rocmforge",
+    state,
+    reason,
+    arch,
+    device: loaded?.device ?? null,
+    context_length: loaded?.context_length ?? null,
+    memory: loaded?.memory ?? null,
+    loaded: loadedAt === undefined ? null : seconds(loadedAt),
+    last_used: lastUsed === undefined ? null : seconds(lastUsed),
+  }
+}
+
+const seconds = (date: Date): number => Math.floor(date.getTime() / 1000)

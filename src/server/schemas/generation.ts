@@ -55,6 +55,14 @@ export const samplingFields = {
       include_obfuscation: z.literal(false).nullish(),
     })
     .nullish(),
+  priority: integer(-(2 ** 31), 2 ** 31 - 1)
+    .nullish()
+    .describe("Smaller goes first when requests wait. Default 0."),
+  cache_salt: z
+    .string()
+    .max(256)
+    .nullish()
+    .describe("Prompts find each other's cached beginnings only under the same salt. Default: none."),
   ignore_eos: z.boolean().nullish().describe("Go on after the model's end token, up to max_tokens."),
 }
 

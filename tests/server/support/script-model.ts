@@ -41,7 +41,9 @@ export async function serveScript(
   const engine = new ScriptEngine(script, { n_vocab: byteTokenizer.vocabSize, ...limits })
   const model = {
     name: "script",
+    path: "script.gguf",
     config: { arch: "script" },
+    memory: { weights: 0, cache: 0 },
     tokenizer: byteTokenizer,
     chatTemplate: new ChatTemplate(TEMPLATE),
     engine,

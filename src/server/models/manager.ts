@@ -1,0 +1,287 @@
+import type { LoadedModel } from "../../engine/load.ts"
+import { EngineError, OverloadedError } from "../../engine/types.ts"
+import { Budget } from "./budget.ts"
+import { ModelLoadError, UnknownModelError } from "./errors.ts"
+import { Lease, type ModelLease } from "./lease.ts"
+import { ManagedModel } from "./managed-model.ts"
+import type { ModelOpener, ModelSpec } from "./spec.ts"
+
+export interface ManagerOptions {
+  /** At least one; the first is the default model. Names are unique. */
+  readonly models: readonly ModelSpec[]
+  readonly open: ModelOpener
+  /** Bytes that all models together may take; default: no bound. */
+  readonly budget?: number
+  /** Milliseconds that a model stays in memory without a request; default: for ever. */
+  readonly keepAliveMs?: number
+  /** Milliseconds after a failed load in which the model is not tried again; default 5 s. */
+  readonly retryMs?: number
+}
+
+/** When a request that found no room for its model may come again, in seconds. */
+const NO_ROOM_RETRY_S = 2
+const DRAINING_RETRY_S = 5
+/** What setTimeout can wait; longer is for ever. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+const cancelled = () => new EngineError("the request was cancelled before it ended")
+const shuttingDown = () => new OverloadedError("the server is shutting down", "unavailable", DRAINING_RETRY_S)
+
+/**
+ * Owns the models that are served: brings each into memory when a request needs it, and takes idle ones out, when they have been idle
+ * for long or when another needs their room. A model that a request uses, or waits for, stays.
+ */
+export class ModelManager implements AsyncDisposable {
+  readonly #models = new Map<string, ManagedModel>()
+  readonly #open: ModelOpener
+  readonly #budget: Budget
+  readonly #keepAliveMs: number
+  readonly #retryMs: number
+  readonly #leases = new Set<Lease>()
+  /** Loads happen one after another, so that each sees what the ones before it have taken. */
+  #turn: Promise<unknown> = Promise.resolve()
+  #uses = 0
+  #draining = false
+  #closed = false
+  #onIdle = () => {}
+
+  /** @throws Error when two models have one name; BudgetError when one could never be loaded. */
+  constructor({ models, open, budget, keepAliveMs, retryMs }: ManagerOptions) {
+    this.#open = open
+    this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
+    this.#keepAliveMs =
+      keepAliveMs !== undefined && keepAliveMs <= LONGEST_TIMER_MS ? keepAliveMs : Number.POSITIVE_INFINITY
+    this.#retryMs = retryMs ?? 5000
+    for (const spec of models) this.#add(new ManagedModel(spec))
+  }
+
+  /** A manager of models that are in memory and stay there: they are the caller's to close. */
+  static of(models: readonly LoadedModel[]): ModelManager {
+    const manager = new ModelManager({ models: [], open: () => Promise.reject(new Error("every model is loaded")) })
+    for (const model of models) {
+      const { weights, cache } = model.memory
+      const managed = new ManagedModel(
+        { name: model.name, path: model.path, arch: model.config.arch, weights, cache },
+        false,
+      )
+      manager.#add(managed)
+      manager.#enter(managed, model)
+    }
+    return manager
+  }
+
+  /** Every model, the default one first. */
+  get models(): readonly ManagedModel[] {
+    return [...this.#models.values()]
+  }
+
+  /** Requests that use a model, or wait for one. */
+  get requests(): number {
+    return this.#leases.size
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  /** @throws UnknownModelError */
+  get(name: string): ManagedModel {
+    const managed = this.#models.get(name)
+    if (managed === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
+    return managed
+  }
+
+  /**
+   * Holds a model for a request, and brings it into memory first where need be. Aborting `signal` stops the wait, and later the request.
+   * @throws UnknownModelError; OverloadedError when there is no room that could be made, or the server is draining; ModelLoadError;
+   * EngineError when the signal fires.
+   */
+  async lease(name: string, signal?: AbortSignal): Promise<ModelLease> {
+    const managed = this.get(name)
+    if (this.#draining) throw shuttingDown()
+    if (signal?.aborted) throw cancelled()
+    // From here on the model counts as used, so that it cannot go between its loading and this request.
+    const lease = new Lease(() => {
+      signal?.removeEventListener("abort", stop)
+      this.#leases.delete(lease)
+      this.#release(managed)
+    })
+    const stop = () => lease.controller.abort(cancelled())
+    signal?.addEventListener("abort", stop, { once: true })
+    this.#leases.add(lease)
+    this.#use(managed)
+    try {
+      return await lease.wait(this.#ready(managed))
+    } catch (error) {
+      lease[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  /** Brings a model into memory ahead of any request. @throws what its opener throws, or OverloadedError when there is no room. */
+  async load(name: string): Promise<void> {
+    await this.#ready(this.get(name)).catch((error: unknown) => {
+      throw error instanceof ModelLoadError ? error.cause : error
+    })
+  }
+
+  /**
+   * Admits no request any more, and waits for those that run.
+   * @returns how many still run after `timeoutMs`.
+   */
+  async drain(timeoutMs: number): Promise<number> {
+    this.#draining = true
+    if (this.#leases.size === 0) return 0
+    const idle = Promise.withResolvers<void>()
+    this.#onIdle = idle.resolve
+    const timer = setTimeout(idle.resolve, timeoutMs)
+    await idle.promise
+    clearTimeout(timer)
+    return this.#leases.size
+  }
+
+  /** Stops every request; each ends with the reason as its error. */
+  cancelAll(reason: Error = shuttingDown()): void {
+    for (const lease of this.#leases) lease.controller.abort(reason)
+  }
+
+  /** Closes every model that it opened. Safe twice. */
+  async close(): Promise<void> {
+    this.#draining = true
+    this.#closed = true
+    this.cancelAll()
+    await this.#turn
+    for (const managed of this.#models.values()) {
+      if (managed.owned && managed.state === "ready") this.#unload(managed)
+      await managed.unloading
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #add(managed: ManagedModel): void {
+    if (this.#models.has(managed.name))
+      throw new Error(`Two models are named '${managed.name}'; load each under a name of its own.`)
+    this.#models.set(managed.name, managed)
+  }
+
+  #use(managed: ManagedModel): void {
+    managed.leases++
+    managed.lastUse = ++this.#uses
+    managed.lastUsed = new Date()
+    clearTimeout(managed.idleTimer)
+  }
+
+  #release(managed: ManagedModel): void {
+    managed.leases--
+    managed.lastUse = ++this.#uses
+    managed.lastUsed = new Date()
+    this.#watchIdle(managed)
+    if (this.#leases.size === 0) this.#onIdle()
+  }
+
+  #watchIdle(managed: ManagedModel): void {
+    clearTimeout(managed.idleTimer)
+    if (!managed.idle || this.#keepAliveMs === Number.POSITIVE_INFINITY) return
+    managed.idleTimer = setTimeout(() => {
+      if (managed.idle) this.#unload(managed)
+    }, this.#keepAliveMs)
+    managed.idleTimer.unref()
+  }
+
+  /** The model in memory; however many ask, it is loaded once. */
+  async #ready(managed: ManagedModel): Promise<LoadedModel> {
+    if (managed.model !== undefined) return managed.model
+    const { failure } = managed
+    if (failure !== undefined) {
+      const wait = failure.at + this.#retryMs - performance.now()
+      if (wait > 0) throw new ModelLoadError(managed.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
+    }
+    managed.loading ??= this.#inTurn(() => this.#load(managed)).finally(() => {
+      managed.loading = undefined
+    })
+    if (managed.state !== "unloading") managed.state = "loading"
+    return managed.loading
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => {})
+    return turn
+  }
+
+  async #load(managed: ManagedModel): Promise<LoadedModel> {
+    await managed.unloading
+    managed.state = "loading"
+    const { need, limit } = this.#budget.share(managed.spec)
+    try {
+      await this.#makeRoom(managed, need)
+      if (this.#closed) throw new EngineError("the server was closed")
+    } catch (error) {
+      managed.state = "unloaded"
+      throw error
+    }
+    managed.bytes = need
+    try {
+      this.#enter(managed, await this.#open(managed.spec, { memory_limit: limit }))
+    } catch (cause) {
+      const error = cause instanceof Error ? cause : new Error(String(cause))
+      managed.bytes = 0
+      managed.state = "failed"
+      managed.failure = { error, at: performance.now() }
+      throw new ModelLoadError(managed.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
+    }
+    const { model } = managed
+    if (model === undefined) throw new Error("unreachable: the model was just loaded")
+    return model
+  }
+
+  #enter(managed: ManagedModel, model: LoadedModel): void {
+    managed.model = model
+    managed.bytes = model.memory.weights + model.memory.cache
+    managed.state = "ready"
+    managed.served = true
+    managed.failure = undefined
+    managed.loadedAt = new Date()
+    this.#watchIdle(managed)
+  }
+
+  /** Unloads idle models, the one whose last use is longest ago first, until `need` bytes are free of the budget. */
+  async #makeRoom(wanted: ManagedModel, need: number): Promise<void> {
+    for (;;) {
+      const others = this.models.filter((other) => other !== wanted)
+      const taken = others.reduce((sum, { bytes }) => sum + bytes, 0)
+      if (taken + need <= this.#budget.total) return
+      const [oldest] = others.filter(({ idle }) => idle).sort((a, b) => a.lastUse - b.lastUse)
+      const leaving = others.find(({ unloading }) => unloading !== undefined)
+      if (leaving !== undefined) await leaving.unloading
+      else if (oldest !== undefined) await this.#unload(oldest)
+      else {
+        const busy = others.filter(({ bytes }) => bytes > 0).map(({ name }) => `'${name}'`)
+        const message = `there is no memory for the model '${wanted.name}' while ${busy.join(", ")} ${busy.length > 1 ? "serve" : "serves"} requests`
+        throw new OverloadedError(message, "unavailable", NO_ROOM_RETRY_S)
+      }
+    }
+  }
+
+  #unload(managed: ManagedModel): Promise<void> {
+    const { model } = managed
+    clearTimeout(managed.idleTimer)
+    managed.model = undefined
+    managed.state = "unloading"
+    managed.unloading = (async () => {
+      try {
+        await model?.close()
+      } catch (error) {
+        console.error(`rocmforge: the model '${managed.name}' did not close cleanly:`, error)
+      }
+      managed.bytes = 0
+      managed.loadedAt = undefined
+      managed.state = "unloaded"
+      managed.unloading = undefined
+    })()
+    return managed.unloading
+  }
+}

@@ -1,0 +1,97 @@
+import type { Server } from "bun"
+import type { LoadedModel } from "../../engine/load.ts"
+import type { Standing } from "../generation.ts"
+import { eventStream } from "../sse.ts"
+import type { ServerState } from "../state.ts"
+
+/** What every response and event of one generation carries, and what stops it. */
+export interface Head {
+  readonly id: string
+  /** Unix time in seconds. */
+  readonly created: number
+  readonly model: string
+  readonly controller: AbortController
+  readonly standing: Standing
+}
+
+interface Begun {
+  request: Request
+  server: Server<unknown> | null
+}
+
+/** The fields of every generation's body that are answered for here. */
+interface CommonBody {
+  model: string
+  stream?: boolean | null
+  priority?: number | null
+  cache_salt?: string | null
+}
+
+/** One generation, ready to run: either of the two is called, once. */
+export interface Job<T> {
+  readonly controller: AbortController
+  complete(): Promise<T>
+  chunks(): AsyncGenerator<unknown>
+}
+
+/**
+ * Runs a generation from its model's lease to its last byte. The model is loaded first where need be, and stays until the answer, or
+ * the last event of its stream, is made; a client that goes away stops it, and no idle timeout does.
+ * @param prepare Turns the body into a job; what it throws is answered before any stream begins.
+ */
+export function runJob<T>(
+  state: ServerState,
+  prefix: string,
+  body: CommonBody,
+  { request, server }: Begun,
+  prepare: (model: LoadedModel, head: Head) => Job<T>,
+): Promise<T> | Promise<Response> {
+  // A long prompt is silent for longer than any sensible idle timeout; the client's own disconnect is what ends it.
+  server?.timeout(request, 0)
+  const start = async (held: DisposableStack) => {
+    const { model, controller } = held.use(await state.models.lease(body.model, request.signal))
+    return prepare(model, {
+      id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
+      created: Math.floor(Date.now() / 1000),
+      model: model.name,
+      controller,
+      standing: standingOf(body, request, state.deadlineMs),
+    })
+  }
+  return body.stream ? stream(start, state.pingMs) : complete(start)
+}
+
+type Start<T> = (held: DisposableStack) => Promise<Job<T>>
+
+async function complete<T>(start: Start<T>): Promise<T> {
+  using held = new DisposableStack()
+  return await (await start(held)).complete()
+}
+
+async function stream(start: Start<unknown>, pingMs: number): Promise<Response> {
+  using held = new DisposableStack()
+  const job = await start(held)
+  return await eventStream(holding(held.move(), job.chunks()), { controller: job.controller, pingMs })
+}
+
+/** The items of a stream; what is held goes with the last of them. */
+async function* holding<T>(held: Disposable, items: AsyncGenerator<T>): AsyncGenerator<T> {
+  using _ = held
+  yield* items
+}
+
+function standingOf({ priority, cache_salt }: CommonBody, request: Request, deadline_ms: number | undefined): Standing {
+  const key = keyOf(request.headers.get("authorization"))
+  return {
+    ...(typeof priority === "number" && { priority }),
+    ...(typeof cache_salt === "string" && { cache_salt }),
+    ...(key !== undefined && { key }),
+    ...(deadline_ms !== undefined && { deadline_ms }),
+  }
+}
+
+/** Whom a request belongs to: the hash of its bearer token, so that no key is kept or travels on. */
+function keyOf(authorization: string | null): string | undefined {
+  const token = /^Bearer +(\S+)\s*$/i.exec(authorization ?? "")?.[1]
+  return token === undefined ? undefined : new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32)
+}
