@@ -1,4 +1,11 @@
 #!/usr/bin/env bun
-import { main } from "./cli/main.ts"
+import { ENGINE_COMMAND } from "./engine/process/command.ts"
 
-process.exit(await main(process.argv))
+// Each imports what it needs: an engine process has no command line, and a command no engine process's side.
+if (process.argv[2] === ENGINE_COMMAND) {
+  const { runEngineProcess } = await import("./engine/process/child.ts")
+  runEngineProcess()
+} else {
+  const { main } = await import("./cli/main.ts")
+  process.exit(await main(process.argv))
+}

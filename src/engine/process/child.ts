@@ -1,0 +1,87 @@
+import { type LoadedEngine, type LoadOptions, loadEngine } from "../load.ts"
+import { type Engine, EngineError, type GenerateRequest } from "../types.ts"
+import { Outbox } from "./outbox.ts"
+import { type FromChild, PROTOCOL, parseToChild } from "./protocol.ts"
+import { toWire } from "./wire-error.ts"
+
+export type EngineLoader = (path: string, options: LoadOptions) => Promise<LoadedEngine>
+
+/**
+ * Makes this process an engine that its parent drives over the IPC channel. It ends when the parent says so, or is gone; signals
+ * that a terminal or a service manager sends to parent and child alike are the parent's to answer.
+ */
+export function runEngineProcess(load: EngineLoader = loadEngine): void {
+  if (!process.send) {
+    console.error("rocmforge: this command is for the server's own use; it starts its engines with it")
+    process.exit(2)
+  }
+  const child = new EngineChild(load, (message) => void process.send?.(message))
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {})
+  process.on("disconnect", () => process.exit(0))
+  process.on("message", (message) => child.receive(message))
+  child.post({ type: "hello", protocol: PROTOCOL })
+}
+
+class EngineChild {
+  #engine: Engine | undefined
+  #heartbeat_ms = 0
+  #heartbeat: ReturnType<typeof setInterval> | undefined
+  #received = 0
+  readonly #requests = new Map<number, AbortController>()
+  #outbox: Outbox | undefined
+
+  constructor(
+    readonly load: EngineLoader,
+    readonly post: (message: FromChild) => void,
+  ) {}
+
+  receive(raw: unknown): void {
+    const message = parseToChild(raw)
+    if (message.type === "load") void this.#load(message)
+    else if (message.type === "generate") void this.#generate(message.handle, message.request as GenerateRequest)
+    else if (message.type === "cancel") this.#requests.get(message.handle)?.abort()
+    else void this.#close()
+  }
+
+  async #load({ path, options, heartbeat_ms }: { path: string; options: LoadOptions; heartbeat_ms: number }) {
+    try {
+      const onUpload = ({ done, total }: { done: number; total: number }) => this.post({ type: "upload", done, total })
+      const { engine, ...facts } = await this.load(path, { ...options, onUpload })
+      this.#heartbeat_ms = heartbeat_ms
+      this.#outbox = new Outbox(this.post, () => ({ received: this.#received, stats: engine.stats() }))
+      this.#engine = engine
+      this.post({ type: "ready", limits: engine.limits, facts, stats: engine.stats() })
+    } catch (error) {
+      // The parent ends this process once it has read why.
+      this.post({ type: "failed", error: toWire(error) })
+    }
+  }
+
+  async #generate(handle: number, request: GenerateRequest): Promise<void> {
+    const engine = this.#engine
+    const outbox = this.#outbox
+    if (!engine || !outbox) throw new Error("a request came before the engine was loaded")
+    this.#received++
+    const controller = new AbortController()
+    this.#requests.set(handle, controller)
+    this.#heartbeat ??= setInterval(() => outbox.flush(), this.#heartbeat_ms)
+    try {
+      for await (const event of engine.generate(request, controller.signal)) outbox.add(handle, event)
+    } catch (error) {
+      // An EngineError with a cause: not the request failed, but the step, and the native side with it.
+      if (error instanceof EngineError && error.cause !== undefined) outbox.fault(error)
+      else outbox.fail(handle, error)
+    } finally {
+      this.#requests.delete(handle)
+      if (this.#requests.size === 0) {
+        clearInterval(this.#heartbeat)
+        this.#heartbeat = undefined
+      }
+    }
+  }
+
+  async #close(): Promise<void> {
+    await this.#engine?.close()
+    process.exit(0)
+  }
+}

@@ -1,0 +1,18 @@
+import { existsSync } from "node:fs"
+import { join } from "node:path"
+
+/** The hidden command under which the executable runs an engine for its parent; see `cli.ts`. */
+export const ENGINE_COMMAND = "__engine"
+
+/**
+ * The command line that runs this program again as an engine.
+ * @param label Shows in lists of processes which engine it is; nothing reads it.
+ */
+export function engineCommand(label: string): string[] {
+  // A compiled executable is the program, and finds its sources in a file system of its own.
+  const compiled = import.meta.dir.startsWith("/$bunfs/")
+  const source = join(import.meta.dir, "../../cli.ts")
+  // One file made of all sources is its own entry.
+  const entry = compiled ? [] : [existsSync(source) ? source : Bun.main]
+  return [process.execPath, ...entry, ENGINE_COMMAND, label]
+}

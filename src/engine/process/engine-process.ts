@@ -1,0 +1,87 @@
+import { type FromChild, parseFromChild, type ToChild } from "./protocol.ts"
+
+export interface EngineProcessEvents {
+  onMessage: (message: FromChild) => void
+  /** The process is gone, and no message follows. @param reason a clause: "was killed (SIGKILL)". */
+  onGone: (reason: string) => void
+}
+
+/** How long messages that a process sent before it ended may take to come. */
+const LAST_WORDS_MS = 100
+
+/** One engine process, from its start to its end. It holds nothing of ours but the IPC channel and standard error. */
+export class EngineProcess {
+  readonly #child: Bun.Subprocess<"ignore", "ignore", "inherit">
+  #reason: string | undefined
+  #kill: ReturnType<typeof setTimeout> | undefined
+  /** Resolves after `onGone`. */
+  readonly gone: Promise<void>
+
+  /** @throws Error when the executable cannot be started. */
+  constructor(command: readonly string[], { onMessage, onGone }: EngineProcessEvents) {
+    const disconnected = Promise.withResolvers<void>()
+    this.#child = Bun.spawn([...command], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "inherit",
+      serialization: "advanced",
+      ipc: (message) => {
+        try {
+          onMessage(parseFromChild(message))
+        } catch (error) {
+          this.kill(`sent what could not be read (${error instanceof Error ? error.message : error})`)
+        }
+      },
+      onDisconnect: () => {
+        disconnected.resolve()
+        // Alive but mute: of no use any more.
+        if (this.#child.exitCode === null) this.#kill ??= setTimeout(() => this.kill("closed its channel"), 1000)
+      },
+    })
+    this.gone = this.#child.exited.then(async () => {
+      clearTimeout(this.#kill)
+      await Promise.race([disconnected.promise, Bun.sleep(LAST_WORDS_MS)])
+      clearTimeout(this.#kill)
+      onGone(this.#reason ?? howItEnded(this.#child))
+    })
+  }
+
+  get pid(): number {
+    return this.#child.pid
+  }
+
+  /** A process that is gone hears nothing; `onGone` says so. */
+  send(message: ToChild): void {
+    try {
+      this.#child.send(message)
+    } catch (error) {
+      if (this.#child.exitCode === null && this.#child.signalCode === null) this.kill(`cannot be reached (${error})`)
+    }
+  }
+
+  /** Ends it at once. @param reason what `onGone` is to say. */
+  kill(reason: string): void {
+    this.#reason ??= reason
+    this.#child.kill("SIGKILL")
+  }
+
+  /** Lets it free what it holds; it is killed where that takes longer than `grace_ms`. Resolves when it is gone. */
+  async stop(grace_ms: number): Promise<void> {
+    this.#reason ??= "was stopped"
+    this.send({ type: "close" })
+    clearTimeout(this.#kill)
+    this.#kill = setTimeout(() => this.#child.kill("SIGKILL"), grace_ms)
+    await this.gone
+  }
+}
+
+const SIGNALS: Readonly<Record<string, string>> = {
+  SIGKILL: "was killed (SIGKILL; by the system, if memory ran out)",
+  SIGSEGV: "crashed (SIGSEGV)",
+  SIGBUS: "crashed (SIGBUS; was the model file cut off or replaced?)",
+}
+
+function howItEnded({ signalCode, exitCode }: Pick<Bun.Subprocess, "signalCode" | "exitCode">): string {
+  if (signalCode !== null) return SIGNALS[signalCode] ?? `was ended by signal ${signalCode}`
+  return `exited with code ${exitCode}`
+}

@@ -1,0 +1,49 @@
+/** The engine in a process of its own: what the server uses, so that HTTP does not go down with a GPU. */
+
+import { basename, resolve } from "node:path"
+import { joinModel, type LoadedModel, type LoadOptions, readModel } from "../load.ts"
+import { engineCommand } from "./command.ts"
+import { SupervisedEngine, type SupervisedEngineOptions } from "./supervised-engine.ts"
+
+export { ENGINE_COMMAND } from "./command.ts"
+export { SupervisedEngine } from "./supervised-engine.ts"
+
+export interface SuperviseOptions
+  extends LoadOptions,
+    Partial<
+      Pick<SupervisedEngineOptions, "watchdog_ms" | "start_ms" | "max_held" | "back_off" | "command" | "onReport">
+    > {}
+
+export type SupervisedModel = LoadedModel & { engine: SupervisedEngine }
+
+/**
+ * Opens a GGUF file for generation as `loadModel` does, with the engine in a child process that is restarted when it fails. Resolves
+ * when the engine is ready. Without `onReport`, faults and restarts are written to standard error.
+ * @throws what `loadModel` throws, or EngineError when the process ends before it is ready.
+ */
+export async function superviseModel(path: string, options: SuperviseOptions = {}): Promise<SupervisedModel> {
+  const { name, watchdog_ms, start_ms, max_held, back_off, command, onReport, onUpload, ...load } = options
+  const label = name ?? basename(path, ".gguf")
+  const engine = new SupervisedEngine({
+    path: resolve(path),
+    name: label,
+    load,
+    command: command ?? engineCommand(label),
+    onReport: onReport ?? ((line) => console.error(`rocmforge: ${line}`)),
+    onUpload,
+    watchdog_ms,
+    ...(start_ms !== undefined && { start_ms }),
+    ...(max_held !== undefined && { max_held }),
+    ...(back_off && { back_off }),
+  })
+  try {
+    // Both read the file's header, at the same time. The device's error comes first, as in `loadModel`.
+    const [facts, file] = await Promise.allSettled([engine.started, readModel(path)])
+    if (facts.status === "rejected") throw facts.reason
+    if (file.status === "rejected") throw file.reason
+    return joinModel(file.value, { engine, ...facts.value }, name)
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * What supervisor and engine process say to each other. Requests are checked by the engine process (zod); what it says itself comes
+ * once a step, so that its parent checks the envelope alone.
+ */
+
+import { z } from "zod"
+import packageJson from "../../../package.json" with { type: "json" }
+import type { LoadedEngine, LoadOptions } from "../load.ts"
+import type {
+  EngineLimits,
+  EngineStats,
+  FinishReason,
+  GenerateRequest,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "../types.ts"
+import { type WireError, wireErrorSchema } from "./wire-error.ts"
+
+/** Both sides are one program, unless it was replaced on the disk while it ran. */
+export const PROTOCOL = `${packageJson.version}/1`
+
+const sampling = z.object({
+  temperature: z.number(),
+  top_k: z.number(),
+  top_p: z.number(),
+  min_p: z.number(),
+  repetition_penalty: z.number(),
+  frequency_penalty: z.number(),
+  presence_penalty: z.number(),
+  logit_bias: z.map(z.number(), z.number()),
+  seed: z.bigint(),
+  logprobs: z.number().optional() as z.ZodType<number | undefined>,
+} satisfies Record<keyof SamplingParams, z.ZodType>)
+
+const request = z.strictObject({
+  id: z.string(),
+  tokens: z.instanceof(Int32Array),
+  sampling,
+  max_tokens: z.number(),
+  stop_tokens: z.set(z.number()),
+  n: z.number().optional(),
+  priority: z.number().optional(),
+  key: z.string().optional(),
+  cache_salt: z.string().optional(),
+  deadline_ms: z.number().optional(),
+} satisfies Record<keyof GenerateRequest, z.ZodType>)
+
+/** `handle` names one attempt at a request, and is never used again. */
+const handle = z.number().int().positive()
+
+const toChild = z.discriminatedUnion("type", [
+  z.object({
+    type: z.literal("load"),
+    path: z.string(),
+    // Checked where they were given, by the same program.
+    options: z.custom<WireOptions>((value) => typeof value === "object" && value !== null),
+    /** A message comes at least this often while there are requests. */
+    heartbeat_ms: z.number().positive(),
+  }),
+  z.object({ type: z.literal("generate"), handle, request }),
+  z.object({ type: z.literal("cancel"), handle }),
+  z.object({ type: z.literal("close") }),
+])
+
+export type WireOptions = Omit<LoadOptions, "onUpload">
+
+export type ToChild =
+  | { type: "load"; path: string; options: WireOptions; heartbeat_ms: number }
+  | { type: "generate"; handle: number; request: GenerateRequest }
+  | { type: "cancel"; handle: number }
+  | { type: "close" }
+
+/** @throws z.ZodError */
+export const parseToChild = (message: unknown): z.infer<typeof toChild> => toChild.parse(message)
+
+/** What is known of a loaded engine, besides how to reach it. */
+export type EngineFacts = Omit<LoadedEngine, "engine">
+
+export interface StepMessage {
+  type: "step"
+  /** `generate` messages that had come. */
+  received: number
+  stats: EngineStats
+  /** [n, 3]: handle, choice, token. */
+  tokens: Int32Array
+  /** [n], of `tokens`; absent when no request asked for any. */
+  logprobs?: (TokenLogprobs | undefined)[]
+  /** They come after the tokens of this message, as do the failures. */
+  ends: { handle: number; index: number; reason: FinishReason; usage: Usage }[]
+  failures: { handle: number; error: WireError }[]
+  /** The engine cannot go on. */
+  fault?: WireError
+}
+
+export type FromChild =
+  | { type: "hello"; protocol: string }
+  | { type: "upload"; done: number; total: number }
+  | { type: "ready"; limits: EngineLimits; facts: EngineFacts; stats: EngineStats }
+  | { type: "failed"; error: WireError }
+  | StepMessage
+
+const TYPES: ReadonlySet<unknown> = new Set<FromChild["type"]>(["hello", "upload", "ready", "failed", "step"])
+
+/** @throws TypeError for what no engine process says. */
+export function parseFromChild(message: unknown): FromChild {
+  const { type, tokens, error } = (message ?? {}) as { type?: unknown; tokens?: unknown; error?: unknown }
+  const sound = TYPES.has(type) && (type !== "step" || tokens instanceof Int32Array)
+  if (!sound) throw new TypeError(`an engine process sent a message of the unknown type ${JSON.stringify(type)}`)
+  if (type === "failed") wireErrorSchema.parse(error)
+  return message as FromChild
+}

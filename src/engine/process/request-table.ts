@@ -1,0 +1,89 @@
+import type { SupervisedRequest } from "./supervised-request.ts"
+
+/** The requests that have not ended, in the order of their arrival: which engine process's attempt is whose, and which wait here. */
+export class RequestTable {
+  readonly #byId = new Map<string, SupervisedRequest>()
+  readonly #byHandle = new Map<number, SupervisedRequest>()
+  #handles = 0
+  /** Attempts that the running engine process was sent, and those that it says it has. */
+  #sent = 0
+  #received = 0
+  #onEmpty: (() => void)[] = []
+
+  /** @param max_waiting requests that may wait; see `full`. */
+  constructor(readonly max_waiting: number) {}
+
+  has(id: string): boolean {
+    return this.#byId.has(id)
+  }
+
+  all(): SupervisedRequest[] {
+    return [...this.#byId.values()]
+  }
+
+  /** Those that no engine process has. */
+  held(): SupervisedRequest[] {
+    return this.all().filter(({ handle }) => handle === undefined)
+  }
+
+  /** Requests that an engine process was given, and that have not ended. */
+  get inProcess(): number {
+    return this.#byHandle.size
+  }
+
+  /** Requests that the engine process does not count: held here, or still on their way to it. */
+  get waiting(): number {
+    return this.#byId.size - this.#byHandle.size + Math.min(this.#byHandle.size, this.#sent - this.#received)
+  }
+
+  get full(): boolean {
+    return this.waiting >= this.max_waiting
+  }
+
+  byHandle(handle: number): SupervisedRequest | undefined {
+    return this.#byHandle.get(handle)
+  }
+
+  add(entry: SupervisedRequest): void {
+    this.#byId.set(entry.request.id, entry)
+  }
+
+  /** A new handle, under which the request goes to the engine process. */
+  dispatch(entry: SupervisedRequest): number {
+    const handle = ++this.#handles
+    this.#byHandle.set(handle, entry)
+    this.#sent++
+    return handle
+  }
+
+  /** The engine process does not have it any more, and it waits here. */
+  hold(entry: SupervisedRequest): void {
+    if (entry.handle !== undefined) this.#byHandle.delete(entry.handle)
+    entry.handle = undefined
+    entry.accepted = true
+  }
+
+  /** Forgets it; false when it was forgotten before. */
+  delete(entry: SupervisedRequest): boolean {
+    if (this.#byId.get(entry.request.id) !== entry) return false
+    this.#byId.delete(entry.request.id)
+    if (entry.handle !== undefined) this.#byHandle.delete(entry.handle)
+    if (this.#byId.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve()
+    return true
+  }
+
+  /** The engine process says how many attempts have come. */
+  acknowledge(received: number): void {
+    this.#received = received
+  }
+
+  /** Another engine process: nothing was sent to it. */
+  reset(): void {
+    this.#sent = 0
+    this.#received = 0
+  }
+
+  async empty(): Promise<void> {
+    if (this.#byId.size > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve))
+  }
+}

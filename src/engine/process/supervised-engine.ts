@@ -1,0 +1,276 @@
+import { checkRequest } from "../check-request.ts"
+import {
+  type Engine,
+  EngineError,
+  type EngineEvent,
+  type EngineHealth,
+  type EngineLimits,
+  type EngineStats,
+  type GenerateRequest,
+  NO_STATS,
+  OverloadedError,
+  RequestError,
+} from "../types.ts"
+import type { EngineFacts, StepMessage } from "./protocol.ts"
+import { RequestTable } from "./request-table.ts"
+import { SupervisedRequest } from "./supervised-request.ts"
+import { Supervisor, type SupervisorOptions } from "./supervisor.ts"
+import { fromWire } from "./wire-error.ts"
+
+export interface SupervisedEngineOptions extends SupervisorOptions {
+  /** Requests that wait here while no engine process takes them; more are refused. Default 512. */
+  max_held?: number
+}
+
+/** Engine processes that may die with one request before it is taken for the cause. */
+const MAX_ATTEMPTS = 3
+/** Statistics that count up from the opening of an engine. */
+const COUNTERS = [
+  "steps",
+  "n_preemptions",
+  "prefix_query_tokens",
+  "prefix_hit_tokens",
+  "prompt_tokens",
+  "generated_tokens",
+  "drafted_tokens",
+  "accepted_tokens",
+] as const satisfies (keyof EngineStats)[]
+/** The longest time that a timer can wait. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/**
+ * The engine in a process of its own, which is started again when it dies, hangs or fails. Requests come and go while it is down:
+ * they wait here, and those that it had and that had streamed nothing go to the next process.
+ */
+export class SupervisedEngine implements Engine {
+  readonly #requests: RequestTable
+  readonly #supervisor: Supervisor
+  readonly #started = Promise.withResolvers<EngineFacts>()
+  #limits: EngineLimits = { context_length: 0, n_vocab: 0, max_seqs: 0 }
+  /** Of the running process. */
+  #stats: EngineStats = NO_STATS
+  /** What the processes before it counted. */
+  readonly #before: EngineStats = { ...NO_STATS }
+  #failure: Error | undefined
+  #draining = false
+  #closing: Promise<void> | undefined
+
+  /** Starts the first process at once. */
+  constructor(options: SupervisedEngineOptions) {
+    this.#requests = new RequestTable(options.max_held ?? 512)
+    this.#supervisor = new Supervisor(options, {
+      onReady: ({ limits, facts, stats }) => {
+        this.#limits = limits
+        this.#stats = stats
+        this.#requests.reset()
+        for (const entry of this.#requests.held()) this.#send(entry)
+        this.#started.resolve(facts)
+      },
+      onStep: (message) => this.#onStep(message),
+      onDown: (reason) => this.#onDown(reason),
+      onFailed: (error) => this.#onFailed(error),
+    })
+    // Whoever does not wait for the start hears of its failure with the first request.
+    this.#started.promise.catch(() => {})
+    this.#supervisor.start()
+  }
+
+  /** Resolves when the first process is ready. @throws what `loadModel` throws when it cannot be; there is no second try. */
+  get started(): Promise<EngineFacts> {
+    return this.#started.promise
+  }
+
+  /** As the running process says; all 0 before `started`. */
+  get limits(): EngineLimits {
+    return this.#limits
+  }
+
+  /** Of the engine process; `undefined` while there is none. */
+  get pid(): number | undefined {
+    return this.#supervisor.pid
+  }
+
+  async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
+    this.#refuseWhenDown()
+    checkRequest(request, this.#limits)
+    if (this.#requests.has(request.id)) {
+      throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
+    }
+    const entry = new SupervisedRequest(request)
+    const cancel = () => this.#cancel(entry)
+    signal?.addEventListener("abort", cancel, { once: true })
+    const { deadline_ms } = request
+    const deadline =
+      deadline_ms === undefined
+        ? undefined
+        : setTimeout(() => this.#fail(entry, entry.lateError()), Math.min(deadline_ms, MAX_TIMER_MS))
+    try {
+      this.#requests.add(entry)
+      if (signal?.aborted) cancel()
+      else if (this.#ready) this.#send(entry)
+      else this.#requests.hold(entry)
+      yield* entry.events()
+    } finally {
+      clearTimeout(deadline)
+      signal?.removeEventListener("abort", cancel)
+      this.#drop(entry)
+    }
+  }
+
+  /** As the engine process last said, and what waits on this side of it. */
+  stats(): EngineStats {
+    const stats = { ...this.#stats, waiting: this.#stats.waiting + this.#requests.waiting }
+    for (const name of COUNTERS) stats[name] += this.#before[name]
+    return stats
+  }
+
+  health(): EngineHealth {
+    const health = this.#supervisor.health
+    if (!this.#draining || health.state === "closed" || health.state === "failed") return health
+    return { state: "draining", reason: "the server is shutting down" }
+  }
+
+  /**
+   * Admits no further request, and resolves when those that were admitted have ended. What has not ended after `limit_ms` ends then,
+   * with an OverloadedError.
+   */
+  async drain(limit_ms: number): Promise<void> {
+    this.#draining = true
+    const limit = setTimeout(
+      () => {
+        const message = `the server is shutting down, and the request did not end within ${limit_ms / 1000} s`
+        for (const entry of this.#requests.all()) this.#fail(entry, new OverloadedError(message, "unavailable", 1))
+      },
+      Math.min(limit_ms, MAX_TIMER_MS),
+    )
+    await this.#requests.empty()
+    clearTimeout(limit)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#supervisor.close()
+    const error = new EngineError("the engine was closed")
+    this.#started.reject(error)
+    for (const entry of this.#requests.all()) this.#fail(entry, error)
+    return this.#closing
+  }
+
+  get #ready(): boolean {
+    return this.#supervisor.health.state === "ready"
+  }
+
+  #refuseWhenDown(): void {
+    if (this.#closing) throw new EngineError("the engine is closed")
+    if (this.#failure) throw this.#failure
+    const health = this.health()
+    if (health.state === "draining") {
+      throw new OverloadedError("the server is shutting down", "unavailable", 1)
+    }
+    if (!this.#requests.full) return
+    if (health.state === "ready") {
+      throw new OverloadedError("too many requests came at once, faster than the engine takes them", "queue_full", 1)
+    }
+    throw new OverloadedError(`${health.reason}; too many requests wait for it already`, "unavailable", 1)
+  }
+
+  #send(entry: SupervisedRequest): void {
+    const handle = this.#requests.dispatch(entry)
+    this.#supervisor.send({ type: "generate", handle, request: entry.forProcess(handle) })
+    this.#supervisor.expectSteps(true)
+  }
+
+  #onStep({ received, stats, tokens, logprobs, ends, failures }: StepMessage): void {
+    this.#stats = stats
+    this.#requests.acknowledge(received)
+    // Who has left, or got an error meanwhile, is not found any more.
+    for (let i = 0; i < tokens.length; i += 3) {
+      const [handle = 0, index = 0, token = 0] = tokens.subarray(i, i + 3)
+      this.#requests.byHandle(handle)?.token(index, token, logprobs?.[i / 3])
+    }
+    for (const { handle, index, reason, usage } of ends) {
+      const entry = this.#requests.byHandle(handle)
+      entry?.end(index, reason, usage)
+      if (entry?.over) this.#requests.delete(entry)
+    }
+    for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))
+    // Places have become free for those that the process had no place for.
+    const over = ends.length + failures.length
+    if (over > 0 && this.#ready) for (const entry of this.#requests.held().slice(0, over)) this.#send(entry)
+    this.#supervisor.expectSteps(this.#requests.inProcess > 0)
+  }
+
+  #onFailure(handle: number, error: Error): void {
+    const entry = this.#requests.byHandle(handle)
+    if (!entry) return
+    const noPlace = error instanceof OverloadedError && error.code === "queue_full"
+    // Accepted once is accepted: it waits here for a place, as long as there are others that will leave one.
+    if (noPlace && entry.accepted && this.#requests.inProcess > 1) {
+      this.#requests.hold(entry)
+    } else {
+      this.#requests.delete(entry)
+      entry.fail(error)
+    }
+  }
+
+  /** The process is gone: each of its requests ends, or waits for the next one. */
+  #onDown(reason: string): string {
+    const { blocks_total } = this.#stats
+    for (const name of COUNTERS) this.#before[name] += this.#stats[name]
+    this.#stats = { ...NO_STATS, blocks_total, blocks_free: blocks_total }
+    let replayed = 0
+    let failed = 0
+    for (const entry of this.#requests.all()) {
+      if (entry.handle === undefined) continue
+      if (entry.cancelled) {
+        this.#requests.delete(entry)
+        entry.endCancelled()
+      } else if (entry.begun || entry.attempts >= MAX_ATTEMPTS) {
+        failed++
+        this.#requests.delete(entry)
+        const again = entry.begun ? "" : `, as did ${MAX_ATTEMPTS - 1} before it that had this request`
+        entry.fail(new EngineError(`the engine process ${reason}${again}`))
+      } else {
+        replayed++
+        this.#requests.hold(entry)
+      }
+    }
+    const counts = [
+      replayed > 0 && `${replayed} of its requests begin anew`,
+      failed > 0 && `${failed} ended with an error`,
+    ]
+    return counts
+      .filter(Boolean)
+      .map((text) => `${text}; `)
+      .join("")
+  }
+
+  #onFailed(error: Error): void {
+    this.#failure = error
+    this.#started.reject(error)
+    for (const entry of this.#requests.all()) this.#fail(entry, error)
+  }
+
+  /** Nobody wants the rest of it. The engine process says when it has let go; without one that is at once. */
+  #cancel(entry: SupervisedRequest): void {
+    if (entry.over) return
+    entry.cancelled = true
+    if (entry.handle !== undefined) {
+      this.#supervisor.send({ type: "cancel", handle: entry.handle })
+    } else {
+      this.#requests.delete(entry)
+      entry.endCancelled()
+    }
+  }
+
+  #fail(entry: SupervisedRequest, error: Error): void {
+    entry.fail(error)
+    this.#drop(entry)
+  }
+
+  /** Forgets a request, and has the engine process forget it. */
+  #drop(entry: SupervisedRequest): void {
+    if (!this.#requests.delete(entry) || entry.handle === undefined) return
+    this.#supervisor.send({ type: "cancel", handle: entry.handle })
+    this.#supervisor.expectSteps(this.#requests.inProcess > 0)
+  }
+}

@@ -1,0 +1,126 @@
+import {
+  type EngineEvent,
+  type FinishReason,
+  type GenerateRequest,
+  OverloadedError,
+  type TokenLogprobs,
+  type Usage,
+} from "../types.ts"
+
+/** One request as its supervisor knows it: where it is, what has come of it, and the queue that its consumer reads. */
+export class SupervisedRequest {
+  /** The attempt that is in an engine process; `undefined` while it waits here. */
+  handle: number | undefined
+  /** Engine processes that had it. */
+  attempts = 0
+  cancelled = false
+  /** It had to wait here once, and is not to be refused after that. */
+  accepted = false
+
+  readonly #submitted = performance.now()
+  /** Milliseconds from submission to the attempt that is in an engine process. */
+  #held_ms = 0
+  #first: number | undefined
+  #last = this.#submitted
+  /** Tokens of each choice. */
+  readonly #counts: Uint32Array
+  readonly #ended = new Set<number>()
+  readonly #events: EngineEvent[] = []
+  #failure: Error | undefined
+  #wake: (() => void) | undefined
+
+  constructor(readonly request: GenerateRequest) {
+    this.#counts = new Uint32Array(request.n ?? 1)
+  }
+
+  /** Something of the answer was given away, so that it cannot begin anew. */
+  get begun(): boolean {
+    return this.#first !== undefined || this.#ended.size > 0
+  }
+
+  /** It has got all its ends, or its error. */
+  get over(): boolean {
+    return this.#failure !== undefined || this.#ended.size === this.#counts.length
+  }
+
+  /** Milliseconds until its deadline. */
+  get remaining_ms(): number {
+    return this.#submitted + (this.request.deadline_ms ?? Number.POSITIVE_INFINITY) - performance.now()
+  }
+
+  /** What to send to an engine process now. */
+  forProcess(handle: number): GenerateRequest {
+    this.handle = handle
+    this.attempts++
+    this.#held_ms = performance.now() - this.#submitted
+    // An id of its own: an earlier attempt, or an earlier request of this id, may not have left the process.
+    const request = { ...this.request, id: `${this.request.id}#${handle}` }
+    return request.deadline_ms === undefined ? request : { ...request, deadline_ms: Math.max(1, this.remaining_ms) }
+  }
+
+  token(index: number, token: number, logprobs: TokenLogprobs | undefined): void {
+    this.#last = performance.now()
+    this.#first ??= this.#last
+    this.#counts[index] = (this.#counts[index] ?? 0) + 1
+    this.#push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
+  }
+
+  /** @param usage as counted in the engine process. */
+  end(index: number, reason: FinishReason, usage: Usage): void {
+    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms })
+  }
+
+  /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
+  endCancelled(): void {
+    const now = performance.now()
+    const usage = {
+      prompt_tokens: this.request.tokens.length,
+      cached_tokens: 0,
+      prefill_ms: (this.#first ?? now) - this.#submitted,
+      decode_ms: this.#last - (this.#first ?? this.#last),
+    }
+    for (const [index, completion_tokens] of this.#counts.entries()) {
+      this.#end(index, "cancelled", { ...usage, completion_tokens })
+    }
+  }
+
+  /** Ends the request with an error in place of the ends that are missing. */
+  fail(error: Error): void {
+    if (this.over) return
+    this.#failure = error
+    this.#wake?.()
+  }
+
+  lateError(): OverloadedError {
+    return new OverloadedError(`the request did not end within its ${this.request.deadline_ms} ms`, "deadline", 1)
+  }
+
+  /** The events as they come, up to the last `end`. @throws what `fail` was given, once the events before it are read. */
+  async *events(): AsyncGenerator<EngineEvent, void, void> {
+    let left = this.#counts.length
+    for (;;) {
+      const event = this.#events.shift()
+      if (event) {
+        yield event
+        if (event.type === "end" && --left === 0) return
+      } else if (this.#failure) {
+        throw this.#failure
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+      }
+    }
+  }
+
+  #end(index: number, reason: FinishReason, usage: Usage): void {
+    if (this.over || this.#ended.has(index)) return
+    this.#ended.add(index)
+    this.#push({ type: "end", index, reason, usage })
+  }
+
+  #push(event: EngineEvent): void {
+    this.#events.push(event)
+    this.#wake?.()
+  }
+}

@@ -1,0 +1,207 @@
+import { EngineError, type EngineHealth } from "../types.ts"
+import { BACK_OFF, BackOff, type BackOffOptions } from "./back-off.ts"
+import { EngineProcess } from "./engine-process.ts"
+import { type FromChild, PROTOCOL, type StepMessage, type ToChild, type WireOptions } from "./protocol.ts"
+import { Watchdog } from "./watchdog.ts"
+import { fromWire } from "./wire-error.ts"
+
+export interface SupervisorOptions {
+  /** The model file. */
+  path: string
+  /** How the model is called in reports. */
+  name: string
+  load: WireOptions
+  /** The command line of an engine process. */
+  command: readonly string[]
+  /** Hears of every fault and restart, one line at a time. */
+  onReport: (line: string) => void
+  onUpload?: ((progress: { done: number; total: number }) => void) | undefined
+  /** An engine process that has requests, and whose steps do not advance for so long, is taken for hung. Default 120 s. */
+  watchdog_ms?: number | undefined
+  /** An engine process that says nothing for so long while it loads the model is taken for hung. Default 10 min. */
+  start_ms?: number
+  back_off?: BackOffOptions
+}
+
+type ReadyMessage = Extract<FromChild, { type: "ready" }>
+
+export interface SupervisorEvents {
+  onReady: (message: ReadyMessage) => void
+  onStep: (message: StepMessage) => void
+  /** The process that was ready is gone. Returns what became of its requests, for the report. */
+  onDown: (reason: string) => string
+  /** There will be no further process. */
+  onFailed: (error: Error) => void
+}
+
+/** Engine processes in a row that may end before they are ready. */
+const MAX_FAILED_STARTS = 5
+/** How long an engine process may take to end when asked. */
+const GRACE_MS = 3000
+
+const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** Keeps one engine process running: starts it, watches it, and starts it again. It knows nothing of requests. */
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #events: SupervisorEvents
+  readonly #backOff: BackOff
+  readonly #watchdog = new Watchdog(() => this.#onSilence())
+  #process: EngineProcess | undefined
+  #health: EngineHealth = { state: "starting", reason: "the engine is loading the model" }
+  /** When the running process became ready. */
+  #readyAt: number | undefined
+  #limitsOnce: ReadyMessage["limits"] | undefined
+  #failedStarts = 0
+  #startError: Error | undefined
+  #steps = 0
+  #restart: ReturnType<typeof setTimeout> | undefined
+
+  constructor(options: SupervisorOptions, events: SupervisorEvents) {
+    this.#options = options
+    this.#events = events
+    this.#backOff = new BackOff(options.back_off ?? BACK_OFF)
+  }
+
+  get health(): EngineHealth {
+    return this.#health
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
+  start(): void {
+    const { command, start_ms = 600_000 } = this.#options
+    this.#startError = undefined
+    try {
+      this.#process = new EngineProcess(command, {
+        onMessage: (message) => this.#receive(message),
+        onGone: (reason) => this.#onGone(reason),
+      })
+      this.#watchdog.watch(start_ms)
+    } catch (error) {
+      // The executable is gone, or the system has no process left.
+      setImmediate(() => this.#onGone(`could not be started (${messageOf(error)})`))
+    }
+  }
+
+  send(message: ToChild): void {
+    this.#process?.send(message)
+  }
+
+  /** Says whether the process has requests, and so has to advance. */
+  expectSteps(expected: boolean): void {
+    if (this.#health.state !== "ready" || this.#watchdog.watching === expected) return
+    if (expected) this.#watchdog.watch(this.#watchdogMs)
+    else this.#watchdog.rest()
+  }
+
+  /** Ends the process, and waits for its end. */
+  async close(): Promise<void> {
+    this.#health = { state: "closed", reason: "the engine was closed" }
+    clearTimeout(this.#restart)
+    this.#watchdog.rest()
+    await this.#process?.stop(GRACE_MS)
+  }
+
+  get #watchdogMs(): number {
+    return this.#options.watchdog_ms ?? 120_000
+  }
+
+  #receive(message: FromChild): void {
+    if (this.#health.state === "closed") return
+    if (message.type === "step") this.#onStep(message)
+    else if (message.type === "hello") this.#load(message.protocol)
+    else if (message.type === "ready") this.#onReady(message)
+    else if (message.type === "failed") {
+      this.#startError = fromWire(message.error)
+      this.#end(`could not load the model: ${this.#startError.message}`)
+    } else {
+      this.#watchdog.heard()
+      this.#options.onUpload?.(message)
+    }
+  }
+
+  #load(protocol: string): void {
+    if (protocol !== PROTOCOL) {
+      this.#startError = new EngineError(
+        "the program on the disk is another version than this process; restart the server",
+      )
+      this.#end(`is of another version (${protocol}, not ${PROTOCOL}); restart the server`)
+      return
+    }
+    const { path, load } = this.#options
+    const limits = this.#limitsOnce
+    // What was promised of the context stays so, whatever else took memory meanwhile.
+    const options = limits ? { ...load, ctx_size: limits.context_length } : load
+    this.send({ type: "load", path, options, heartbeat_ms: Math.min(1000, this.#watchdogMs / 4) })
+  }
+
+  #onReady(message: ReadyMessage): void {
+    this.#watchdog.rest()
+    if (this.#limitsOnce) this.#options.onReport(`${this.#options.name}: the engine process is ready again`)
+    this.#limitsOnce ??= message.limits
+    this.#readyAt = performance.now()
+    this.#failedStarts = 0
+    this.#steps = message.stats.steps
+    this.#health = { state: "ready" }
+    this.#events.onReady(message)
+  }
+
+  #onStep(message: StepMessage): void {
+    const { stats, tokens, ends, failures, fault } = message
+    if (stats.steps !== this.#steps || tokens.length + ends.length + failures.length > 0) this.#watchdog.heard()
+    this.#steps = stats.steps
+    this.#events.onStep(message)
+    if (fault) this.#end(`failed: ${fault.message}`)
+  }
+
+  #onSilence(): void {
+    if (this.#health.state === "ready") this.#end(`hung: no step ended within ${seconds(this.#watchdogMs)}`)
+    else this.#end("hung while it loaded the model")
+  }
+
+  /** Kills a process that is of no use any more. Until it is gone, requests wait. */
+  #end(reason: string): void {
+    this.#watchdog.rest()
+    this.#onUseless(reason)
+    this.#process?.kill(reason)
+  }
+
+  #onUseless(reason: string): void {
+    const state = this.#limitsOnce ? "restarting" : "starting"
+    this.#health = { state, reason: `the engine process ${reason}` }
+  }
+
+  #onGone(reason: string): void {
+    this.#watchdog.rest()
+    this.#process = undefined
+    if (this.#health.state === "closed") return
+    this.#onUseless(reason)
+    const lived = this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt
+    const requests = this.#readyAt === undefined ? "" : this.#events.onDown(reason)
+    this.#failedStarts += this.#readyAt === undefined ? 1 : 0
+    this.#readyAt = undefined
+    const { name, onReport } = this.#options
+    if (this.#limitsOnce === undefined || this.#failedStarts >= MAX_FAILED_STARTS) {
+      const error = this.#finalError(reason)
+      this.#health = { state: "failed", reason: error.message }
+      if (this.#limitsOnce) onReport(`${name}: ${error.message}`)
+      this.#events.onFailed(error)
+      return
+    }
+    const delay = this.#backOff.next(lived)
+    onReport(`${name}: the engine process ${reason}; ${requests}it is started again in ${seconds(delay)}`)
+    this.#restart = setTimeout(() => this.start(), delay)
+  }
+
+  #finalError(reason: string): Error {
+    if (this.#limitsOnce === undefined) {
+      return this.#startError ?? new EngineError(`the engine process ${reason} while it loaded the model`)
+    }
+    const message = `the engine could not be started again, ${MAX_FAILED_STARTS} times in a row: it ${reason}; restart the server`
+    return new EngineError(message, { cause: this.#startError })
+  }
+}
