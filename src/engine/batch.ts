@@ -18,7 +18,7 @@ import type { Sequence } from "./sequence.ts"
 const sum = (slices: readonly Slice[], size: (slice: Slice) => number): number =>
   slices.reduce((total, slice) => total + size(slice), 0)
 
-const pairsOf = ({ counts, request }: Sequence): number => (counts?.size ?? 0) + request.sampling.logit_bias.size
+const pairsOf = ({ counts, sampling }: Sequence): number => (counts?.size ?? 0) + sampling.logit_bias.size
 
 export class StepBuffer {
   words = new Words(4096)
@@ -29,7 +29,7 @@ export class StepBuffer {
   pack(slices: readonly Slice[]): void {
     const sampling = slices.filter(({ samples }) => samples)
     const n_tokens = sum(slices, ({ n_rows }) => n_rows)
-    const n_block_ids = sum(slices, ({ sequence }) => sequence.blocks?.ids.length ?? 0)
+    const n_block_ids = sum(slices, ({ sequence }) => sequence.blocks.ids.length)
     const n_pairs = sum(sampling, ({ sequence }) => pairsOf(sequence))
     const off_tokens = STEP_HEADER_WORDS
     const off_seqs = off_tokens + n_tokens
@@ -60,7 +60,7 @@ export class StepBuffer {
       for (let k = 0; k < n_rows; k++) {
         this.words.i32[off_tokens + row + k] = sequence.tokenAt(sequence.n_cached + k)
       }
-      const ids = sequence.blocks?.ids ?? []
+      const { ids } = sequence.blocks
       this.words.i32.set(ids, off_blocks + block)
       writeStepSeq(this.words, off_seqs + i * STEP_SEQ_WORDS, {
         row_start: row,
@@ -78,8 +78,13 @@ export class StepBuffer {
   }
 
   /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on. */
-  #writeOutput({ request, counts, output }: Sequence, row: number, at: number, off_pairs: number, pair: number): void {
-    const s = request.sampling
+  #writeOutput(
+    { sampling: s, counts, output }: Sequence,
+    row: number,
+    at: number,
+    off_pairs: number,
+    pair: number,
+  ): void {
     const n_penalties = counts?.size ?? 0
     writeStepOutput(this.words, at, {
       row,

@@ -13,6 +13,9 @@ const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: numbe
   logprobs: [0, MAX_TOP_LOGPROBS],
 }
 
+/** Choices of one request at most. */
+export const MAX_CHOICES = 128
+
 /** @throws RequestError naming the parameter that cannot be served, and what can. */
 export function checkRequest(request: GenerateRequest, { context_length, n_vocab }: EngineLimits): void {
   const { tokens, max_tokens, sampling } = request
@@ -32,6 +35,12 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
   if (!(Number.isInteger(max_tokens) && max_tokens >= 1)) {
     refuse("max_tokens", `max_tokens is ${max_tokens}; it must be a whole number from 1 on`)
   }
+  const { n = 1, priority = 0, deadline_ms = 1 } = request
+  if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
+    refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
+  }
+  if (!Number.isFinite(priority)) refuse("priority", `priority is ${priority}; it must be a finite number`)
+  if (!(deadline_ms > 0)) refuse("deadline_ms", `deadline_ms is ${deadline_ms}; it must be above 0`)
   for (const [name, [low, high]] of Object.entries(RANGES)) {
     const value = sampling[name as keyof typeof RANGES]
     const whole = name === "top_k" || name === "logprobs"

@@ -2,9 +2,11 @@ import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
 import { StepBuffer } from "./batch.ts"
 import { checkRequest } from "./check-request.ts"
-import { BlockPool } from "./kv-cache.ts"
-import { Scheduler, type Slice } from "./scheduler.ts"
-import { Sequence } from "./sequence.ts"
+import { BLOCK_SIZE, BlockPool } from "./kv-cache.ts"
+import { ActiveRequest } from "./request.ts"
+import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
+import type { Sequence } from "./sequence.ts"
+import { ServiceTime } from "./service-time.ts"
 import {
   type Engine,
   EngineError,
@@ -14,7 +16,7 @@ import {
   type EngineStats,
   type FinishReason,
   type GenerateRequest,
-  NO_STATS,
+  OverloadedError,
   RequestError,
 } from "./types.ts"
 
@@ -26,8 +28,20 @@ export interface LocalEngineOptions {
   n_blocks: number
   /** Tokens of one step at most, at least `limits.max_seqs`. */
   max_tokens: number
+  /** Prompt tokens of one step at most while other requests decode; `max_tokens` by default. */
+  chunk_tokens?: number
+  /** `context_length` is lowered to what the blocks hold. */
   limits: EngineLimits
+  /** Requests that wait to begin at most; 512 by default. */
+  max_queue?: number
+  /** Keep full blocks for prompts that begin alike; true by default. */
+  prefix_cache?: boolean
+  /** Called before each step and after it, once its events can be read. */
+  onStep?: (phase: "begin" | "end") => void
 }
+
+/** The longest that a timer can wait. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 /** The engine in this process. Its loop alone owns the native context, the block tables and the sequences. */
 export class LocalEngine implements Engine {
@@ -35,53 +49,66 @@ export class LocalEngine implements Engine {
   readonly #context: StepContext
   readonly #pool: BlockPool
   readonly #scheduler: Scheduler
-  readonly #sequences = new Map<string, Sequence>()
+  readonly #requests = new Map<string, ActiveRequest>()
   readonly #step = new StepBuffer()
   readonly #results: Words
+  readonly #service = new ServiceTime()
+  readonly #max_queue: number
+  readonly #onStep: (phase: "begin" | "end") => void
+  #arrivals = 0
   #steps = 0
+  #generated = 0
   #looping = false
   #closed = false
 
   /** Takes over the context, and closes it in `close`. */
-  constructor(context: StepContext, { n_blocks, max_tokens, limits }: LocalEngineOptions) {
-    this.limits = limits
+  constructor(context: StepContext, options: LocalEngineOptions) {
+    const { n_blocks, max_tokens, chunk_tokens = max_tokens, limits, max_queue = 512, prefix_cache = true } = options
+    const { max_seqs } = limits
+    // A request that has the pool to itself always has room, so that there is always one that goes on.
+    this.limits = { ...limits, context_length: Math.min(limits.context_length, n_blocks * BLOCK_SIZE) }
     this.#context = context
-    this.#pool = new BlockPool(n_blocks)
-    this.#scheduler = new Scheduler({ max_tokens, max_seqs: limits.max_seqs }, this.#pool)
-    this.#results = new Words(limits.max_seqs * STEP_RESULT_WORDS)
+    this.#pool = new BlockPool(n_blocks, prefix_cache)
+    const of_step: SchedulerLimits = { max_tokens, chunk_tokens: Math.max(1, chunk_tokens), max_seqs }
+    this.#scheduler = new Scheduler(of_step, this.#pool)
+    this.#results = new Words(max_seqs * STEP_RESULT_WORDS)
+    this.#max_queue = max_queue
+    this.#onStep = options.onStep ?? (() => {})
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
-    if (this.#closed) throw new EngineError("the engine is closed")
-    checkRequest(request, this.limits)
-    if (this.#sequences.has(request.id)) {
-      throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
-    }
-    const sequence = new Sequence(request, this.limits.context_length)
-    this.#sequences.set(request.id, sequence)
-    const cancel = () => this.#finish(sequence, "cancelled")
+    const active = this.#accept(request)
+    const cancel = () => this.#cancel(active)
+    const timer = this.#startDeadline(active)
     signal?.addEventListener("abort", cancel, { once: true })
     try {
       if (signal?.aborted) cancel()
-      else {
-        this.#scheduler.add(sequence)
-        this.#wake()
-      }
-      yield* sequence.events()
+      else this.#wake()
+      yield* active.events()
     } finally {
       signal?.removeEventListener("abort", cancel)
-      this.#drop(sequence)
+      clearTimeout(timer)
+      this.#drop(active)
+      this.#requests.delete(request.id)
     }
   }
 
   stats(): EngineStats {
+    const { running, waiting, n_preemptions, prefix_query_tokens, prefix_hit_tokens, prompt_tokens } = this.#scheduler
     return {
-      ...NO_STATS,
-      running: this.#scheduler.running.length,
-      waiting: this.#scheduler.waiting.length,
+      running: running.length,
+      waiting: waiting.length,
       blocks_total: this.#pool.total,
       blocks_free: this.#pool.free,
+      blocks_cached: this.#pool.prefixes.n_idle,
       steps: this.#steps,
+      n_preemptions,
+      prefix_query_tokens,
+      prefix_hit_tokens,
+      prompt_tokens,
+      generated_tokens: this.#generated,
+      drafted_tokens: 0,
+      accepted_tokens: 0,
     }
   }
 
@@ -92,8 +119,37 @@ export class LocalEngine implements Engine {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    for (const sequence of this.#sequences.values()) this.#fail(sequence, new EngineError("the engine was closed"))
+    for (const active of this.#requests.values()) this.#fail(active, new EngineError("the engine was closed"))
     this.#context.close()
+  }
+
+  /** Checks a request and puts its choices into the queue. */
+  #accept(request: GenerateRequest): ActiveRequest {
+    if (this.#closed) throw new EngineError("the engine is closed")
+    checkRequest(request, this.limits)
+    if (this.#requests.has(request.id)) {
+      throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
+    }
+    const { n_queued } = this.#scheduler
+    if (n_queued >= this.#max_queue) {
+      const message = `${n_queued} requests are waiting, which is the most that may; try again later`
+      throw new OverloadedError(message, "queue_full", this.#retryAfter())
+    }
+    const active = new ActiveRequest(request, this.#pool, this.limits.context_length, this.#arrivals)
+    this.#arrivals += active.choices.length
+    this.#requests.set(request.id, active)
+    for (const choice of active.choices) this.#scheduler.add(choice)
+    return active
+  }
+
+  #startDeadline(active: ActiveRequest): ReturnType<typeof setTimeout> | undefined {
+    const { deadline_ms } = active.request
+    if (deadline_ms === undefined) return undefined
+    const late = () => {
+      const message = `the request did not end within its ${deadline_ms} ms`
+      this.#fail(active, new OverloadedError(message, "deadline", this.#retryAfter()))
+    }
+    return setTimeout(late, Math.min(deadline_ms, MAX_TIMEOUT_MS))
   }
 
   /** Steps while there is work, letting everything else in this process run between steps. */
@@ -105,7 +161,9 @@ export class LocalEngine implements Engine {
     while (!this.#closed) {
       const slices = this.#scheduler.schedule()
       if (slices.length === 0) break
+      this.#onStep("begin")
       this.#run(slices)
+      this.#onStep("end")
       await nextTurn()
     }
     this.#looping = false
@@ -117,42 +175,64 @@ export class LocalEngine implements Engine {
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
     } catch (cause) {
       const message = cause instanceof Error ? cause.message : String(cause)
-      for (const { sequence } of slices) this.#fail(sequence, new EngineError(`the step failed: ${message}`, { cause }))
+      const error = new EngineError(`the step failed: ${message}`, { cause })
+      for (const { sequence } of slices) this.#fail(sequence.owner, error)
       return
     }
     this.#steps++
-    for (const { sequence, n_rows } of slices) sequence.n_cached += n_rows
-    for (const [i, { sequence }] of slices.filter(({ samples }) => samples).entries()) this.#publish(sequence, i)
+    let result = 0
+    for (const { sequence, n_rows, samples } of slices) {
+      const first = result
+      if (samples) result++
+      if (sequence.state !== "running") continue // its request failed with a choice before it
+      sequence.advance(n_rows)
+      if (samples) this.#publish(sequence, first)
+      else sequence.seal()
+    }
   }
 
   #publish(sequence: Sequence, result: number): void {
+    const { owner } = sequence
     const { token, logprob, top } = readStepResult(this.#results, result)
     if (token < 0) {
+      sequence.blocks.disown()
       const message = "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
-      this.#fail(sequence, new EngineError(message))
+      this.#fail(owner, new EngineError(message))
       return
     }
-    const wanted = sequence.request.sampling.logprobs !== undefined
-    const event: EngineEvent = wanted
-      ? { type: "token", index: 0, token, logprobs: { logprob, top } }
-      : { type: "token", index: 0, token }
-    const reason = sequence.accept(token, event)
+    this.#generated++
+    owner.prompt_done = true
+    const reason = sequence.accept(token, sequence.sampling.logprobs === undefined ? undefined : { logprob, top })
+    sequence.seal()
     if (reason) this.#finish(sequence, reason)
   }
 
   #finish(sequence: Sequence, reason: FinishReason): void {
-    if (this.#drop(sequence)) sequence.finish(reason)
+    if (!this.#scheduler.remove(sequence)) return
+    const { started, choices } = sequence.owner
+    if (started !== undefined && choices.every(({ state }) => state === "ended")) {
+      this.#service.record(performance.now() - started)
+    }
+    sequence.finish(reason)
   }
 
-  #fail(sequence: Sequence, error: Error): void {
-    if (this.#drop(sequence)) sequence.fail(error)
+  #cancel(active: ActiveRequest): void {
+    for (const choice of active.choices) if (this.#scheduler.remove(choice)) choice.finish("cancelled")
   }
 
-  /** Frees what a request holds; false when it had ended before. */
-  #drop(sequence: Sequence): boolean {
-    this.#scheduler.remove(sequence)
-    if (this.#sequences.get(sequence.request.id) !== sequence) return false
-    return this.#sequences.delete(sequence.request.id)
+  #fail(active: ActiveRequest, error: Error): void {
+    if (this.#drop(active)) active.fail(error)
+  }
+
+  /** Frees what a request holds; false when all of it had ended before. */
+  #drop(active: ActiveRequest): boolean {
+    let dropped = false
+    for (const choice of active.choices) dropped = this.#scheduler.remove(choice) || dropped
+    return dropped
+  }
+
+  #retryAfter(): number {
+    return this.#service.retryAfter(this.#scheduler.n_queued, this.limits.max_seqs)
   }
 }
 

@@ -1,73 +1,108 @@
-/** Ids of the K/V cache's blocks: which are free, and how many are promised to requests that are running. */
+/** The K/V cache's blocks: which are free, and the table of those that a sequence holds. */
+
+import { BLOCK_SIZE } from "../models/registry.ts"
+import { type CachedBlock, PrefixCache } from "./prefix-cache.ts"
 
 /** Tokens a block holds. */
 export { BLOCK_SIZE } from "../models/registry.ts"
 
-import { BLOCK_SIZE } from "../models/registry.ts"
-
 export const blocksFor = (tokens: number): number => Math.ceil(tokens / BLOCK_SIZE)
 
-/**
- * One request's blocks. They are promised when it is admitted and taken as its tokens come, so that a running request never lacks
- * one, and a short answer never holds more than it used.
- */
-export class BlockTable {
-  readonly ids: number[] = []
+export class BlockPool {
+  readonly prefixes: PrefixCache
+  readonly #free: number[]
 
-  /** Made by `BlockPool.admit`. */
+  /** @param keep_prefixes Whether full blocks can be found again when their sequence has gone. */
   constructor(
-    private readonly pool: BlockPool,
-    readonly promised: number,
-  ) {}
+    readonly total: number,
+    keep_prefixes = true,
+  ) {
+    this.prefixes = new PrefixCache(keep_prefixes)
+    this.#free = Array.from({ length: total }, (_, i) => total - 1 - i)
+  }
 
-  /** Takes blocks until `tokens` have room. */
-  grow(tokens: number): void {
-    const needed = blocksFor(tokens)
-    if (needed > this.promised) throw new RangeError(`${needed} blocks are needed, ${this.promised} were promised`)
-    while (this.ids.length < needed) this.ids.push(this.pool.take())
+  /** Blocks that no sequence holds, cached ones included. */
+  get free(): number {
+    return this.#free.length + this.prefixes.n_idle
+  }
+
+  /** A block to write; cached ones go last, in the order in which they were left. */
+  take(): number | undefined {
+    return this.#free.pop() ?? this.prefixes.evict()
+  }
+
+  giveBack(id: number): void {
+    this.#free.push(id)
+  }
+}
+
+/** Names the i-th block of a sequence's tokens; see `blockKey`. */
+export type KeyOf = (block: number) => string
+
+/** One sequence's blocks: shared ones first, which are full and only read, then its own. */
+export class BlockTable {
+  /** Block ids in the order of the tokens. */
+  readonly ids: number[] = []
+  /** The first blocks of `ids`, as the prefix cache knows them. */
+  readonly #shared: CachedBlock[] = []
+
+  constructor(private readonly pool: BlockPool) {}
+
+  /** Tokens in shared blocks. */
+  get n_shared(): number {
+    return this.#shared.length * BLOCK_SIZE
+  }
+
+  /** Takes the cached blocks that come next in its tokens, up to `n_blocks` in all; they replace blocks of its own. */
+  adopt(keyOf: KeyOf, n_blocks: number): void {
+    for (let i = this.#shared.length; i < n_blocks; i++) {
+      const found = this.pool.prefixes.find(this.#shared.at(-1), keyOf(i))
+      if (!found) return
+      this.#share(found)
+    }
+  }
+
+  /** Takes blocks until `tokens` have room; false, and nothing taken, when there are not enough. */
+  grow(tokens: number): boolean {
+    const missing = blocksFor(tokens) - this.ids.length
+    if (missing > this.pool.free) return false
+    for (let i = 0; i < missing; i++) this.ids.push(this.pool.take() as number)
+    return true
+  }
+
+  /** Lets others find the blocks that `tokens` fill. Where one with the same tokens is there already, that one takes its place. */
+  seal(keyOf: KeyOf, tokens: number): void {
+    while (this.n_shared + BLOCK_SIZE <= tokens) {
+      const i = this.#shared.length
+      const parent = this.#shared.at(-1)
+      const key = keyOf(i)
+      const found = this.pool.prefixes.find(parent, key)
+      if (found) this.#share(found)
+      else this.#shared.push(this.pool.prefixes.insert(parent, key, this.ids[i] as number))
+    }
+  }
+
+  /** Nobody new may read these blocks: what is in them is broken. */
+  disown(): void {
+    const first = this.#shared[0]
+    if (first) this.pool.prefixes.forget(first)
   }
 
   /** Gives everything back. Safe twice. */
   release(): void {
-    this.pool.giveBack(this)
-  }
-}
-
-export class BlockPool {
-  readonly #free: number[]
-  readonly #tables = new Set<BlockTable>()
-  #promised = 0
-
-  constructor(readonly total: number) {
-    this.#free = Array.from({ length: total }, (_, i) => total - 1 - i)
+    for (const id of this.ids.splice(this.#shared.length)) this.pool.giveBack(id)
+    for (const block of this.#shared.splice(0).reverse()) {
+      const id = this.pool.prefixes.leave(block)
+      if (id !== undefined) this.pool.giveBack(id)
+    }
+    this.ids.length = 0
   }
 
-  /** Blocks that no request holds. */
-  get free(): number {
-    return this.#free.length
-  }
-
-  /** A table with room for `tokens`, or `undefined` when too much is promised already. */
-  admit(tokens: number): BlockTable | undefined {
-    const needed = blocksFor(tokens)
-    if (needed > this.total - this.#promised) return undefined
-    this.#promised += needed
-    const table = new BlockTable(this, needed)
-    this.#tables.add(table)
-    return table
-  }
-
-  /** Called by the table. */
-  take(): number {
-    const id = this.#free.pop()
-    if (id === undefined) throw new RangeError("no block is free, though one was promised")
-    return id
-  }
-
-  /** Called by the table. */
-  giveBack(table: BlockTable): void {
-    if (!this.#tables.delete(table)) return
-    this.#promised -= table.promised
-    this.#free.push(...table.ids.splice(0))
+  #share(block: CachedBlock): void {
+    const own = this.ids[this.#shared.length]
+    if (own !== undefined) this.pool.giveBack(own)
+    this.pool.prefixes.hold(block)
+    this.ids[this.#shared.length] = block.id
+    this.#shared.push(block)
   }
 }

@@ -24,10 +24,27 @@ export interface LoadOptions {
   threads?: number
   /** Longest prompt and completion together; default: what the model was made for, as memory allows. */
   ctx_size?: number
-  /** Requests that are generated together; 8 by default. */
+  /** Requests that are generated together; 32 by default. */
   max_seqs?: number
-  /** Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default. Longer prompts come in chunks. */
+  /**
+   * Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default, and never less than `max_seqs`. Longer
+   * prompts come in chunks.
+   */
   batch_size?: number
+  /**
+   * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most. 64 on the
+   * CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
+   */
+  chunk_size?: number
+  /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
+  max_queue?: number
+  /** Keep the K/V of full blocks for prompts that begin alike, as long as nothing else needs the room; true by default. */
+  prefix_cache?: boolean
+  /**
+   * A request's tokens and log-probabilities are the same bits whatever else runs, however its prompt is cut, cached or computed again. The
+   * CPU always works so; a GPU is a little slower with it.
+   */
+  deterministic?: boolean
   /** Number format of the K/V cache; f16 by default. */
   kv_type?: Dtype
   /** What matrix units multiply in long prompts (sums are float); `auto` (default) is f32 on the CPU and f16 on a GPU. */
@@ -60,6 +77,9 @@ export interface LoadedModel extends AsyncDisposable {
 
 /** The share of the free memory that K/V caches may take unless the user says otherwise. */
 const CACHE_SHARE = { host: 0.5, device: 0.8 }
+
+/** Requests of full length that the cache holds of its own accord. More can run: few are that long, and one can make way. */
+const FULL_LENGTHS = 8
 
 /** Weights that are copied to a GPU between two turns of the event loop. */
 const UPLOAD_BYTES = 256 * 2 ** 20
@@ -127,7 +147,7 @@ async function openEngine(
 ): Promise<LoadedEngine> {
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
-  const max_seqs = options.max_seqs ?? 8
+  const max_seqs = options.max_seqs ?? 32
   const max_tokens = Math.max(options.batch_size ?? (onCpu ? 128 : 2048), max_seqs)
   const kvType = options.kv_type ?? "f16"
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
@@ -157,6 +177,7 @@ async function openEngine(
         nBlocks: n_blocks,
         blockSize: BLOCK_SIZE,
         compute,
+        deterministic: options.deterministic ?? false,
       },
       packed,
     )
@@ -164,7 +185,14 @@ async function openEngine(
     // Closing the model closes the context first.
     const engine = new LocalEngine(
       { step: context.step.bind(context), close: () => model.close() },
-      { n_blocks, max_tokens, limits },
+      {
+        n_blocks,
+        max_tokens,
+        chunk_tokens: options.chunk_size ?? (onCpu ? 64 : 512),
+        limits,
+        max_queue: options.max_queue,
+        prefix_cache: options.prefix_cache,
+      },
     )
     const device = { backend, name: `${info.name} (${info.arch})` }
     return { engine, device, threads: context.info().nThreads, memory: { weights, cache: bytes } }
@@ -204,7 +232,7 @@ interface CacheRoom {
 
 /**
  * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if the affordable memory
- * holds that, less in common if not, and a shorter context only if even one request would not fit.
+ * holds that (for eight at most), less in common if not, and a shorter context only if even one request would not fit.
  * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory, or the limit leaves no cache.
  */
 function cacheSize(
@@ -231,7 +259,7 @@ function cacheSize(
     throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
   }
   const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
-  const n_blocks = Math.max(longest, Math.min(longest * max_seqs, affordable))
+  const n_blocks = Math.max(longest, Math.min(longest * Math.min(max_seqs, FULL_LENGTHS), affordable))
   return {
     context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),
     n_blocks,

@@ -1,4 +1,5 @@
-import type { BlockPool } from "./kv-cache.ts"
+import { FairShare } from "./fair-share.ts"
+import { type BlockPool, blocksFor } from "./kv-cache.ts"
 import type { Sequence } from "./sequence.ts"
 
 /** A stretch of one sequence that a step computes. */
@@ -11,68 +12,183 @@ export interface Slice {
 }
 
 export interface SchedulerLimits {
-  /** Tokens of one step at most. */
+  /** Tokens of one step at most, at least `max_seqs`. */
   max_tokens: number
+  /** Prompt tokens of one step at most while other sequences decode. */
+  chunk_tokens: number
   /** Sequences that run together. */
   max_seqs: number
 }
 
 /**
- * Decides what each step computes: running sequences in the order of their arrival, those that decode before those that
- * read their prompt, so that a long prompt comes in chunks beside the others' tokens.
+ * Decides what each step computes. Sequences that decode come first, so that a prompt, in chunks beside them, never holds them up for
+ * longer than a chunk. When blocks run out, the sequence that keeps its place least (`rank`) gives its blocks back and waits to be
+ * computed again. The one that keeps its place most is never asked to, and the whole pool holds any request: it always gets to its end.
  */
 export class Scheduler {
   readonly waiting: Sequence[] = []
+  /** In the order of their claim to their blocks: by priority, then by arrival. */
   readonly running: Sequence[] = []
+  n_preemptions = 0
+  prefix_query_tokens = 0
+  prefix_hit_tokens = 0
+  prompt_tokens = 0
+  readonly #fair = new FairShare()
 
   constructor(
     readonly limits: SchedulerLimits,
     private readonly pool: BlockPool,
   ) {}
 
-  add(sequence: Sequence): void {
-    this.waiting.push(sequence)
+  /** Requests of which no choice has begun. */
+  get n_queued(): number {
+    return this.waiting.reduce((n, { index, owner }) => n + (index === 0 && owner.started === undefined ? 1 : 0), 0)
   }
 
-  /** Takes a sequence out, wherever it is, and frees its blocks. Safe twice. */
-  remove(sequence: Sequence): void {
-    for (const list of [this.waiting, this.running]) {
-      const at = list.indexOf(sequence)
-      if (at >= 0) list.splice(at, 1)
-    }
-    sequence.blocks?.release()
-    sequence.blocks = undefined
+  add(sequence: Sequence): void {
+    this.waiting.push(sequence)
+    this.#fair.enter(sequence.key)
+  }
+
+  /** Takes a sequence out, wherever it is, and frees its blocks. False when it had ended before. */
+  remove(sequence: Sequence): boolean {
+    if (sequence.state === "ended") return false
+    take(sequence.state === "running" ? this.running : this.waiting, sequence)
+    sequence.state = "ended"
+    sequence.blocks.release()
+    this.#fair.leave(sequence.key)
+    return true
   }
 
   /** The next step; empty when there is nothing to do. Blocks for its tokens are taken. */
   schedule(): Slice[] {
     this.#admit()
-    let budget = this.limits.max_tokens
+    const slices = this.#decode()
+    this.#read(slices)
+    return slices
+  }
+
+  /** One token more for each sequence that has read all others, in the order of their claims. */
+  #decode(): Slice[] {
     const slices: Slice[] = []
-    const decoding = (sequence: Sequence) => sequence.n_pending === 1
-    for (const sequence of [
-      ...this.running.filter(decoding),
-      ...this.running.filter((sequence) => !decoding(sequence)),
-    ]) {
-      const n_rows = Math.min(sequence.n_pending, budget)
-      if (n_rows === 0) break
-      budget -= n_rows
-      sequence.blocks?.grow(sequence.n_cached + n_rows)
-      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending })
+    for (const sequence of [...this.running]) {
+      // Taken from the end by those before it: then it is not running any more.
+      if (sequence.state !== "running" || sequence.n_pending > 1) continue
+      if (this.#grow(sequence)) slices.push(this.#slice(sequence, 1))
     }
     return slices
   }
 
-  /** First come, first served: one that does not fit keeps those behind it waiting. */
-  #admit(): void {
-    while (this.running.length < this.limits.max_seqs) {
-      const next = this.waiting[0]
-      if (!next) return
-      const blocks = this.pool.admit(next.request.tokens.length + next.max_output)
-      if (!blocks) return
-      next.blocks = blocks
-      this.waiting.shift()
-      this.running.push(next)
+  /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
+  #read(slices: Slice[]): void {
+    const { max_tokens, chunk_tokens } = this.limits
+    let budget = slices.length > 0 ? Math.min(chunk_tokens, max_tokens - slices.length) : max_tokens
+    const reading = this.running.filter(({ n_pending }) => n_pending > 1)
+    for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
+      if (budget === 0) return
+      // Another sequence may have computed the same text since this one began.
+      sequence.adopt()
+      this.#skipAdopted(sequence)
+      const n_rows = Math.min(sequence.n_pending, budget)
+      budget -= n_rows
+      slices.push(this.#slice(sequence, n_rows))
     }
   }
+
+  #slice(sequence: Sequence, n_rows: number): Slice {
+    // What was lost by preemption is not charged twice.
+    this.#fair.charge(sequence.key, Math.max(0, sequence.n_cached + n_rows - sequence.n_seen))
+    return { sequence, n_rows, samples: n_rows === sequence.n_pending }
+  }
+
+  /** Room for one more token, at the cost of those with less of a claim; false when that is the sequence itself. */
+  #grow(sequence: Sequence): boolean {
+    while (!sequence.blocks.grow(sequence.n_cached + 1)) {
+      const last = this.running.at(-1) as Sequence
+      this.#preempt(last)
+      if (last === sequence) return false
+    }
+    return true
+  }
+
+  /** Its full blocks stay in the prefix cache while nobody needs the room. */
+  #preempt(sequence: Sequence): void {
+    take(this.running, sequence)
+    sequence.state = "waiting"
+    sequence.blocks.release()
+    sequence.n_cached = 0
+    this.waiting.push(sequence)
+    this.n_preemptions++
+  }
+
+  /** In turn: one that does not fit keeps those behind it waiting, or it would wait for ever. */
+  #admit(): void {
+    for (;;) {
+      const next = this.#next()
+      if (!next || !this.#makeRoom(next)) return
+      take(this.waiting, next)
+      next.state = "running"
+      const at = this.running.findIndex((other) => rank(next, other) < 0)
+      this.running.splice(at < 0 ? this.running.length : at, 0, next)
+      this.#begin(next)
+    }
+  }
+
+  /** The one whose turn it is. A request's other choices come when its prompt is computed. */
+  #next(): Sequence | undefined {
+    let best: Sequence | undefined
+    for (const sequence of this.waiting) {
+      if (sequence.index > 0 && !sequence.owner.prompt_done) continue
+      if (!best || this.#turn(sequence, best) < 0) best = sequence
+    }
+    return best
+  }
+
+  /**
+   * A place and blocks for all its tokens, and one block more for each that runs, so that its coming does not cost another its blocks
+   * at once. Sequences of a lower priority make way.
+   */
+  #makeRoom(next: Sequence): boolean {
+    next.adopt()
+    for (;;) {
+      const missing = blocksFor(next.n_tokens) - next.blocks.ids.length
+      if (this.running.length < this.limits.max_seqs && missing + this.running.length <= this.pool.free) {
+        return next.blocks.grow(next.n_tokens)
+      }
+      const last = this.running.at(-1)
+      if (!last || last.priority <= next.priority) {
+        next.blocks.release()
+        return false
+      }
+      this.#preempt(last)
+    }
+  }
+
+  #begin(sequence: Sequence): void {
+    const { owner, request } = sequence
+    if (owner.started === undefined) {
+      owner.started = performance.now()
+      this.prompt_tokens += request.tokens.length
+      if (this.pool.prefixes.keep) this.prefix_query_tokens += request.tokens.length
+    }
+    this.#skipAdopted(sequence)
+  }
+
+  #skipAdopted(sequence: Sequence): void {
+    const saved = sequence.skipAdopted()
+    if (sequence.index === 0) this.prefix_hit_tokens += saved
+  }
+
+  /** Who is served first. */
+  #turn(a: Sequence, b: Sequence): number {
+    return a.priority - b.priority || this.#fair.served(a.key) - this.#fair.served(b.key) || a.arrival - b.arrival
+  }
+}
+
+/** Who keeps its blocks first. It does not change while sequences run, so that they do not take blocks from each other in turns. */
+const rank = (a: Sequence, b: Sequence): number => a.priority - b.priority || a.arrival - b.arrival
+
+function take(list: Sequence[], sequence: Sequence): void {
+  const at = list.indexOf(sequence)
+  if (at >= 0) list.splice(at, 1)
 }

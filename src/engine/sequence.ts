@@ -1,34 +1,66 @@
-import type { BlockTable } from "./kv-cache.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, Usage } from "./types.ts"
+import { BLOCK_SIZE, type BlockPool, BlockTable } from "./kv-cache.ts"
+import { blockKey } from "./prefix-cache.ts"
+import type { ActiveRequest } from "./request.ts"
+import type { FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
-/** One request on its way through the engine: its tokens, its cache, and the queue of events that its consumer reads. */
+/** One choice of a request on its way through the engine: its tokens and its blocks. */
 export class Sequence {
+  readonly request: GenerateRequest
+  readonly sampling: SamplingParams
   readonly output: number[] = []
-  /** Tokens whose K and V are in the cache. */
-  n_cached = 0
-  /** Set while it is running. */
-  blocks: BlockTable | undefined
   /** What it may generate: `max_tokens`, or what the context leaves. */
   readonly max_output: number
   /** Occurrences in the output, and 0 for tokens of the prompt alone; kept only when a penalty asks for them. */
   readonly counts: Map<number, number> | undefined
+  readonly blocks: BlockTable
+  /** Tokens whose K and V are in its blocks; 0 unless it runs. */
+  n_cached = 0
+  /** The greatest `n_cached` there was: what is computed below it was computed before. */
+  n_seen = 0
+  /** Prompt tokens that came from the prefix cache. */
+  cached_tokens = 0
+  /** `waiting` for its first step, or for the next one after a preemption. */
+  state: "waiting" | "running" | "ended" = "waiting"
 
-  readonly #events: EngineEvent[] = []
-  #failure: Error | undefined
-  #wake: (() => void) | undefined
-  readonly #submitted = performance.now()
+  readonly #keys: string[] = []
   #first: number | undefined
   #last: number | undefined
 
+  /** @param arrival Its number in the order of arrival. */
   constructor(
-    readonly request: GenerateRequest,
+    readonly owner: ActiveRequest,
+    readonly index: number,
+    pool: BlockPool,
     context_length: number,
+    readonly arrival: number,
   ) {
+    const { request } = owner
+    this.request = request
+    this.blocks = new BlockTable(pool)
     this.max_output = Math.min(request.max_tokens, context_length - request.tokens.length)
-    const { repetition_penalty, frequency_penalty, presence_penalty } = request.sampling
-    if (repetition_penalty !== 1 || frequency_penalty !== 0 || presence_penalty !== 0) {
-      this.counts = new Map(Array.from(request.tokens, (token) => [token, 0]))
+    const { seed, repetition_penalty, frequency_penalty, presence_penalty } = request.sampling
+    this.sampling =
+      index === 0 ? request.sampling : { ...request.sampling, seed: BigInt.asUintN(64, seed + BigInt(index)) }
+    if (repetition_penalty !== 1 || frequency_penalty !== 0 || presence_penalty !== 0) this.counts = new Map()
+    // The other penalties do not ask for the prompt's tokens.
+    if (repetition_penalty !== 1) for (const token of request.tokens) this.counts?.set(token, 0)
+    const salt = pool.prefixes.keep ? (request.cache_salt ?? "") : request.id
+    this.keyOf = (block) => {
+      this.#keys[block] ??= blockKey((position) => this.tokenAt(position), block, salt)
+      return this.#keys[block]
     }
+  }
+
+  /** Names its i-th block, whose tokens must all be known. Without a prefix cache a request finds its own blocks alone. */
+  readonly keyOf: (block: number) => string
+
+  get priority(): number {
+    return this.request.priority ?? 0
+  }
+
+  /** The owner to whom its tokens are charged. */
+  get key(): string {
+    return this.request.key ?? ""
   }
 
   /** Prompt and output together. */
@@ -36,7 +68,7 @@ export class Sequence {
     return this.request.tokens.length + this.output.length
   }
 
-  /** Tokens that the model has not seen. */
+  /** Tokens that the model has not seen; one more of them gives the next. */
   get n_pending(): number {
     return this.n_tokens - this.n_cached
   }
@@ -46,47 +78,51 @@ export class Sequence {
     return (position < tokens.length ? tokens[position] : this.output[position - tokens.length]) ?? 0
   }
 
-  /** Appends a generated token and says whether it ends the request. */
-  accept(token: number, event: EngineEvent): FinishReason | undefined {
+  /**
+   * Takes what is cached of its tokens, all but the last one, whose logits are needed. Choices of one request share its prompt in this
+   * way: what stands in the prompt's last, partly filled block (16 tokens at most) is computed by each of them, because a block
+   * that one of them goes on writing cannot be shared, and there is no operation that copies one.
+   */
+  adopt(): void {
+    this.blocks.adopt(this.keyOf, Math.floor((this.n_tokens - 1) / BLOCK_SIZE))
+  }
+
+  /** Counts what `adopt` found as computed, and returns the prompt tokens that it saved. */
+  skipAdopted(): number {
+    const { n_shared } = this.blocks
+    const n_prompt = this.request.tokens.length
+    const saved = Math.max(0, Math.min(n_shared, n_prompt) - this.n_seen)
+    this.cached_tokens += saved
+    this.n_cached = Math.max(this.n_cached, n_shared)
+    this.n_seen = Math.max(this.n_seen, n_shared)
+    return saved
+  }
+
+  /** A step computed `n` more tokens. */
+  advance(n: number): void {
+    this.n_cached += n
+    this.n_seen = Math.max(this.n_seen, this.n_cached)
+  }
+
+  /** Lets others find the blocks that are full. */
+  seal(): void {
+    this.blocks.seal(this.keyOf, this.n_cached)
+  }
+
+  /** Appends a generated token and says whether it ends the choice. */
+  accept(token: number, logprobs: TokenLogprobs | undefined): FinishReason | undefined {
     this.#last = performance.now()
     this.#first ??= this.#last
     this.output.push(token)
     if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
-    this.#push(event)
+    const { index } = this
+    this.owner.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
     if (this.request.stop_tokens.has(token)) return "stop"
     return this.output.length >= this.max_output ? "length" : undefined
   }
 
   finish(reason: FinishReason): void {
-    this.#push({ type: "end", index: 0, reason, usage: this.#usage() })
-  }
-
-  /** Ends the request with an error in place of an `end`. */
-  fail(error: Error): void {
-    this.#failure = error
-    this.#wake?.()
-  }
-
-  /** The events as they come, up to the `end`. @throws what `fail` was given, once the events before it are read. */
-  async *events(): AsyncGenerator<EngineEvent, void, void> {
-    for (;;) {
-      const event = this.#events.shift()
-      if (event) {
-        yield event
-        if (event.type === "end") return
-      } else if (this.#failure) {
-        throw this.#failure
-      } else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-        })
-      }
-    }
-  }
-
-  #push(event: EngineEvent): void {
-    this.#events.push(event)
-    this.#wake?.()
+    this.owner.push({ type: "end", index: this.index, reason, usage: this.#usage() })
   }
 
   #usage(): Usage {
@@ -94,8 +130,9 @@ export class Sequence {
     return {
       prompt_tokens: this.request.tokens.length,
       completion_tokens: this.output.length,
-      cached_tokens: 0,
-      prefill_ms: (this.#first ?? now) - this.#submitted,
+      // What the first choice found: the others find what it computed.
+      cached_tokens: this.owner.choices[0]?.cached_tokens ?? 0,
+      prefill_ms: (this.#first ?? now) - this.owner.submitted,
       decode_ms: (this.#last ?? now) - (this.#first ?? now),
     }
   }

@@ -30,7 +30,7 @@ export class NullContext implements StepContext {
     const header = (name: keyof typeof RF_STEP_HEADER.fields) => at(RF_STEP_HEADER.fields[name].offset / 4)
     const tokens = words.slice(header("off_tokens"), header("off_tokens") + header("n_tokens"))
     const blockIds = words.slice(header("off_blocks"), header("off_blocks") + header("n_block_ids"))
-    const held = new Set<number>()
+    const held = new Map<number, number>()
     const seqs = Array.from({ length: header("n_seqs") }, (_, i) => {
       const base = header("off_seqs") + (i * RF_STEP_SEQ.size) / 4
       const field = (name: keyof typeof RF_STEP_SEQ.fields) => at(base + RF_STEP_SEQ.fields[name].offset / 4)
@@ -38,12 +38,15 @@ export class NullContext implements StepContext {
       const blocks = blockIds.slice(start, start + Math.ceil(field("kv_len") / 16))
       for (const id of blocks) {
         if (id >= this.n_blocks) throw new Error(`block ${id} of ${this.n_blocks}`)
-        if (held.has(id)) throw new Error(`block ${id} belongs to two sequences`)
-        held.add(id)
+        held.set(id, (held.get(id) ?? 0) + 1)
       }
       if (blocks.length * 16 < field("kv_len")) throw new Error("a sequence has too few blocks")
       return { n_rows: field("n_rows"), kv_len: field("kv_len"), blocks }
     })
+    for (const { n_rows, kv_len, blocks } of seqs) {
+      const written = blocks.slice(Math.floor((kv_len - n_rows) / 16))
+      if (written.some((id) => held.get(id) !== 1)) throw new Error("a block is written that another sequence reads")
+    }
     if (seqs.reduce((sum, { n_rows }) => sum + n_rows, 0) !== tokens.length) throw new Error("rows and tokens differ")
     const out = new Int32Array(results.buffer, results.byteOffset, results.byteLength / 4)
     const outputs = Array.from({ length: header("n_outputs") }, (_, i) => {

@@ -1,0 +1,140 @@
+/** Random loads on small engines: every request must end once, with the tokens it gets alone, and every block must come back. */
+
+import { expect, test } from "bun:test"
+import { LocalEngine } from "../../../src/engine/engine.ts"
+import { EngineError, type EngineStats, type GenerateRequest, OverloadedError } from "../../../src/engine/types.ts"
+import { type Answer, emptyAnswers, expected, note, randomNumbers, request, sampled } from "./requests.ts"
+import { SHADOW_VOCAB, ShadowContext } from "./shadow-context.ts"
+
+const N_STEPS = 10_000
+const STEPS_A_RUN = 400
+
+type Random = () => number
+const whole = (random: Random, low: number, high: number): number => low + Math.floor(random() * (high - low + 1))
+const one = <T>(random: Random, items: readonly T[]): T => items[Math.floor(random() * items.length)] as T
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+function randomEngine(random: Random) {
+  const max_seqs = whole(random, 1, 12)
+  const limits = {
+    n_blocks: whole(random, 4, one(random, [10, 30, 100])),
+    max_seqs,
+    max_tokens: Math.max(max_seqs, whole(random, 16, 128)),
+  }
+  const context = new ShadowContext({ ...limits, max_outputs: max_seqs })
+  const engine = new LocalEngine(context, {
+    ...limits,
+    chunk_tokens: whole(random, 1, 32),
+    limits: { context_length: whole(random, 40, 200), n_vocab: SHADOW_VOCAB, max_seqs },
+    max_queue: whole(random, 4, 40),
+    prefix_cache: random() < 0.8,
+  })
+  return { engine, context }
+}
+
+/** Prompts that begin alike, in blocks or in parts of them. */
+function randomRequest(random: Random, id: string, context_length: number): GenerateRequest {
+  const n_prompt = Math.min(whole(random, 1, one(random, [4, 20, 120])), context_length - 1)
+  const family = whole(random, 0, 1)
+  const alike = one(random, [n_prompt, n_prompt - 1, whole(random, 0, n_prompt)])
+  const tokens = Array.from({ length: n_prompt }, (_, i) =>
+    i < alike ? (family * 31 + i) % 200 : whole(random, 0, 399),
+  )
+  const penalties = random() < 0.3 ? { frequency_penalty: 0.5 } : random() < 0.2 ? { repetition_penalty: 1.1 } : {}
+  return request(id, tokens, {
+    sampling: sampled(whole(random, 0, 5), penalties),
+    max_tokens: whole(random, 1, one(random, [3, 60, 200])),
+    stop_tokens: new Set(random() < 0.3 ? [whole(random, 0, 12), whole(random, 0, 399)] : []),
+    n: random() < 0.3 ? whole(random, 2, 5) : 1,
+    priority: one(random, [0, 0, 0, -1, 2]),
+    key: one(random, ["", "a", "b"]),
+    cache_salt: one(random, ["", "", "salt"]),
+    ...(random() < 0.05 ? { deadline_ms: whole(random, 1, 10) } : {}),
+  })
+}
+
+interface Outcome {
+  asked: GenerateRequest
+  answers: Answer[]
+  error?: unknown
+}
+
+/** Reads a request, and sometimes gives up on the way. */
+async function consume(engine: LocalEngine, asked: GenerateRequest, random: Random): Promise<Outcome> {
+  const answers = emptyAnswers(asked)
+  const stop = new AbortController()
+  const abort_at = random() < 0.15 ? whole(random, 0, 20) : -1
+  const leave_at = random() < 0.1 ? whole(random, 1, 20) : -1
+  let n = 0
+  if (abort_at === 0) setImmediate(() => stop.abort())
+  try {
+    for await (const event of engine.generate(asked, stop.signal)) {
+      note(answers, event)
+      if (++n === abort_at) stop.abort()
+      if (n === leave_at) return { asked, answers, error: "left" }
+    }
+    return { asked, answers }
+  } catch (error) {
+    return { asked, answers, error }
+  }
+}
+
+function check({ asked, answers, error }: Outcome, context_length: number): void {
+  const ended = answers.filter(({ reason }) => reason !== undefined)
+  if (error === undefined) expect(ended).toHaveLength(answers.length)
+  else if (error !== "left") {
+    const known =
+      error instanceof OverloadedError || (error instanceof EngineError && /on fire|NaN/.test(error.message))
+    expect(known ? "known" : error).toBe("known")
+  }
+  for (const [i, { tokens, logprobs, reason }] of answers.entries()) {
+    const wanted = expected(asked, i, context_length)
+    const whole = reason === "stop" || reason === "length"
+    const upto = whole ? wanted.tokens.length : tokens.length
+    expect({ tokens, logprobs }).toEqual({
+      tokens: wanted.tokens.slice(0, upto),
+      logprobs: wanted.logprobs.slice(0, upto),
+    })
+    if (whole) expect(reason).toBe(wanted.reason as string)
+  }
+}
+
+/** One engine from its start to its last request; returns its statistics. */
+async function run(seed: number): Promise<EngineStats> {
+  const random = randomNumbers(seed)
+  const { engine, context } = randomEngine(random)
+  const breaks = random() < 0.3
+  context.before = () => {
+    if (breaks && random() < 0.005) throw new Error("on fire")
+  }
+  context.spoil = (token) => (breaks && random() < 0.002 ? -1 : token)
+  const { context_length } = engine.limits
+  const hurry = one(random, [0.1, 0.5, 1])
+  const runs: Promise<Outcome>[] = []
+  while (context.steps < STEPS_A_RUN) {
+    if (random() < hurry || engine.stats().running === 0) {
+      runs.push(consume(engine, randomRequest(random, `r${runs.length}`, context_length), random))
+    }
+    await turn()
+    const { running, waiting, blocks_free, blocks_total, blocks_cached } = engine.stats()
+    if (running + waiting === 0) expect(blocks_free).toBe(blocks_total)
+    expect(blocks_cached).toBeLessThanOrEqual(blocks_free)
+  }
+  for (const outcome of await Promise.all(runs)) check(outcome, context_length)
+  const stats = engine.stats()
+  expect(stats).toMatchObject({ running: 0, waiting: 0, blocks_free: stats.blocks_total })
+  await engine.close()
+  return stats
+}
+
+test("every request ends once with its own tokens, and no block is lost or shared wrongly", async () => {
+  const total = { steps: 0, n_preemptions: 0, prefix_hit_tokens: 0, generated_tokens: 0 }
+  for (let seed = 1; total.steps < N_STEPS; seed++) {
+    const stats = await run(seed).catch((error: unknown) => {
+      throw new Error(`with seed ${seed}: ${error instanceof Error ? error.message : error}`, { cause: error })
+    })
+    for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += stats[key]
+  }
+  expect(total.n_preemptions).toBeGreaterThan(100)
+  expect(total.prefix_hit_tokens).toBeGreaterThan(1000)
+}, 60_000)

@@ -1,0 +1,97 @@
+/** Requests for the shadow model, and what they must get. */
+
+import {
+  type Engine,
+  type EngineEvent,
+  type GenerateRequest,
+  GREEDY,
+  type SamplingParams,
+} from "../../../src/engine/types.ts"
+import { shadowModel } from "./shadow-context.ts"
+
+/** Log-probabilities are asked for: with the shadow model, they are a hash of all that was read. */
+export const request = (
+  id: string,
+  tokens: ArrayLike<number>,
+  changes: Partial<GenerateRequest> = {},
+): GenerateRequest => ({
+  id,
+  tokens: Int32Array.from(tokens),
+  sampling: { ...GREEDY, logprobs: 0 },
+  max_tokens: 4,
+  stop_tokens: new Set(),
+  ...changes,
+})
+
+export const sampled = (seed: number, changes: Partial<SamplingParams> = {}): SamplingParams => ({
+  ...GREEDY,
+  logprobs: 0,
+  temperature: 1,
+  seed: BigInt(seed),
+  ...changes,
+})
+
+export interface Answer {
+  tokens: number[]
+  logprobs: number[]
+  /** `undefined` while it has not ended. */
+  reason?: string
+  cached_tokens?: number
+}
+
+/** What each choice of a request said; rejects as the engine does. */
+export async function read(engine: Engine, asked: GenerateRequest, signal?: AbortSignal): Promise<Answer[]> {
+  const answers = emptyAnswers(asked)
+  for await (const event of engine.generate(asked, signal)) note(answers, event)
+  return answers
+}
+
+export const emptyAnswers = ({ n = 1 }: GenerateRequest): Answer[] =>
+  Array.from({ length: n }, () => ({ tokens: [], logprobs: [] }))
+
+/** Adds an event to the answers. @throws when a choice goes on after its end. */
+export function note(answers: Answer[], event: EngineEvent): void {
+  const answer = answers[event.index]
+  if (!answer) throw new Error(`choice ${event.index} was not asked for`)
+  if (answer.reason !== undefined) throw new Error(`choice ${event.index} goes on after its end`)
+  if (event.type === "end") {
+    answer.reason = event.reason
+    answer.cached_tokens = event.usage.cached_tokens
+  } else {
+    answer.tokens.push(event.token)
+    answer.logprobs.push(event.logprobs?.logprob ?? Number.NaN)
+  }
+}
+
+/** What a choice must say, worked out without an engine. */
+export function expected(asked: GenerateRequest, choice: number, context_length: number): Answer {
+  const { sampling, stop_tokens, max_tokens } = asked
+  const { repetition_penalty, frequency_penalty, presence_penalty } = sampling
+  const text = [...asked.tokens]
+  const counts = new Map<number, number>()
+  if (repetition_penalty !== 1) for (const token of text) counts.set(token, 0)
+  const counting = repetition_penalty !== 1 || frequency_penalty !== 0 || presence_penalty !== 0
+  const answer: Answer = { tokens: [], logprobs: [], reason: "length" }
+  const seed = sampling.seed + BigInt(choice)
+  for (let counter = 0; counter < max_tokens && text.length < context_length; counter++) {
+    const { token, logprob } = shadowModel(text, { seed, counter, penalties: counts })
+    text.push(token)
+    answer.tokens.push(token)
+    answer.logprobs.push(Math.fround(logprob))
+    if (counting) counts.set(token, (counts.get(token) ?? 0) + 1)
+    if (stop_tokens.has(token)) return { ...answer, reason: "stop" }
+  }
+  return answer
+}
+
+/** Numbers from 0 to 1, always the same ones for a seed (mulberry32's step). */
+export function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
