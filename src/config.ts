@@ -63,6 +63,31 @@ const logitBias = z
   })
   .refine(([, bias]) => Math.abs(bias) <= 100, { error: LOGIT_BIAS })
 
+const SIZE = "must be a size as 512M, 8G or 12.5GiB (bytes without a unit)"
+const UNITS = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 } as const
+const byteSize = z
+  .string()
+  .regex(/^\d+(\.\d+)?\s*([kmgt](i?b)?|b)?$/i, { error: SIZE })
+  .transform((text) => {
+    const unit = /[kmgt]/i.exec(text)?.[0].toLowerCase() as keyof typeof UNITS | undefined
+    return Math.floor(Number.parseFloat(text) * UNITS[unit ?? ""])
+  })
+  .refine((bytes) => bytes > 0 && Number.isSafeInteger(bytes), { error: SIZE })
+
+const SECONDS = { "": 1, s: 1, m: 60, h: 3600 } as const
+/** A time in seconds, or with a unit. @param forever -1 is taken, and means Infinity. */
+function duration(forever = false) {
+  const error = `must be a time as 30, 90s, 5m or 1h${forever ? ", or -1 for ever" : ""}`
+  return z
+    .string()
+    .regex(forever ? /^(-1|\d+(\.\d+)?[smh]?)$/i : /^\d+(\.\d+)?[smh]?$/i, { error })
+    .transform((text) => {
+      const unit = /[smh]$/i.exec(text)?.[0].toLowerCase() as keyof typeof SECONDS | undefined
+      const seconds = Number.parseFloat(text) * SECONDS[unit ?? ""]
+      return seconds < 0 ? Number.POSITIVE_INFINITY : seconds
+    })
+}
+
 const nonEmpty = z.string().min(1, { error: "must not be empty" })
 const flag = z.boolean()
 
@@ -271,6 +296,39 @@ export const OPTIONS = {
     default: 8,
     description: "requests that are generated together",
     schema: wholeNumber(1, 256),
+  }),
+  deadline: option({
+    name: "deadline",
+    value: "time",
+    description: "end a request that takes longer, in seconds, or as 5m (default: as long as it takes)",
+    schema: duration().refine((seconds) => seconds > 0, { error: "must be more than 0" }),
+  }),
+  keepAlive: option({
+    name: "keep-alive",
+    value: "time",
+    description:
+      "how long a model stays in memory without a request: seconds, or 5m, 1h; -1: for ever (default: for ever for one model, 5m for several)",
+    schema: duration(true),
+  }),
+  memoryBudget: option({
+    name: "memory-budget",
+    value: "size",
+    description:
+      "what the weights and K/V caches of all models may take together, as 12G; idle models make room for others (default: what the device has free)",
+    schema: byteSize,
+  }),
+  preload: option({
+    name: "preload",
+    description: "load every model at the start, not only the first",
+    schema: flag,
+    default: false,
+  }),
+  drainTimeout: option({
+    name: "drain-timeout",
+    value: "time",
+    default: 30,
+    description: "how long requests that run may go on after SIGTERM or Ctrl-C",
+    schema: duration(),
   }),
 
   tensors: option({ name: "tensors", description: "list every tensor", schema: flag, default: false }),

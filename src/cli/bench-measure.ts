@@ -94,7 +94,13 @@ async function measure(repetitions: number, once: (run: number) => Promise<numbe
 
 /** Prompt tokens a second, up to the first token of the answer. */
 async function prefillRate(engine: Engine, tokens: number, run: number): Promise<number> {
-  const request = { id: "prefill", tokens: promptOf(engine, tokens, run), sampling: GREEDY, max_tokens: 1 }
+  const request = {
+    id: "prefill",
+    tokens: promptOf(engine, tokens, run),
+    sampling: GREEDY,
+    max_tokens: 1,
+    cache_salt: unique(),
+  }
   let usage: Usage | undefined
   for await (const event of engine.generate({ ...request, stop_tokens: new Set() }))
     if (event.type === "end") usage = event.usage
@@ -112,7 +118,13 @@ async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Prom
   let seconds: number | undefined
   const generate = async (index: number): Promise<void> => {
     const tokens = promptOf(engine, shape.context, run * 1009 + index)
-    const request = { id: `decode-${index}`, tokens, sampling: GREEDY, max_tokens: outputsOf(shape) }
+    const request = {
+      id: `decode-${index}`,
+      tokens,
+      sampling: GREEDY,
+      max_tokens: outputsOf(shape),
+      cache_salt: unique(),
+    }
     let n = 0
     let from = 0
     let last = false
@@ -143,7 +155,10 @@ function outputsOf({ concurrency, context, tokens }: DecodeShape): number {
   return tokens + 1 + (concurrency > 1 ? concurrency + Math.ceil((concurrency * context) / 64) : 0)
 }
 
-/** Every run has other tokens, so no cache of prefixes can answer for the engine. */
+/** No other run finds this one's blocks: a measured prompt is a computed one. */
+const unique = (): string => crypto.randomUUID()
+
+/** Other tokens for every run. */
 function promptOf(engine: Engine, length: number, run: number): Int32Array {
   return Int32Array.from({ length }, (_, i) => mix(run * 1_000_003 + i) % engine.limits.n_vocab)
 }

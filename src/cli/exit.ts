@@ -40,6 +40,7 @@ const CODES: Readonly<Record<string, number>> = {
   TokenizerError: EXIT.usage,
   ChatTemplateError: EXIT.usage,
   StopError: EXIT.usage,
+  BudgetError: EXIT.usage,
   StoreError: EXIT.model,
   ModelNotFoundError: EXIT.model,
   ChecksumError: EXIT.model,

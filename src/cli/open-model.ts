@@ -1,7 +1,7 @@
 import { basename } from "node:path"
 import type { Command } from "commander"
-import { chooseDevice } from "../engine/device.ts"
-import { type LoadedModel, loadModel } from "../engine/load.ts"
+import { chooseDevice, type DeviceChoice } from "../engine/device.ts"
+import { type LoadedModel, type LoadOptions, loadModel } from "../engine/load.ts"
 import { catalogEntry } from "../store/catalog.ts"
 import { findModel } from "./model-file.ts"
 import { readOptions } from "./options.ts"
@@ -11,27 +11,32 @@ import { showUpload } from "./progress.ts"
 /** Options of every command that runs a model. */
 export const ENGINE_OPTIONS = ["device", "threads", "ctxSize", "kvType", "dtype", "mmap"] as const
 
+/** What a command's engine options say to the engine, for a device that was chosen. */
+export function loadOptions(command: Command, device: DeviceChoice): LoadOptions {
+  const { threads, ctxSize, kvType, dtype, mmap } = readOptions(command, ENGINE_OPTIONS)
+  return {
+    device: device.backend === "cpu" ? "cpu" : `${device.backend}:${device.index}`,
+    kv_type: kvType,
+    dtype,
+    mmap,
+    ...(threads !== undefined && { threads }),
+    ...(ctxSize !== undefined && { ctx_size: ctxSize }),
+  }
+}
+
+/** A name from the catalog is also the model's name in the API; a file is called after itself. */
+export const apiName = (name: string, path: string): string =>
+  catalogEntry(name)?.name ?? basename(path).replace(/\.gguf$/i, "")
+
 /** Loads a model as the command's engine options say. @throws DeviceError before anything is downloaded or read. */
 export async function loadFor(
   command: Command,
   name: string,
   limits: { max_seqs?: number } = {},
 ): Promise<LoadedModel> {
-  const { device, threads, ctxSize, kvType, dtype, mmap } = readOptions(command, ENGINE_OPTIONS)
-  const choice = chooseDevice(device)
+  const choice = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
   if (choice.note) note(choice.note)
   const path = await findModel(name)
-  const entry = catalogEntry(name)
-  return loadModel(path, {
-    device: choice.backend === "cpu" ? "cpu" : `${choice.backend}:${choice.index}`,
-    kv_type: kvType,
-    dtype,
-    mmap,
-    onUpload: showUpload(basename(path)),
-    // A name from the catalog is also the model's name in the API; a file is called after itself.
-    ...(entry && { name: entry.name }),
-    ...(threads !== undefined && { threads }),
-    ...(ctxSize !== undefined && { ctx_size: ctxSize }),
-    ...limits,
-  })
+  const onUpload = showUpload(basename(path))
+  return loadModel(path, { ...loadOptions(command, choice), name: apiName(name, path), onUpload, ...limits })
 }

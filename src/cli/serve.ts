@@ -1,55 +1,76 @@
-import type { LoadedModel } from "../engine/load.ts"
+import type { ModelManager } from "../server/models/index.ts"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT, UsageError } from "./exit.ts"
 import { onInterrupt } from "./interrupt.ts"
-import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
-import { readOptions } from "./options.ts"
+import { type OptionValues, readOptions } from "./options.ts"
 import { note, printLine } from "./output.ts"
+import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
+
+const SERVER_OPTIONS = ["host", "port", "deadline", "preload", "drainTimeout"] as const
 
 export const serve: CommandSpec = {
   name: "serve",
   usage: "[MODEL…]",
   summary: "Serve models over HTTP, with OpenAI's API",
-  description: `Without MODEL: ${DEFAULT_MODEL}. Ctrl-C (or SIGTERM) stops it; requests in flight are cancelled.`,
+  description:
+    `Without MODEL: ${DEFAULT_MODEL}. The first model is loaded at the start, the others when a request asks for them. ` +
+    "Ctrl-C (or SIGTERM) stops it: requests that run may end first; a second Ctrl-C ends it at once.",
   examples: [
     "rocmforge serve smollm2-135m --port 8080",
     "rocmforge serve model-a.gguf model-b.gguf --host 0.0.0.0",
+    "rocmforge serve model-a.gguf model-b.gguf --memory-budget 20G --keep-alive 10m",
     "curl http://127.0.0.1:8080/v1/models",
   ],
-  options: ["models", "gguf", "host", "port", "maxSeqs", ...ENGINE_OPTIONS],
+  options: ["models", "gguf", ...SERVER_OPTIONS, ...MODEL_OPTIONS],
   run: async (command, positional) => {
-    const { models, gguf, host, port, maxSeqs } = readOptions(command, ["models", "gguf", "host", "port", "maxSeqs"])
+    const { models, gguf } = readOptions(command, ["models", "gguf"])
     const named = [...positional, ...models, ...(gguf === undefined ? [] : [gguf])]
     const names = named.length > 0 ? named : [process.env.ROCMFORGE_MODEL || DEFAULT_MODEL]
     const repeated = names.find((name, i) => names.indexOf(name) !== i)
     if (repeated !== undefined) throw new UsageError(`${repeated} is named twice; name every model once`)
-
-    const loaded: LoadedModel[] = []
-    try {
-      for (const name of names) loaded.push(await loadFor(command, name, { max_seqs: maxSeqs }))
-      return await listen(loaded, host, port)
-    } finally {
-      for (const model of loaded) await model.close()
-    }
+    await using manager = await manageModels(command, names)
+    return await listen(manager, readOptions(command, SERVER_OPTIONS))
   },
 }
 
-async function listen(models: readonly LoadedModel[], host: string, port: number): Promise<number> {
+/** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
+async function listen(
+  manager: ModelManager,
+  { host, port, deadline, preload, drainTimeout }: OptionValues<(typeof SERVER_OPTIONS)[number]>,
+): Promise<number> {
   // Imported here: only this command pays for loading the HTTP side.
   const { startServer } = await import("../server/index.ts")
   const stopped = Promise.withResolvers<void>()
   using _ = onInterrupt(stopped.resolve, ["SIGINT", "SIGTERM"])
-  const server = await startServer({ models, host, port }).catch((error: unknown) => {
+  const server = await startServer({
+    models: manager,
+    host,
+    port,
+    ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
+  }).catch((error: unknown) => {
     throw new CommandError(error instanceof Error ? error.message : String(error))
   })
   try {
     await printLine(`listening on ${server.url}`)
-    note(`serving ${models.map((model) => model.name).join(", ")} on ${models[0]?.device.name ?? ""}; Ctrl-C stops`)
+    await Promise.race([load(manager, preload), stopped.promise])
     await stopped.promise
-    note("stopping")
+    const { requests } = server
+    const waiting = `: ${requests} requests may end within ${drainTimeout} s; again stops at once`
+    note(`stopping${requests > 0 ? waiting : ""}`)
+    await server.drain(drainTimeout * 1000)
   } finally {
     await server.stop()
   }
   return EXIT.ok
+}
+
+/** Loads the first model, or all, and says so. */
+async function load(manager: ModelManager, all: boolean): Promise<void> {
+  const { models } = manager
+  for (const { name } of all ? models : models.slice(0, 1)) await manager.load(name)
+  const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)
+  if (all && apart.length > 0) note(`the models do not fit the memory together: ${apart.join(", ")} had to go again`)
+  const device = models.find(({ model }) => model)?.model?.device.name ?? ""
+  note(`serving ${models.map(({ name }) => name).join(", ")} on ${device}; Ctrl-C stops`)
 }

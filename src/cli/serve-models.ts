@@ -1,0 +1,68 @@
+import { basename } from "node:path"
+import type { Command } from "commander"
+import { chooseDevice, type DeviceChoice } from "../engine/device.ts"
+import { type LoadOptions, loadModel } from "../engine/load.ts"
+import { openGguf } from "../gguf/reader.ts"
+import { buildModel } from "../models/registry.ts"
+import { ModelManager, type ModelSpec } from "../server/models/index.ts"
+import { UsageError } from "./exit.ts"
+import { findModel } from "./model-file.ts"
+import { apiName, ENGINE_OPTIONS, loadOptions } from "./open-model.ts"
+import { readOptions } from "./options.ts"
+import { note } from "./output.ts"
+import { showUpload } from "./progress.ts"
+
+export const MODEL_OPTIONS = ["maxSeqs", "keepAlive", "memoryBudget", ...ENGINE_OPTIONS] as const
+
+/** Of the memory that is free at the start, what several models may take together. */
+const BUDGET_SHARE = 0.9
+/** How long one of several models stays in memory without a request, in seconds. */
+const KEEP_ALIVE_S = 300
+
+/**
+ * A manager of the models named, none of them loaded yet. Each is found (or downloaded) and its header read, so that what can never
+ * be served is refused at the start.
+ * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
+ */
+export async function manageModels(command: Command, names: readonly string[]): Promise<ModelManager> {
+  const { device, keepAlive, memoryBudget, maxSeqs } = readOptions(command, MODEL_OPTIONS)
+  const choice = chooseDevice(device)
+  if (choice.note) note(choice.note)
+  const options: LoadOptions = { ...loadOptions(command, choice), max_seqs: maxSeqs }
+  const models: ModelSpec[] = []
+  for (const name of names) models.push(await describeModel(name, options))
+  refuseSameNames(models)
+  const several = models.length > 1
+  const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
+  return new ModelManager({
+    models,
+    open: ({ name, path }, { memory_limit }) => {
+      const onUpload = showUpload(basename(path))
+      return loadModel(path, { ...options, name, onUpload, ...(memory_limit !== undefined && { memory_limit }) })
+    },
+    keepAliveMs: seconds * 1000,
+    ...budget(memoryBudget ?? (several ? freeMemory(choice) * BUDGET_SHARE : undefined)),
+  })
+}
+
+const budget = (bytes: number | undefined) => (bytes === undefined ? {} : { budget: bytes })
+
+const freeMemory = ({ library, index }: DeviceChoice): number => library.deviceInfo(index).memoryFree
+
+/** What a model's header says of it, and what it will take of the memory under these options. */
+async function describeModel(name: string, options: LoadOptions): Promise<ModelSpec> {
+  const path = await findModel(name)
+  const { arch, config, memory } = buildModel(await openGguf(path))
+  const contextLength = options.ctx_size ?? config.context_length
+  const { weights, kv } = memory({ contextLength, kvType: options.kv_type ?? "f16" })
+  return { name: apiName(name, path), path, arch, weights, cache: kv * (options.max_seqs ?? 1) }
+}
+
+/** @throws UsageError for two models that requests could not tell apart. */
+function refuseSameNames(models: readonly ModelSpec[]): void {
+  for (const [i, { name, path }] of models.entries()) {
+    const other = models.slice(0, i).find((before) => before.name === name)
+    if (other !== undefined)
+      throw new UsageError(`${other.path} and ${path} would both be called "${name}"; rename one of the files`)
+  }
+}
