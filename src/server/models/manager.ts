@@ -193,7 +193,7 @@ export class ModelManager implements AsyncDisposable {
 
   /** The model in memory; however many ask, it is loaded once. */
   async #ready(managed: ManagedModel): Promise<LoadedModel> {
-    if (managed.model !== undefined) return managed.model
+    if (managed.model !== undefined && !this.#hasGivenUp(managed)) return managed.model
     const { failure } = managed
     if (failure !== undefined) {
       const wait = failure.at + this.#retryMs - performance.now()
@@ -204,6 +204,15 @@ export class ModelManager implements AsyncDisposable {
     })
     if (managed.state !== "unloading") managed.state = "loading"
     return managed.loading
+  }
+
+  /** An engine that will not come back is closed; its requests have ended. The model is loaded anew like one that failed to load. */
+  #hasGivenUp(managed: ManagedModel): boolean {
+    const health = managed.model?.engine.health()
+    if (!managed.owned || health?.state !== "failed") return false
+    managed.failure = { error: new EngineError(health.reason), at: performance.now() }
+    void this.#unload(managed)
+    return true
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -279,7 +288,7 @@ export class ModelManager implements AsyncDisposable {
       }
       managed.bytes = 0
       managed.loadedAt = undefined
-      managed.state = "unloaded"
+      managed.state = managed.failure === undefined ? "unloaded" : "failed"
       managed.unloading = undefined
     })()
     return managed.unloading
