@@ -157,6 +157,13 @@ export const OPTIONS = {
     schema: flag,
     default: true,
   }),
+  deterministic: option({
+    name: "deterministic",
+    description:
+      "the same bits for a request whatever else runs; the CPU always works so, a GPU is a little slower with it",
+    schema: flag,
+    default: false,
+  }),
 
   prompt: option({
     name: "prompt",
@@ -293,9 +300,48 @@ export const OPTIONS = {
     name: "max-seqs",
     value: "n",
     env: "ROCMFORGE_MAX_SEQS",
-    default: 8,
+    default: 32,
     description: "requests that are generated together",
     schema: wholeNumber(1, 256),
+  }),
+  maxQueue: option({
+    name: "max-queue",
+    value: "n",
+    default: 512,
+    description: "requests that wait for their turn at most; one more is told to try again (429)",
+    schema: wholeNumber(1, 1_000_000),
+  }),
+  batchSize: option({
+    name: "batch-size",
+    value: "tokens",
+    description: "tokens of one step at most, over all requests (default: 128 on the CPU, 2048 on a GPU)",
+    schema: wholeNumber(1, 2 ** 20),
+  }),
+  chunkSize: option({
+    name: "chunk-size",
+    value: "tokens",
+    description:
+      "prompt tokens of one step at most while others generate: less is smoother for them, more is faster for the prompt (default: 64 on the CPU, 512 on a GPU)",
+    schema: wholeNumber(1, 2 ** 20),
+  }),
+  prefixCache: option({
+    name: "no-prefix-cache",
+    description: "compute every prompt anew, also where an earlier one began alike",
+    schema: flag,
+    default: true,
+  }),
+  inProcess: option({
+    name: "in-process",
+    description: "run the engines in the server's own process: nothing restarts them when they fail",
+    schema: flag,
+    default: false,
+  }),
+  watchdog: option({
+    name: "watchdog",
+    value: "time",
+    default: 120,
+    description: "an engine that makes no step for so long is taken for hung, and started again",
+    schema: duration().refine((seconds) => seconds >= 1, { error: "must be at least 1" }),
   }),
   deadline: option({
     name: "deadline",

@@ -12,12 +12,14 @@ export interface CommandSpec {
   description?: string
   examples: readonly string[]
   options: readonly OptionName[]
+  /** Left out of the help: the program's own use. */
+  hidden?: boolean
   /** Returns the exit code; throws for any failure. */
   run(command: Command, positional: readonly string[]): Promise<number>
 }
 
 export function addCommand(program: Command, spec: CommandSpec, onDone: (code: number) => void): void {
-  const command = program.command(spec.name)
+  const command = program.command(spec.name, { hidden: spec.hidden ?? false })
   command
     .usage(`${spec.usage} [options]`)
     .summary(spec.summary)

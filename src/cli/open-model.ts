@@ -1,6 +1,6 @@
 import { basename } from "node:path"
 import type { Command } from "commander"
-import { chooseDevice, type DeviceChoice } from "../engine/device.ts"
+import { chooseDevice } from "../engine/device.ts"
 import { type LoadedModel, type LoadOptions, loadModel } from "../engine/load.ts"
 import { catalogEntry } from "../store/catalog.ts"
 import { findModel } from "./model-file.ts"
@@ -9,13 +9,14 @@ import { note } from "./output.ts"
 import { showUpload } from "./progress.ts"
 
 /** Options of every command that runs a model. */
-export const ENGINE_OPTIONS = ["device", "threads", "ctxSize", "kvType", "dtype", "mmap"] as const
+export const ENGINE_OPTIONS = ["device", "threads", "ctxSize", "kvType", "dtype", "mmap", "deterministic"] as const
 
 /** What a command's engine options say to the engine, for a device that was chosen. */
-export function loadOptions(command: Command, device: DeviceChoice): LoadOptions {
-  const { threads, ctxSize, kvType, dtype, mmap } = readOptions(command, ENGINE_OPTIONS)
+export function loadOptions(command: Command, device: string): LoadOptions {
+  const { threads, ctxSize, kvType, dtype, mmap, deterministic } = readOptions(command, ENGINE_OPTIONS)
   return {
-    device: device.backend === "cpu" ? "cpu" : `${device.backend}:${device.index}`,
+    device,
+    deterministic,
     kv_type: kvType,
     dtype,
     mmap,
@@ -34,9 +35,14 @@ export async function loadFor(
   name: string,
   limits: { max_seqs?: number } = {},
 ): Promise<LoadedModel> {
-  const choice = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
-  if (choice.note) note(choice.note)
+  const { backend, index, note: why } = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
+  if (why) note(why)
   const path = await findModel(name)
   const onUpload = showUpload(basename(path))
-  return loadModel(path, { ...loadOptions(command, choice), name: apiName(name, path), onUpload, ...limits })
+  return loadModel(path, {
+    ...loadOptions(command, `${backend}:${index}`),
+    name: apiName(name, path),
+    onUpload,
+    ...limits,
+  })
 }

@@ -9,10 +9,11 @@ import { EXIT_HELP } from "./exit.ts"
 import { table } from "./format.ts"
 import { generate } from "./generate.ts"
 import { inspect } from "./inspect.ts"
+import { probe } from "./probe-device.ts"
 import { serve } from "./serve.ts"
 import { tokenize } from "./tokenize.ts"
 
-const COMMANDS: readonly CommandSpec[] = [generate, serve, inspect, bench, tokenize, detokenize, devices]
+const COMMANDS: readonly CommandSpec[] = [generate, serve, inspect, bench, tokenize, detokenize, devices, probe]
 
 const EXAMPLES = `Examples:
   rocmforge generate smollm2-135m --chat --prompt "Why is the sky blue?"

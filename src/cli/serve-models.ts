@@ -1,18 +1,21 @@
 import { basename } from "node:path"
 import type { Command } from "commander"
-import { chooseDevice, type DeviceChoice } from "../engine/device.ts"
 import { type LoadOptions, loadModel } from "../engine/load.ts"
+import { superviseModel } from "../engine/process/index.ts"
 import { openGguf } from "../gguf/reader.ts"
 import { buildModel } from "../models/registry.ts"
 import { ModelManager, type ModelSpec } from "../server/models/index.ts"
 import { UsageError } from "./exit.ts"
 import { findModel } from "./model-file.ts"
 import { apiName, ENGINE_OPTIONS, loadOptions } from "./open-model.ts"
-import { readOptions } from "./options.ts"
+import { type OptionValues, readOptions } from "./options.ts"
 import { note } from "./output.ts"
+import { probeDevice } from "./probe-device.ts"
 import { showUpload } from "./progress.ts"
 
-export const MODEL_OPTIONS = ["maxSeqs", "keepAlive", "memoryBudget", ...ENGINE_OPTIONS] as const
+const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "prefixCache"] as const
+const MANAGER_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
+export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...MANAGER_OPTIONS, ...ENGINE_OPTIONS] as const
 
 /** Of the memory that is free at the start, what several models may take together. */
 const BUDGET_SHARE = 0.9
@@ -25,29 +28,37 @@ const KEEP_ALIVE_S = 300
  * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
  */
 export async function manageModels(command: Command, names: readonly string[]): Promise<ModelManager> {
-  const { device, keepAlive, memoryBudget, maxSeqs } = readOptions(command, MODEL_OPTIONS)
-  const choice = chooseDevice(device)
-  if (choice.note) note(choice.note)
-  const options: LoadOptions = { ...loadOptions(command, choice), max_seqs: maxSeqs }
+  const values = readOptions(command, MODEL_OPTIONS)
+  const { keepAlive, memoryBudget, inProcess, watchdog } = values
+  const { device, note: why, memory_free } = await probeDevice(values.device)
+  if (why) note(why)
+  const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
   const models: ModelSpec[] = []
   for (const name of names) models.push(await describeModel(name, options))
   refuseSameNames(models)
   const several = models.length > 1
+  const budget = memoryBudget ?? (several ? memory_free * BUDGET_SHARE : undefined)
   const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
   return new ModelManager({
     models,
     open: ({ name, path }, { memory_limit }) => {
-      const onUpload = showUpload(basename(path))
-      return loadModel(path, { ...options, name, onUpload, ...(memory_limit !== undefined && { memory_limit }) })
+      const limit = memory_limit === undefined ? {} : { memory_limit }
+      const load: LoadOptions = { ...options, ...limit, name, onUpload: showUpload(basename(path)) }
+      if (inProcess) return loadModel(path, load)
+      return superviseModel(path, { ...load, watchdog_ms: watchdog * 1000, onReport: note, max_held: values.maxQueue })
     },
     keepAliveMs: seconds * 1000,
-    ...budget(memoryBudget ?? (several ? freeMemory(choice) * BUDGET_SHARE : undefined)),
+    ...(budget !== undefined && { budget }),
   })
 }
 
-const budget = (bytes: number | undefined) => (bytes === undefined ? {} : { budget: bytes })
-
-const freeMemory = ({ library, index }: DeviceChoice): number => library.deviceInfo(index).memoryFree
+const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number]>): LoadOptions => ({
+  max_seqs: values.maxSeqs,
+  max_queue: values.maxQueue,
+  prefix_cache: values.prefixCache,
+  ...(values.batchSize !== undefined && { batch_size: values.batchSize }),
+  ...(values.chunkSize !== undefined && { chunk_size: values.chunkSize }),
+})
 
 /** What a model's header says of it, and what it will take of the memory under these options. */
 async function describeModel(name: string, options: LoadOptions): Promise<ModelSpec> {

@@ -8,11 +8,14 @@ export const ENGINE_COMMAND = "__engine"
  * The command line that runs this program again as an engine.
  * @param label Shows in lists of processes which engine it is; nothing reads it.
  */
-export function engineCommand(label: string): string[] {
+export const engineCommand = (label: string): string[] => [...programCommand(), ENGINE_COMMAND, label]
+
+/** The command line that runs this program again, to which its arguments are added. */
+export function programCommand(): string[] {
   // A compiled executable is the program, and finds its sources in a file system of its own.
   const compiled = import.meta.dir.startsWith("/$bunfs/")
   const source = join(import.meta.dir, "../../cli.ts")
   // One file made of all sources is its own entry.
   const entry = compiled ? [] : [existsSync(source) ? source : Bun.main]
-  return [process.execPath, ...entry, ENGINE_COMMAND, label]
+  return [process.execPath, ...entry]
 }
