@@ -26,6 +26,10 @@ export class RequestTable {
     return this.all().filter(({ handle }) => handle === undefined)
   }
 
+  get nHeld(): number {
+    return this.#byId.size - this.#byHandle.size
+  }
+
   /** Requests that an engine process was given, and that have not ended. */
   get inProcess(): number {
     return this.#byHandle.size
@@ -33,7 +37,7 @@ export class RequestTable {
 
   /** Requests that the engine process does not count: held here, or still on their way to it. */
   get waiting(): number {
-    return this.#byId.size - this.#byHandle.size + Math.min(this.#byHandle.size, this.#sent - this.#received)
+    return this.nHeld + Math.min(this.#byHandle.size, this.#sent - this.#received)
   }
 
   get full(): boolean {

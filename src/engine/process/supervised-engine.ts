@@ -52,6 +52,10 @@ export class SupervisedEngine implements Engine {
   /** What the processes before it counted. */
   readonly #before: EngineStats = { ...NO_STATS }
   #failure: Error | undefined
+  /** The suspect that the running process was given, until it turns out well. */
+  #onTrial: SupervisedRequest | undefined
+  /** The running process's queue was full, and none of its requests has ended since. */
+  #noPlace: OverloadedError | undefined
   #draining = false
   #closing: Promise<void> | undefined
 
@@ -63,7 +67,8 @@ export class SupervisedEngine implements Engine {
         this.#limits = limits
         this.#stats = stats
         this.#requests.reset()
-        for (const entry of this.#requests.held()) this.#send(entry)
+        this.#noPlace = undefined
+        this.#sendHeld()
         this.#started.resolve(facts)
       },
       onStep: (message) => this.#onStep(message),
@@ -107,8 +112,10 @@ export class SupervisedEngine implements Engine {
     try {
       this.#requests.add(entry)
       if (signal?.aborted) cancel()
-      else if (this.#ready) this.#send(entry)
-      else this.#requests.hold(entry)
+      else {
+        this.#sendHeld()
+        if (entry.handle === undefined) this.#requests.hold(entry)
+      }
       yield* entry.events()
     } finally {
       clearTimeout(deadline)
@@ -166,11 +173,23 @@ export class SupervisedEngine implements Engine {
     if (health.state === "draining") {
       throw new OverloadedError("the server is shutting down", "unavailable", 1)
     }
+    if (this.#noPlace) throw this.#noPlace
     if (!this.#requests.full) return
     if (health.state === "ready") {
       throw new OverloadedError("too many requests came at once, faster than the engine takes them", "queue_full", 1)
     }
     throw new OverloadedError(`${health.reason}; too many requests wait for it already`, "unavailable", 1)
+  }
+
+  /**
+   * Sends what waits here. A request that several processes died with is a suspect: it goes alone, and the others wait until its
+   * answer has begun, so that it cannot take them along once more.
+   */
+  #sendHeld(): void {
+    if (!this.#ready || this.#onTrial || this.#noPlace || this.#requests.nHeld === 0) return
+    const held = this.#requests.held()
+    this.#onTrial = held.find(({ attempts }) => attempts === MAX_ATTEMPTS - 1)
+    for (const entry of this.#onTrial ? [this.#onTrial] : held) this.#send(entry)
   }
 
   #send(entry: SupervisedRequest): void {
@@ -193,9 +212,9 @@ export class SupervisedEngine implements Engine {
       if (entry?.over) this.#requests.delete(entry)
     }
     for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))
-    // Places have become free for those that the process had no place for.
-    const over = ends.length + failures.length
-    if (over > 0 && this.#ready) for (const entry of this.#requests.held().slice(0, over)) this.#send(entry)
+    if (this.#onTrial?.begun || this.#onTrial?.over) this.#onTrial = undefined
+    if (ends.length > 0) this.#noPlace = undefined
+    this.#sendHeld()
     this.#supervisor.expectSteps(this.#requests.inProcess > 0)
   }
 
@@ -205,8 +224,10 @@ export class SupervisedEngine implements Engine {
     const noPlace = error instanceof OverloadedError && error.code === "queue_full"
     // Accepted once is accepted: it waits here for a place, as long as there are others that will leave one.
     if (noPlace && entry.accepted && this.#requests.inProcess > 1) {
+      this.#noPlace = error
       this.#requests.hold(entry)
     } else {
+      if (!noPlace) this.#noPlace = undefined
       this.#requests.delete(entry)
       entry.fail(error)
     }
@@ -217,6 +238,7 @@ export class SupervisedEngine implements Engine {
     const { blocks_total } = this.#stats
     for (const name of COUNTERS) this.#before[name] += this.#stats[name]
     this.#stats = { ...NO_STATS, blocks_total, blocks_free: blocks_total }
+    this.#onTrial = undefined
     let replayed = 0
     let failed = 0
     for (const entry of this.#requests.all()) {
@@ -271,6 +293,9 @@ export class SupervisedEngine implements Engine {
   #drop(entry: SupervisedRequest): void {
     if (!this.#requests.delete(entry) || entry.handle === undefined) return
     this.#supervisor.send({ type: "cancel", handle: entry.handle })
+    if (this.#onTrial === entry) this.#onTrial = undefined
+    this.#noPlace = undefined
+    this.#sendHeld()
     this.#supervisor.expectSteps(this.#requests.inProcess > 0)
   }
 }

@@ -1,0 +1,228 @@
+/** What becomes of requests, memory and files when an engine process dies, hangs, fails, or cannot be started again. */
+
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { EngineError, OverloadedError } from "../../src/engine/types.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { temporaryFolder } from "./cli-runner.ts"
+import { FAULTS } from "./support/faults.ts"
+import {
+  children,
+  type Outcome,
+  openFiles,
+  outcome,
+  request,
+  supervise,
+  superviseFaulty,
+  until,
+} from "./support/supervised.ts"
+
+setDefaultTimeout(120_000)
+
+const folder = temporaryFolder("faults")
+const path = join(folder.path, "tiny.gguf")
+
+beforeAll(async () => {
+  await writeTinyModel(path, { context_length: 4096 })
+})
+afterAll(() => folder.remove())
+
+/** Ended exactly once: with all it asked for, or with an error. */
+function expectEnded({ tokens, ends, error }: Outcome, max_tokens: number): void {
+  expect(ends).toHaveLength(error === undefined ? 1 : 0)
+  if (error === undefined) expect(tokens).toHaveLength(max_tokens)
+  else expect(error).toBeInstanceOf(EngineError)
+}
+
+test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing is left behind", async () => {
+  const { model, engine, reports } = await supervise(path, { max_seqs: 8, ctx_size: 512 })
+  const max_tokens = 300
+  const prompts = Array.from({ length: 16 }, (_, i) => [i + 1, 2 * i + 1])
+  const expected = await Promise.all(prompts.map((tokens) => outcome(engine, request(tokens, { max_tokens }))))
+
+  let errors = 0
+  let replays = 0
+  const round = async (tokensBefore: number) => {
+    const before = reports.length
+    let seen = 0
+    // Killed from the loop of a stream, as its own client would see it.
+    const onToken = () => {
+      if (++seen === tokensBefore) process.kill(engine.pid ?? 0, "SIGKILL")
+    }
+    const outcomes = await Promise.all(
+      prompts.map((tokens) => outcome(engine, request(tokens, { max_tokens }), { onToken })),
+    )
+    for (const [i, found] of outcomes.entries()) {
+      expectEnded(found, max_tokens)
+      // Begun anew or not, what is answered is the answer.
+      expect(found.tokens).toEqual((expected[i]?.tokens ?? []).slice(0, found.tokens.length))
+      if (found.error !== undefined) errors++
+    }
+    expect(reports.slice(before)).toEqual([
+      expect.stringContaining("was killed (SIGKILL"),
+      "tiny: the engine process is ready again",
+    ])
+    replays += Number(/(\d+) of its requests begin anew/.exec(reports[before] ?? "")?.[1] ?? 0)
+  }
+  await round(1)
+  Bun.gc(true)
+  const start = { files: openFiles(), rss: process.memoryUsage.rss() }
+  for (let i = 1; i < 20; i++) await round(40 * i)
+
+  expect(errors).toBeGreaterThanOrEqual(20) // those in the middle of their answers
+  expect(replays).toBeGreaterThanOrEqual(20) // those that waited, and were answered in full
+  expect(await outcome(engine, request([1], { max_tokens: 3 }))).toMatchObject({ error: undefined })
+  const stats = engine.stats()
+  expect(stats).toMatchObject({ running: 0, waiting: 0, blocks_free: stats.blocks_total })
+  expect(openFiles()).toBe(start.files)
+  Bun.gc(true)
+  expect(process.memoryUsage.rss() - start.rss).toBeLessThan(48 * 2 ** 20)
+  expect(children()).toEqual([engine.pid ?? 0])
+  await model.close()
+  expect(children()).toEqual([])
+})
+
+test("SIGSEGV is reported by its name", async () => {
+  const { model, engine, reports } = await supervise(path)
+  const running = outcome(engine, request([1], { max_tokens: 4000 }))
+  await until("it runs", () => engine.stats().running === 1)
+  process.kill(engine.pid ?? 0, "SIGSEGV")
+  const { error } = await running
+  expect(error).toBeInstanceOf(EngineError)
+  expect((error as Error).message).toContain("crashed (SIGSEGV)")
+  expect(reports[0]).toContain(
+    "tiny: the engine process crashed (SIGSEGV); 1 ended with an error; it is started again in",
+  )
+  expect(engine.health()).toMatchObject({ state: "restarting", reason: expect.stringContaining("SIGSEGV") })
+  expect(await outcome(engine, request([1], { max_tokens: 3 }))).toMatchObject({ error: undefined })
+  expect(engine.health()).toEqual({ state: "ready" })
+  await model.close()
+})
+
+test("a process that stands still is taken for hung, and replaced", async () => {
+  const { model, engine, reports } = await supervise(path, { watchdog_ms: 400 })
+  const streaming = outcome(engine, request([1], { max_tokens: 4000 }))
+  await until("it runs", () => engine.stats().running === 1)
+  process.kill(engine.pid ?? 0, "SIGSTOP")
+  const waiting = outcome(engine, request([2], { max_tokens: 5 }))
+  expect((await streaming).error).toMatchObject({
+    message: expect.stringContaining("hung: no step ended within 0.4 s"),
+  })
+  expect((await waiting).tokens).toHaveLength(5)
+  expect(reports[0]).toContain("hung")
+  await model.close()
+})
+
+describe("with steps that misbehave", () => {
+  test("a long answer whose steps advance is not hung, nor is an idle engine", async () => {
+    const { engine, reports } = superviseFaulty({ watchdog_ms: 200 })
+    await engine.started
+    expect(await outcome(engine, request([1], { max_tokens: 100 }))).toMatchObject({ error: undefined })
+    await Bun.sleep(500)
+    expect(await outcome(engine, request([1]))).toMatchObject({ error: undefined, tokens: [2, 3, 4, 5, 6, 7, 8, 9] })
+    expect(reports).toEqual([])
+    await engine.close()
+  })
+
+  test("a step that hangs ends what had begun; what had not is answered by the next process", async () => {
+    const { engine, reports } = superviseFaulty({ watchdog_ms: 200 })
+    await engine.started
+    const begun = outcome(engine, request([100], { max_tokens: 200 }))
+    await until("it runs", () => engine.stats().running === 1)
+    const [hung, others] = await Promise.all([
+      outcome(engine, request([FAULTS.hang])),
+      // More than run together.
+      Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { max_tokens: 40 })))),
+    ])
+    expect((await begun).error).toBeInstanceOf(EngineError)
+    // It was in three processes, and all hung.
+    expect(hung.error).toMatchObject({ message: expect.stringContaining("as did 2 before it that had this request") })
+    // They were in two of them, and then waited until it was known which request is to blame.
+    for (const { error, tokens } of others) expect({ error, n: tokens.length }).toEqual({ error: undefined, n: 40 })
+    expect(reports.filter((line) => line.includes("hung"))).toHaveLength(3)
+    await engine.close()
+  })
+
+  test("a step that fails has the process replaced", async () => {
+    const { engine, reports } = superviseFaulty()
+    await engine.started
+    const failing = await outcome(engine, request([FAULTS.fail - 3], { max_tokens: 20 }))
+    expect(failing.tokens).toEqual([899, 900, 901])
+    expect(failing.error).toMatchObject({ name: "EngineError", message: expect.stringContaining("the GPU was lost") })
+    expect(reports[0]).toContain("failed: the step failed: the GPU was lost")
+    expect(await outcome(engine, request([1]))).toMatchObject({ error: undefined })
+    await engine.close()
+  })
+
+  test("a process that exits is replaced, and its exit code reported", async () => {
+    const { engine, reports } = superviseFaulty()
+    await engine.started
+    const { error } = await outcome(engine, request([FAULTS.exit - 3], { max_tokens: 20 }))
+    expect(error).toMatchObject({ message: expect.stringContaining("exited with code 7") })
+    expect(reports[0]).toContain("exited with code 7")
+    await engine.close()
+  })
+})
+
+describe("while there is no process", () => {
+  const broken = join(folder.path, "broken")
+  beforeEach(() => rmSync(broken, { force: true }))
+
+  /** An engine whose process died, and does not come back. */
+  async function broughtDown(options: Parameters<typeof superviseFaulty>[0]) {
+    const { engine, reports } = superviseFaulty(options, broken)
+    await engine.started
+    writeFileSync(broken, "")
+    process.kill(engine.pid ?? 0, "SIGKILL")
+    await until("it is noticed", () => engine.health().state !== "ready")
+    return { engine, reports }
+  }
+
+  test("requests wait, up to a bound, and are cancelled, late or answered as ever", async () => {
+    const { engine } = await broughtDown({ max_held: 4, back_off: { first_ms: 100, max_ms: 100, healthy_ms: 0 } })
+    const controller = new AbortController()
+    const held = [
+      outcome(engine, request([1])),
+      outcome(engine, request([2]), controller),
+      outcome(engine, request([3], { deadline_ms: 30 })),
+      outcome(engine, request([4])),
+    ]
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 4 })
+    const refused = await outcome(engine, request([5]))
+    expect(refused.error).toBeInstanceOf(OverloadedError)
+    expect(refused.error).toMatchObject({ code: "unavailable", retry_after: 1 })
+    controller.abort()
+    expect((await held[1])?.ends).toMatchObject([{ reason: "cancelled", usage: { completion_tokens: 0 } }])
+    expect((await held[2])?.error).toMatchObject({ name: "OverloadedError", code: "deadline" })
+    rmSync(broken)
+    expect((await held[0])?.tokens).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
+    expect((await held[3])?.tokens).toEqual([5, 6, 7, 8, 9, 10, 11, 12])
+    expect((await held[0])?.ends[0]?.usage.prefill_ms).toBeGreaterThan(100) // the wait was the client's too
+    await engine.close()
+  })
+
+  test("after five starts in vain it has failed, and every request hears why", async () => {
+    const { engine, reports } = await broughtDown({})
+    const waiting = await outcome(engine, request([1]))
+    expect(waiting.error).toBeInstanceOf(EngineError)
+    expect(waiting.error).toMatchObject({
+      message: expect.stringContaining("could not be started again, 5 times in a row"),
+      cause: { name: "ModelError", code: "unsupported" },
+    })
+    expect(engine.health()).toMatchObject({ state: "failed", reason: expect.stringContaining("the test says so") })
+    expect((await outcome(engine, request([1]))).error).toBe(waiting.error)
+    expect(reports).toHaveLength(6)
+    expect(engine.pid).toBeUndefined()
+    await engine.close()
+    expect(engine.health().state).toBe("closed")
+  })
+
+  test("restarts come slower and slower", async () => {
+    const { engine, reports } = await broughtDown({ back_off: { first_ms: 100, max_ms: 400, healthy_ms: 10_000 } })
+    await until("it has failed", () => engine.health().state === "failed")
+    const waits = reports.map((line) => /started again in (.*) s/.exec(line)?.[1])
+    expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", undefined])
+    await engine.close()
+  })
+})

@@ -1,0 +1,34 @@
+/**
+ * An engine process without a model, for tests of its supervisor. It counts from a prompt's last token upwards, 5 ms a token, and
+ * does what the prompt's first token says: see `FAULTS`. Argument 4: a file; where it exists the engine cannot be loaded.
+ */
+
+import { existsSync } from "node:fs"
+import { LocalEngine } from "../../../src/engine/engine.ts"
+import { runEngineProcess } from "../../../src/engine/process/child.ts"
+import { ModelError } from "../../../src/models/errors.ts"
+import { NativeError } from "../../../src/native/errors.ts"
+import { NullContext } from "../../unit/engine/null-context.ts"
+import { FAULTS } from "./faults.ts"
+
+const N_BLOCKS = 64
+
+class FaultyContext extends NullContext {
+  override step(step: Uint32Array, nWords: number, results: ArrayBufferView): void {
+    Bun.sleepSync(5)
+    super.step(step, nWords, results)
+    const tokens = this.seen.splice(0).flatMap((seen) => seen.tokens)
+    if (tokens.includes(FAULTS.fail)) throw new NativeError("DEVICE", "the GPU was lost")
+    if (tokens.includes(FAULTS.exit)) process.exit(7)
+    if (tokens.includes(FAULTS.hang)) Bun.sleepSync(60_000)
+  }
+}
+
+const broken = process.argv[3]
+
+runEngineProcess(async (path) => {
+  if (broken !== undefined && existsSync(broken)) throw new ModelError("unsupported", path, "the test says so")
+  const limits = { context_length: 256, n_vocab: 1000, max_seqs: 4 }
+  const engine = new LocalEngine(new FaultyContext(N_BLOCKS), { n_blocks: N_BLOCKS, max_tokens: 64, limits })
+  return { engine, device: { backend: "none", name: "none" }, threads: 1, memory: { weights: 0, cache: 0 } }
+})
