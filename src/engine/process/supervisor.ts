@@ -21,6 +21,8 @@ export interface SupervisorOptions {
   /** An engine process that says nothing for so long while it loads the model is taken for hung. Default 10 min. */
   start_ms?: number
   back_off?: BackOffOptions
+  /** How long an engine process may take to end when it is closed; then it is killed. Default 3 s. */
+  grace_ms?: number
 }
 
 type ReadyMessage = Extract<FromChild, { type: "ready" }>
@@ -36,8 +38,6 @@ export interface SupervisorEvents {
 
 /** Engine processes in a row that may end before they are ready. */
 const MAX_FAILED_STARTS = 5
-/** How long an engine process may take to end when asked. */
-const GRACE_MS = 3000
 
 const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
@@ -103,7 +103,7 @@ export class Supervisor {
     this.#health = { state: "closed", reason: "the engine was closed" }
     clearTimeout(this.#restart)
     this.#watchdog.rest()
-    await this.#process?.stop(GRACE_MS)
+    await this.#process?.stop(this.#options.grace_ms ?? 3000)
   }
 
   get #watchdogMs(): number {

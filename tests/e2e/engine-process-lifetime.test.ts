@@ -1,0 +1,170 @@
+/** An engine process lives as long as its parent wants it, and no longer; from source and from a compiled executable. */
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { join } from "node:path"
+import { loadModel } from "../../src/engine/load.ts"
+import { ENGINE_COMMAND, superviseModel } from "../../src/engine/process/index.ts"
+import { EngineError, OverloadedError } from "../../src/engine/types.ts"
+import { libraryPath } from "../../src/native/library.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { ROOT, runCli, temporaryFolder } from "./cli-runner.ts"
+import { FAULTS } from "./support/faults.ts"
+import {
+  children,
+  isAlive,
+  openFiles,
+  outcome,
+  request,
+  supervise,
+  superviseFaulty,
+  until,
+} from "./support/supervised.ts"
+
+setDefaultTimeout(120_000)
+
+const PROGRAM = join(import.meta.dir, "support/supervised-program.ts")
+const folder = temporaryFolder("lifetime")
+const path = join(folder.path, "tiny.gguf")
+let expected: number[]
+
+beforeAll(async () => {
+  await writeTinyModel(path)
+  await using model = await loadModel(path, { device: "cpu", threads: 1 })
+  expected = (await outcome(model.engine, request([1, 2, 3]))).tokens
+})
+afterAll(() => folder.remove())
+
+/** Starts the program, and reads what it says once its engine has answered. */
+async function startProgram(command: readonly string[], port = 0) {
+  const program = Bun.spawn([...command, path, String(port)], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+    env: { ...process.env, ROCMFORGE_LIBRARY_PATH: join(libraryPath("cpu"), "..") },
+  })
+  const reader = program.stdout.getReader()
+  const { value } = await reader.read()
+  const said = JSON.parse(new TextDecoder().decode(value)) as {
+    pid: number
+    tokens: number[]
+    port: number
+    compiled: boolean
+  }
+  return { program, said }
+}
+
+test("the engine ends when its parent is killed, and has left its port free", async () => {
+  const { program, said } = await startProgram([process.execPath, PROGRAM])
+  expect(said).toMatchObject({ tokens: expected, compiled: false })
+  // While it stands still it cannot notice that its parent is gone: a socket of the parent that it held would stay open.
+  process.kill(said.pid, "SIGSTOP")
+  program.kill("SIGKILL")
+  await program.exited
+  expect(isAlive(said.pid)).toBe(true)
+  const second = await startProgram([process.execPath, PROGRAM], said.port)
+  expect(second.said.port).toBe(said.port)
+  process.kill(said.pid, "SIGCONT")
+  await until("the first engine is gone", () => !isAlive(said.pid))
+  expect(await (await fetch(`http://127.0.0.1:${said.port}`)).text()).toBe("here")
+  second.program.kill("SIGKILL")
+  await until("the second engine is gone", () => !isAlive(second.said.pid))
+})
+
+test("a compiled executable runs itself as its engine", async () => {
+  const executable = join(folder.path, "program")
+  const build = Bun.spawn([process.execPath, "build", "--compile", PROGRAM, "--outfile", executable], {
+    cwd: ROOT,
+    stdout: "ignore",
+    stderr: "pipe",
+  })
+  const [code, log] = await Promise.all([build.exited, new Response(build.stderr).text()])
+  expect({ code, log: code === 0 ? "" : log }).toEqual({ code: 0, log: "" })
+  const { program, said } = await startProgram([executable])
+  expect(said).toMatchObject({ tokens: expected, compiled: true })
+  const commandLine = await Bun.file(`/proc/${said.pid}/cmdline`).text()
+  expect(commandLine.split("\0").slice(0, 3)).toEqual([executable, ENGINE_COMMAND, "tiny"])
+  program.kill("SIGKILL")
+  await until("the engine is gone", () => !isAlive(said.pid))
+})
+
+test("the internal command refuses whoever types it", async () => {
+  const { code, stderr } = await runCli([ENGINE_COMMAND])
+  expect(code).toBe(2)
+  expect(stderr).toContain("the server's own use")
+})
+
+test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
+  const { model, engine, reports } = await supervise(path)
+  const pid = engine.pid ?? 0
+  const running = outcome(engine, request([1], { max_tokens: 200 }))
+  await until("it runs", () => engine.stats().running === 1)
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(pid, signal)
+  expect((await running).tokens).toHaveLength(200)
+  expect(engine.pid).toBe(pid)
+  expect(reports).toEqual([])
+  await model.close()
+})
+
+test("draining lets what runs come to its end, and admits nothing more", async () => {
+  const { model, engine } = await supervise(path)
+  const running = [10, 200].map((max_tokens) => outcome(engine, request([1], { max_tokens })))
+  await until("they run", () => engine.stats().running === 2)
+  const drained = engine.drain(60_000)
+  expect(engine.health()).toMatchObject({ state: "draining" })
+  const late = await outcome(engine, request([1]))
+  expect(late.error).toBeInstanceOf(OverloadedError)
+  expect(late.error).toMatchObject({ code: "unavailable" })
+  await drained
+  expect((await Promise.all(running)).map(({ tokens }) => tokens.length)).toEqual([10, 200])
+  await engine.drain(0) // nothing left: at once
+  await model.close()
+})
+
+test("draining ends what takes too long with an error", async () => {
+  const { engine } = superviseFaulty()
+  await engine.started
+  const running = outcome(engine, request([1], { max_tokens: 250 }))
+  await until("it runs", () => engine.stats().running === 1)
+  const start = performance.now()
+  await engine.drain(100)
+  expect(performance.now() - start).toBeLessThan(600)
+  const { error, tokens } = await running
+  expect(error).toBeInstanceOf(OverloadedError)
+  expect((error as Error).message).toContain("did not end within 0.1 s")
+  expect(tokens.length).toBeLessThan(250)
+  await engine.close()
+})
+
+test("closing ends every request and the process, at any time and twice", async () => {
+  const files = openFiles()
+  const { engine } = superviseFaulty()
+  await engine.started
+  const pid = engine.pid ?? 0
+  const running = outcome(engine, request([1], { max_tokens: 200 }))
+  await until("it runs", () => engine.stats().running === 1)
+  await Promise.all([engine.close(), engine.close()])
+  expect((await running).error).toMatchObject({ name: "EngineError", message: "the engine was closed" })
+  expect(isAlive(pid)).toBe(false)
+  await engine.close()
+  expect((await outcome(engine, request([1]))).error).toBeInstanceOf(EngineError)
+  expect(engine.health()).toMatchObject({ state: "closed" })
+
+  const starting = superviseFaulty().engine
+  await starting.close()
+  expect(await starting.started.catch((error: unknown) => error)).toBeInstanceOf(EngineError)
+
+  const hung = superviseFaulty({ grace_ms: 200 }).engine
+  await hung.started
+  const never = outcome(hung, request([FAULTS.hang]))
+  await Bun.sleep(100)
+  await hung.close()
+  expect((await never).error).toBeInstanceOf(EngineError)
+  expect(children()).toEqual([])
+  expect(openFiles()).toBe(files)
+})
+
+test("a model that cannot be loaded leaves no process behind", async () => {
+  const error = await superviseModel(path, { device: "cpu", ctx_size: 2 ** 40 }).catch((thrown: unknown) => thrown)
+  expect(error).toMatchObject({ name: "NativeError", status: "OUT_OF_MEMORY" })
+  expect(children()).toEqual([])
+})
