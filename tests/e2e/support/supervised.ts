@@ -76,10 +76,11 @@ export const openFiles = (): number => readdirSync("/proc/self/fd").length
 export const children = (): number[] =>
   readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").split(" ").filter(Boolean).map(Number)
 
+/** A process that has ended is not alive, even if nobody has asked for its exit code. */
 export function isAlive(pid: number): boolean {
   try {
-    process.kill(pid, 0)
-    return true
+    // The state follows the command's name, which stands in parentheses.
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
   } catch {
     return false
   }

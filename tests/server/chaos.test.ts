@@ -1,0 +1,173 @@
+/** HTTP while the engine process is killed under it, again and again, and while clients vanish. */
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type SupervisedModel, superviseModel } from "../../src/engine/process/index.ts"
+import { type RunningServer, startServer } from "../../src/server/index.ts"
+import { openFiles, until } from "../e2e/support/supervised.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+
+setDefaultTimeout(180_000)
+
+const MAX_TOKENS = 300
+let folder: string
+let model: SupervisedModel
+let server: RunningServer
+const reports: string[] = []
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rocmforge-chaos-"))
+  const path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, { context_length: 4096 })
+  model = await superviseModel(path, {
+    device: "cpu",
+    threads: 1,
+    max_seqs: 8,
+    back_off: { first_ms: 20, max_ms: 20, healthy_ms: 0 },
+    onReport: (line) => reports.push(line),
+  })
+  server = await startServer({ models: [model], port: 0 })
+})
+afterAll(async () => {
+  await server.stop()
+  await model.close()
+  await rm(folder, { recursive: true })
+})
+
+const post = (prompt: string, max_tokens: number, signal?: AbortSignal): Promise<Response> =>
+  fetch(`${server.url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json", connection: "close" },
+    body: JSON.stringify({ model: model.name, prompt, max_tokens, temperature: 0, ignore_eos: true, stream: true }),
+    ...(signal && { signal }),
+  })
+
+interface Stream {
+  text: string
+  /** How it ended: OpenAI's finish reason, or the error's code. */
+  ends: string[]
+  done: boolean
+}
+
+/** Reads a stream of server-sent events to its end, as a client would. */
+async function read(response: Response, onChunk: () => void = () => {}): Promise<Stream> {
+  const stream: Stream = { text: "", ends: [], done: false }
+  if (response.status !== 200) {
+    const { error } = (await response.json()) as { error: { code: string } }
+    return { ...stream, ends: [`${response.status} ${error.code}`] }
+  }
+  let rest = ""
+  const decoder = new TextDecoder()
+  for await (const bytes of response.body ?? []) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n")
+    rest = lines.pop() ?? ""
+    for (const line of lines.filter((line) => line.startsWith("data: "))) {
+      onChunk()
+      const data = line.slice("data: ".length)
+      if (data === "[DONE]") {
+        stream.done = true
+        continue
+      }
+      const { choices = [], error } = JSON.parse(data) as {
+        choices?: { text: string; finish_reason: string | null }[]
+        error?: { code: string }
+      }
+      if (error) stream.ends.push(error.code)
+      for (const { text, finish_reason } of choices) {
+        stream.text += text
+        if (finish_reason !== null) stream.ends.push(finish_reason)
+      }
+    }
+  }
+  return stream
+}
+
+const idle = () => {
+  const { running, waiting, blocks_free, blocks_total } = model.engine.stats()
+  return running === 0 && waiting === 0 && blocks_free === blocks_total
+}
+
+test("kill -9 during 16 streams, 20 times", async () => {
+  const prompts = Array.from({ length: 16 }, (_, i) => `Story ${i}:`)
+  const expected = await Promise.all(prompts.map(async (prompt) => read(await post(prompt, MAX_TOKENS))))
+  for (const { ends, done } of expected) expect({ ends, done }).toEqual({ ends: ["length"], done: true })
+
+  // Asked all along; an answer that does not come fails the test.
+  const health: { status: number; state: string; reason: string | null; ms: number }[] = []
+  let asking = true
+  const asker = (async () => {
+    while (asking) {
+      const start = performance.now()
+      const response = await fetch(`${server.url}/health`, { headers: { connection: "close" } })
+      const { status: state, reason } = (await response.json()) as { status: string; reason: string | null }
+      health.push({ status: response.status, state, reason, ms: performance.now() - start })
+      await Bun.sleep(5)
+    }
+  })()
+
+  const outcomes = { full: 0, error: 0, refused: 0 }
+  const round = async (killAfter: number) => {
+    let chunks = 0
+    const streams = await Promise.all(
+      prompts.map(async (prompt) =>
+        read(await post(prompt, MAX_TOKENS), () => {
+          if (++chunks === killAfter) process.kill(model.engine.pid ?? 0, "SIGKILL")
+        }),
+      ),
+    )
+    expect(chunks).toBeGreaterThanOrEqual(killAfter)
+    for (const [i, { text, ends, done }] of streams.entries()) {
+      expect(ends).toHaveLength(1) // every request ends, and once
+      expect(expected[i]?.text.startsWith(text)).toBe(true)
+      expect(done).toBe(ends[0] === "length")
+      if (ends[0] === "length") {
+        expect(text).toBe(expected[i]?.text ?? "")
+        outcomes.full++
+      } else {
+        expect(["engine_error", "503 engine_error"]).toContain(ends[0] ?? "")
+        outcomes[text === "" ? "refused" : "error"]++
+      }
+    }
+  }
+  await round(1)
+  Bun.gc(true)
+  const start = { files: openFiles(), rss: process.memoryUsage.rss() }
+  for (let i = 1; i < 20; i++) await round(30 * i)
+  asking = false
+  await asker
+
+  expect(outcomes.full + outcomes.error + outcomes.refused).toBe(16 * 20)
+  expect(outcomes.full).toBeGreaterThan(20)
+  expect(outcomes.error).toBeGreaterThan(20)
+  expect(reports.filter((line) => line.includes("SIGKILL"))).toHaveLength(20)
+
+  const down = health.filter(({ status }) => status === 503)
+  expect(down.length).toBeGreaterThanOrEqual(20)
+  for (const { state, reason } of down) {
+    expect(state).toBe("restarting")
+    expect(reason).toContain("was killed (SIGKILL")
+  }
+  for (const { state, status } of health) expect(status).toBe(state === "ok" ? 200 : 503)
+  expect(Math.max(...health.map(({ ms }) => ms))).toBeLessThan(2000)
+
+  await until("the last one is replaced", () => model.engine.health().state === "ready" && idle())
+  expect((await fetch(`${server.url}/health`, { headers: { connection: "close" } })).status).toBe(200)
+  await until("the files are closed", () => openFiles() <= start.files)
+  Bun.gc(true)
+  expect(process.memoryUsage.rss() - start.rss).toBeLessThan(64 * 2 ** 20)
+})
+
+test("a client that vanishes frees its blocks", async () => {
+  await until("all is idle", idle)
+  const before = model.engine.stats().steps
+  const controllers = Array.from({ length: 4 }, () => new AbortController())
+  const streams = controllers.map(async ({ signal }, i) => read(await post(`Novel ${i}:`, 4000, signal)))
+  await until("they run", () => model.engine.stats().running === 4)
+  await until("they stream", () => model.engine.stats().steps > before + 20)
+  for (const controller of controllers) controller.abort()
+  await Promise.allSettled(streams)
+  await until("the blocks are free", idle, 2000)
+  expect(model.engine.stats().steps - before).toBeLessThan(2000) // far from the 4,000 that were asked for
+})
