@@ -56,7 +56,7 @@ async function listen(
     await Promise.race([load(manager, preload), stopped.promise])
     await stopped.promise
     const { requests } = server
-    const waiting = `: ${requests} requests may end within ${drainTimeout} s; again stops at once`
+    const waiting = `: ${requests} request${requests > 1 ? "s" : ""} may end within ${drainTimeout} s; again stops at once`
     note(`stopping${requests > 0 ? waiting : ""}`)
     await server.drain(drainTimeout * 1000)
   } finally {

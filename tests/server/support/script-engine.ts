@@ -18,6 +18,8 @@ export interface Script {
   readonly failAfter?: number
   /** Never produces a token, until cancelled. */
   readonly hang?: boolean
+  /** Takes no request: what it throws instead. */
+  readonly refusal?: Error
 }
 
 /**
@@ -29,6 +31,9 @@ export class ScriptEngine implements Engine {
   readonly requests: GenerateRequest[] = []
   running = 0
   cancelled = 0
+  closed = 0
+  /** What `health` says; a test may change it. */
+  state: EngineHealth = { state: "ready" }
   #steps = 0
 
   constructor(
@@ -39,8 +44,9 @@ export class ScriptEngine implements Engine {
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
-    const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false } = this.script
+    const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false, refusal } = this.script
     this.requests.push(request)
+    if (refusal !== undefined) throw refusal
     this.running++
     let made = 0
     const usage = () => ({
@@ -85,8 +91,10 @@ export class ScriptEngine implements Engine {
   }
 
   health(): EngineHealth {
-    return { state: "ready" }
+    return this.state
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.closed++
+  }
 }

@@ -1,6 +1,6 @@
 import type { LoadedModel } from "../../../src/engine/load.ts"
 import type { EngineLimits } from "../../../src/engine/types.ts"
-import { type StartOptions, startServer } from "../../../src/server/index.ts"
+import { type RunningServer, type StartOptions, startServer } from "../../../src/server/index.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
@@ -26,8 +26,26 @@ export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
 /** The script's tokens for a text, then the end token. */
 export const saying = (text: string): number[] => [...Buffer.from(text), 257]
 
+/** A loaded model that says what its engine's script says. */
+export const scriptModel = (engine: ScriptEngine, name = "script"): LoadedModel =>
+  ({
+    name,
+    path: `${name}.gguf`,
+    config: { arch: "script" },
+    tokenizer: byteTokenizer,
+    chatTemplate: new ChatTemplate(TEMPLATE),
+    engine,
+    device: { backend: "cpu", name: "script" },
+    memory: { weights: 0, cache: 0 },
+    close: () => engine.close(),
+  }) as unknown as LoadedModel
+
+export const scriptEngine = (script: Script, limits: Partial<EngineLimits> = {}): ScriptEngine =>
+  new ScriptEngine(script, { n_vocab: byteTokenizer.vocabSize, ...limits })
+
 export interface ScriptedServer extends AsyncDisposable {
   url: string
+  server: RunningServer
   engine: ScriptEngine
   model: LoadedModel
 }
@@ -38,19 +56,10 @@ export async function serveScript(
   options: Partial<StartOptions> = {},
   limits: Partial<EngineLimits> = {},
 ): Promise<ScriptedServer> {
-  const engine = new ScriptEngine(script, { n_vocab: byteTokenizer.vocabSize, ...limits })
-  const model = {
-    name: "script",
-    path: "script.gguf",
-    config: { arch: "script" },
-    memory: { weights: 0, cache: 0 },
-    tokenizer: byteTokenizer,
-    chatTemplate: new ChatTemplate(TEMPLATE),
-    engine,
-    device: { backend: "cpu", name: "script" },
-  } as unknown as LoadedModel
+  const engine = scriptEngine(script, limits)
+  const model = scriptModel(engine)
   const server = await startServer({ models: [model], port: 0, ...options })
-  return { url: server.url, engine, model, [Symbol.asyncDispose]: () => server.stop() }
+  return { url: server.url, server, engine, model, [Symbol.asyncDispose]: () => server.stop() }
 }
 
 /** Waits until a condition holds; fails after `limitMs`. Returns the milliseconds it took. */

@@ -1,0 +1,313 @@
+/** Several models behind one server: loading on demand, the memory budget, keep-alive, and what /v1/models and /health say of it. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import OpenAI from "openai"
+import { loadModel } from "../../src/engine/load.ts"
+import { startServer } from "../../src/server/index.ts"
+import { type ManagerOptions, ModelManager, type ModelSpec } from "../../src/server/models/index.ts"
+import type { Health, ModelBody } from "../../src/server/schemas/service.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import type { Script, ScriptEngine } from "./support/script-engine.ts"
+import { saying, scriptEngine, scriptModel, until } from "./support/script-model.ts"
+
+setDefaultTimeout(60_000)
+
+interface ScriptedModels {
+  url: string
+  client: OpenAI
+  manager: ModelManager
+  /** Every engine that was opened, oldest first. */
+  engines: { name: string; engine: ScriptEngine }[]
+  [Symbol.asyncDispose]: () => Promise<void>
+}
+
+interface ServeModelsOptions extends Omit<Partial<ManagerOptions>, "models"> {
+  /** Resolves when a load may end, or rejects. */
+  gate?: (name: string) => Promise<void>
+}
+
+/** Serves scripted models that weigh 10 bytes each, by name. */
+async function serveModels(
+  scripts: Record<string, Script>,
+  { gate, ...options }: ServeModelsOptions = {},
+): Promise<ScriptedModels> {
+  const engines: ScriptedModels["engines"] = []
+  const models = Object.keys(scripts).map(
+    (name): ModelSpec => ({ name, path: `${name}.gguf`, arch: "script", weights: 10, cache: 0 }),
+  )
+  const manager = new ModelManager({
+    models,
+    open: async ({ name, weights, cache }) => {
+      await gate?.(name)
+      const engine = scriptEngine(scripts[name] ?? { tokens: [] })
+      engines.push({ name, engine })
+      return { ...scriptModel(engine, name), memory: { weights, cache } }
+    },
+    ...options,
+  })
+  const server = await startServer({ models: manager, port: 0 })
+  return {
+    url: server.url,
+    client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
+    manager,
+    engines,
+    [Symbol.asyncDispose]: async () => {
+      await server.stop()
+      await manager.close()
+    },
+  }
+}
+
+const complete = (url: string, model: string, fields: object = {}) =>
+  fetch(`${url}/v1/completions`, {
+    method: "POST",
+    body: JSON.stringify({ model, prompt: "x", max_tokens: 500, ...fields }),
+    headers: { "content-type": "application/json" },
+  })
+const textOf = async (response: Response) => {
+  const body = (await response.json()) as { choices: { text: string }[] }
+  return body.choices[0]?.text
+}
+const modelsOf = async (url: string) => ((await (await fetch(`${url}/v1/models`)).json()) as { data: ModelBody[] }).data
+const healthOf = async (url: string) => {
+  const response = await fetch(`${url}/health`)
+  return { code: response.status, retry: response.headers.get("retry-after"), body: (await response.json()) as Health }
+}
+
+describe("on demand", () => {
+  test("a model is loaded by its first request, once for all that come together", async () => {
+    const doors = new Map([["b", Promise.withResolvers<void>()]])
+    await using server = await serveModels(
+      { a: { tokens: saying("I am a") }, b: { tokens: saying("I am b") } },
+      { gate: async (name) => doors.get(name)?.promise },
+    )
+    const answers = Array.from({ length: 5 }, () => complete(server.url, "b"))
+    await until(() => server.manager.requests === 5)
+    expect((await modelsOf(server.url)).map(({ id, state }) => [id, state])).toEqual([
+      ["a", "unloaded"],
+      ["b", "loading"],
+    ])
+    doors.get("b")?.resolve()
+    for (const answer of await Promise.all(answers)) expect(await textOf(answer)).toBe("I am b")
+    expect(server.engines.map(({ name }) => name)).toEqual(["b"])
+    expect(await textOf(await complete(server.url, "a"))).toBe("I am a")
+    expect((await modelsOf(server.url)).map(({ state }) => state)).toEqual(["ready", "ready"])
+  })
+
+  test("/v1/models tells what is in memory, in OpenAI's form", async () => {
+    await using server = await serveModels({ a: { tokens: saying("a") }, b: { tokens: saying("b") } })
+    const before = Math.floor(Date.now() / 1000)
+    await complete(server.url, "b")
+    const [a, b] = await modelsOf(server.url)
+    const common = { object: "model", owned_by: "rocmforge", arch: "script", reason: null }
+    const absent = { device: null, context_length: null, memory: null, loaded: null, last_used: null }
+    expect(a).toMatchObject({ ...common, ...absent, id: "a", state: "unloaded" })
+    expect(b).toMatchObject({
+      ...common,
+      id: "b",
+      state: "ready",
+      device: { backend: "cpu", name: "script" },
+      context_length: 1024,
+      memory: { weights: 10, cache: 0 },
+    })
+    for (const time of [b?.loaded, b?.last_used]) {
+      expect(time).toBeGreaterThanOrEqual(before)
+      expect(time).toBeLessThanOrEqual(before + 30)
+    }
+    expect(await server.client.models.retrieve("b")).toEqual(b as never)
+    expect((await server.client.models.list()).data.map(({ id }) => id)).toEqual(["a", "b"])
+    expect(await server.client.models.retrieve("c").catch((thrown) => thrown)).toBeInstanceOf(OpenAI.NotFoundError)
+  })
+
+  test("a model that cannot be loaded is 503 with its reason, and the others serve on", async () => {
+    await using server = await serveModels(
+      { a: { tokens: saying("a") }, b: { tokens: saying("b") } },
+      { gate: async (name) => (name === "b" ? Promise.reject(new Error("b.gguf is cut off")) : undefined) },
+    )
+    for (const stream of [false, true]) {
+      const response = await complete(server.url, "b", { stream })
+      expect(response.status).toBe(503)
+      expect(Number(response.headers.get("retry-after"))).toBeGreaterThanOrEqual(1)
+      const { error } = (await response.json()) as { error: object }
+      expect(error).toMatchObject({ type: "server_error", code: "model_load_failed", param: "model" })
+      expect(error).toHaveProperty("message", expect.stringContaining("b.gguf is cut off"))
+    }
+    expect(await textOf(await complete(server.url, "a"))).toBe("a")
+    expect((await modelsOf(server.url))[1]).toMatchObject({ state: "failed", reason: "b.gguf is cut off" })
+  })
+})
+
+describe("a request's hold on its model", () => {
+  const endless = { tokens: saying("on and on "), stepMs: 5 }
+
+  test("lasts until its stream has ended", async () => {
+    await using server = await serveModels({ a: { tokens: saying("hello"), stepMs: 30 } }, { keepAliveMs: 0 })
+    const response = await complete(server.url, "a", { stream: true })
+    await Bun.sleep(60)
+    expect((await modelsOf(server.url))[0]?.state).toBe("ready")
+    expect(await response.text()).toContain("[DONE]")
+    await until(() => server.manager.models[0]?.state === "unloaded")
+    expect(server.engines[0]?.engine.closed).toBe(1)
+  })
+
+  test("ends with a client that goes away, and with a request that is refused", async () => {
+    await using server = await serveModels({ a: endless }, { keepAliveMs: 0 })
+    const stream = await server.client.completions.create({
+      model: "a",
+      prompt: "x",
+      max_tokens: 900,
+      stream: true,
+      ignore_eos: true,
+    } as OpenAI.CompletionCreateParamsStreaming)
+    for await (const _ of stream) break
+    await until(() => server.manager.requests === 0)
+    for (const fields of [{ prompt: "" }, { prompt: "x".repeat(2000) }, { logit_bias: { 9999: 1 } }])
+      for (const stream of [false, true])
+        expect((await complete(server.url, "a", { ...fields, stream })).status).toBe(400)
+    expect(server.manager.requests).toBe(0)
+  })
+
+  test("refuses its room to others with 503 and Retry-After, until it ends", async () => {
+    await using server = await serveModels({ a: endless, b: { tokens: saying("b") } }, { budget: 15 })
+    const controller = new AbortController()
+    const running = await fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      body: JSON.stringify({ model: "a", prompt: "x", max_tokens: 900, stream: true, ignore_eos: true }),
+      headers: { "content-type": "application/json" },
+      signal: controller.signal,
+    })
+    const refused = await complete(server.url, "b")
+    expect(refused.status).toBe(503)
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1)
+    expect(await refused.json()).toMatchObject({ error: { type: "service_unavailable", code: "unavailable" } })
+    expect(server.manager.models.map(({ state }) => state)).toEqual(["ready", "unloaded"])
+    controller.abort()
+    await running.text().catch(() => "")
+    await until(() => server.manager.requests === 0)
+    expect(await textOf(await complete(server.url, "b"))).toBe("b")
+    expect(server.manager.models.map(({ state }) => state)).toEqual(["unloaded", "ready"])
+    expect(server.engines[0]?.engine.closed).toBe(1)
+  })
+})
+
+describe("/health", () => {
+  test("is 503 until the first model is loaded, and ok again while it is only idle", async () => {
+    const door = Promise.withResolvers<void>()
+    await using server = await serveModels(
+      { a: { tokens: saying("a") }, b: { tokens: saying("b") } },
+      { gate: () => door.promise, keepAliveMs: 20 },
+    )
+    const loaded = server.manager.load("a")
+    const starting = await healthOf(server.url)
+    expect(starting).toMatchObject({ code: 503, retry: "1", body: { status: "starting" } })
+    expect(starting.body.reason).toContain("'a'")
+    expect(starting.body.models.map(({ state }) => state)).toEqual(["loading", "unloaded"])
+    door.resolve()
+    await loaded
+    expect(await healthOf(server.url)).toMatchObject({ code: 200, retry: null, body: { status: "ok", reason: null } })
+    await until(() => server.manager.models[0]?.state === "unloaded")
+    const idle = await healthOf(server.url)
+    expect(idle).toMatchObject({ code: 200, body: { status: "ok" } })
+    expect(idle.body.models[0]).toMatchObject({ state: "unloaded", device: null, kv_blocks: { total: 0, free: 0 } })
+  })
+
+  test("says that the first model could not be loaded", async () => {
+    await using server = await serveModels(
+      { a: { tokens: [] } },
+      { gate: () => Promise.reject(new Error("no memory")) },
+    )
+    await server.manager.load("a").catch(() => {})
+    const { code, body } = await healthOf(server.url)
+    expect([code, body.status]).toEqual([503, "failed"])
+    expect(body.reason).toContain("no memory")
+  })
+
+  test("repeats what the engine says of itself", async () => {
+    await using server = await serveModels({ a: { tokens: saying("a") }, b: { tokens: saying("b") } })
+    await complete(server.url, "a")
+    await complete(server.url, "b")
+    const [a, b] = server.engines.map(({ engine }) => engine)
+    if (a === undefined || b === undefined) throw new Error("both were loaded")
+    a.state = { state: "restarting", reason: "the engine process was killed" }
+    expect(await healthOf(server.url)).toMatchObject({
+      code: 503,
+      body: { status: "restarting", models: [{ state: "restarting", reason: "the engine process was killed" }, {}] },
+    })
+    a.state = { state: "failed", reason: "it is gone for good" }
+    expect(await healthOf(server.url)).toMatchObject({ code: 503, body: { status: "failed" } })
+    a.state = { state: "ready" }
+    // Not the first model: the server serves.
+    b.state = { state: "failed", reason: "it is gone for good" }
+    const partly = await healthOf(server.url)
+    expect(partly).toMatchObject({ code: 200, body: { status: "ok" } })
+    expect(partly.body.models[1]).toMatchObject({ state: "failed", reason: "it is gone for good" })
+    expect((await modelsOf(server.url))[1]).toMatchObject({ state: "failed" })
+  })
+})
+
+describe("real models", () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "rocmforge-models-"))
+    for (const seed of [1, 2]) await writeTinyModel(join(folder, `m${seed}.gguf`), { seed, context_length: 512 })
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+
+  const load = (seed: number, memory_limit?: number) =>
+    loadModel(join(folder, `m${seed}.gguf`), { device: "cpu", threads: 1, max_seqs: 4, memory_limit })
+
+  test("a memory limit bounds the cache, and one without room for it is refused", async () => {
+    await using free = await load(1)
+    const { weights, cache } = free.memory
+    expect(cache).toBeGreaterThan(0)
+    await using bounded = await load(1, weights + cache / 4)
+    expect(bounded.memory).toEqual({ weights, cache: cache / 4 })
+    expect(bounded.engine.stats().blocks_total).toBe(free.engine.stats().blocks_total / 4)
+    await expect(load(1, weights)).rejects.toThrow("--memory-budget")
+  })
+
+  test("take turns in a budget that holds one of them, and say the same as alone", async () => {
+    const request = { prompt: "the same prompt", max_tokens: 12, temperature: 0, ignore_eos: true }
+    const alone: (string | undefined)[] = []
+    let weights = 0
+    for (const seed of [1, 2]) {
+      const model = await load(seed)
+      weights = model.memory.weights
+      const server = await startServer({ models: [model], port: 0 })
+      alone.push(await textOf(await complete(server.url, `m${seed}`, request)))
+      await server.stop()
+      await model.close()
+    }
+    expect(alone[0]).not.toBe(alone[1])
+
+    const budget = weights * 1.5
+    const models = [1, 2].map(
+      (seed): ModelSpec => ({
+        name: `m${seed}`,
+        path: join(folder, `m${seed}.gguf`),
+        arch: "llama",
+        weights,
+        cache: 2 ** 30,
+      }),
+    )
+    await using manager = new ModelManager({
+      models,
+      open: ({ path }, { memory_limit }) =>
+        loadModel(path, { device: "cpu", threads: 1, max_seqs: 4, ...(memory_limit && { memory_limit }) }),
+      budget,
+    })
+    const server = await startServer({ models: manager, port: 0 })
+    for (let round = 0; round < 3; round++)
+      for (const [i, name] of ["m1", "m2"].entries()) {
+        expect(await textOf(await complete(server.url, name, request))).toBe(alone[i])
+        const inMemory = (await modelsOf(server.url)).filter(({ state }) => state === "ready")
+        expect(inMemory.map(({ id }) => id)).toEqual([name])
+        const memory = inMemory[0]?.memory ?? { weights: 0, cache: 0 }
+        expect(memory.weights + memory.cache).toBeLessThanOrEqual(budget)
+      }
+    await server.stop()
+  })
+})
