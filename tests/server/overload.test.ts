@@ -1,0 +1,179 @@
+/** Too many requests, too little time, a server that shuts down: nobody is dropped silently, and everyone is told when to come again. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import OpenAI from "openai"
+import { OverloadedError } from "../../src/engine/types.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { saying, serveScript, until } from "./support/script-model.ts"
+import { type FileServer, serveFile } from "./support/serve-file.ts"
+
+setDefaultTimeout(60_000)
+
+const chat = { model: "script", messages: [{ role: "user" as const, content: "hi" }], max_tokens: 900 }
+const post = (url: string, body: object, headers: Record<string, string> = {}, signal?: AbortSignal) =>
+  fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", ...headers },
+    signal,
+  })
+const errorOf = async (response: Response) => ((await response.json()) as { error: Record<string, unknown> }).error
+/** The JSON of the last `data:` line. */
+const lastEvent = (text: string) => JSON.parse(text.trimEnd().split("\n\n").at(-1)?.replace("data: ", "") ?? "")
+
+describe("a refusal is told as OpenAI would", () => {
+  const cases: [code: OverloadedError["code"], status: number, type: string][] = [
+    ["queue_full", 429, "rate_limit_error"],
+    ["deadline", 503, "service_unavailable"],
+    ["unavailable", 503, "service_unavailable"],
+  ]
+  test.each(cases)("%s is %i with Retry-After", async (code, status, type) => {
+    const refusal = new OverloadedError("too much is asked for", code, 7)
+    await using server = await serveScript({ tokens: [], refusal })
+    for (const stream of [false, true]) {
+      const response = await post(server.url, { ...chat, stream })
+      expect(response.status).toBe(status)
+      expect(response.headers.get("retry-after")).toBe("7")
+      const error = await errorOf(response)
+      expect(error).toMatchObject({ type, code, param: null })
+      expect(error.message).toContain("Too much is asked for")
+    }
+  })
+
+  test("the openai client throws its own class for it, and comes again after Retry-After", async () => {
+    const refusal = new OverloadedError("64 requests wait", "queue_full", 1)
+    await using server = await serveScript({ tokens: [], refusal })
+    const client = (maxRetries: number) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries })
+    const refused = await client(0)
+      .chat.completions.create(chat)
+      .catch((thrown) => thrown)
+    expect(refused).toBeInstanceOf(OpenAI.RateLimitError)
+    expect(server.engine.requests.length).toBe(1)
+    const start = performance.now()
+    await client(1)
+      .chat.completions.create(chat)
+      .catch(() => {})
+    expect(server.engine.requests.length).toBe(3)
+    expect(performance.now() - start).toBeGreaterThanOrEqual(950)
+  })
+})
+
+describe("a request's place among others", () => {
+  test("priority, cache salt, owner and deadline go to the engine", async () => {
+    await using server = await serveScript({ tokens: saying("x") }, { deadlineMs: 1500 })
+    const sent = async (fields: object, headers: Record<string, string> = {}) => {
+      expect((await post(server.url, { ...chat, ...fields }, headers)).status).toBe(200)
+      const { priority, cache_salt, key, deadline_ms } = server.engine.requests.at(-1) ?? { key: "" }
+      return { priority, cache_salt, key, deadline_ms }
+    }
+    expect(await sent({})).toEqual({ priority: undefined, cache_salt: undefined, key: undefined, deadline_ms: 1500 })
+    expect(await sent({ priority: -3, cache_salt: "tenant" })).toMatchObject({ priority: -3, cache_salt: "tenant" })
+    const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+    const { key } = await sent({}, bearer("sk-secret-1"))
+    expect(key).toMatch(/^[0-9a-f]{32}$/)
+    expect((await sent({}, { authorization: "bearer  sk-secret-1 " })).key).toBe(key)
+    expect((await sent({}, bearer("sk-secret-2"))).key).not.toBe(key)
+    expect((await sent({}, { authorization: "Basic c2s6" })).key).toBeUndefined()
+  })
+
+  test.each([
+    ["priority", "high"],
+    ["priority", 1.5],
+    ["cache_salt", 3],
+    ["cache_salt", "x".repeat(300)],
+  ])("%s is checked", async (param, value) => {
+    await using server = await serveScript({ tokens: saying("x") })
+    const response = await post(server.url, { ...chat, [param]: value })
+    expect(response.status).toBe(400)
+    expect((await errorOf(response)).param).toBe(param)
+  })
+})
+
+describe("the real engine", () => {
+  let folder: string
+  let server: FileServer
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "rocmforge-overload-"))
+    const path = join(folder, "tiny.gguf")
+    await writeTinyModel(path, { context_length: 2048 })
+    server = await serveFile(path, { max_seqs: 2, max_queue: 4, threads: 1 })
+  })
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]()
+    await rm(folder, { recursive: true })
+  })
+
+  test("serves as many as it may hold and tells all others to come again; none is lost", async () => {
+    const n = 40
+    const request = { ...chat, model: server.model.name, max_tokens: 100, ignore_eos: true }
+    const answers = await Promise.all(
+      Array.from({ length: n }, async (_, i) => {
+        const response = await post(server.url, { ...request, stream: i % 2 === 1 })
+        const text = await response.text()
+        return { status: response.status, retry: Number(response.headers.get("retry-after")), text }
+      }),
+    )
+    const served = answers.filter(({ status }) => status === 200)
+    const refused = answers.filter(({ status }) => status === 429)
+    expect(served.length + refused.length).toBe(n)
+    expect(served.length).toBeGreaterThanOrEqual(4) // all places of the queue, though none had begun when they came
+    expect(refused.length).toBeGreaterThan(0)
+    for (const { text } of served) expect(text).toMatch(/\[DONE\]|"finish_reason":"length"/)
+    for (const { retry, text } of refused) {
+      expect(retry).toBeGreaterThanOrEqual(1)
+      expect(JSON.parse(text)).toMatchObject({ error: { type: "rate_limit_error", code: "queue_full" } })
+    }
+    await until(() => server.model.engine.stats().running === 0)
+    expect((await post(server.url, { ...request, max_tokens: 2 })).status).toBe(200)
+  })
+})
+
+describe("shutting down", () => {
+  test("lets streams end, and refuses what comes meanwhile", async () => {
+    await using server = await serveScript({ tokens: saying("a good end"), stepMs: 40 })
+    const response = await post(server.url, { ...chat, stream: true })
+    const drained = server.server.drain(10_000)
+    const refused = await post(server.url, chat)
+    expect(refused.status).toBe(503)
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1)
+    expect(await errorOf(refused)).toMatchObject({ type: "service_unavailable", code: "unavailable" })
+    const health = await fetch(`${server.url}/health`)
+    expect(health.status).toBe(503)
+    expect(await health.json()).toMatchObject({ status: "draining" })
+    const text = await response.text()
+    expect(text).toEndWith("data: [DONE]\n\n")
+    expect(text.match(/"content":"."/g)?.length).toBe("a good end".length)
+    await drained
+    expect(server.engine.cancelled).toBe(0)
+    await expect(fetch(`${server.url}/health`)).rejects.toThrow()
+  })
+
+  test("ends what takes longer with an error that its client gets", async () => {
+    await using server = await serveScript({ tokens: saying("on and on "), stepMs: 10 })
+    const endless = { ...chat, ignore_eos: true }
+    const plain = post(server.url, endless)
+    const stream = await post(server.url, { ...endless, stream: true })
+    await until(() => server.engine.running === 2)
+    const start = performance.now()
+    const [, answer, text] = await Promise.all([server.server.drain(200), plain, stream.text()])
+    expect(performance.now() - start).toBeGreaterThanOrEqual(190)
+    expect(answer.status).toBe(503)
+    expect(await errorOf(answer)).toMatchObject({ type: "service_unavailable", code: "unavailable" })
+    expect(lastEvent(text)).toMatchObject({ error: { type: "service_unavailable", code: "unavailable" } })
+    expect(text).toContain('"content":"o"')
+    expect(text).not.toContain("[DONE]")
+    expect(server.engine.cancelled).toBe(2)
+    expect(server.engine.running).toBe(0)
+  })
+
+  test("takes no time when nothing runs", async () => {
+    await using server = await serveScript({ tokens: saying("x") })
+    await (await post(server.url, chat)).text()
+    const start = performance.now()
+    await server.server.drain(10_000)
+    expect(performance.now() - start).toBeLessThan(1000)
+  })
+})
