@@ -36,8 +36,8 @@ enum RfStatus {
 #define RF_MAX_TOP_LOGPROBS 20
 
 enum RfRows { RF_ROWS_FIXED = 0, RF_ROWS_TOKENS = 1, RF_ROWS_OUTPUTS = 2 };
-enum RfDtype { RF_F32 = 0, RF_F16 = 1 };
-enum RfModelFlag { RF_MODEL_NO_MMAP = 1 };  // read the files instead of mapping them
+enum RfDtype { RF_F32 = 0, RF_F16 = 1, RF_Q8_0 = 2 };  // RF_Q8_0: K/V caches alone, see cache.h
+enum RfModelFlag { RF_MODEL_NO_MMAP = 1 };             // read the files instead of mapping them
 // What matrix units multiply when a step has many rows; sums are float. The CPU backend computes in f32 alone.
 enum RfCompute { RF_COMPUTE_F32 = 0, RF_COMPUTE_F16 = 1, RF_COMPUTE_BF16 = 2 };
 
@@ -61,7 +61,7 @@ typedef struct RfBuffer {
   uint64_t reserved;
 } RfBuffer;
 
-// One layer's paged K/V cache: K and V hold [n_blocks, n_kv_heads, block_size, head_dim] (the inner order is the backend's own).
+// One layer's paged K/V cache: K and V hold [n_blocks, n_kv_heads, block_size, head_dim]. cache.h says how.
 typedef struct RfCache {
   uint32_t n_kv_heads;
   uint32_t head_dim;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "cache.h"
 #include "error.h"
 #include "formats.h"
 
@@ -251,11 +252,15 @@ Plan validate_plan(const Model& model, const RfContextDesc& desc, const RfOp* op
       fail(RF_INVALID_PLAN, "buffer %llu needs %llu bytes at %llu, the arena has %llu", n, (unsigned long long)bytes,
            (unsigned long long)b.offset, (unsigned long long)desc.arena_bytes);
   }
-  for (uint64_t i = 0; i < n_caches; i++)
+  for (uint64_t i = 0; i < n_caches; i++) {
     if (!caches[i].n_kv_heads || caches[i].n_kv_heads > 1024 || !caches[i].head_dim || caches[i].head_dim > 512 ||
-        caches[i].dtype > RF_F16)
+        caches[i].dtype > RF_Q8_0)
       fail(RF_INVALID_PLAN, "cache %llu has %u heads of %u, dtype %u", (unsigned long long)i, caches[i].n_kv_heads,
            caches[i].head_dim, caches[i].dtype);
+    if (!cache_fits(caches[i].head_dim, caches[i].dtype))
+      fail(RF_UNSUPPORTED, "a q8_0 K/V cache rounds %u elements together, which do not divide heads of %u; use an f16 cache",
+           kCacheGroup, caches[i].head_dim);
+  }
   for (uint64_t i = 0; i < n_ops; i++) {
     OpChecker(model, plan, i).check();
     const RfOp& op = plan.ops[i];

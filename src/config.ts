@@ -137,8 +137,8 @@ export const OPTIONS = {
     value: "type",
     env: "ROCMFORGE_KV_TYPE",
     default: "f16",
-    description: "number format of the K/V cache: f16 or f32",
-    schema: z.enum(["f16", "f32"], { error: "must be f16 or f32" }),
+    description: "number format of the K/V cache: f16, f32 or q8_0 (half the memory of f16, slightly less exact)",
+    schema: z.enum(["f16", "f32", "q8_0"], { error: "must be f16, f32 or q8_0" }),
   }),
 
   dtype: option({

@@ -55,7 +55,6 @@ RF_INLINE int32_t max16(i32x16 v) {
 }
 
 inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info) {
-  typedef int8_t i8x16 __attribute__((vector_size(16)));
   const f32x16 magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to the nearest integer, ties to even
   for (uint64_t b = 0; b < k / 32; b++, in += 32, q++, info++) {
     const f32x16 x[2] = {load<f32x16>(in), load<f32x16>(in + 16)};

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 
+#include "activations.h"
 #include "kernels.h"
 #include "vec.h"
 
@@ -17,10 +18,16 @@ struct Query {
   int64_t first, last;  // keys it sees, both included
 };
 
-template <bool Half>
+// Of q8_0 the quants, without their scale.
+template <uint32_t Dtype>
 RF_INLINE f32x16 load_lanes(const uint8_t* p, uint64_t index) {
-  if constexpr (Half) return from_half(load<u16x16>(p + index * 2));
+  if constexpr (Dtype == RF_Q8_0) return to_float(__builtin_convertvector(load<i8x16>(p + index), i32x16));
+  else if constexpr (Dtype == RF_F16) return from_half(load<u16x16>(p + index * 2));
   else return load<f32x16>(p + index * 4);
+}
+// The scales of sixteen rows of a q8_0 tile, for the elements from `element` on.
+RF_INLINE f32x16 load_scales(const uint8_t* tile, uint64_t head_dim, uint64_t element) {
+  return from_half(load<u16x16>(tile + head_dim * 16 + element / kCacheGroup * 32));
 }
 
 RF_INLINE f32x16 soft_cap(f32x16 s, float cap) {  // cap · tanh(s / cap)
@@ -32,7 +39,7 @@ RF_INLINE uint64_t padded_dim(uint64_t head_dim) { return (head_dim + 15) / 16 *
 RF_INLINE uint64_t attend_floats(uint64_t head_dim) { return 2 * kMaxQueries * padded_dim(head_dim); }
 
 // block(index, &k, &v): k [head_dim, 16], v [16, padded_dim] of keys 16 · index …
-template <bool Half, int N, class Blocks>
+template <uint32_t Dtype, int N, class Blocks>
 void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blocks block, float* scratch) {
   const uint64_t dim = padded_dim(head_dim);
   float* q = scratch;
@@ -53,15 +60,29 @@ void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blo
     block(b, &k, &v);
     f32x16 s[N] = {}, odd[N] = {};
     uint32_t d = 0;
-    for (; d + 2 <= head_dim; d += 2) {
-      const f32x16 k0 = load_lanes<Half>(k, uint64_t(d) * 16), k1 = load_lanes<Half>(k, uint64_t(d + 1) * 16);
-      for (int n = 0; n < N; n++) {
-        s[n] = madd(splat(q[uint64_t(n) * dim + d]), k0, s[n]);
-        odd[n] = madd(splat(q[uint64_t(n) * dim + d + 1]), k1, odd[n]);
+    const auto multiply = [&](uint32_t end, f32x16* even) {
+      for (; d + 2 <= end; d += 2) {
+        const f32x16 k0 = load_lanes<Dtype>(k, uint64_t(d) * 16), k1 = load_lanes<Dtype>(k, uint64_t(d + 1) * 16);
+        for (int n = 0; n < N; n++) {
+          even[n] = madd(splat(q[uint64_t(n) * dim + d]), k0, even[n]);
+          odd[n] = madd(splat(q[uint64_t(n) * dim + d + 1]), k1, odd[n]);
+        }
       }
+    };
+    if constexpr (Dtype == RF_Q8_0) {
+      while (d < head_dim) {
+        const f32x16 scales = load_scales(k, head_dim, d);
+        f32x16 even[N] = {};
+        for (int n = 0; n < N; n++) odd[n] = f32x16{};
+        multiply(d + kCacheGroup, even);
+        for (int n = 0; n < N; n++) s[n] = madd(even[n] + odd[n], scales, s[n]);
+      }
+      for (int n = 0; n < N; n++) odd[n] = f32x16{};
+    } else {
+      multiply(head_dim, s);
+      if (d < head_dim)
+        for (int n = 0; n < N; n++) s[n] = madd(splat(q[uint64_t(n) * dim + d]), load_lanes<Dtype>(k, uint64_t(d) * 16), s[n]);
     }
-    if (d < head_dim)
-      for (int n = 0; n < N; n++) s[n] = madd(splat(q[uint64_t(n) * dim + d]), load_lanes<Half>(k, uint64_t(d) * 16), s[n]);
 
     alignas(64) float p[N][16];
     const int64_t start = b * 16;
@@ -88,12 +109,18 @@ void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blo
       store(p[n], e);
     }
     const int64_t n_keys = std::min<int64_t>(16, last + 1 - start);
+    alignas(64) float scaled[N][16];
     for (uint64_t c = 0; c < dim; c += 16) {
+      if (Dtype == RF_Q8_0 && c % kCacheGroup == 0) {
+        const f32x16 scales = load_scales(v, dim, c);
+        for (int n = 0; n < N; n++) store(scaled[n], load<f32x16>(p[n]) * scales);
+      }
+      const auto& weights = Dtype == RF_Q8_0 ? scaled : p;
       f32x16 acc[N];
       for (int n = 0; n < N; n++) acc[n] = load<f32x16>(sums + uint64_t(n) * dim + c);
       for (int64_t j = 0; j < n_keys; j++) {
-        const f32x16 value = load_lanes<Half>(v, uint64_t(j) * dim + c);
-        for (int n = 0; n < N; n++) acc[n] = madd(splat(p[n][j]), value, acc[n]);
+        const f32x16 value = load_lanes<Dtype>(v, uint64_t(j) * dim + c);
+        for (int n = 0; n < N; n++) acc[n] = madd(splat(weights[n][j]), value, acc[n]);
       }
       for (int n = 0; n < N; n++) store(sums + uint64_t(n) * dim + c, acc[n]);
     }
@@ -102,18 +129,18 @@ void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blo
     for (uint32_t d = 0; d < head_dim; d++) queries[n].out[d] = sums[uint64_t(n) * dim + d] / total[n];
 }
 
-template <bool Half, class Blocks>
+template <uint32_t Dtype, class Blocks>
 RF_INLINE void attend_any(const Query* queries, uint32_t n, uint32_t head_dim, float scale, float cap, Blocks block,
                           float* scratch) {
   switch (n) {
-    case 1: return attend<Half, 1>(queries, head_dim, scale, cap, block, scratch);
-    case 2: return attend<Half, 2>(queries, head_dim, scale, cap, block, scratch);
-    case 3: return attend<Half, 3>(queries, head_dim, scale, cap, block, scratch);
-    case 4: return attend<Half, 4>(queries, head_dim, scale, cap, block, scratch);
-    case 5: return attend<Half, 5>(queries, head_dim, scale, cap, block, scratch);
-    case 6: return attend<Half, 6>(queries, head_dim, scale, cap, block, scratch);
-    case 7: return attend<Half, 7>(queries, head_dim, scale, cap, block, scratch);
-    default: return attend<Half, 8>(queries, head_dim, scale, cap, block, scratch);
+    case 1: return attend<Dtype, 1>(queries, head_dim, scale, cap, block, scratch);
+    case 2: return attend<Dtype, 2>(queries, head_dim, scale, cap, block, scratch);
+    case 3: return attend<Dtype, 3>(queries, head_dim, scale, cap, block, scratch);
+    case 4: return attend<Dtype, 4>(queries, head_dim, scale, cap, block, scratch);
+    case 5: return attend<Dtype, 5>(queries, head_dim, scale, cap, block, scratch);
+    case 6: return attend<Dtype, 6>(queries, head_dim, scale, cap, block, scratch);
+    case 7: return attend<Dtype, 7>(queries, head_dim, scale, cap, block, scratch);
+    default: return attend<Dtype, 8>(queries, head_dim, scale, cap, block, scratch);
   }
 }
 
@@ -160,14 +187,17 @@ inline void attention(const Worker& worker, const AttentionArgs& a, const StepVi
         queries[n++] = {a.q + at * a.q_stride + head * a.head_dim, a.out + (at * a.n_heads + head) * a.head_dim, first, last};
       }
     const int32_t* table = step.blocks + seq.block_start;
-    const uint64_t k_head = a.cache.k_block_bytes() / a.n_kv_heads, v_head = a.cache.v_block_bytes() / a.n_kv_heads;
+    const uint64_t k_tile = a.cache.k_tile_bytes(), v_tile = a.cache.v_tile_bytes();
     const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
       const uint64_t id = uint64_t(table[index]) * a.n_kv_heads + kv_head;
-      *k = a.cache.k + id * k_head;
-      *v = a.cache.v + id * v_head;
+      *k = a.cache.k + id * k_tile;
+      *v = a.cache.v + id * v_tile;
     };
-    if (a.cache.dtype == RF_F16) attend_any<true>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
-    else attend_any<false>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
+    switch (a.cache.dtype) {
+      case RF_Q8_0: attend_any<RF_Q8_0>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch); break;
+      case RF_F16: attend_any<RF_F16>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch); break;
+      default: attend_any<RF_F32>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch);
+    }
   }
 }
 
@@ -190,17 +220,53 @@ inline void attention_dense(const Worker& worker, const DenseAttentionArgs& a) {
       *k = reinterpret_cast<const uint8_t*>(packed_k);
       *v = reinterpret_cast<const uint8_t*>(packed_v);
     };
-    attend<false, 1>(&query, a.head_dim, a.scale, 0, block, scratch);
+    attend<RF_F32, 1>(&query, a.head_dim, a.scale, 0, block, scratch);
   }
 }
 
 inline uint64_t attention_scratch_bytes(uint32_t head_dim) { return (attend_floats(head_dim) + 32 * padded_dim(head_dim)) * 4; }
 
+// Rounds 32 elements as cache.h says; a NaN among them ends up in their scale. Returns the scale as f16.
+inline uint16_t quantize_group(const float* in, int8_t* out) {
+  const f32x16 x[2] = {load<f32x16>(in), load<f32x16>(in + 16)},
+               magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to even
+  // Magnitudes order like their bits, and a NaN is the greatest.
+  const i32x16 m0 = i32x16(vabs(x[0])), m1 = i32x16(vabs(x[1]));
+  const int32_t bits = max16(m0 > m1 ? m0 : m1);
+  float amax;
+  memcpy(&amax, &bits, 4);
+  if (amax > kCacheLimit) amax = kCacheLimit;
+  const float scale = amax / kCacheMax, inverse = amax > 1e-30f ? 1.0f / scale : 0.0f;
+  for (int g = 0; g < 2; g++) {
+    f32x16 y = x[g] * splat(inverse);
+    y = select(y > kCacheMax, splat(kCacheMax), select(y < -kCacheMax, splat(-kCacheMax), y));
+    store(out + 16 * g, __builtin_convertvector(i32x16(y + magic) - 0x4b400000, i8x16));
+  }
+  return to_half(splat(scale))[0];
+}
+
+// The same for a row, which goes to every `stride`-th byte of `to`; its scales go to every sixteenth of `scales`.
+inline void store_quantized(const float* row, uint64_t head_dim, uint8_t* to, uint64_t stride, uint8_t* scales) {
+  for (uint64_t d = 0; d < head_dim; d += kCacheGroup) {
+    int8_t q[kCacheGroup];
+    const uint16_t scale = quantize_group(row + d, q);
+    if (stride == 1) memcpy(to + d, q, kCacheGroup);
+    else
+      for (uint64_t i = 0; i < kCacheGroup; i++) to[(d + i) * stride] = uint8_t(q[i]);
+    memcpy(scales + d, &scale, 2);  // 16 scales of 2 bytes each 32 elements
+  }
+}
+
 // One token's K and V of one head into its slot.
 inline void store_kv(const float* k, const float* v, const CacheView& cache, uint32_t kv_head, int32_t block, uint32_t slot) {
   const uint64_t id = uint64_t(block) * cache.n_kv_heads + kv_head;
-  uint8_t* k_to = cache.k + id * (cache.k_block_bytes() / cache.n_kv_heads);
-  uint8_t* v_to = cache.v + id * (cache.v_block_bytes() / cache.n_kv_heads) + slot * cache.v_stride * cache.elem_bytes();
+  uint8_t *k_to = cache.k + id * cache.k_tile_bytes(), *v_to = cache.v + id * cache.v_tile_bytes();
+  if (cache.dtype == RF_Q8_0) {
+    const uint64_t dim = cache.head_dim, scales = dim * 16 + slot * 2;
+    store_quantized(k, dim, k_to + slot, 16, k_to + scales);
+    return store_quantized(v, dim, v_to + slot * dim, 1, v_to + scales);
+  }
+  v_to += slot * cache.v_stride * (cache.dtype == RF_F16 ? 2 : 4);
   for (uint64_t d = 0; d < cache.head_dim; d += 16) {
     const uint64_t n = std::min<uint64_t>(16, cache.head_dim - d);
     const f32x16 keys = load_part(k + d, n), values = load_part(v + d, n);

@@ -18,9 +18,14 @@ namespace {
 
 uint64_t round64(uint64_t n) { return (n + 63) / 64 * 64; }
 
-uint64_t cache_bytes(const RfCache& cache, uint32_t n_blocks) {
-  const uint64_t padded = (cache.head_dim + 15) / 16 * 16, elem = cache.dtype == RF_F16 ? 2 : 4;
-  return checked_mul(n_blocks, cache.n_kv_heads * 16 * elem * (cache.head_dim + padded), "a cache's size");
+CacheView cache_view(const RfCache& c, uint8_t* at, uint64_t n_blocks) {
+  CacheView view{at, nullptr, c.n_kv_heads, c.head_dim, (c.head_dim + 15) / 16 * 16, c.dtype};
+  view.v = at + n_blocks * c.n_kv_heads * view.k_tile_bytes();
+  return view;
+}
+uint64_t cache_size(const RfCache& cache, uint32_t n_blocks) {
+  const CacheView view = cache_view(cache, nullptr, 0);
+  return round64(checked_mul(n_blocks, cache.n_kv_heads * (view.k_tile_bytes() + view.v_tile_bytes()), "a cache's size"));
 }
 
 class CpuContext final : public BackendContext {
@@ -38,10 +43,8 @@ class CpuContext final : public BackendContext {
         pool_(plan_.desc.n_threads) {
     uint64_t at = 0;
     for (const RfCache& c : plan_.caches) {
-      CacheView view{cache_.data() + at, nullptr, c.n_kv_heads, c.head_dim, (c.head_dim + 15) / 16 * 16, c.dtype};
-      view.v = view.k + view.k_block_bytes() * plan_.desc.n_blocks;
-      caches_.push_back(view);
-      at += round64(cache_bytes(c, plan_.desc.n_blocks));
+      caches_.push_back(cache_view(c, cache_.data() + at, plan_.desc.n_blocks));
+      at += cache_size(c, plan_.desc.n_blocks);
     }
   }
 
@@ -69,7 +72,7 @@ class CpuContext final : public BackendContext {
  private:
   uint64_t total_cache_bytes() const {
     uint64_t total = 0;
-    for (const RfCache& c : plan_.caches) total = checked_add(total, round64(cache_bytes(c, plan_.desc.n_blocks)), "the K/V cache");
+    for (const RfCache& c : plan_.caches) total = checked_add(total, cache_size(c, plan_.desc.n_blocks), "the K/V cache");
     return total;
   }
   bool is_matmul(const RfOp& op) const { return op.kind == RF_OP_MATMUL || op.kind == RF_OP_MATMUL_SWIGLU; }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "../cache.h"
 #include "../plan.h"
 
 namespace rf {
@@ -42,13 +43,13 @@ struct MatmulArgs {
   uint8_t* shared;  // room for the int8 activations of all rows
 };
 
-// A layer's paged cache. A K block is [n_kv_heads, head_dim, 16] (keys in lanes), a V block [n_kv_heads, 16, v_stride]; f32 or f16.
+// A layer's paged cache, [n_blocks, n_kv_heads] tiles of 16 tokens. A tile of K is [head_dim, 16] (keys in lanes), one of V
+// [16, v_stride]; of q8_0 their int8, and behind them of both the scales, [head_dim / 32, 16].
 struct CacheView {
   uint8_t *k, *v;
   uint32_t n_kv_heads, head_dim, v_stride, dtype;
-  uint64_t elem_bytes() const { return dtype == RF_F16 ? 2 : 4; }
-  uint64_t k_block_bytes() const { return uint64_t(n_kv_heads) * head_dim * 16 * elem_bytes(); }
-  uint64_t v_block_bytes() const { return uint64_t(n_kv_heads) * v_stride * 16 * elem_bytes(); }
+  uint64_t k_tile_bytes() const { return cache_bytes(uint64_t(head_dim) * 16, dtype); }
+  uint64_t v_tile_bytes() const { return cache_bytes(uint64_t(v_stride) * 16, dtype); }
 };
 
 struct AttentionArgs {

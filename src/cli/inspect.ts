@@ -1,7 +1,7 @@
-import type { OPTIONS } from "../config.ts"
 import type { Gguf } from "../gguf/reader.ts"
 import { ModelError } from "../models/errors.ts"
 import { buildModel, type MemoryNeed, type ModelDefinition } from "../models/registry.ts"
+import type { Dtype } from "../plan/ops.ts"
 import { printPlan } from "../plan/print.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT } from "./exit.ts"
@@ -22,7 +22,7 @@ interface Inspection {
   problem: string | undefined
   contextLength: number | undefined
   memory: MemoryNeed | undefined
-  kvType: (typeof OPTIONS)["kvType"]["default"] | "f32"
+  kvType: Dtype
 }
 
 export const inspect: CommandSpec = {
@@ -49,7 +49,7 @@ export const inspect: CommandSpec = {
   },
 }
 
-function look(gguf: Gguf, ctxSize: number | undefined, kvType: "f16" | "f32"): Inspection {
+function look(gguf: Gguf, ctxSize: number | undefined, kvType: Dtype): Inspection {
   try {
     const model = buildModel(gguf)
     const contextLength = ctxSize ?? model.config.context_length

@@ -5,7 +5,7 @@ import type { ModelConfig } from "../models/config.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"
 import type { Compute, NativeModel, UploadProgress } from "../native/library.ts"
-import type { Dtype } from "../plan/ops.ts"
+import { CACHE_GROUP, type Dtype } from "../plan/ops.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
@@ -149,7 +149,7 @@ async function openEngine(
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
   const max_seqs = options.max_seqs ?? 32
   const max_tokens = Math.max(options.batch_size ?? (onCpu ? 128 : 2048), max_seqs)
-  const kvType = options.kv_type ?? "f16"
+  const kvType = chooseCacheType(definition, options.kv_type ?? "f16")
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
   const { plan, tensors, constants, config } = definition
   const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_seqs, kvType })
@@ -200,6 +200,13 @@ async function openEngine(
     model.close()
     throw error
   }
+}
+
+function chooseCacheType({ plan }: ModelDefinition, kvType: Dtype): Dtype {
+  const odd = plan.caches.find(({ head_dim }) => head_dim % CACHE_GROUP[kvType] !== 0)
+  if (odd === undefined) return kvType
+  const message = `a ${kvType} cache rounds ${CACHE_GROUP[kvType]} elements together, which do not divide this model's heads of ${odd.head_dim}`
+  throw new NativeError("UNSUPPORTED", message, "use --kv-type f16")
 }
 
 function chooseCompute(onCpu: boolean, dtype: Compute | "auto"): Compute {

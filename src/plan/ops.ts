@@ -29,12 +29,16 @@ export const NONE = -1
 /** How many rows of a buffer are live in a step (RfRows): a fixed count, the step's tokens, or its outputs. */
 export const ROWS = { FIXED: 0, TOKENS: 1, OUTPUTS: 2 } as const
 
-/** Element types of buffers and caches (RfDtype). */
-export const DTYPES = { f32: 0, f16: 1 } as const
+/** Element types (RfDtype): buffers are f32, K/V caches any of them (`hip/cache.h` says how they keep their numbers). */
+export const DTYPES = { f32: 0, f16: 1, q8_0: 2 } as const
 
 export type Dtype = keyof typeof DTYPES
 
-export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, f16: 2 }
+/** Bytes an element; of q8_0 one, and two for the scale that 32 of them share. */
+export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, f16: 2, q8_0: 34 / 32 }
+
+/** What the heads of a cache of that type must be a multiple of. */
+export const CACHE_GROUP: Readonly<Record<Dtype, number>> = { f32: 1, f16: 1, q8_0: 32 }
 
 /** What an op does with a buffer. `write` replaces all of its live rows; `update` needs what was there. */
 export type Access = "read" | "write" | "update"

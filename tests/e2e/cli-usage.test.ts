@@ -83,7 +83,7 @@ describe("wrong usage exits with 2 and names the fault", () => {
     ["--logprobs", "21", "a whole number from 0 to 20"],
     ["--threads", "0", "a whole number from 1 to 1024"],
     ["--ctx-size", "Infinity", "a whole number from 1 to"],
-    ["--kv-type", "q4_0", "f16 or f32"],
+    ["--kv-type", "q4_0", "f16, f32 or q8_0"],
     ["--stop", "", "must not be empty"],
   ]
   test.each(numbers)("%s %j", async (flag, value, allowed) => {

@@ -1,10 +1,10 @@
 /**
  * ATTENTION over the paged cache with shuffled block tables. Keys are stored unrotated here, so a cache of half floats holds exactly
- * the halves of the reference and its results are held to the same 1e-5 as float32.
+ * the halves of the reference (and one of q8_0 its quants and scales), and its results are held to the same 1e-5 as float32.
  */
 
 import { expect, test } from "bun:test"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { CACHE_GROUP, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"
@@ -16,11 +16,11 @@ const GROUPS = [
   { heads: 9, kvHeads: 3 },
   { heads: 8, kvHeads: 1 },
 ]
-const DTYPES = ["f32", "f16"] as const
+const DTYPES = ["f32", "f16", "q8_0"] as const
 
 const table = GROUPS.flatMap((group) =>
   [32, 64, 80, 96, 128].flatMap((headDim) =>
-    DTYPES.flatMap((dtype) =>
+    DTYPES.filter((dtype) => headDim % CACHE_GROUP[dtype] === 0).flatMap((dtype) =>
       [1, 2, 17].map((rows): KernelCase => {
         const shape = `${rows} rows after 37, ${group.heads}:${group.kvHeads} heads of ${headDim}`
         const make = () => pagedCase({ ...group, headDim, dtype, steps: [[37], [rows]] })
@@ -114,7 +114,7 @@ kernelCases("ATTENTION, threads", "ATTENTION", [
 
 onEveryBackend("ATTENTION, isolation", (backend) => {
   const width = 3 * 32
-  const program = (dtype: "f32" | "f16") => ({
+  const program = (dtype: Dtype) => ({
     buffers: [
       { rows: "tokens" as const, width },
       { rows: "tokens" as const, width: 32 },

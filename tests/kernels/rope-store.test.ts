@@ -1,8 +1,9 @@
 /**
  * ROPE_STORE: Q is normalized and rotated in place and read back; K and V are checked through ATTENTION over the cache they went to.
- * A cache of half floats may round a rotated key the other way than the float64 reference does, hence its wider tolerance.
+ * A cache of half floats or of q8_0 may round a rotated key the other way than the float64 reference does, hence its wider tolerance.
  */
 
+import { CACHE_GROUP } from "../../src/plan/ops.ts"
 import { gains } from "../support/kernel-data.ts"
 import { pagedCase } from "../support/kernel-paged.ts"
 import { type KernelCase, kernelCases } from "../support/kernel-suite.ts"
@@ -13,13 +14,13 @@ const GROUPS = [
   { heads: 8, kvHeads: 1 },
 ]
 const STYLES = ["neox", "adjacent"] as const
-const DTYPES = ["f32", "f16"] as const
-const HALF_TOLERANCE = 1e-3
+const DTYPES = ["f32", "f16", "q8_0"] as const
+const ROUNDED_TOLERANCE = 1e-3
 
 const whole = GROUPS.flatMap((group) =>
   [32, 64, 80, 96, 128].flatMap((headDim) =>
     STYLES.flatMap((style) =>
-      DTYPES.map((dtype): KernelCase => {
+      DTYPES.filter((dtype) => headDim % CACHE_GROUP[dtype] === 0).map((dtype): KernelCase => {
         const shape = `${group.heads}:${group.kvHeads} heads of ${headDim}, ${style}, cache ${dtype}`
         const rotation = { ropeDim: headDim, style }
         const steps = [
@@ -27,7 +28,7 @@ const whole = GROUPS.flatMap((group) =>
           [1, 1],
           [0, 2],
         ]
-        const tolerance = dtype === "f16" ? HALF_TOLERANCE : undefined
+        const tolerance = dtype === "f32" ? undefined : ROUNDED_TOLERANCE
         return { name: shape, shape, make: () => pagedCase({ ...group, headDim, dtype, rotation, steps, tolerance }) }
       }),
     ),

@@ -62,6 +62,27 @@ export function toHalf(values: Float32Array): Float32Array {
   return Float32Array.from(new Float16Array(values))
 }
 
+/**
+ * Rounds to q8_0 and back, as a cache of that type does (ggml's block_q8_0): 32 neighbours share a binary16 scale = amax / 127, and
+ * each becomes the nearest whole number of it, ties to even.
+ */
+export function toQ80(values: Float32Array): Float32Array {
+  const out = new Float32Array(values.length)
+  for (let start = 0; start < values.length; start += 32) {
+    const group = values.subarray(start, start + 32)
+    const scale = Math.fround(group.reduce((most, x) => Math.max(most, Math.abs(x)), 0) / 127)
+    const inverse = scale > 0 ? Math.fround(1 / scale) : 0
+    const kept = new Float16Array([scale])[0] as number
+    for (const [i, x] of group.entries()) out[start + i] = kept * roundToEven(Math.fround(x * inverse))
+  }
+  return out
+}
+
+function roundToEven(x: number): number {
+  const magic = 1.5 * 2 ** 52 // adding it leaves no bits for a fraction
+  return x + magic - magic
+}
+
 /** The bytes of a typed array, in place. */
 export function bytesOf(values: ArrayBufferView): Uint8Array {
   return new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength)

@@ -3,10 +3,10 @@
  * The reference keeps each sequence's keys and values as plain arrays, rounded as the cache rounds them.
  */
 
-import { type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
+import { DTYPE_BYTES, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
 import { attention, type Heads } from "./kernel-attention.ts"
 import { expectClose } from "./kernel-check.ts"
-import { normals } from "./kernel-data.ts"
+import { normals, toHalf, toQ80 } from "./kernel-data.ts"
 import type { KernelRun } from "./kernel-harness.ts"
 import { floatWeight, type OpSpec, type Program, type WeightSpec } from "./kernel-program.ts"
 import { inverseFrequencies, type PairStyle, ropeTable, rotateHead } from "./kernel-rope.ts"
@@ -37,6 +37,13 @@ export interface Paged extends Heads {
 
 const EPS = Math.fround(1e-6)
 const [QKV, TABLE, OUT] = [0, 1, 2] as const
+
+/** What a cache of each type keeps of a row [kvHeads, headDim]. */
+const ROUND: Record<Dtype, (row: Float64Array) => Float64Array> = {
+  f32: (row) => row,
+  f16: (row) => Float64Array.from(toHalf(Float32Array.from(row))),
+  q8_0: (row) => Float64Array.from(toQ80(Float32Array.from(row))),
+}
 
 /** What one sequence has in the cache. */
 interface Past {
@@ -168,8 +175,7 @@ class Scenario {
     const rotated = this.#rotate(qkv, table)
     const qWidth = heads * headDim
     const kvWidth = kvHeads * headDim
-    const store = (values: Float64Array) =>
-      dtype === "f16" ? Float64Array.from(new Float16Array(Float32Array.from(values))) : values
+    const store = (values: Float64Array) => ROUND[dtype](values)
     this.#q = new Float64Array((rotated.length / this.#width) * qWidth)
     const outputs: Float64Array[] = []
     let row = 0
@@ -245,7 +251,7 @@ class Scenario {
       pairs += rows * length - (rows * (rows - 1)) / 2
     }
     return {
-      bytes: keys * 2 * kvHeads * headDim * (dtype === "f16" ? 2 : 4) + 8 * sum(last) * heads * headDim,
+      bytes: keys * 2 * kvHeads * headDim * DTYPE_BYTES[dtype] + 8 * sum(last) * heads * headDim,
       flops: 4 * pairs * heads * headDim,
     }
   }

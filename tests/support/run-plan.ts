@@ -80,6 +80,10 @@ export class PlanRunner {
     return { logits, chosen }
   }
 
+  get cacheBytes(): number {
+    return this.#context.info().cacheBytes
+  }
+
   [Symbol.dispose](): void {
     this.#model.close()
   }
