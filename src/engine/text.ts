@@ -1,10 +1,19 @@
 /** Text out of an engine: tokens become characters, stop strings end a request, and control tokens stay inside. */
 
 import { Detokenizer, StopMatcher } from "../text/index.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 import type { LoadedModel } from "./load.ts"
-import type { FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import {
+  EngineError,
+  type EngineEvent,
+  type FinishReason,
+  type GenerateRequest,
+  type SamplingParams,
+  type TokenLogprobs,
+  type Usage,
+} from "./types.ts"
 
-export interface TextRequest extends Pick<GenerateRequest, "priority" | "key" | "cache_salt" | "deadline_ms"> {
+export interface TextRequest extends Pick<GenerateRequest, "n" | "priority" | "key" | "cache_salt" | "deadline_ms"> {
   /** Unique among the requests in flight. */
   id: string
   prompt_tokens: Int32Array
@@ -17,15 +26,16 @@ export interface TextRequest extends Pick<GenerateRequest, "priority" | "key" | 
 }
 
 /**
- * One `text` for every token, empty while its text is held back (half a character, or the beginning of a stop string), then one
- * `end`. Text that was held back to the end comes in a `text` without a token.
+ * Of each of the request's `n` choices (`index`): one `text` for every token, empty while its text is held back (half a character, or
+ * the beginning of a stop string), then one `end`. Text that was held back to the end comes in a `text` without a token.
  */
 export type TextEvent =
-  | { type: "text"; text: string; token?: number; logprobs?: TokenLogprobs }
-  | { type: "end"; reason: FinishReason; stop_string?: string; usage: Usage }
+  | { type: "text"; index: number; text: string; token?: number; logprobs?: TokenLogprobs }
+  | { type: "end"; index: number; reason: FinishReason; stop_string?: string; usage: Usage }
 
 /**
- * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step.
+ * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step. Of several choices, one that
+ * meets a stop string goes on unheard until the others end too: give those that have stop strings a request each.
  * @throws StopError, RequestError, OverloadedError or EngineError
  */
 export async function* generateText(
@@ -33,29 +43,66 @@ export async function* generateText(
   request: TextRequest,
   signal?: AbortSignal,
 ): AsyncGenerator<TextEvent, void, void> {
-  const detokenizer = new Detokenizer(tokenizer)
-  const matcher = new StopMatcher(request.stop)
   const stopped = new AbortController()
   const stop_tokens = request.ignore_eos ? new Set<number>() : tokenizer.eogIds
-  const { prompt_tokens, stop: _stop, ignore_eos: _ignore, ...rest } = request
+  const { prompt_tokens: tokens, stop, ignore_eos: _, ...rest } = request
+  const choices = Array.from({ length: request.n ?? 1 }, () => new ChoiceText(tokenizer, stop, stop_tokens))
   const signals = signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal
-  let stop_string: string | undefined
-  for await (const event of engine.generate({ ...rest, tokens: prompt_tokens, stop_tokens }, signals)) {
-    // A stop string was found: the engine was told, and what it still says is its end.
-    if (event.type === "token" && stop_string === undefined) {
-      if (stop_tokens.has(event.token)) continue
-      const found = matcher.push(detokenizer.push(event.token))
-      stop_string = found.stop
+  for await (const event of engine.generate({ ...rest, tokens, stop_tokens }, signals)) {
+    const { index } = event
+    const choice = choices[index]
+    if (choice === undefined) throw new EngineError(`the engine spoke of choice ${index} of ${choices.length}`)
+    if (event.type === "end") {
+      choice.over = true
+      const rest = choice.stop_string === undefined ? choice.flush() : ""
+      if (rest !== "") yield { type: "text", index, text: rest }
+      yield choice.end(event)
+    } else if (choice.hears(event.token)) {
       const { token, logprobs } = event
-      yield logprobs ? { type: "text", text: found.text, token, logprobs } : { type: "text", text: found.text, token }
-      if (stop_string !== undefined) stopped.abort()
-    } else if (event.type === "end" && stop_string !== undefined) {
-      yield { type: "end", reason: "stop", stop_string, usage: event.usage }
-    } else if (event.type === "end") {
-      const last = matcher.push(detokenizer.flush())
-      const text = last.text + (last.stop === undefined ? matcher.flush() : "")
-      if (text !== "") yield { type: "text", text }
-      yield { type: "end", reason: event.reason, usage: event.usage }
+      const text = choice.push(token)
+      yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     }
+    // Nobody hears any of them: the engine is told, and what it still says is their end.
+    if (choices.every(({ over, stop_string }) => over || stop_string !== undefined)) stopped.abort()
+  }
+}
+
+/** The text of one choice so far. */
+class ChoiceText {
+  /** The engine has ended it. */
+  over = false
+  /** What it was stopped by. */
+  stop_string: string | undefined
+  readonly #detokenizer: Detokenizer
+  readonly #matcher: StopMatcher
+
+  constructor(
+    tokenizer: Tokenizer,
+    stop: readonly string[],
+    readonly stopTokens: ReadonlySet<number>,
+  ) {
+    this.#detokenizer = new Detokenizer(tokenizer)
+    this.#matcher = new StopMatcher(stop)
+  }
+
+  hears(token: number): boolean {
+    return this.stop_string === undefined && !this.stopTokens.has(token)
+  }
+
+  push(token: number): string {
+    const found = this.#matcher.push(this.#detokenizer.push(token))
+    this.stop_string = found.stop
+    return found.text
+  }
+
+  /** What was held back. */
+  flush(): string {
+    const last = this.#matcher.push(this.#detokenizer.flush())
+    return last.text + (last.stop === undefined ? this.#matcher.flush() : "")
+  }
+
+  end({ index, reason, usage }: Extract<EngineEvent, { type: "end" }>): TextEvent {
+    if (this.stop_string === undefined) return { type: "end", index, reason, usage }
+    return { type: "end", index, reason: "stop", stop_string: this.stop_string, usage }
   }
 }

@@ -12,7 +12,19 @@ import type { UsageBody } from "./schemas/generation.ts"
 export interface Choice {
   readonly index: number
   readonly prompt: number
+}
+
+/** What the engine is asked for: one or several choices of one prompt. */
+interface ChoiceRequest {
+  /** Index of the first of its choices. */
+  readonly first: number
   readonly request: TextRequest
+}
+
+/** All choices of an HTTP request. */
+export interface Choices {
+  readonly list: readonly Choice[]
+  readonly requests: readonly ChoiceRequest[]
 }
 
 export interface ChoiceEvent {
@@ -37,26 +49,30 @@ export interface ChoiceOptions {
 export type Standing = Pick<TextRequest, "priority" | "key" | "cache_salt" | "deadline_ms">
 
 /** `n` choices for every prompt, numbered as OpenAI does: all of the first prompt's, then the next one's. */
-export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choice[] {
+export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
   const { context_length } = model.engine.limits
-  return prompts.flatMap((tokens, prompt) =>
-    Array.from({ length: options.n }, (_, k) => {
-      const index = prompt * options.n + k
-      return {
-        index,
-        prompt,
-        request: {
-          id: `${options.id}-${index}`,
-          prompt_tokens: tokens,
-          sampling: forChoice(options.sampling, k),
-          max_tokens: options.maxTokens ?? context_length - tokens.length,
-          stop: options.stop,
-          ignore_eos: options.ignoreEos,
-          ...options.standing,
-        },
+  const { n } = options
+  // One that a stop string ends early has to be a request of its own to be ended; others share their prompt's blocks.
+  const together = options.stop.length === 0 ? n : 1
+  const starts = Array.from({ length: n / together }, (_, i) => i * together)
+  const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
+  const requests = prompts.flatMap((prompt_tokens, prompt) =>
+    starts.map((start) => {
+      const first = prompt * n + start
+      const request: TextRequest = {
+        id: `${options.id}-${first}`,
+        n: together,
+        prompt_tokens,
+        sampling: forChoice(options.sampling, start),
+        max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
+        stop: options.stop,
+        ignore_eos: options.ignoreEos,
+        ...options.standing,
       }
+      return { first, request }
     }),
   )
+  return { list, requests }
 }
 
 /** @throws ApiError 400 when a prompt is empty, leaves no room for a token, or holds an unknown id; `param` names its field. */
@@ -87,18 +103,18 @@ export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, param
  */
 export async function* runChoices(
   model: LoadedModel,
-  choices: readonly Choice[],
+  { requests }: Choices,
   controller: AbortController,
 ): AsyncGenerator<ChoiceEvent, void, void> {
   const ready: ChoiceEvent[] = []
-  let running = choices.length
+  let running = requests.length
   let failure: { cause: unknown } | undefined
   let wake = () => {}
 
-  const run = async ({ index, request }: Choice) => {
+  const run = async ({ first, request }: ChoiceRequest) => {
     try {
       for await (const event of generateText(model, request, controller.signal)) {
-        ready.push({ index, event })
+        ready.push({ index: first + event.index, event })
         wake()
       }
     } catch (cause) {
@@ -108,7 +124,7 @@ export async function* runChoices(
     running--
     wake()
   }
-  const runs = choices.map(run)
+  const runs = requests.map(run)
 
   try {
     for (;;) {
@@ -129,25 +145,24 @@ export async function* runChoices(
 
 /** Token counts of a whole request; a prompt counts once, however many choices continue it. */
 export class UsageTotal {
-  #prompt = 0
   #completion = 0
-  #cached = 0
-  readonly #seen = new Set<number>()
+  readonly #prompts = new Map<number, { tokens: number; cached: number }>()
 
-  add(choice: Choice, usage: Usage): void {
-    this.#completion += usage.completion_tokens
-    if (this.#seen.has(choice.prompt)) return
-    this.#seen.add(choice.prompt)
-    this.#prompt += usage.prompt_tokens
-    this.#cached += usage.cached_tokens
+  add(choice: Choice, { prompt_tokens, completion_tokens, cached_tokens }: Usage): void {
+    this.#completion += completion_tokens
+    // Choices after the first find their prompt in the cache because the first has computed it.
+    const cached = Math.min(cached_tokens, this.#prompts.get(choice.prompt)?.cached ?? cached_tokens)
+    this.#prompts.set(choice.prompt, { tokens: prompt_tokens, cached })
   }
 
   toJSON(): UsageBody {
+    const prompts = [...this.#prompts.values()]
+    const prompt = prompts.reduce((sum, { tokens }) => sum + tokens, 0)
     return {
-      prompt_tokens: this.#prompt,
+      prompt_tokens: prompt,
       completion_tokens: this.#completion,
-      total_tokens: this.#prompt + this.#completion,
-      prompt_tokens_details: { cached_tokens: this.#cached },
+      total_tokens: prompt + this.#completion,
+      prompt_tokens_details: { cached_tokens: prompts.reduce((sum, { cached }) => sum + cached, 0) },
     }
   }
 }
@@ -163,14 +178,14 @@ export interface Draft {
 /** Runs every choice to its end. */
 export async function collect(
   model: LoadedModel,
-  choices: readonly Choice[],
+  choices: Choices,
   controller: AbortController,
 ): Promise<{ drafts: Draft[]; usage: UsageTotal }> {
   const usage = new UsageTotal()
-  const drafts = choices.map((): Draft => ({ text: "", scored: [], reason: "stop" }))
+  const drafts = choices.list.map((): Draft => ({ text: "", scored: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {
     const draft = drafts[index]
-    const choice = choices[index]
+    const choice = choices.list[index]
     if (draft === undefined || choice === undefined) continue
     if (event.type === "end") {
       draft.reason = finished(event.reason, controller.signal)

@@ -104,8 +104,32 @@ describe("a stream", () => {
       }
     expect(texts).toEqual(["abcdef", "abcdef", "abcdef", "abcdef"])
     expect(reasons).toEqual(["stop", "stop", "stop", "stop"])
-    expect(new Set(server.engine.requests.map((made) => made.id)).size).toBe(4)
-    expect(new Set(server.engine.requests.map((made) => made.sampling.seed)).size).toBe(4)
+    // They share their prompt: one request.
+    expect(server.engine.requests.map(({ n }) => n)).toEqual([4])
+  })
+
+  test("of several choices with a stop string ends each by itself", async () => {
+    await using server = await serveScript({ tokens: saying("abcdef"), stepMs: 2 })
+    const { choices, usage } = await clientOf(server.url).chat.completions.create({
+      ...request,
+      n: 3,
+      seed: 2 ** 50,
+      stop: "de",
+    })
+    expect(choices.map(({ index, message }) => [index, message.content])).toEqual([
+      [0, "abc"],
+      [1, "abc"],
+      [2, "abc"],
+    ])
+    expect(usage).toMatchObject({ prompt_tokens: 2, completion_tokens: 15 })
+    const made = server.engine.requests
+    expect(new Set(made.map(({ id }) => id)).size).toBe(3)
+    expect(made.map(({ n, sampling }) => [n, sampling.seed - 2n ** 50n])).toEqual([
+      [1, 0n],
+      [1, 1n],
+      [1, 2n],
+    ])
+    expect(server.engine.cancelled).toBe(3)
   })
 })
 

@@ -1,7 +1,7 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
 import { readJson } from "../body.ts"
-import { type Choice, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
+import { type Choices, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
 import { chatLogprobsOf } from "../logprobs.ts"
 import { chatPrompt } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
@@ -50,7 +50,7 @@ export const chatRoutes = (state: ServerState) =>
     },
   )
 
-function chatChoices(model: LoadedModel, { id, standing }: Head, body: ChatRequest): Choice[] {
+function chatChoices(model: LoadedModel, { id, standing }: Head, body: ChatRequest): Choices {
   const prompt = chatPrompt(model, body.messages)
   checkPrompt(model, prompt, "messages")
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
@@ -65,12 +65,7 @@ function chatChoices(model: LoadedModel, { id, standing }: Head, body: ChatReque
   })
 }
 
-async function complete(
-  model: LoadedModel,
-  head: Head,
-  choices: readonly Choice[],
-  body: ChatRequest,
-): Promise<ChatResponse> {
+async function complete(model: LoadedModel, head: Head, choices: Choices, body: ChatRequest): Promise<ChatResponse> {
   const { drafts, usage } = await collect(model, choices, head.controller)
   return {
     id: head.id,
@@ -87,12 +82,7 @@ async function complete(
   }
 }
 
-async function* chunks(
-  model: LoadedModel,
-  head: Head,
-  choices: readonly Choice[],
-  body: ChatRequest,
-): AsyncGenerator<ChatChunk> {
+async function* chunks(model: LoadedModel, head: Head, choices: Choices, body: ChatRequest): AsyncGenerator<ChatChunk> {
   const withUsage = body.stream_options?.include_usage === true
   const usage = new UsageTotal()
   const begun = new Set<number>()
@@ -112,7 +102,7 @@ async function* chunks(
       yield chunk({ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null })
     }
     if (event.type === "end") {
-      const choice = choices[index]
+      const choice = choices.list[index]
       if (choice !== undefined) usage.add(choice, event.usage)
       yield chunk({ index, delta: {}, logprobs: null, finish_reason: finished(event.reason, head.controller.signal) })
       continue

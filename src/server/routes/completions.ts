@@ -1,7 +1,7 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
 import { readJson } from "../body.ts"
-import { type Choice, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
+import { type Choices, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
 import { CompletionLogprobsWriter, type ScoredToken } from "../logprobs.ts"
 import { completionPrompts } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
@@ -47,7 +47,7 @@ export const completionRoutes = (state: ServerState) =>
 
 /** One request: its choices, and what is sent for each. */
 class CompletionJob implements Job<CompletionResponse> {
-  readonly #choices: Choice[]
+  readonly #choices: Choices
   /** The text that `echo` puts in front, by prompt. */
   readonly #echo: string[]
   readonly #scores: (CompletionLogprobsWriter | undefined)[]
@@ -74,7 +74,7 @@ class CompletionJob implements Job<CompletionResponse> {
         standing: head.standing,
       },
     )
-    this.#scores = this.#choices.map(() =>
+    this.#scores = this.#choices.list.map(() =>
       logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
     )
   }
@@ -102,7 +102,7 @@ class CompletionJob implements Job<CompletionResponse> {
     const begun = new Set<number>()
 
     for await (const { index, event } of runChoices(this.model, this.#choices, this.head.controller)) {
-      const choice = this.#choices[index]
+      const choice = this.#choices.list[index]
       if (choice === undefined) continue
       if (!begun.has(index)) {
         begun.add(index)
@@ -123,7 +123,7 @@ class CompletionJob implements Job<CompletionResponse> {
 
   /** The prompt's text in front of this choice, where `echo` asks for it. */
   #echoOf(index: number): string {
-    return this.#echo[this.#choices[index]?.prompt ?? -1] ?? ""
+    return this.#echo[this.#choices.list[index]?.prompt ?? -1] ?? ""
   }
 
   #part<Reason>(index: number, text: string, scored: readonly ScoredToken[] | undefined, finish_reason: Reason) {

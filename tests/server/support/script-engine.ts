@@ -5,6 +5,7 @@ import {
   type EngineHealth,
   type EngineLimits,
   type EngineStats,
+  type FinishReason,
   type GenerateRequest,
   NO_STATS,
 } from "../../../src/engine/types.ts"
@@ -47,7 +48,8 @@ export class ScriptEngine implements Engine {
     const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false, refusal } = this.script
     this.requests.push(request)
     if (refusal !== undefined) throw refusal
-    this.running++
+    const choices = Array.from({ length: request.n ?? 1 }, (_, index) => index)
+    this.running += choices.length
     let made = 0
     const usage = () => ({
       prompt_tokens: request.tokens.length,
@@ -56,14 +58,16 @@ export class ScriptEngine implements Engine {
       prefill_ms: 1,
       decode_ms: 1,
     })
+    const ends = (reason: FinishReason) =>
+      choices.map((index): EngineEvent => ({ type: "end", index, reason, usage: usage() }))
     const aborted = new Promise<void>((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }))
     try {
       while (made < request.max_tokens) {
         if (hang) await aborted
         else await Promise.race([Bun.sleep(stepMs), aborted])
         if (signal?.aborted) {
-          this.cancelled++
-          yield { type: "end", index: 0, reason: "cancelled", usage: usage() }
+          this.cancelled += choices.length
+          yield* ends("cancelled")
           return
         }
         if (made >= failAfter) throw new EngineError("the device was lost")
@@ -71,17 +75,18 @@ export class ScriptEngine implements Engine {
         made++
         this.#steps++
         const scores = { logprob: -0.5, top: [{ token, logprob: -0.5 }] }
-        yield request.sampling.logprobs === undefined
-          ? { type: "token", index: 0, token }
-          : { type: "token", index: 0, token, logprobs: scores }
+        for (const index of choices) {
+          const scored = request.sampling.logprobs === undefined ? {} : { logprobs: scores }
+          yield { type: "token", index, token, ...scored }
+        }
         if (request.stop_tokens.has(token)) {
-          yield { type: "end", index: 0, reason: "stop", usage: usage() }
+          yield* ends("stop")
           return
         }
       }
-      yield { type: "end", index: 0, reason: "length", usage: usage() }
+      yield* ends("length")
     } finally {
-      this.running--
+      this.running -= choices.length
     }
   }
 
