@@ -1,0 +1,191 @@
+/** Who runs when, and who makes way. That everyone gets the right tokens meanwhile is random-load.test.ts's to show. */
+
+import { describe, expect, test } from "bun:test"
+import type { Engine, GenerateRequest } from "../../../src/engine/types.ts"
+import { expected, read, request, sampled } from "./requests.ts"
+import { range, startShadow } from "./start-shadow.ts"
+
+/** Reads all requests at once, and returns their ids in the order in which they ended. */
+async function finishing(engine: Engine, requests: GenerateRequest[]): Promise<string[]> {
+  const order: string[] = []
+  const one = async (asked: GenerateRequest) => {
+    await read(engine, asked)
+    order.push(asked.id)
+  }
+  await Promise.all(requests.map(one))
+  return order
+}
+
+const turns = async (n: number) => {
+  for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+describe("order", () => {
+  test("a smaller priority goes first, equal ones in the order of arrival", async () => {
+    const { engine } = startShadow({ max_seqs: 1 })
+    const requests = [0, 5, -1, 0, -1].map((priority, i) => request(`${i}`, [i], { priority }))
+    expect(await finishing(engine, requests)).toEqual(["2", "4", "0", "3", "1"])
+  })
+
+  test("one that is more urgent takes the place of one that runs, which goes on later", async () => {
+    const { engine } = startShadow({ max_seqs: 1 })
+    const slow = read(engine, request("slow", range(0, 40), { max_tokens: 60, priority: 1 }))
+    await turns(20)
+    expect(engine.stats()).toMatchObject({ running: 1, n_preemptions: 0 })
+    const order: string[] = []
+    await Promise.all([
+      slow.then(() => order.push("slow")),
+      read(engine, request("same", [7], { priority: 1 })).then(() => order.push("same")),
+      read(engine, request("urgent", [8])).then(() => order.push("urgent")),
+    ])
+    expect(order).toEqual(["urgent", "slow", "same"])
+    expect(engine.stats().n_preemptions).toBe(1)
+    expect((await slow)[0]?.tokens).toEqual(expected(request("", range(0, 40), { max_tokens: 60 }), 0, 512).tokens)
+  })
+
+  test("owners take turns, however many requests each sends", async () => {
+    const { engine } = startShadow({ max_seqs: 1 })
+    const many = Array.from({ length: 6 }, (_, i) => request(`a${i}`, range(10 * i, 20), { key: "a", max_tokens: 8 }))
+    const few = [0, 1].map((i) => request(`b${i}`, range(200 + 10 * i, 20), { key: "b", max_tokens: 8 }))
+    const order = await finishing(engine, [...many, ...few])
+    expect(order.slice(0, 4).sort()).toEqual(["a0", "a1", "b0", "b1"])
+  })
+
+  test("a long prompt of one owner does not keep another's waiting", async () => {
+    const { engine } = startShadow({ max_tokens: 16 })
+    const order = await finishing(engine, [
+      request("long", range(0, 400), { key: "a", max_tokens: 1 }),
+      request("short", [1, 2, 3], { key: "b", max_tokens: 3 }),
+    ])
+    expect(order).toEqual(["short", "long"])
+  })
+
+  test("what has to wait for room is not overtaken", async () => {
+    const { engine } = startShadow({ n_blocks: 8, context_length: 128 })
+    const requests = [
+      request("first", range(0, 60), { max_tokens: 30 }),
+      request("big", range(100, 100), { max_tokens: 2 }),
+      ...range(0, 5).map((i) => request(`small ${i}`, [i], { max_tokens: 40 })),
+    ]
+    expect((await finishing(engine, requests)).slice(0, 2)).toEqual(["first", "big"])
+  })
+})
+
+describe("chunks", () => {
+  test("between two tokens of those who generate lies one chunk of others' prompts at most", async () => {
+    const { engine, context } = startShadow({ max_tokens: 64, chunk_tokens: 8 })
+    const rows: { total: number; running: number }[] = []
+    let before = 0
+    context.before = () => {
+      rows.push({ total: context.rows - before, running: engine.stats().running })
+      before = context.rows
+    }
+    const streams = [1, 2, 3].map((i) => read(engine, request(`s${i}`, [i], { max_tokens: 40 })))
+    await turns(10)
+    const from = engine.stats()
+    const long = read(engine, request("long", range(0, 200), { max_tokens: 1 }))
+    await Promise.all([...streams, long])
+    expect(from.generated_tokens).toBeGreaterThan(3)
+    expect(Math.max(...rows.map(({ total }) => total))).toBe(11)
+    // Every step gave all three a token: 40 steps and the first, whatever the prompt took.
+    expect(engine.stats().generated_tokens).toBe(121)
+    expect(engine.stats().steps).toBeLessThanOrEqual(42)
+  })
+
+  test("alone, a prompt has the whole step", async () => {
+    const { engine } = startShadow({ max_tokens: 64, chunk_tokens: 8 })
+    await read(engine, request("a", range(0, 128), { max_tokens: 1 }))
+    expect(engine.stats().steps).toBe(2)
+  })
+})
+
+describe("when blocks run out", () => {
+  test("the newest makes way and is computed again; only time passes for its client", async () => {
+    const { engine, context } = startShadow({ n_blocks: 8, context_length: 128, max_seqs: 3 })
+    const asked = [0, 1, 2].map((i) => request(`${i}`, range(50 * i, 20), { max_tokens: 60, sampling: sampled(2 * i) }))
+    const order: string[] = []
+    const answers = await Promise.all(
+      asked.map(async (each) => {
+        const answer = await read(engine, each)
+        order.push(each.id)
+        return answer[0]
+      }),
+    )
+    expect(order).toEqual(["0", "1", "2"])
+    for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked[i] as never, 0, 128))
+    const { n_preemptions, blocks_free, generated_tokens } = engine.stats()
+    expect(n_preemptions).toBeGreaterThan(0)
+    expect({ blocks_free, generated_tokens }).toEqual({ blocks_free: 8, generated_tokens: 180 })
+    expect(context.rows).toBeGreaterThan(3 * 79)
+  })
+
+  test("the full blocks of one that made way are still there when it comes again", async () => {
+    const { engine, context } = startShadow({ max_seqs: 1, n_blocks: 32 })
+    const slow = read(engine, request("slow", range(0, 70), { max_tokens: 20, priority: 1 }))
+    await turns(4)
+    const { generated_tokens } = engine.stats()
+    await read(engine, request("urgent", [9], { max_tokens: 1 }))
+    await slow
+    const again = 70 + generated_tokens - 16 * Math.floor((70 + generated_tokens - 1) / 16)
+    // Its own tokens once, the urgent one, and what stood in its last block again (of which its next token would have been one).
+    expect(context.rows).toBe(70 + 19 + 1 + again - 1)
+    expect(engine.stats()).toMatchObject({ n_preemptions: 1, prefix_hit_tokens: 0 })
+  })
+
+  test("a request alone may fill the cache, and ends with `length`", async () => {
+    const { engine } = startShadow({ n_blocks: 4, context_length: 1000 })
+    expect(engine.limits.context_length).toBe(64)
+    const [answer] = await read(engine, request("a", range(0, 30), { max_tokens: 500 }))
+    expect(answer).toMatchObject({ reason: "length" })
+    expect(answer?.tokens).toHaveLength(34)
+  })
+
+  test("a prompt that the cache can never hold is refused", async () => {
+    const { engine } = startShadow({ n_blocks: 4, context_length: 1000 })
+    const refused = read(engine, request("a", range(0, 64)))
+    await expect(refused).rejects.toMatchObject({ name: "RequestError", code: "context_length_exceeded" })
+  })
+})
+
+describe("too much", () => {
+  test("a full queue refuses the next at once, saying when to come again", async () => {
+    const { engine } = startShadow({ max_seqs: 1, max_queue: 2 })
+    const running = read(engine, request("running", [1], { max_tokens: 30 }))
+    await turns(5)
+    const queued = [2, 3].map((i) => read(engine, request(`queued ${i}`, [i], { n: 3 })))
+    const refused = await read(engine, request("refused", [4])).catch((error: unknown) => error)
+    expect(refused).toMatchObject({ name: "OverloadedError", code: "queue_full" })
+    expect((refused as { retry_after: number }).retry_after).toBeGreaterThanOrEqual(1)
+    expect(engine.stats()).toMatchObject({ running: 1, waiting: 6 })
+    await Promise.all([running, ...queued])
+    expect((await read(engine, request("refused", [4])))[0]?.reason).toBe("length")
+  })
+
+  test("what was preempted was accepted, and does not count as waiting to begin", async () => {
+    const { engine } = startShadow({ max_seqs: 1, max_queue: 1 })
+    const slow = read(engine, request("slow", [1], { max_tokens: 60, priority: 1 }))
+    await turns(5)
+    const urgent = read(engine, request("urgent", [2], { max_tokens: 30 }))
+    await turns(5)
+    expect(engine.stats()).toMatchObject({ running: 1, waiting: 1, n_preemptions: 1 })
+    const third = read(engine, request("third", [3]))
+    expect((await Promise.all([slow, urgent, third])).flat().map(({ reason }) => reason)).toEqual(
+      Array(3).fill("length"),
+    )
+  })
+
+  test("a deadline ends a request that runs and one that waits, and frees what they held", async () => {
+    const { engine, context } = startShadow({ max_seqs: 1 })
+    context.before = () => Bun.sleepSync(1)
+    const running = request("running", [1], { max_tokens: 400, deadline_ms: 40 })
+    const waiting = request("waiting", [2], { max_tokens: 400, deadline_ms: 20 })
+    const outcomes = await Promise.allSettled([read(engine, running), read(engine, waiting)])
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { name: "OverloadedError", code: "deadline" } })
+    }
+    expect(engine.stats().generated_tokens).toBeGreaterThan(5)
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+    const early = request("early", [3], { max_tokens: 3, deadline_ms: 60_000 })
+    expect((await read(engine, early))[0]?.reason).toBe("length")
+  })
+})

@@ -1,0 +1,135 @@
+/** What is computed once and read by many: cached prefixes, and the choices of one request. */
+
+import { describe, expect, test } from "bun:test"
+import { expected, read, request, sampled } from "./requests.ts"
+import { range, startShadow } from "./start-shadow.ts"
+
+describe("the prefix cache", () => {
+  test("a prompt that begins like one before it is computed from where they part", async () => {
+    const { engine, context } = startShadow()
+    const first = request("first", range(0, 100), { max_tokens: 1 })
+    const second = request("second", [...range(0, 70), ...range(300, 10)], { max_tokens: 1 })
+    expect((await read(engine, first))[0]?.cached_tokens).toBe(0)
+    const [answer] = await read(engine, second)
+    expect(answer).toEqual({ ...expected(second, 0, 512), cached_tokens: 64 })
+    expect(context.rows).toBe(100 + 16)
+    expect(engine.stats()).toMatchObject({ prefix_query_tokens: 180, prefix_hit_tokens: 64, prompt_tokens: 180 })
+  })
+
+  test("an answer is a prefix too: the next turn of a conversation finds it", async () => {
+    const { engine } = startShadow()
+    const first = request("first", range(0, 40), { max_tokens: 60 })
+    const [answer] = await read(engine, first)
+    const turn = [...first.tokens, ...(answer?.tokens ?? []), 5]
+    expect((await read(engine, request("second", turn)))[0]?.cached_tokens).toBe(96)
+  })
+
+  test("a prompt's last token is always computed", async () => {
+    const { engine, context } = startShadow()
+    const asked = (id: string) => request(id, range(0, 64), { max_tokens: 1 })
+    await read(engine, asked("a"))
+    expect((await read(engine, asked("b")))[0]).toEqual({ ...expected(asked("b"), 0, 512), cached_tokens: 48 })
+    expect(context.rows).toBe(64 + 16)
+  })
+
+  test("prompts that begin alike and come together are computed once, where one is ahead of the other", async () => {
+    const { engine, context } = startShadow({ max_tokens: 32 })
+    const asked = [1, 2].map((last) => request(`${last}`, [...range(0, 128), last], { max_tokens: 1 }))
+    const answers = await Promise.all(asked.map((each) => read(engine, each)))
+    for (const [i, [answer]] of answers.entries()) expect(answer).toMatchObject(expected(asked[i] as never, 0, 512))
+    expect(context.rows).toBe(129 + 1)
+  })
+
+  test("salts keep tenants apart", async () => {
+    const { engine } = startShadow()
+    const asked = (id: string, cache_salt?: string) => request(id, range(0, 50), { max_tokens: 1, cache_salt })
+    for (const [id, salt] of [["a"], ["b", "x"], ["c", "y"]] as const) {
+      expect((await read(engine, asked(id, salt)))[0]?.cached_tokens).toBe(0)
+    }
+    expect((await read(engine, asked("d", "x")))[0]?.cached_tokens).toBe(48)
+  })
+
+  test("gives way to what runs, oldest first", async () => {
+    const { engine } = startShadow({ n_blocks: 8, context_length: 128 })
+    const asked = (id: string, from: number) => request(id, range(from, 49), { max_tokens: 1 })
+    for (const from of [0, 100, 200]) await read(engine, asked("fill", from))
+    expect(engine.stats()).toMatchObject({ blocks_free: 8 })
+    expect(engine.stats().blocks_cached).toBeGreaterThan(5)
+    expect((await read(engine, asked("a", 200)))[0]?.cached_tokens).toBe(48)
+    expect((await read(engine, asked("a", 0)))[0]?.cached_tokens).toBeLessThan(48)
+  })
+
+  test("can be switched off", async () => {
+    const { engine, context } = startShadow({ prefix_cache: false })
+    for (const id of ["a", "b"]) {
+      const asked = request(id, range(0, 50), { max_tokens: 1 })
+      expect((await read(engine, asked))[0]).toEqual({ ...expected(asked, 0, 512), cached_tokens: 0 })
+    }
+    expect(context.rows).toBe(100)
+    expect(engine.stats()).toMatchObject({ blocks_cached: 0, prefix_hit_tokens: 0, prefix_query_tokens: 0 })
+  })
+
+  test("does not keep what a broken distribution came from", async () => {
+    const { engine, context } = startShadow()
+    await read(engine, request("a", range(0, 50), { max_tokens: 1 }))
+    context.spoil = () => -1
+    await expect(read(engine, request("b", range(0, 50)))).rejects.toThrow("NaN")
+    context.spoil = (token) => token
+    expect((await read(engine, request("c", range(0, 50))))[0]?.cached_tokens).toBe(0)
+  })
+})
+
+describe("several choices", () => {
+  for (const prefix_cache of [true, false]) {
+    test(`read the prompt once and share its full blocks, the cache ${prefix_cache ? "on" : "off"}`, async () => {
+      const { engine, context } = startShadow({ prefix_cache, n_blocks: 16 })
+      const asked = request("a", range(0, 72), { n: 4, max_tokens: 10, sampling: sampled(4) })
+      let held = 0
+      context.before = () => {
+        held = Math.max(held, 16 - engine.stats().blocks_free)
+      }
+      const answers = await read(engine, asked)
+      for (const [i, answer] of answers.entries())
+        expect(answer).toEqual({ ...expected(asked, i, 512), cached_tokens: 0 })
+      // The prompt once, its last 8 tokens for each other choice, and all tokens of the answers but the last.
+      expect(context.rows).toBe(72 + 3 * 8 + 4 * 9)
+      expect(held).toBeLessThanOrEqual(4 + 4 * 2)
+      expect(engine.stats()).toMatchObject({
+        prompt_tokens: 72,
+        generated_tokens: 40,
+        blocks_free: 16,
+        prefix_hit_tokens: 0,
+      })
+    })
+  }
+
+  test("are those of requests of their own with the seeds that follow", async () => {
+    const { engine } = startShadow()
+    const asked = request("a", range(0, 20), { n: 3, max_tokens: 12, sampling: sampled(6) })
+    const together = await read(engine, asked)
+    for (const i of [0, 1, 2]) {
+      const [alone] = await read(engine, { ...asked, n: 1, sampling: sampled(6 + i) })
+      expect(together[i]).toMatchObject({ tokens: alone?.tokens as number[], logprobs: alone?.logprobs as number[] })
+    }
+    expect(new Set(together.map(({ tokens }) => tokens.join())).size).toBe(3)
+  })
+
+  test("more than there are places, each ends once", async () => {
+    const { engine } = startShadow({ max_seqs: 2, n_blocks: 12, context_length: 100 })
+    const asked = request("a", range(0, 33), { n: 9, max_tokens: 40, sampling: sampled(2) })
+    const answers = await read(engine, asked)
+    for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked, i, 100))
+  })
+
+  test("are all cancelled together", async () => {
+    const { engine } = startShadow({ max_seqs: 2 })
+    const stop = new AbortController()
+    const reasons: string[] = []
+    for await (const event of engine.generate(request("a", [1], { n: 5, max_tokens: 200 }), stop.signal)) {
+      if (event.type === "end") reasons.push(event.reason)
+      else if (event.index === 1) stop.abort()
+      if (stop.signal.aborted) expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+    }
+    expect(reasons).toEqual(Array(5).fill("cancelled"))
+  })
+})
