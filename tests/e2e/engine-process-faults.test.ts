@@ -202,6 +202,16 @@ describe("while there is no process", () => {
     await engine.close()
   })
 
+  test("more than the next process has a queue for are answered all the same", async () => {
+    const { engine } = await broughtDown({ max_held: 20, back_off: { first_ms: 100, max_ms: 100, healthy_ms: 0 } })
+    const held = Array.from({ length: 20 }, (_, i) => outcome(engine, request([10 * i])))
+    rmSync(broken)
+    for (const [i, { error, tokens }] of (await Promise.all(held)).entries()) {
+      expect({ error, first: tokens[0], n: tokens.length }).toEqual({ error: undefined, first: 10 * i + 1, n: 8 })
+    }
+    await engine.close()
+  })
+
   test("after five starts in vain it has failed, and every request hears why", async () => {
     const { engine, reports } = await broughtDown({})
     const waiting = await outcome(engine, request([1]))
@@ -225,4 +235,52 @@ describe("while there is no process", () => {
     expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", undefined])
     await engine.close()
   })
+})
+
+describe("a process that does not come up", () => {
+  test("says how far the upload is, until it is ready", async () => {
+    const seen: number[] = []
+    const { engine } = superviseFaulty({ onUpload: ({ done, total }) => seen.push(done / total) })
+    expect(engine.health()).toMatchObject({ state: "starting" })
+    await engine.started
+    expect(seen).toEqual([0, 0.5, 1])
+    await engine.close()
+  })
+
+  test("because loading hangs", async () => {
+    const never = join(folder.path, "never")
+    writeFileSync(never, "hang")
+    const { engine } = superviseFaulty({ start_ms: 300 }, never)
+    const error = await engine.started.catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(EngineError)
+    expect(error).toMatchObject({
+      message: "the engine process hung: it said nothing for 0.3 s while it loaded the model",
+    })
+    await engine.close()
+  })
+
+  const STRANGERS: [name: string, command: string[], message: string][] = [
+    ["there is none", ["/nowhere/rocmforge"], "could not be started"],
+    ["it ends", [process.execPath, "-e", "process.exit(3)"], "exited with code 3 while it loaded the model"],
+    [
+      "it is another version",
+      talking({ type: "hello", protocol: "0" }),
+      "another version than this process; restart the server",
+    ],
+    ["it says something else", talking("good morning"), "sent what could not be read"],
+  ]
+  function talking(message: unknown): string[] {
+    return [process.execPath, "-e", `process.on("message", () => {}); process.send(${JSON.stringify(message)})`]
+  }
+  for (const [name, command, message] of STRANGERS) {
+    test(`because ${name}`, async () => {
+      const { engine } = superviseFaulty({ command })
+      const error = await engine.started.catch((thrown: unknown) => thrown)
+      expect(error).toBeInstanceOf(EngineError)
+      expect((error as Error).message).toContain(message)
+      expect((await outcome(engine, request([1]))).error).toBe(error)
+      expect(engine.health().state).toBe("failed")
+      await engine.close()
+    })
+  }
 })

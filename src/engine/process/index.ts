@@ -22,7 +22,17 @@ export type SupervisedModel = LoadedModel & { engine: SupervisedEngine }
  * @throws what `loadModel` throws, or EngineError when the process ends before it is ready.
  */
 export async function superviseModel(path: string, options: SuperviseOptions = {}): Promise<SupervisedModel> {
-  const { name, watchdog_ms, start_ms, max_held, back_off, command, onReport, onUpload, ...load } = options
+  const {
+    name,
+    watchdog_ms,
+    start_ms,
+    max_held = options.max_queue,
+    back_off,
+    command,
+    onReport,
+    onUpload,
+    ...load
+  } = options
   const label = name ?? basename(path, ".gguf")
   const engine = new SupervisedEngine({
     path: resolve(path),

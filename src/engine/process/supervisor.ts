@@ -73,14 +73,14 @@ export class Supervisor {
   }
 
   start(): void {
-    const { command, start_ms = 600_000 } = this.#options
+    const { command } = this.#options
     this.#startError = undefined
     try {
       this.#process = new EngineProcess(command, {
         onMessage: (message) => this.#receive(message),
         onGone: (reason) => this.#onGone(reason),
       })
-      this.#watchdog.watch(start_ms)
+      this.#watchdog.watch(this.#startMs)
     } catch (error) {
       // The executable is gone, or the system has no process left.
       setImmediate(() => this.#onGone(`could not be started (${messageOf(error)})`))
@@ -108,6 +108,10 @@ export class Supervisor {
 
   get #watchdogMs(): number {
     return this.#options.watchdog_ms ?? 120_000
+  }
+
+  get #startMs(): number {
+    return this.#options.start_ms ?? 600_000
   }
 
   #receive(message: FromChild): void {
@@ -160,7 +164,7 @@ export class Supervisor {
 
   #onSilence(): void {
     if (this.#health.state === "ready") this.#end(`hung: no step ended within ${seconds(this.#watchdogMs)}`)
-    else this.#end("hung while it loaded the model")
+    else this.#end(`hung: it said nothing for ${seconds(this.#startMs)}`)
   }
 
   /** Kills a process that is of no use any more. Until it is gone, requests wait. */

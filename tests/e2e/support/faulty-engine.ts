@@ -1,9 +1,9 @@
 /**
  * An engine process without a model, for tests of its supervisor. It counts from a prompt's last token upwards, 5 ms a token, and
- * does what the prompt's first token says: see `FAULTS`. Argument 4: a file; where it exists the engine cannot be loaded.
+ * does what tokens say: see `FAULTS`. Argument 4: a file; where it exists the engine cannot be loaded, or, if it says `hang`, never is.
  */
 
-import { existsSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { LocalEngine } from "../../../src/engine/engine.ts"
 import { runEngineProcess } from "../../../src/engine/process/child.ts"
 import { ModelError } from "../../../src/models/errors.ts"
@@ -26,9 +26,14 @@ class FaultyContext extends NullContext {
 
 const broken = process.argv[3]
 
-runEngineProcess(async (path) => {
-  if (broken !== undefined && existsSync(broken)) throw new ModelError("unsupported", path, "the test says so")
+runEngineProcess(async (path, { onUpload }) => {
+  for (const done of [0, 50, 100]) onUpload?.({ done, total: 100 })
+  if (broken !== undefined && existsSync(broken)) {
+    if (readFileSync(broken, "utf8") === "hang") await new Promise(() => {})
+    throw new ModelError("unsupported", path, "the test says so")
+  }
   const limits = { context_length: 256, n_vocab: 1000, max_seqs: 4 }
-  const engine = new LocalEngine(new FaultyContext(N_BLOCKS), { n_blocks: N_BLOCKS, max_tokens: 64, limits })
+  const context = new FaultyContext(N_BLOCKS)
+  const engine = new LocalEngine(context, { n_blocks: N_BLOCKS, max_tokens: 64, limits, max_queue: 8 })
   return { engine, device: { backend: "none", name: "none" }, threads: 1, memory: { weights: 0, cache: 0 } }
 })
