@@ -1,0 +1,107 @@
+/**
+ * A real model on the CPU: a request's tokens and log-probabilities are the same bits alone and among 31 others, with preemption forced by
+ * a small cache, whatever is cached, and however prompts are cut.
+ */
+
+import { afterAll, beforeAll, expect, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
+import type { EngineEvent, GenerateRequest, SamplingParams } from "../../../src/engine/types.ts"
+import { buildModel } from "../../../src/models/registry.ts"
+import { writeTinyModel } from "../../support/tiny-model.ts"
+import { randomNumbers } from "./requests.ts"
+
+const N_REQUESTS = 32
+const CONTEXT = 160
+/** Blocks of the small cache: one request of full length, and little more. */
+const N_BLOCKS = 14
+
+let folder: string
+let path: string
+let alone: string[]
+const requests = makeRequests()
+
+/** Two families of prompts that begin alike, of all lengths, and every kind of sampling. */
+function makeRequests(): GenerateRequest[] {
+  const random = randomNumbers(7)
+  return Array.from({ length: N_REQUESTS }, (_, i) => {
+    const length = 1 + Math.floor(random() * 90)
+    const alike = i % 4 === 0 ? 0 : Math.floor(random() * 1.5 * length)
+    const tokens = Int32Array.from({ length }, (_, k) => (k < alike ? (i % 2) * 100 + k : Math.floor(random() * 320)))
+    const sampling: SamplingParams = {
+      temperature: i % 5 === 0 ? 0 : 1,
+      top_k: i % 3 === 0 ? 40 : 0,
+      top_p: i % 3 === 1 ? 0.9 : 1,
+      min_p: 0,
+      repetition_penalty: i % 7 === 0 ? 1.2 : 1,
+      frequency_penalty: i % 6 === 0 ? 0.3 : 0,
+      presence_penalty: 0,
+      logit_bias: new Map(i % 8 === 0 ? [[3, 1.5]] : []),
+      seed: BigInt(i),
+      logprobs: 3,
+    }
+    return { id: `r${i}`, tokens, sampling, max_tokens: 20 + Math.floor(random() * 40), stop_tokens: new Set<number>() }
+  })
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rocmforge-isolation-"))
+  path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, { format: "Q8_0", context_length: 512 })
+  await using model = await load({ max_seqs: 1, prefix_cache: false })
+  alone = []
+  for (const asked of requests) alone.push(await read(model, asked))
+})
+
+afterAll(() => rm(folder, { recursive: true }))
+
+const load = (options: LoadOptions) =>
+  loadModel(path, { device: "cpu", threads: 2, ctx_size: CONTEXT, deterministic: true, ...options })
+
+/** With a cache of `N_BLOCKS`. */
+async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
+  const large = await load({ max_seqs: 1 })
+  const { kv } = buildModel(large.gguf).memory({ contextLength: 16 })
+  const memory_limit = large.memory.weights + N_BLOCKS * kv
+  await large.close()
+  const model = await load({ ...options, memory_limit })
+  expect(model.engine.stats().blocks_total).toBe(N_BLOCKS)
+  return model
+}
+
+/** Everything that a request said, as text: equal bits are equal texts. */
+async function read({ engine }: LoadedModel, asked: GenerateRequest): Promise<string> {
+  const events: Extract<EngineEvent, { type: "token" }>[] = []
+  for await (const event of engine.generate(asked)) if (event.type === "token") events.push(event)
+  expect(events).toHaveLength(asked.max_tokens)
+  return JSON.stringify(events.map(({ token, logprobs }) => [token, logprobs?.logprob, logprobs?.top]))
+}
+
+const together: [name: string, options: LoadOptions][] = [
+  ["with the prefix cache", { max_seqs: 8 }],
+  ["without it", { max_seqs: 8, prefix_cache: false }],
+  ["in small chunks", { max_seqs: 5, batch_size: 24, chunk_size: 7 }],
+  ["many at once", { max_seqs: 32, batch_size: 64, chunk_size: 64 }],
+]
+for (const [name, options] of together) {
+  test(`alone and among 31 others, ${name}`, async () => {
+    await using model = await loadSmall(options)
+    const answers = await Promise.all(requests.map((asked) => read(model, asked)))
+    for (const [i, answer] of answers.entries()) expect(answer).toBe(alone[i] as string)
+    const { n_preemptions, prefix_hit_tokens, blocks_free } = model.engine.stats()
+    expect(n_preemptions).toBeGreaterThan(0)
+    expect(prefix_hit_tokens > 0).toBe(options.prefix_cache !== false)
+    expect(blocks_free).toBe(N_BLOCKS)
+  })
+}
+
+test("a prompt that was cached gives the same bits", async () => {
+  await using model = await load({ max_seqs: 2 })
+  for (const [i, asked] of requests.entries()) {
+    for (const time of ["first", "second"]) expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${alone[i]}`)
+  }
+  const { prefix_hit_tokens, prefix_query_tokens } = model.engine.stats()
+  expect(prefix_hit_tokens).toBeGreaterThan(prefix_query_tokens / 3)
+})
