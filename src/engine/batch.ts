@@ -13,35 +13,70 @@ import {
   writeStepSeq,
 } from "../native/step-structs.ts"
 import type { Slice } from "./scheduler.ts"
-import type { Sequence } from "./sequence.ts"
+import type { SamplingParams } from "./types.ts"
 
 const sum = (slices: readonly Slice[], size: (slice: Slice) => number): number =>
   slices.reduce((total, slice) => total + size(slice), 0)
 
-const pairsOf = ({ counts, sampling }: Sequence): number => (counts?.size ?? 0) + sampling.logit_bias.size
+/** Outputs of a slice: its last row's and its drafted rows'. */
+const outputsOf = ({ samples, draft }: Slice): number => (samples ? 1 + draft.length : 0)
+
+/** Pairs of a slice at most: every drafted token may be new to the penalties of those after it. */
+const pairsOf = ({ sequence: { counts, sampling }, draft }: Slice): number =>
+  (1 + draft.length) * ((counts ? counts.size + draft.length : 0) + sampling.logit_bias.size)
 
 export class StepBuffer {
   words = new Words(4096)
   /** Words in use. */
   length = 0
 
-  /** Fills the buffer; the i-th sampling slice's result will be the i-th. */
+  /** Fills the buffer; results come in the order of the slices that sample, one for the last row and one for each drafted row. */
   pack(slices: readonly Slice[]): void {
-    const sampling = slices.filter(({ samples }) => samples)
-    const n_tokens = sum(slices, ({ n_rows }) => n_rows)
+    const n_tokens = sum(slices, ({ n_rows, draft }) => n_rows + draft.length)
+    const n_outputs = sum(slices, outputsOf)
     const n_block_ids = sum(slices, ({ sequence }) => sequence.blocks.ids.length)
-    const n_pairs = sum(sampling, ({ sequence }) => pairsOf(sequence))
     const off_tokens = STEP_HEADER_WORDS
     const off_seqs = off_tokens + n_tokens
     const off_outputs = off_seqs + slices.length * STEP_SEQ_WORDS
-    const off_blocks = off_outputs + sampling.length * STEP_OUTPUT_WORDS
+    const off_blocks = off_outputs + n_outputs * STEP_OUTPUT_WORDS
     const off_pairs = off_blocks + n_block_ids
+    const most = off_pairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : 0)) * PAIR_WORDS
+    if (most > this.words.length) this.words = new Words(2 * most)
+    const { i32 } = this.words
+    let row = 0
+    let block = off_blocks
+    let output = off_outputs
+    let n_pairs = 0
+    for (const [i, slice] of slices.entries()) {
+      const { sequence, n_rows, draft } = slice
+      const { ids } = sequence.blocks
+      const row_start = row
+      for (let k = 0; k < n_rows; k++) i32[off_tokens + row++] = sequence.tokenAt(sequence.n_cached + k)
+      for (const token of draft) i32[off_tokens + row++] = token
+      i32.set(ids, block)
+      writeStepSeq(this.words, off_seqs + i * STEP_SEQ_WORDS, {
+        row_start,
+        n_rows: row - row_start,
+        kv_len: sequence.n_cached + row - row_start,
+        block_start: block - off_blocks,
+      })
+      block += ids.length
+      if (!slice.samples) continue
+      // A drafted row's token is chosen as if the guesses before it had been said.
+      const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
+      for (let k = 0; k <= draft.length; k++) {
+        const at = { row: row_start + n_rows - 1 + k, counter: sequence.output.length + k }
+        n_pairs = this.#writeOutput(sequence.sampling, counts, at, output, off_pairs, n_pairs)
+        output += STEP_OUTPUT_WORDS
+        const token = draft[k]
+        if (token !== undefined) counts?.set(token, (counts.get(token) ?? 0) + 1)
+      }
+    }
     this.length = off_pairs + n_pairs * PAIR_WORDS
-    if (this.length > this.words.length) this.words = new Words(2 * this.length)
     writeStepHeader(this.words, {
       n_tokens,
       n_seqs: slices.length,
-      n_outputs: sampling.length,
+      n_outputs,
       off_tokens,
       off_seqs,
       off_outputs,
@@ -52,40 +87,19 @@ export class StepBuffer {
       off_masks: 0,
       n_mask_words: 0,
     })
-    let row = 0
-    let block = 0
-    let output = off_outputs
-    let pair = 0
-    slices.forEach(({ sequence, n_rows, samples }, i) => {
-      for (let k = 0; k < n_rows; k++) {
-        this.words.i32[off_tokens + row + k] = sequence.tokenAt(sequence.n_cached + k)
-      }
-      const { ids } = sequence.blocks
-      this.words.i32.set(ids, off_blocks + block)
-      writeStepSeq(this.words, off_seqs + i * STEP_SEQ_WORDS, {
-        row_start: row,
-        n_rows,
-        kv_len: sequence.n_cached + n_rows,
-        block_start: block,
-      })
-      row += n_rows
-      block += ids.length
-      if (!samples) return
-      this.#writeOutput(sequence, row - 1, output, off_pairs, pair)
-      output += STEP_OUTPUT_WORDS
-      pair += pairsOf(sequence)
-    })
   }
 
-  /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on. */
+  /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on; returns the number of the pair after them. */
   #writeOutput(
-    { sampling: s, counts, output }: Sequence,
-    row: number,
+    s: SamplingParams,
+    counts: ReadonlyMap<number, number> | undefined,
+    { row, counter }: { row: number; counter: number },
     at: number,
     off_pairs: number,
     pair: number,
-  ): void {
+  ): number {
     const n_penalties = counts?.size ?? 0
+    const n_biases = s.logit_bias.size
     writeStepOutput(this.words, at, {
       row,
       temperature: s.temperature,
@@ -96,12 +110,12 @@ export class StepBuffer {
       frequency_penalty: s.frequency_penalty,
       presence_penalty: s.presence_penalty,
       seed: s.seed,
-      counter: output.length,
+      counter,
       n_top: s.logprobs ?? -1,
       penalty_start: pair,
       n_penalties,
       bias_start: pair + n_penalties,
-      n_biases: s.logit_bias.size,
+      n_biases,
       mask_start: 0,
       mask_words: 0,
     })
@@ -114,5 +128,6 @@ export class StepBuffer {
       writeBiasPair(this.words, word, token, bias)
       word += PAIR_WORDS
     }
+    return pair + n_penalties + n_biases
   }
 }

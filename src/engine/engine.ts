@@ -7,6 +7,7 @@ import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
 import type { Sequence } from "./sequence.ts"
 import { ServiceTime } from "./service-time.ts"
+import { StepCost } from "./step-cost.ts"
 import {
   type Engine,
   EngineError,
@@ -36,6 +37,10 @@ export interface LocalEngineOptions {
   max_queue?: number
   /** Keep full blocks for prompts that begin alike; true by default. */
   prefix_cache?: boolean
+  /** Tokens of one step at most that are guessed from the text before them, and verified all at once; 0 by default. */
+  max_drafted?: number
+  /** When a guess is worth its row; measured by default. */
+  step_cost?: Pick<StepCost, "record" | "leastAcceptance">
   /** Called before each step and after it, once its events can be read. */
   onStep?: (phase: "begin" | "end") => void
 }
@@ -54,25 +59,30 @@ export class LocalEngine implements Engine {
   readonly #results: Words
   readonly #service = new ServiceTime()
   readonly #max_queue: number
+  readonly #cost: Pick<StepCost, "record" | "leastAcceptance">
   readonly #onStep: (phase: "begin" | "end") => void
   #arrivals = 0
   #steps = 0
   #generated = 0
+  #drafted = 0
+  #accepted = 0
   #looping = false
   #closed = false
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
     const { n_blocks, max_tokens, chunk_tokens = max_tokens, limits, max_queue = 512, prefix_cache = true } = options
+    const { max_drafted = 0, step_cost = new StepCost() } = options
     const { max_seqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
     this.limits = { ...limits, context_length: Math.min(limits.context_length, n_blocks * BLOCK_SIZE) }
     this.#context = context
     this.#pool = new BlockPool(n_blocks, prefix_cache)
-    const of_step: SchedulerLimits = { max_tokens, chunk_tokens: Math.max(1, chunk_tokens), max_seqs }
-    this.#scheduler = new Scheduler(of_step, this.#pool)
-    this.#results = new Words(max_seqs * STEP_RESULT_WORDS)
+    const of_step: SchedulerLimits = { max_tokens, chunk_tokens: Math.max(1, chunk_tokens), max_seqs, max_drafted }
+    this.#scheduler = new Scheduler(of_step, this.#pool, step_cost)
+    this.#results = new Words((max_seqs + max_drafted) * STEP_RESULT_WORDS)
     this.#max_queue = max_queue
+    this.#cost = step_cost
     this.#onStep = options.onStep ?? (() => {})
   }
 
@@ -107,8 +117,8 @@ export class LocalEngine implements Engine {
       prefix_hit_tokens,
       prompt_tokens,
       generated_tokens: this.#generated,
-      drafted_tokens: 0,
-      accepted_tokens: 0,
+      drafted_tokens: this.#drafted,
+      accepted_tokens: this.#accepted,
     }
   }
 
@@ -170,6 +180,7 @@ export class LocalEngine implements Engine {
   }
 
   #run(slices: readonly Slice[]): void {
+    const start = performance.now()
     try {
       this.#step.pack(slices)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
@@ -180,31 +191,58 @@ export class LocalEngine implements Engine {
       return
     }
     this.#steps++
+    if (slices.every(({ n_rows }) => n_rows === 1)) {
+      const rows = slices.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
+      this.#cost.record(rows, performance.now() - start)
+    }
     let result = 0
-    for (const { sequence, n_rows, samples } of slices) {
+    for (const slice of slices) {
       const first = result
-      if (samples) result++
-      if (sequence.state !== "running") continue // its request failed with a choice before it
-      sequence.advance(n_rows)
-      if (samples) this.#publish(sequence, first)
-      else sequence.seal()
+      if (slice.samples) result += 1 + slice.draft.length
+      // Its request may have failed with a choice before it.
+      if (slice.sequence.state !== "running") continue
+      if (slice.samples) this.#publish(slice, first)
+      else {
+        this.#scheduler.advance(slice.sequence, slice.n_rows)
+        slice.sequence.seal()
+      }
     }
   }
 
-  #publish(sequence: Sequence, result: number): void {
-    const { owner } = sequence
-    const { token, logprob, top } = readStepResult(this.#results, result)
-    if (token < 0) {
-      sequence.blocks.disown()
-      const message = "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
-      this.#fail(owner, new EngineError(message))
-      return
-    }
-    this.#generated++
+  /**
+   * The token after the slice, and one for every guess that came true: each was drawn with the numbers and counts of its own place, so
+   * that they are those of one step each. What was computed for the other guesses is not counted as cached, and written over.
+   */
+  #publish({ sequence, n_rows, draft }: Slice, first: number): void {
+    const { owner, sampling } = sequence
     owner.prompt_done = true
-    const reason = sequence.accept(token, sequence.sampling.logprobs === undefined ? undefined : { logprob, top })
+    let reason: FinishReason | undefined
+    let n_true = 0
+    for (;;) {
+      const { token, logprob, top } = readStepResult(this.#results, first + n_true)
+      if (token < 0) {
+        this.#refuse(sequence)
+        return
+      }
+      this.#generated++
+      reason = sequence.accept(token, sampling.logprobs === undefined ? undefined : { logprob, top })
+      if (reason || token !== draft[n_true]) break
+      n_true++
+    }
+    this.#scheduler.advance(sequence, n_rows + n_true)
+    if (draft.length > 0) {
+      sequence.speculator.record(draft.length, n_true)
+      this.#drafted += draft.length
+      this.#accepted += n_true
+    }
     sequence.seal()
     if (reason) this.#finish(sequence, reason)
+  }
+
+  #refuse(sequence: Sequence): void {
+    sequence.blocks.disown()
+    const message = "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
+    this.#fail(sequence.owner, new EngineError(message))
   }
 
   #finish(sequence: Sequence, reason: FinishReason): void {

@@ -13,6 +13,7 @@ import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
 import { blocksFor } from "./kv-cache.ts"
 import { selfCheck } from "./self-check.ts"
+import { MAX_DRAFT } from "./speculator.ts"
 import type { Engine } from "./types.ts"
 
 export interface LoadOptions {
@@ -40,6 +41,11 @@ export interface LoadOptions {
   max_queue?: number
   /** Keep the K/V of full blocks for prompts that begin alike, as long as nothing else needs the room; true by default. */
   prefix_cache?: boolean
+  /**
+   * `ngram`: guess tokens from how the text went on before, and verify several in one step, where that is faster. What is generated does
+   * not change. `off` by default.
+   */
+  speculative?: "off" | "ngram"
   /**
    * A request's tokens and log-probabilities are the same bits whatever else runs, however its prompt is cut, cached or computed again. The
    * CPU always works so; a GPU is a little slower with it.
@@ -80,6 +86,9 @@ const CACHE_SHARE = { host: 0.5, device: 0.8 }
 
 /** Requests of full length that the cache holds of its own accord. More can run: few are that long, and one can make way. */
 const FULL_LENGTHS = 8
+
+/** Drafted tokens of one step at most: with many sequences, the rows are better spent on them. */
+const MAX_DRAFTED = 64
 
 /** Weights that are copied to a GPU between two turns of the event loop. */
 const UPLOAD_BYTES = 256 * 2 ** 20
@@ -152,7 +161,9 @@ async function openEngine(
   const kvType = chooseCacheType(definition, options.kv_type ?? "f16")
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
   const { plan, tensors, constants, config } = definition
-  const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_seqs, kvType })
+  const max_drafted = options.speculative === "ngram" ? Math.min(max_seqs * MAX_DRAFT, MAX_DRAFTED) : 0
+  const max_outputs = max_seqs + max_drafted
+  const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_outputs, kvType })
   const paths = gguf.files.map((file) => file.path)
   const model = library.openModel({ device: index, paths, tensors, constants, mmap: options.mmap ?? true })
   try {
@@ -173,7 +184,7 @@ async function openEngine(
         nThreads: threads,
         maxTokens: max_tokens,
         maxSeqs: max_seqs,
-        maxOutputs: max_seqs,
+        maxOutputs: max_outputs,
         nBlocks: n_blocks,
         blockSize: BLOCK_SIZE,
         compute,
@@ -192,6 +203,7 @@ async function openEngine(
         limits,
         max_queue: options.max_queue,
         prefix_cache: options.prefix_cache,
+        max_drafted,
       },
     )
     const device = { backend, name: `${info.name} (${info.arch})` }

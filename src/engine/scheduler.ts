@@ -1,6 +1,7 @@
 import { FairShare } from "./fair-share.ts"
-import { type BlockPool, blocksFor } from "./kv-cache.ts"
+import { BLOCK_SIZE, type BlockPool, blocksFor } from "./kv-cache.ts"
 import type { Sequence } from "./sequence.ts"
+import type { StepCost } from "./step-cost.ts"
 
 /** A stretch of one sequence that a step computes. */
 export interface Slice {
@@ -9,6 +10,8 @@ export interface Slice {
   n_rows: number
   /** The slice reaches the sequence's end, so that its last row's logits give the next token. */
   samples: boolean
+  /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
+  draft: readonly number[]
 }
 
 export interface SchedulerLimits {
@@ -18,6 +21,8 @@ export interface SchedulerLimits {
   chunk_tokens: number
   /** Sequences that run together. */
   max_seqs: number
+  /** Guessed tokens of one step at most; 0: none. */
+  max_drafted: number
 }
 
 /**
@@ -38,6 +43,7 @@ export class Scheduler {
   constructor(
     readonly limits: SchedulerLimits,
     private readonly pool: BlockPool,
+    private readonly cost: Pick<StepCost, "leastAcceptance">,
   ) {}
 
   /** Requests of which no choice has begun. */
@@ -60,6 +66,11 @@ export class Scheduler {
     return true
   }
 
+  /** A step computed `n` more tokens of a sequence. What was lost by preemption is not charged twice. */
+  advance(sequence: Sequence, n: number): void {
+    this.#fair.charge(sequence.key, sequence.advance(n))
+  }
+
   /** The next step; empty when there is nothing to do. Blocks for its tokens are taken. */
   schedule(): Slice[] {
     this.#admit()
@@ -71,12 +82,29 @@ export class Scheduler {
   /** One token more for each sequence that has read all others, in the order of their claims. */
   #decode(): Slice[] {
     const slices: Slice[] = []
+    const n_decoding = this.running.filter(({ n_pending }) => n_pending === 1).length
+    const spare =
+      this.limits.max_tokens - n_decoding - (n_decoding < this.running.length ? this.limits.chunk_tokens : 0)
+    let budget = Math.min(this.limits.max_drafted, spare)
     for (const sequence of [...this.running]) {
       // Taken from the end by those before it: then it is not running any more.
       if (sequence.state !== "running" || sequence.n_pending > 1) continue
-      if (this.#grow(sequence)) slices.push(this.#slice(sequence, 1))
+      if (!this.#grow(sequence)) continue
+      const draft = budget > 0 ? this.#draft(sequence, budget, n_decoding) : []
+      budget -= draft.length
+      slices.push({ sequence, n_rows: 1, samples: true, draft })
     }
     return slices
+  }
+
+  /** As many guesses as the sequence's blocks have room for; blocks that nobody misses are taken for them too. */
+  #draft(sequence: Sequence, budget: number, n_decoding: number): readonly number[] {
+    const { n_cached, n_tokens, blocks, output, max_output } = sequence
+    const least = this.cost.leastAcceptance(n_decoding)
+    const draft = sequence.speculator.propose(n_tokens, Math.min(budget, max_output - output.length - 1), least)
+    const room = () => blocks.ids.length * BLOCK_SIZE - n_cached - 1
+    if (draft.length > room() && this.pool.free > this.running.length) blocks.grow(n_cached + 1 + draft.length)
+    return draft.length > room() ? draft.slice(0, room()) : draft
   }
 
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
@@ -91,14 +119,8 @@ export class Scheduler {
       this.#skipAdopted(sequence)
       const n_rows = Math.min(sequence.n_pending, budget)
       budget -= n_rows
-      slices.push(this.#slice(sequence, n_rows))
+      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending, draft: [] })
     }
-  }
-
-  #slice(sequence: Sequence, n_rows: number): Slice {
-    // What was lost by preemption is not charged twice.
-    this.#fair.charge(sequence.key, Math.max(0, sequence.n_cached + n_rows - sequence.n_seen))
-    return { sequence, n_rows, samples: n_rows === sequence.n_pending }
   }
 
   /** Room for one more token, at the cost of those with less of a claim; false when that is the sequence itself. */

@@ -1,6 +1,7 @@
 import { BLOCK_SIZE, type BlockPool, BlockTable } from "./kv-cache.ts"
 import { blockKey } from "./prefix-cache.ts"
 import type { ActiveRequest } from "./request.ts"
+import { Speculator } from "./speculator.ts"
 import type { FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
 /** One choice of a request on its way through the engine: its tokens and its blocks. */
@@ -23,6 +24,7 @@ export class Sequence {
   state: "waiting" | "running" | "ended" = "waiting"
 
   readonly #keys: string[] = []
+  #speculator: Speculator | undefined
   #first: number | undefined
   #last: number | undefined
 
@@ -53,6 +55,12 @@ export class Sequence {
 
   /** Names its i-th block, whose tokens must all be known. Without a prefix cache a request finds its own blocks alone. */
   readonly keyOf: (block: number) => string
+
+  /** Made when it is first asked for a draft. */
+  get speculator(): Speculator {
+    this.#speculator ??= new Speculator((position) => this.tokenAt(position))
+    return this.#speculator
+  }
 
   get priority(): number {
     return this.request.priority ?? 0
@@ -98,10 +106,12 @@ export class Sequence {
     return saved
   }
 
-  /** A step computed `n` more tokens. */
-  advance(n: number): void {
+  /** A step computed `n` more tokens. Returns how many of them never were before. */
+  advance(n: number): number {
     this.n_cached += n
-    this.n_seen = Math.max(this.n_seen, this.n_cached)
+    const fresh = Math.max(0, this.n_cached - this.n_seen)
+    this.n_seen += fresh
+    return fresh
   }
 
   /** Lets others find the blocks that are full. */

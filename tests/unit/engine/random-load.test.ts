@@ -21,13 +21,17 @@ function randomEngine(random: Random) {
     max_seqs,
     max_tokens: Math.max(max_seqs, whole(random, 16, 128)),
   }
-  const context = new ShadowContext({ ...limits, max_outputs: max_seqs })
+  const max_drafted = random() < 0.5 ? whole(random, 1, 20) : 0
+  const least = 0.3 * random()
+  const context = new ShadowContext({ ...limits, max_outputs: max_seqs + max_drafted })
   const engine = new LocalEngine(context, {
     ...limits,
     chunk_tokens: whole(random, 1, 32),
     limits: { context_length: whole(random, 40, 200), n_vocab: SHADOW_VOCAB, max_seqs },
     max_queue: whole(random, 4, 40),
     prefix_cache: random() < 0.8,
+    max_drafted,
+    step_cost: { record: () => {}, leastAcceptance: () => least },
   })
   return { engine, context }
 }
@@ -128,7 +132,14 @@ async function run(seed: number): Promise<EngineStats> {
 }
 
 test("every request ends once with its own tokens, and no block is lost or shared wrongly", async () => {
-  const total = { steps: 0, n_preemptions: 0, prefix_hit_tokens: 0, generated_tokens: 0 }
+  const total = {
+    steps: 0,
+    n_preemptions: 0,
+    prefix_hit_tokens: 0,
+    generated_tokens: 0,
+    drafted_tokens: 0,
+    accepted_tokens: 0,
+  }
   for (let seed = 1; total.steps < N_STEPS; seed++) {
     const stats = await run(seed).catch((error: unknown) => {
       throw new Error(`with seed ${seed}: ${error instanceof Error ? error.message : error}`, { cause: error })
@@ -137,4 +148,6 @@ test("every request ends once with its own tokens, and no block is lost or share
   }
   expect(total.n_preemptions).toBeGreaterThan(100)
   expect(total.prefix_hit_tokens).toBeGreaterThan(1000)
+  expect(total.accepted_tokens).toBeGreaterThan(300)
+  expect(total.drafted_tokens - total.accepted_tokens).toBeGreaterThan(100)
 }, 60_000)

@@ -1,0 +1,170 @@
+/** Guessed tokens: where they come from, when they stop, and that nothing but the number of steps depends on them. */
+
+import { describe, expect, test } from "bun:test"
+import { NgramIndex } from "../../../src/engine/ngram.ts"
+import { MAX_DRAFT, Speculator } from "../../../src/engine/speculator.ts"
+import { StepCost } from "../../../src/engine/step-cost.ts"
+import { expected, read, request, sampled } from "./requests.ts"
+import { range, startShadow } from "./start-shadow.ts"
+
+/** The guess after a text of letters. */
+function guess(text: string, limit: number): string {
+  const index = new NgramIndex((position) => text.charCodeAt(position))
+  return String.fromCharCode(...index.propose(text.length, limit))
+}
+
+describe("a guess", () => {
+  test("is what followed the last three tokens before", () => {
+    expect(guess("the cat sat on the c", 6)).toBe("at sat")
+    expect(guess("abcdefgh-abc", 4)).toBe("defg")
+  })
+
+  test("follows the longest run that matches, then the latest", () => {
+    expect(guess("1abc2 0abc3 xabc4 0abc", 1)).toBe("3")
+    expect(guess("1abc2 3abc4 5abc", 1)).toBe("4")
+  })
+
+  test("goes on with itself where the text repeats", () => {
+    expect(guess("xyxyxyxy", 5)).toBe("xyxyx")
+    expect(guess("aaaa", 3)).toBe("aaa")
+  })
+
+  test("is none when nothing like it was said", () => {
+    expect(guess("abcdefg", 4)).toBe("")
+    expect(guess("ab-ab", 4)).toBe("")
+    expect(guess("a", 4)).toBe("")
+    expect(guess("", 4)).toBe("")
+  })
+
+  test("looks at tokens that came since the last guess", () => {
+    const text: number[] = [1, 2, 3, 4]
+    const index = new NgramIndex((position) => text[position] ?? -1)
+    expect(index.propose(4, 2)).toEqual([])
+    text.push(9, 1, 2, 3)
+    expect(index.propose(8, 2)).toEqual([4, 9])
+  })
+
+  test("is found in a text of a hundred thousand tokens as fast as in a short one", () => {
+    const index = new NgramIndex((position) => (position % 1000 === 0 ? position : position % 7))
+    index.propose(100_000, 1)
+    const start = performance.now()
+    for (let n = 100_001; n < 101_000; n++) index.propose(n, MAX_DRAFT)
+    expect(performance.now() - start).toBeLessThan(500)
+  })
+})
+
+describe("drafting", () => {
+  const cyclic = (position: number) => position % 5
+
+  test("grows while all of it comes true, and shrinks to what did", () => {
+    const speculator = new Speculator(cyclic)
+    const lengths: number[] = []
+    for (let n = 50; n < 55; n++) {
+      const { length } = speculator.propose(n, 100, 0.3)
+      lengths.push(length)
+      speculator.record(length, length)
+    }
+    expect(lengths).toEqual([3, 5, 7, MAX_DRAFT, MAX_DRAFT])
+    speculator.record(MAX_DRAFT, 2)
+    expect(speculator.propose(60, 100, 0.3)).toHaveLength(3)
+    expect(speculator.propose(60, 2, 0.3)).toHaveLength(2)
+    expect(speculator.propose(60, 0, 0.3)).toHaveLength(0)
+  })
+
+  test("stops where it does not pay, for longer each time, and begins again where it does", () => {
+    const speculator = new Speculator(cyclic)
+    const trials: number[] = []
+    for (let n = 50; n < 2000; n++) {
+      const { length } = speculator.propose(n, 100, 0.5)
+      if (length > 0) {
+        trials.push(n)
+        speculator.record(length, 0)
+      }
+    }
+    expect(trials.length).toBeLessThan(20)
+    expect(trials.at(-1)).toBeGreaterThan(900)
+    let n_drafted = 0
+    for (let n = 2000; n < 3000; n++) {
+      const { length } = speculator.propose(n, 100, 0.5)
+      speculator.record(length, length)
+      n_drafted += length
+    }
+    expect(n_drafted).toBeGreaterThan(2000)
+  })
+})
+
+describe("what a row costs", () => {
+  const measured = (msOf: (rows: number) => number) => {
+    const cost = new StepCost()
+    for (let i = 0; i < 200; i++) cost.record(1 + (i % 5), msOf(1 + (i % 5)))
+    return cost
+  }
+
+  test("is read from steps of different sizes", () => {
+    const cost = measured((rows) => 8 + 2 * rows)
+    expect(cost.leastAcceptance(1)).toBeCloseTo(2 / 10, 5)
+    expect(cost.leastAcceptance(8)).toBeCloseTo(2 / 3, 5)
+  })
+
+  test("is nothing where rows are free, and a whole token where nothing is shared", () => {
+    expect(measured(() => 5).leastAcceptance(1)).toBeCloseTo(0, 5)
+    expect(measured((rows) => 3 * rows).leastAcceptance(1)).toBeCloseTo(1, 5)
+  })
+
+  test("is assumed as long as all steps are alike", () => {
+    const cost = new StepCost()
+    expect(cost.leastAcceptance(1)).toBeCloseTo(0.3, 5)
+    for (let i = 0; i < 50; i++) cost.record(1, 7)
+    expect(cost.leastAcceptance(1)).toBeCloseTo(0.3, 5)
+  })
+
+  test("is not changed by a pause of the machine", () => {
+    const cost = measured((rows) => 8 + 2 * rows)
+    cost.record(1, 5000)
+    expect(cost.leastAcceptance(1)).toBeCloseTo(2 / 10, 5)
+  })
+})
+
+describe("an engine that guesses", () => {
+  const cheap = { record: () => {}, leastAcceptance: () => 0.1 }
+
+  test("says the same in fewer steps, each token with its own draw and penalties", async () => {
+    for (const penalties of [{}, { frequency_penalty: 0.5 }, { repetition_penalty: 1.1, presence_penalty: 1 }]) {
+      const asked = request("a", range(0, 20), { max_tokens: 200, sampling: sampled(5, penalties) })
+      const { engine } = startShadow({ max_drafted: 16, step_cost: cheap })
+      expect(await read(engine, asked)).toEqual([{ ...expected(asked, 0, 512), cached_tokens: 0 }])
+      const { steps, generated_tokens, drafted_tokens, accepted_tokens, blocks_free } = engine.stats()
+      expect({ generated_tokens, blocks_free }).toEqual({ generated_tokens: 200, blocks_free: 64 })
+      expect(steps).toBe(200 - accepted_tokens)
+      expect(accepted_tokens).toBeGreaterThan(20)
+      expect(drafted_tokens).toBeGreaterThan(accepted_tokens)
+    }
+  })
+
+  test("stops at a stop token in the middle of a guess", async () => {
+    const { engine } = startShadow({ max_drafted: 16, step_cost: cheap })
+    const first = request("a", range(0, 20), { max_tokens: 100, sampling: sampled(5) })
+    const [all] = await read(engine, first)
+    let in_guess = 0
+    for (const at of range(30, 60)) {
+      const { steps } = engine.stats()
+      const stop_tokens = new Set([all?.tokens[at] as number])
+      const asked = { ...first, stop_tokens, max_tokens: at + 1 }
+      expect((await read(engine, asked))[0]).toMatchObject(expected(asked, 0, 512))
+      if (engine.stats().steps - steps < (all?.tokens.indexOf(all.tokens[at] as number) ?? 0)) in_guess++
+    }
+    expect(in_guess).toBeGreaterThan(0)
+  })
+
+  test("does not guess when it is off, nor beyond what a step may hold", async () => {
+    const asked = request("a", range(0, 20), { max_tokens: 100, sampling: sampled(5) })
+    const off = startShadow({ step_cost: cheap })
+    await read(off.engine, asked)
+    expect(off.engine.stats()).toMatchObject({ drafted_tokens: 0, steps: 100 })
+    // The shadow context refuses a step of more than 10 rows, or more than 8 + 4 outputs.
+    const narrow = startShadow({ max_tokens: 10, max_drafted: 4, step_cost: cheap })
+    const many = range(1, 8).map((i) => ({ ...asked, id: `${i}`, sampling: sampled(2 * i + 1) }))
+    await Promise.all(many.map((each) => read(narrow.engine, each)))
+    expect(narrow.engine.stats().accepted_tokens).toBeGreaterThan(0)
+  })
+})
