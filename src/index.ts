@@ -1,34 +1,49 @@
 /**
- * ROCmForge as a library:
+ * ROCmForge as a library. A model by name or file, in this process:
  *
- *     await using model = await loadModel(await resolveModel("smollm2-135m"))
- *     const prompt_tokens = model.tokenizer.encode("Once upon a time", { addBos: model.tokenizer.addBos })
- *     const request = { id: "1", prompt_tokens, sampling: GREEDY, max_tokens: 64, stop: [] }
- *     for await (const event of generateText(model, request)) if (event.type === "text") process.stdout.write(event.text)
+ *     import { load } from "rocmforge"
+ *
+ *     await using llm = await load("smollm2-135m")
+ *     for await (const text of llm.chat([{ role: "user", content: "Why is the sky blue?" }])) process.stdout.write(text)
+ *
+ *     const { text, finish_reason, usage } = await llm.generate("Once upon a time", { max_tokens: 64 }).result()
+ *
+ * What it is made of (tokens in, tokens out; files; names of models) is exported too. The HTTP server is `rocmforge/server`.
  */
 
 export { chooseDevice, type DeviceChoice, DeviceError } from "./engine/device.ts"
 export { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
+export { type SuperviseOptions, superviseModel } from "./engine/process/index.ts"
 export { generateText, type TextEvent, type TextRequest } from "./engine/text.ts"
 export {
   type Engine,
   EngineError,
   type EngineEvent,
+  type EngineHealth,
   type EngineLimits,
   type EngineStats,
   type FinishReason,
   type GenerateRequest,
   GREEDY,
+  OverloadedError,
   RequestError,
   type SamplingParams,
   type TokenLogprobs,
   type Usage,
 } from "./engine/types.ts"
 export { Gguf, GgufError, type GgufErrorCode, openGguf } from "./gguf/reader.ts"
+export {
+  type GenerateInput,
+  type GenerateOptions,
+  Generation,
+  type GenerationResult,
+  Llm,
+  type LoadLlmOptions,
+  load,
+} from "./library.ts"
 export { ModelError } from "./models/errors.ts"
 export { ARCHITECTURES, buildModel, type ModelDefinition } from "./models/registry.ts"
 export { NativeError } from "./native/errors.ts"
-export { createServer, type RunningServer, type ServerOptions, type StartOptions, startServer } from "./server/index.ts"
 export {
   CATALOG,
   ChecksumError,
@@ -45,6 +60,7 @@ export {
   ChatTemplateError,
   Detokenizer,
   encodePrompt,
+  StopError,
   type Tokenizer,
   TokenizerError,
 } from "./text/index.ts"

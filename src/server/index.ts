@@ -1,7 +1,27 @@
+/**
+ * The HTTP server as a library, `rocmforge/server`:
+ *
+ *     await using model = await loadModel("model.gguf")
+ *     const server = await startServer({ models: [model], port: 8080 })
+ */
+
 import { createServer, type ServerOptions } from "./app.ts"
 import { ModelManager } from "./models/index.ts"
 
 export { createServer, type ServerOptions } from "./app.ts"
+export {
+  BudgetError,
+  type ManagerOptions,
+  type ModelLease,
+  ModelLoadError,
+  ModelManager,
+  type ModelOpener,
+  type ModelSpec,
+  type ModelState,
+  type ModelStatus,
+  statusOf,
+  UnknownModelError,
+} from "./models/index.ts"
 
 export interface StartOptions extends ServerOptions {
   /** Default 127.0.0.1. */

@@ -196,7 +196,7 @@ async function receiveBody(body: ReadableStream<Uint8Array>, download: FileDownl
 }
 
 async function readOrStall(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
+  reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> },
   source: string,
 ): Promise<Uint8Array | undefined> {
   let timer: Timer | undefined

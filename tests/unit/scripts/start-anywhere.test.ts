@@ -7,7 +7,7 @@ const ROOT = join(import.meta.dir, "../../..")
 
 // Bun takes compiler settings (JSX, for instance) from the tsconfig.json of the folder it is started in.
 test("the command line and the server load in a folder without this project's tsconfig.json", async () => {
-  const code = `const { createServer } = await import(${JSON.stringify(join(ROOT, "src/index.ts"))})
+  const code = `const { createServer } = await import(${JSON.stringify(join(ROOT, "src/server/index.ts"))})
     const response = await createServer({ models: [] }).handle(new Request("http://localhost/"))
     console.log(response.status, response.headers.get("content-type"))`
   const server = await runCommand([process.execPath, "--eval", code], tmpdir())

@@ -1,0 +1,290 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { runCommand } from "../../scripts/build/command.ts"
+import {
+  EngineError,
+  GgufError,
+  type Llm,
+  load,
+  ModelNotFoundError,
+  OverloadedError,
+  RequestError,
+  StopError,
+} from "../../src/index.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { ROOT, temporaryFolder } from "./cli-runner.ts"
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
+
+const folder = temporaryFolder("library")
+const file = join(folder.path, "tiny.gguf")
+const options = { device: "cpu", threads: 1, max_seqs: 4 }
+/** Greedy, and of a known length: what random weights say rarely ends. */
+const fixed = { temperature: 0, max_tokens: 24, ignore_eos: true }
+const messages = [{ role: "user", content: "Hello" }]
+
+let llm: Llm
+beforeAll(async () => {
+  await writeTinyModel(file, { context_length: 2048 })
+  llm = await load(file, options)
+})
+afterAll(async () => {
+  await llm.close()
+  folder.remove()
+})
+
+const idle = () => {
+  const { running, waiting, blocks_free, blocks_total } = llm.model.engine.stats()
+  return running === 0 && waiting === 0 && blocks_free === blocks_total
+}
+
+describe("load", () => {
+  test("says what it loaded", () => {
+    expect(llm.name).toBe("tiny")
+    expect(llm.contextLength).toBe(2048)
+    expect(llm.device.backend).toBe("cpu")
+  })
+
+  test("fails with errors that have a type", async () => {
+    const wrong = join(folder.path, "wrong.gguf")
+    writeFileSync(wrong, "this is no model")
+    await expect(load(wrong, options)).rejects.toThrow(GgufError)
+    await expect(load("no-such-model", options)).rejects.toThrow(ModelNotFoundError)
+    await expect(load(file, { ...options, device: "abacus" })).rejects.toThrow("abacus")
+    await expect(load(file, { ...options, signal: AbortSignal.abort() })).rejects.toThrow("abort")
+  })
+})
+
+describe("generate", () => {
+  test("is an iterable of text, with a result", async () => {
+    const generation = llm.generate("Once upon", fixed)
+    const pieces: string[] = []
+    for await (const piece of generation) pieces.push(piece)
+    const { text, finish_reason, usage, tokens, logprobs } = await generation.result()
+    expect(pieces.length).toBeGreaterThan(1)
+    expect(pieces.every((piece) => piece.length > 0)).toBe(true)
+    expect(text).toBe(pieces.join(""))
+    expect(text.length).toBeGreaterThan(0)
+    expect(finish_reason).toBe("length")
+    expect(usage).toMatchObject({ completion_tokens: 24, prompt_tokens: llm.tokenize("Once upon").length })
+    expect(tokens.length).toBe(24)
+    expect(llm.detokenize(tokens)).toBe(text)
+    expect(logprobs).toBeUndefined()
+  })
+
+  test("takes its input in any of its forms, and says the same", async () => {
+    const { text } = await llm.generate("Once upon", fixed).result()
+    expect((await llm.generate({ prompt: "Once upon", ...fixed }).result()).text).toBe(text)
+    expect((await llm.generate({ prompt: "Once upon", temperature: 2 }, fixed).result()).text).toBe(text)
+    const answer = (await llm.chat(messages, fixed).result()).text
+    expect((await llm.generate(messages, fixed).result()).text).toBe(answer)
+    expect((await llm.generate({ messages, ...fixed }).result()).text).toBe(answer)
+    expect(answer).not.toBe(text)
+  })
+
+  test("samples with its seed, and anew without one", async () => {
+    const hot = { ...fixed, temperature: 2, top_k: 0, top_p: 1, min_p: 0 }
+    const say = async (extra: object) => (await llm.generate("Once upon", { ...hot, ...extra }).result()).text
+    expect(await say({ seed: 7 })).toBe(await say({ seed: 7n }))
+    expect(await say({ seed: 7 })).not.toBe(await say({ seed: 8 }))
+    expect(await say({})).not.toBe(await say({}))
+  })
+
+  test("stops at a stop string, and gives log-probabilities", async () => {
+    const { text } = await llm.generate("Once upon", fixed).result()
+    const stop = text.slice(6, 9)
+    const stopped = await llm.generate("Once upon", { ...fixed, stop, logprobs: 2 }).result()
+    expect(stopped).toMatchObject({ finish_reason: "stop", stop_string: stop })
+    expect(stopped.text).toBe(text.slice(0, text.indexOf(stop)))
+    expect(stopped.logprobs?.length).toBe(stopped.tokens.length)
+    expect(stopped.logprobs?.[0]?.top.length).toBe(2)
+    expect(stopped.logprobs?.[0]?.logprob).toBeLessThan(0)
+  })
+
+  test("several at once say what each says alone", async () => {
+    const prompts = ["Once", "upon a", "time there was", "one"]
+    const alone: string[] = []
+    for (const prompt of prompts) alone.push((await llm.generate(prompt, fixed).result()).text)
+    const together = await Promise.all(prompts.map((prompt) => llm.generate(prompt, fixed).result()))
+    expect(together.map(({ text }) => text)).toEqual(alone)
+  })
+
+  test("ends where its reader leaves, where it is told to, and where its signal says", async () => {
+    const long = { ...fixed, max_tokens: 2000 }
+    const left = llm.generate("Once upon", long)
+    for await (const _ of left) break
+    expect(await left.result()).toMatchObject({ finish_reason: "cancelled" })
+    expect((await left.result()).usage.completion_tokens).toBeLessThan(100)
+    expect(idle()).toBe(true)
+
+    const controller = new AbortController()
+    const aborted = llm.generate({ prompt: "Once upon", ...long, signal: controller.signal })
+    let seen = ""
+    for await (const piece of aborted) {
+      seen += piece
+      controller.abort()
+    }
+    expect(seen.length).toBeGreaterThan(0)
+    expect(await aborted.result()).toMatchObject({ finish_reason: "cancelled" })
+    expect((await aborted.result()).text).toStartWith(seen)
+
+    const cancelled = llm.generate("Once upon", long)
+    const result = cancelled.result()
+    setTimeout(() => cancelled.cancel(), 5)
+    expect((await result).finish_reason).toBe("cancelled")
+    const never = await llm.generate("Once upon", { ...long, signal: AbortSignal.abort() }).result()
+    expect(never).toMatchObject({ text: "", finish_reason: "cancelled" })
+    expect(idle()).toBe(true)
+  })
+
+  test("throws typed errors where it is read, not where it is made", async () => {
+    const tooLong = llm.generate("x".repeat(20_000))
+    const read = async () => {
+      for await (const _ of tooLong) throw new Error("there is no text")
+    }
+    await expect(read()).rejects.toThrow(RequestError)
+    await expect(tooLong.result()).rejects.toThrow("context")
+    await expect(llm.generate("x", { temperature: -1 }).result()).rejects.toThrow(RequestError)
+    await expect(llm.generate("x", { seed: -1 }).result()).rejects.toThrow(RequestError)
+    await expect(llm.generate("x", { stop: Array(17).fill("a") }).result()).rejects.toThrow(StopError)
+    await expect(llm.generate("x", { ...fixed, max_tokens: 2000, deadline_ms: 1 }).result()).rejects.toThrow(
+      OverloadedError,
+    )
+    expect(idle()).toBe(true)
+  })
+})
+
+test("tokenize and detokenize", () => {
+  const tokens = llm.tokenize("Hello, Grüße")
+  expect(tokens).toBeInstanceOf(Int32Array)
+  expect(llm.detokenize(tokens)).toBe("Hello, Grüße")
+  expect(llm.tokenize("<|im_end|>").length).toBeGreaterThan(llm.tokenize("<|im_end|>", { special: true }).length)
+  expect(llm.tokenize("a", { addBos: true }).length).toBe(llm.tokenize("a").length + 1)
+})
+
+describe("the end", () => {
+  test("using and await using free the model, also under a generation", async () => {
+    let engine: Llm["model"]["engine"]
+    let running: Promise<unknown>
+    {
+      await using own = await load(file, options)
+      engine = own.model.engine
+      running = own
+        .generate("Once", { ...fixed, max_tokens: 2000 })
+        .result()
+        .catch((thrown) => thrown)
+      await Bun.sleep(5)
+    }
+    expect(engine.health().state).toBe("closed")
+    expect(await running).toBeInstanceOf(EngineError)
+    {
+      using own = await load(file, options)
+      engine = own.model.engine
+      await own.close()
+    }
+    expect(engine.health().state).toBe("closed")
+  })
+
+  test("a closed model says so", async () => {
+    const own = await load(file, options)
+    await own.close()
+    await own.close()
+    await expect(own.generate("x").result()).rejects.toThrow(EngineError)
+  })
+})
+
+describe("another project", () => {
+  const project = join(folder.path, "project")
+  const bin = (name: string) => join(ROOT, "node_modules/.bin", name)
+
+  beforeAll(async () => {
+    mkdirSync(join(project, "node_modules/@types"), { recursive: true })
+    writeFileSync(join(project, "package.json"), JSON.stringify({ name: "project", private: true, type: "module" }))
+    const install = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", ROOT]
+    const { code, stderr } = await runCommand(install, project)
+    if (code !== 0) throw new Error(stderr)
+    symlinkSync(join(ROOT, "node_modules/bun-types"), join(project, "node_modules/@types/bun"))
+    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions: BUN_DEFAULTS }))
+    writeFileSync(join(project, "use.ts"), USE)
+    writeFileSync(join(project, "serve.ts"), SERVE)
+  })
+
+  test("imports it by name after npm install", async () => {
+    const { text } = await llm.generate("Once upon", fixed).result()
+    const { code, stdout, stderr } = await runCommand([process.execPath, "use.ts", file], project)
+    expect(stderr).toBe("")
+    expect(JSON.parse(stdout)).toEqual({ text, finish_reason: "length", refused: "RequestError" })
+    expect(code).toBe(0)
+  })
+
+  test("serves with it", async () => {
+    const { code, stdout } = await runCommand([process.execPath, "serve.ts", file], project)
+    expect(stdout).toBe("tiny ready\n")
+    expect(code).toBe(0)
+  })
+
+  test("gets its types, under the settings that bun init writes", async () => {
+    const { code, stdout } = await runCommand([bin("tsc"), "--noEmit", "-p", "."], project)
+    expect(stdout).toBe("")
+    expect(code).toBe(0)
+  })
+})
+
+const BUN_DEFAULTS = {
+  lib: ["ESNext"],
+  target: "ESNext",
+  module: "Preserve",
+  moduleDetection: "force",
+  jsx: "react-jsx",
+  allowJs: true,
+  types: ["bun"],
+  moduleResolution: "bundler",
+  allowImportingTsExtensions: true,
+  verbatimModuleSyntax: true,
+  noEmit: true,
+  strict: true,
+  skipLibCheck: true,
+  noFallthroughCasesInSwitch: true,
+  noUncheckedIndexedAccess: true,
+  noImplicitOverride: true,
+}
+
+const USE = `
+import { type GenerationResult, load, RequestError } from "rocmforge"
+
+await using llm = await load(process.argv[2] ?? "", { device: "cpu", threads: 1 })
+const generation = llm.generate("Once upon", { temperature: 0, max_tokens: 24, ignore_eos: true })
+let text = ""
+for await (const piece of generation) text += piece
+const { finish_reason }: GenerationResult = await generation.result()
+const refused = await llm.generate("").result().catch((error: unknown) => {
+  if (!(error instanceof RequestError)) throw error
+  return error.name
+})
+console.log(JSON.stringify({ text, finish_reason, refused }))
+
+// What follows is not run: the types must refuse it.
+export const wrong = () => {
+  // @ts-expect-error: no such form of input
+  llm.generate(5)
+  // @ts-expect-error: no such option
+  llm.generate("x", { temprature: 1 })
+  // @ts-expect-error: text, not a number
+  const n: number = text
+  return n
+}
+`
+
+// The server's sources import what only Bun's bundler has types for: this file is run, and not checked.
+const SERVE = `// @ts-nocheck
+import { loadModel } from "rocmforge"
+
+await using model = await loadModel(process.argv[2] ?? "", { device: "cpu", threads: 1 })
+const { startServer } = await import("rocmforge" + "/server")
+const server = await startServer({ models: [model], port: 0 })
+const { data } = await (await fetch(server.url + "/v1/models")).json()
+console.log(data[0].id, data[0].state)
+await server.stop()
+`
