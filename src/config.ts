@@ -157,6 +157,14 @@ export const OPTIONS = {
     schema: flag,
     default: true,
   }),
+  speculative: option({
+    name: "speculative",
+    value: "how",
+    default: "off",
+    description:
+      "off, or ngram: guess tokens from text that came before, and verify several in one step; the output's distribution stays the same",
+    schema: z.enum(["off", "ngram"], { error: "must be off or ngram" }),
+  }),
   deterministic: option({
     name: "deterministic",
     description:

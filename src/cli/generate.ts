@@ -40,7 +40,7 @@ export const generate: CommandSpec = {
     "git diff | rocmforge generate model.gguf --chat --system 'Write a commit message.' --stop ---",
     "rocmforge generate model.gguf --file prompt.txt --seed 7 --json --logprobs 3",
   ],
-  options: ["model", "gguf", ...PROMPT_OPTIONS, ...END_OPTIONS, ...SAMPLING_OPTIONS, ...ENGINE_OPTIONS],
+  options: ["model", "gguf", ...PROMPT_OPTIONS, ...END_OPTIONS, ...SAMPLING_OPTIONS, "speculative", ...ENGINE_OPTIONS],
   run: async (command, positional) => {
     const { model: name, rest } = takeModel(command, positional)
     refuseRest(rest)
@@ -49,7 +49,7 @@ export const generate: CommandSpec = {
     if (values.chatTemplate !== undefined && !values.chat) throw new UsageError("--chat-template needs --chat")
     if (values.logprobs !== undefined && !values.json) throw new UsageError("--logprobs needs --json")
     const prompt = await readText("prompt", values.prompt, values.file)
-    await using model = await loadFor(command, name, { max_seqs: 1 })
+    await using model = await loadFor(command, name, { max_seqs: 1, ...readOptions(command, ["speculative"]) })
     const request: TextRequest = {
       id: "cli",
       prompt_tokens: promptTokens(model, prompt, values),

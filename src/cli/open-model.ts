@@ -33,7 +33,7 @@ export const apiName = (name: string, path: string): string =>
 export async function loadFor(
   command: Command,
   name: string,
-  limits: { max_seqs?: number } = {},
+  more: Pick<LoadOptions, "max_seqs" | "speculative"> = {},
 ): Promise<LoadedModel> {
   const { backend, index, note: why } = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
   if (why) note(why)
@@ -43,6 +43,6 @@ export async function loadFor(
     ...loadOptions(command, `${backend}:${index}`),
     name: apiName(name, path),
     onUpload,
-    ...limits,
+    ...more,
   })
 }

@@ -13,7 +13,7 @@ import { note } from "./output.ts"
 import { probeDevice } from "./probe-device.ts"
 import { showUpload } from "./progress.ts"
 
-const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "prefixCache"] as const
+const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "prefixCache", "speculative"] as const
 const MANAGER_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
 export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...MANAGER_OPTIONS, ...ENGINE_OPTIONS] as const
 
@@ -56,6 +56,7 @@ const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number
   max_seqs: values.maxSeqs,
   max_queue: values.maxQueue,
   prefix_cache: values.prefixCache,
+  speculative: values.speculative,
   ...(values.batchSize !== undefined && { batch_size: values.batchSize }),
   ...(values.chunkSize !== undefined && { chunk_size: values.chunkSize }),
 })
