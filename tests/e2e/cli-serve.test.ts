@@ -26,42 +26,150 @@ async function startServe(args: string[], env: Record<string, string> = {}) {
   return { child, url }
 }
 
+interface Listed {
+  id: string
+  state: string
+}
+const modelsOf = async (url: string) => ((await (await fetch(`${url}/v1/models`)).json()) as { data: Listed[] }).data
+const statesOf = async (url: string) => (await modelsOf(url)).map(({ state }) => state)
+
+const complete = (url: string, body: object) =>
+  fetch(`${url}/v1/completions`, {
+    method: "POST",
+    body: JSON.stringify({ prompt: "the", max_tokens: 3, ignore_eos: true, ...body }),
+    headers: { "content-type": "application/json" },
+  })
+
+/** Processes that a process started. */
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await Bun.file(`/proc/${pid}/task/${pid}/children`).text()
+  return text.split(" ").filter(Boolean).map(Number)
+}
+const isAlive = (pid: number) => Bun.file(`/proc/${pid}/cmdline`).exists()
+
+/** Waits until a condition holds; fails after ten seconds. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (const start = performance.now(); !(await condition()); await Bun.sleep(20))
+    if (performance.now() - start > 10_000) throw new Error(`still not so: ${condition}`)
+}
+
 describe("serve", () => {
-  test("serves every model named, and stops on SIGTERM", async () => {
+  test("loads the first model at the start, others when they are asked for, each in a process of its own", async () => {
     const { child, url } = await startServe([first, "--model", second, "--port", "0"])
-    const models = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] }
-    expect(models.data.length).toBe(2)
-    for (const { id } of models.data) {
-      const body = JSON.stringify({ model: id, prompt: "the", max_tokens: 3, ignore_eos: true })
-      const headers = { "Content-Type": "application/json" }
-      const response = await fetch(`${url}/v1/completions`, { method: "POST", body, headers })
+    await until(async () => (await fetch(`${url}/health`)).ok)
+    expect((await modelsOf(url)).map(({ id }) => id)).toEqual(["first", "second"])
+    expect(await statesOf(url)).toEqual(["ready", "unloaded"])
+    expect((await childrenOf(child.pid)).length).toBe(1)
+    for (const model of ["first", "second"]) {
+      const response = await complete(url, { model })
       expect(response.status).toBe(200)
       expect(((await response.json()) as { usage: { completion_tokens: number } }).usage.completion_tokens).toBe(3)
     }
+    expect(await statesOf(url)).toEqual(["ready", "ready"])
+    const engines = await childrenOf(child.pid)
+    expect(engines.length).toBe(2)
     child.kill("SIGTERM")
     expect(await child.exited).toBe(0)
+    for (const pid of engines) expect(await isAlive(pid)).toBe(false)
   })
 
-  test("stops on Ctrl-C though a stream is running, and takes its settings from the environment", async () => {
-    const { child, url } = await startServe([], {
-      ROCMFORGE_MODEL: first,
-      ROCMFORGE_PORT: "0",
-      ROCMFORGE_DEVICE: "cpu",
-    })
-    const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] }
-    const body = JSON.stringify({ model: data[0]?.id, prompt: "the", max_tokens: 4000, ignore_eos: true, stream: true })
-    const response = await fetch(`${url}/v1/completions`, {
-      method: "POST",
-      body,
-      headers: { "Content-Type": "application/json" },
-    })
-    const reader = response.body?.getReader()
-    expect((await reader?.read())?.done).toBe(false)
+  test("unloads an idle model after --keep-alive, and to make room in --memory-budget", async () => {
+    const { child, url } = await startServe([first, second, "--port", "0", "--keep-alive", "0.3"])
+    await until(async () => (await statesOf(url)).every((state) => state === "unloaded"))
+    expect(await childrenOf(child.pid)).toEqual([])
+    expect((await fetch(`${url}/health`)).status).toBe(200)
+    expect((await complete(url, { model: "first" })).status).toBe(200)
+    child.kill("SIGTERM")
+    expect(await child.exited).toBe(0)
+
+    // The two files weigh about 0.5 MB each.
+    const tight = await startServe([first, second, "--port", "0", "--memory-budget", "700K", "--in-process"])
+    for (const [i, model] of ["first", "second", "first"].entries()) {
+      expect((await complete(tight.url, { model })).status).toBe(200)
+      expect(await statesOf(tight.url)).toEqual(i === 1 ? ["unloaded", "ready"] : ["ready", "unloaded"])
+    }
+    expect(await childrenOf(tight.child.pid)).toEqual([])
+    tight.child.kill("SIGTERM")
+    expect(await tight.child.exited).toBe(0)
+
+    const never = await runCli(["serve", first, "--port", "0", "--memory-budget", "100K"])
+    expect(never.code).toBe(2)
+    expect(never.stderr).toContain("raise --memory-budget")
+  })
+
+  test("on SIGTERM lets streams end, refuses what comes meanwhile, and leaves no process", async () => {
+    const { child, url } = await startServe([first, "--port", "0"])
+    const response = await complete(url, { model: "first", max_tokens: 1000, stream: true, n: 2 })
+    const engines = await childrenOf(child.pid)
+    expect(engines.length).toBe(1)
+    child.kill("SIGTERM")
+    await until(async () => (await fetch(`${url}/health`)).status === 503)
+    expect(await (await fetch(`${url}/health`)).json()).toMatchObject({ status: "draining" })
+    const refused = await complete(url, { model: "first" })
+    expect(refused.status).toBe(503)
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1)
+    const text = await response.text()
+    expect(text).toEndWith("data: [DONE]\n\n")
+    expect(text.match(/"finish_reason":"length"/g)?.length).toBe(2)
+    expect(await child.exited).toBe(0)
+    expect(await isAlive(engines[0] ?? 0)).toBe(false)
+    expect(await new Response(child.stderr).text()).toContain("stopping: 1 request may end within 30 s")
+  })
+
+  test("ends streams with an error after --drain-timeout, also on Ctrl-C; takes its settings from the environment", async () => {
+    const env = { ROCMFORGE_MODEL: first, ROCMFORGE_PORT: "0", ROCMFORGE_DEVICE: "cpu" }
+    const { child, url } = await startServe(["--drain-timeout", "0.1"], env)
+    const response = await complete(url, { model: "first", max_tokens: 4000, stream: true, n: 8 })
     child.kill("SIGINT")
+    const text = await response.text()
+    expect(text).not.toContain("[DONE]")
+    expect(JSON.parse(text.trimEnd().split("data: ").at(-1) ?? "")).toMatchObject({
+      error: { type: "service_unavailable", code: "unavailable" },
+    })
     expect(await child.exited).toBe(0)
     const stderr = await new Response(child.stderr).text()
     expect(stderr).toContain("stopping")
     expect(stderr).not.toContain("using the CPU")
+  })
+
+  test("a second signal ends it at once, and its engine with it", async () => {
+    const { child, url } = await startServe([first, "--port", "0"])
+    const response = await complete(url, { model: "first", max_tokens: 4000, stream: true, n: 8 })
+    const [engine = 0] = await childrenOf(child.pid)
+    child.kill("SIGTERM")
+    await until(async () => (await fetch(`${url}/health`)).status === 503)
+    child.kill("SIGTERM")
+    await child.exited
+    expect(child.signalCode).toBe("SIGTERM")
+    await response.text().catch(() => "")
+    await until(async () => !(await isAlive(engine)))
+  })
+
+  test("says what is wrong with a model or a setting before it serves", async () => {
+    const broken = join(folder.path, "broken.gguf")
+    await Bun.write(broken, "this is no model")
+    const cases: [args: string[], code: number, message: string][] = [
+      [[broken], 3, "broken.gguf"],
+      [[first, second, broken], 3, "broken.gguf"],
+      [[first, first], 2, "named twice"],
+      [[first, join(folder.path, "again/first.gguf")], 2, 'both be called "first"'],
+      [[first, "--device", "abacus"], 4, "abacus"],
+      [[first, "--keep-alive", "soon"], 2, "-1 for ever"],
+      [[first, "--memory-budget", "lots"], 2, "512M"],
+      [[first, "--deadline", "0"], 2, "more than 0"],
+      [[first, "--drain-timeout", "-1"], 2, "90s"],
+      [[first, "--watchdog", "0.5"], 2, "at least 1"],
+      [[first, "--max-queue", "0"], 2, "whole number from 1"],
+      [[first, "--speculative", "guess"], 2, "off or ngram"],
+      [[first, "--ctx-size", "100000000"], 2, "16777216"],
+    ]
+    await Bun.write(join(folder.path, "again/first.gguf"), Bun.file(first))
+    for (const [args, code, message] of cases) {
+      const result = await runCli(["serve", "--port", "0", ...args])
+      expect(result.stderr).toContain(message)
+      expect(result.stderr).not.toContain("    at ")
+      expect([args, result.code]).toEqual([args, code])
+    }
   })
 
   test("a port in use, and a model that is not there", async () => {
