@@ -88,7 +88,7 @@ struct MatmulArgs {                                                             
   const uint16_t* half;  // rf_to_half's
   const int8_t* planes;  // rf_to_planes'
   const float* info;
-  // One; or gate and `up` of a SwiGLU; or, for rf_matvec_*, up to three of one format, each with its columns of `out`.
+  // Up to three of one format, each with its columns of `out` (those that are not there have no rows); or gate and `up` of a SwiGLU.
   DeviceWeight weight[3];
   const float* bias[3];  // [weight[i].rows] or NULL
   float* out;            // [rows, out_width]
@@ -97,12 +97,12 @@ struct MatmulArgs {                                                             
 };
 // rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix units.
 // HALF is f16 or bf16, as rf_to_half left MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost rows and t128 above.
-//   grid   x = ceil(rows of the bucket / R), y = ceil(weight[0].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
+//   grid   x = ceil(rows of the bucket / R), y = Σ ceil(weight[i].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
 //   block  kBlock threads
 //   unit   matmul-f16.hip or matmul-bf16.hip, by HALF
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
-// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias; out begins at
-// column weight[0].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
+// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's columns
+// of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
 constexpr uint32_t kMatmulNarrowMost = 64;
 constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128
 constexpr uint32_t kMatmulNarrowRows = 32, kMatmulNarrowColumns = 32;  // t32
@@ -144,8 +144,11 @@ struct AttentionArgs {  // rf_attention_*
   // Split-K decode: each split leaves its running maximum, sum and output here; rf_attention_merge joins them.
   float* partial;  // [max_rows, n_heads, n_splits, head_dim + 2]
   uint32_t n_splits;
+  uint32_t by_length;  // 1: a row has attention_row_splits of its own length, n_splits at most
   // rf_attention_split_*: 1 leaves sequences of more than kAttentionFlashRows rows to rf_attention_flash_*.
   uint32_t flash;
+  int8_t* planes;  // rf_attention_merge: of `out`, as rf_to_planes makes them, or NULL; only for a head_dim of whole blocks of 32
+  float* info;
 };
 struct GatherArgs {  // rf_gather
   const uint32_t* step;

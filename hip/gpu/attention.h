@@ -8,11 +8,12 @@
 // rf_attention_split_*: grid (rows of the bucket, n_kv_heads · ceil(group / kernel.heads), n_splits), kBlock threads.
 //   n_splits = 1 writes `out` itself. Otherwise it fills `partial`, and rf_attention_merge: grid (rows, n_heads), kMergeThreads threads.
 //   partial: rows · n_heads · n_splits · (head_dim + 2) floats: head_dim sums, then the maximum and the total of the weights.
+//   Deterministic contexts: every row is rf_attention_split_*'s, and the splits of a row depend on its own length alone (by_length).
 // rf_attention_flash_D: grid (attention_flash_tiles, n_heads), kFlashThreads threads.
 // rf_attention_dense: grid (n_q, n_heads), kBlock threads.
 // No kernel takes dynamic shared memory.
 #pragma once
-#include <stdint.h>
+#include "planes.h"
 
 namespace rf {
 
@@ -68,6 +69,11 @@ constexpr uint32_t attention_splits(uint32_t rows, uint32_t grid_y, uint32_t kv_
   for (uint64_t s = 2; s <= most; s++)
     if (rounds(s) * (kv_len + kSplitCost * s) * best < rounds(best) * (kv_len + kSplitCost * best) * s) best = s;
   return uint32_t(best);
+}
+// The splits of a row that sees `keys` of them, whatever else is in the step. More keys never have fewer.
+constexpr uint32_t kRowSplitKeys = 256, kMaxRowSplits = 8;
+RF_HD constexpr uint32_t attention_row_splits(uint32_t keys) {
+  return keys < 2 * kRowSplitKeys ? 1 : keys >= kMaxRowSplits * kRowSplitKeys ? kMaxRowSplits : keys / kRowSplitKeys;
 }
 
 }  // namespace rf

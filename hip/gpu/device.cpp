@@ -70,6 +70,8 @@ void find_architecture(DeviceFacts* device) {
     if (built(code)) device->code = code;
   }
   if (device->code.empty() && major >= 9 && built("compute_90")) device->code = "compute_90";
+  const char* wanted = getenv("ROCMFORGE_OVERLAP");  // for debugging: 0 starts every kernel after the end of the one in front
+  device->overlaps = driver().launch_with && major >= 9 && !(wanted && !strcmp(wanted, "0"));
 }
 
 #endif
@@ -325,8 +327,19 @@ Stream::~Stream() {
 void Stream::wait() const { check(driver().synchronize(handle_), "running the kernels"); }
 
 void Stream::launch(void* kernel, const char* name, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads,
-                    void* arguments, size_t shared_bytes) const {
+                    void* arguments, size_t shared_bytes, bool overlaps) const {
   void* parameters[1] = {arguments};
+#if defined(RF_NVIDIA)
+  if (overlaps && gpu_->facts().overlaps) {
+    const LaunchAttribute attribute{kProgrammaticSerialization, {}, {1}};
+    const LaunchConfig config{{grid_x, grid_y, grid_z}, {threads, 1, 1}, unsigned(shared_bytes), handle_, &attribute, 1};
+    const int error = driver().launch_with(&config, kernel, parameters, nullptr);
+    if (error) check(error, (std::string("launching ") + name).c_str());
+    return;
+  }
+#else
+  (void)overlaps;
+#endif
   const int error =
       driver().launch(kernel, grid_x, grid_y, grid_z, threads, 1, 1, unsigned(shared_bytes), handle_, parameters, nullptr);
   if (error) check(error, (std::string("launching ") + name).c_str());

@@ -30,6 +30,7 @@ struct DeviceFacts {
   std::string code;  // the architecture of the code objects that run on it; empty when this library has none
   uint32_t n_compute_units, lanes;
   uint64_t memory;
+  bool overlaps = false;  // starts a kernel before the one in front has ended
 };
 const std::vector<DeviceFacts>& devices();
 // Why devices() is empty.
@@ -117,8 +118,9 @@ class Stream {
   void* handle() const { return handle_; }
   // Sleeps until everything queued is done; reports what went wrong in it.
   void wait() const;
+  // overlaps: it may begin before the one in front has ended (begin_kernel in kernels/platform.h), where the device can do that.
   void launch(void* kernel, const char* name, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads, void* arguments,
-              size_t shared_bytes = 0) const;
+              size_t shared_bytes = 0, bool overlaps = false) const;
 
  private:
   std::shared_ptr<Gpu> gpu_;

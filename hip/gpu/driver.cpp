@@ -46,8 +46,9 @@ std::string open_driver(Driver& d) {
   std::string missing;
   const auto find = [&](auto& member, const char* symbol) {
     if (!*symbol) return;
-    *reinterpret_cast<void**>(&member) = dlsym(library, symbol);
-    if (!member) missing += std::string(missing.empty() ? "" : ", ") + symbol;
+    const bool optional = *symbol == '?';
+    *reinterpret_cast<void**>(&member) = dlsym(library, symbol + optional);
+    if (!member && !optional) missing += std::string(missing.empty() ? "" : ", ") + symbol;
   };
 #define X(member, amd, nvidia, parameters) find(d.member, RF_SYMBOL(amd, nvidia));
   RF_DRIVER_FUNCTIONS(X)

@@ -16,7 +16,8 @@ namespace gpu {
 
 using Address = uint64_t;  // of device memory; 0 is none
 
-// X(member, AMD's symbol, NVIDIA's symbol, parameters): every function returns an int, 0 for success.
+// X(member, AMD's symbol, NVIDIA's symbol, parameters): every function returns an int, 0 for success. A member whose symbol has a
+// question mark in front is NULL where the driver is too old for it.
 #define RF_DRIVER_FUNCTIONS(X)                                                                                                \
   X(init, "hipInit", "cuInit", (unsigned flags))                                                                              \
   X(get_device_count, "hipGetDeviceCount", "cuDeviceGetCount", (int* count))                                                  \
@@ -48,6 +49,22 @@ using Address = uint64_t;  // of device memory; 0 is none
   X(destroy_graph, "hipGraphDestroy", "cuGraphDestroy", (void* graph))                                                        \
   X(destroy_graph_exec, "hipGraphExecDestroy", "cuGraphExecDestroy", (void* exec))
 
+#if defined(RF_NVIDIA)
+// CUlaunchConfig and CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  char padding[4];
+  int value[16];
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared_bytes;
+  void* stream;
+  const LaunchAttribute* attributes;
+  unsigned n_attributes;
+};
+constexpr int kProgrammaticSerialization = 6;
+#endif
+
 #if defined(RF_AMD)
 #define RF_DRIVER_OWN(X)                                         \
   X(set_device, "hipSetDevice", "", (int device))                \
@@ -56,11 +73,12 @@ using Address = uint64_t;  // of device memory; 0 is none
 constexpr int kAttributeIntegrated = 16, kAttributeComputeUnits = 63, kAttributeLanes = 87;
 constexpr const char* kVendor = "AMD";
 #else
-#define RF_DRIVER_OWN(X)                                                                          \
-  X(retain_primary, "", "cuDevicePrimaryCtxRetain", (void** context, int device))                 \
-  X(set_primary_flags, "", "cuDevicePrimaryCtxSetFlags_v2", (int device, unsigned flags))         \
-  X(set_current, "", "cuCtxSetCurrent", (void* context))                                          \
-  X(set_function_attribute, "", "cuFuncSetAttribute", (void* function, int attribute, int value)) \
+#define RF_DRIVER_OWN(X)                                                                                                \
+  X(retain_primary, "", "cuDevicePrimaryCtxRetain", (void** context, int device))                                       \
+  X(set_primary_flags, "", "cuDevicePrimaryCtxSetFlags_v2", (int device, unsigned flags))                               \
+  X(set_current, "", "cuCtxSetCurrent", (void* context))                                                                \
+  X(launch_with, "", "?cuLaunchKernelEx", (const LaunchConfig* config, void* function, void** arguments, void** extra)) \
+  X(set_function_attribute, "", "cuFuncSetAttribute", (void* function, int attribute, int value))                       \
   X(error_text, "", "cuGetErrorString", (int error, const char** text))
 constexpr int kAttributeIntegrated = 18, kAttributeComputeUnits = 16, kAttributeLanes = 10;
 constexpr int kMaxDynamicShared = 8;

@@ -23,16 +23,16 @@ struct AttentionShape {
   const char* flash;  // NULL: the split kernels take every row
   AttentionSplit split;
 };
-AttentionShape attention_shape(const RfOp& op, const RfCache& cache, uint32_t compute) {
+AttentionShape attention_shape(const RfOp& op, const RfCache& cache, const RfContextDesc& context) {
   const auto n_heads = uint32_t(op.dim[0]), n_kv_heads = uint32_t(op.dim[1]), head_dim = uint32_t(op.dim[2]);
   const uint32_t group = n_heads / n_kv_heads;
   const AttentionSplit split = attention_split(head_dim, group);
-  const bool half = compute != COMPUTE_F32 && cache.dtype == RF_F16;
+  const bool flash = context.compute != COMPUTE_F32 && cache.dtype == RF_F16 && !context.deterministic;
   return {n_heads,
           n_kv_heads,
           head_dim,
           n_kv_heads * uint32_t(ceil_div(group, split.heads)),
-          half ? attention_flash(head_dim) : nullptr,
+          flash ? attention_flash(head_dim) : nullptr,
           split};
 }
 
@@ -53,7 +53,12 @@ ScratchSizes scratch_sizes(const Plan& plan, const GpuModel& weights) {
         sizes.gate = std::max(sizes.gate, n * plan.buffers[size_t(op.buf[1])].width * 4);
     }
     if (op.kind == RF_OP_ATTENTION) {
-      const AttentionShape a = attention_shape(op, plan.caches[size_t(op.cache)], plan.desc.compute);
+      const AttentionShape a = attention_shape(op, plan.caches[size_t(op.cache)], plan.desc);
+      if (plan.desc.deterministic) {
+        sizes.partial =
+            std::max<uint64_t>(sizes.partial, uint64_t(plan.desc.max_tokens) * a.n_heads * kMaxRowSplits * (a.head_dim + 2) * 4);
+        continue;
+      }
       // More rows have fewer splits, and past this many none.
       const uint32_t cus = weights.gpu()->facts().n_compute_units;
       for (uint32_t rows = 1; rows <= std::min(2 * cus, plan.desc.max_tokens); rows++) {
@@ -75,25 +80,24 @@ void Launcher::launch(const char* kernel, uint64_t grid_x, uint32_t grid_y, uint
   if (grid_x > UINT32_MAX / threads || grid_y > 65535 || grid_z > 65535)
     fail(RF_UNSUPPORTED, "%s would need %llu × %u × %u blocks", kernel, (unsigned long long)grid_x, grid_y, grid_z);
   void* function = weights_.gpu()->kernel(kernel, shared_bytes);
-  stream_.launch(function, kernel, uint32_t(grid_x), grid_y, grid_z, threads, &args, shared_bytes);
+  // Kernels read what rf_prepare made before they wait for the kernel in front of them (begin_kernel), so it has to be done.
+  const bool overlaps = n_launched_++ > 1;
+  stream_.launch(function, kernel, uint32_t(grid_x), grid_y, grid_z, threads, &args, shared_bytes, overlaps);
 }
 
 void Launcher::run(const Shape& shape) {
   shape_ = shape;
+  n_launched_ = 0;
   launch("rf_prepare", 1, 1, 1, kBlock,
          PrepareArgs{step(), pointer<uint32_t>(memory_.row_seq), pointer<uint32_t>(memory_.row_pos)});
   half_of_ = planes_of_ = RF_NONE;
   for (size_t i = 0; i < plan_.ops.size(); i++) {
     const RfOp& each = plan_.ops[i];
     next_ = i + 1 < plan_.ops.size() ? &plan_.ops[i + 1] : nullptr;
+    made_planes_ = RF_NONE;
     op(each);
-    if (each.kind == RF_OP_RMS_NORM) {  // leaves planes of its own output, if any
-      half_of_ = RF_NONE;
-      if (planes_of_ != each.buf[1]) planes_of_ = RF_NONE;
-      continue;
-    }
     if (!is_matmul(each) || overlap(each.buf[1], half_of_)) half_of_ = RF_NONE;
-    if (!is_matmul(each) || overlap(each.buf[1], planes_of_)) planes_of_ = RF_NONE;
+    if (!is_matmul(each) || overlap(each.buf[1], planes_of_)) planes_of_ = made_planes_;
   }
 }
 
@@ -151,11 +155,10 @@ void Launcher::op(const RfOp& op) {
 void Launcher::rms_norm(const RfOp& op) {
   const RfBuffer& b = buffer(op, 0);
   RmsNormArgs args{rows(b), at(op, 0), vector(op, 0), at(op, 1), nullptr, nullptr, b.width, op.f[0]};
-  planes_of_ = RF_NONE;
   if (next_ && b.width <= kNormWidest && wants_planes(*next_, op.buf[1])) {
     args.planes = pointer<int8_t>(memory_.planes);
     args.info = pointer<float>(memory_.info);
-    planes_of_ = op.buf[1];
+    made_planes_ = op.buf[1];
   }
   launch("rf_rms_norm", count(b), 1, 1, norm_threads(b.width), args);
 }
@@ -196,7 +199,7 @@ void Launcher::rope_store(const RfOp& op) {
 }
 
 void Launcher::attention(const RfOp& op) {
-  const AttentionShape a = attention_shape(op, plan_.caches[size_t(op.cache)], compute_);
+  const AttentionShape a = attention_shape(op, plan_.caches[size_t(op.cache)], plan_.desc);
   AttentionArgs args{step(),
                      row_seq(),
                      row_pos(),
@@ -210,14 +213,27 @@ void Launcher::attention(const RfOp& op) {
                      op.f[1],
                      nullptr,
                      1,
-                     a.flash != nullptr};
+                     plan_.desc.deterministic,
+                     a.flash != nullptr,
+                     nullptr,
+                     nullptr};
   if (a.flash && shape_.long_rows)
     launch(a.flash, attention_flash_tiles(shape_.n_tokens, shape_.n_seqs), a.n_heads, 1, kFlashThreads, args);
   if (a.flash && !shape_.short_rows) return;
-  args.n_splits = attention_splits(shape_.n_tokens, a.grid_y, shape_.longest, weights_.gpu()->facts().n_compute_units);
+  args.n_splits = args.by_length
+                      ? attention_row_splits(shape_.longest + kBlockTokens)  // a window may begin within a block
+                      : attention_splits(shape_.n_tokens, a.grid_y, shape_.longest, weights_.gpu()->facts().n_compute_units);
   if (args.n_splits > 1) args.partial = pointer<float>(memory_.partial);
   launch(a.split.name, shape_.n_tokens, a.grid_y, args.n_splits, kBlock, args);
-  if (args.n_splits > 1) launch("rf_attention_merge", shape_.n_tokens, a.n_heads, 1, kMergeThreads, args);
+  if (args.n_splits == 1) return;
+  // Then every row comes through the merge, which can leave planes for a product of quantized weights.
+  const bool all_merged = !args.by_length && !(a.flash && shape_.long_rows);
+  if (next_ && all_merged && a.head_dim % 32 == 0 && wants_planes(*next_, op.buf[1])) {
+    args.planes = pointer<int8_t>(memory_.planes);
+    args.info = pointer<float>(memory_.info);
+    made_planes_ = op.buf[1];
+  }
+  launch("rf_attention_merge", shape_.n_tokens, a.n_heads, 1, kMergeThreads, args);
 }
 
 void Launcher::matmul(const RfOp& op) {
@@ -229,12 +245,11 @@ void Launcher::matmul(const RfOp& op) {
   m.args.k = buffer(op, 0).width;
   m.args.out_width = buffer(op, 1).width;
   m.args.add = uint32_t(op.flags & RF_FLAG_ADD);
-  const bool together = by_rows(m.n_rows);  // neighbours of one format
   uint32_t first = 0;
   for (int i = 0; i < 3; i++) {
     if (op.tensor[i] == RF_NONE) continue;
     const DeviceWeight& w = weight(op, i);
-    if (m.n_weights && !(together && w.format == m.args.weight[0].format)) {
+    if (m.n_weights && w.format != m.args.weight[0].format) {  // neighbours of one format are one launch
       product(&m, op.buf[0]);
       m.n_weights = 0;
     }
@@ -269,22 +284,25 @@ void Launcher::swiglu(const RfOp& op) {
          ElementArgs{m.args.rows, gate.args.out, m.args.out, m.args.out, m.args.out_width, 0});
 }
 
-// With many rows and halves allowed, on the matrix units; else row by row.
+// With many rows and halves allowed, on the matrix units; else row by row. Deterministic contexts multiply every count of rows in one way.
 void Launcher::product(Matmul* m, int32_t in) {
+  for (uint32_t i = m->n_weights; !m->swiglu && i < 3; i++) m->args.weight[i].rows = 0;  // not of this launch
   if (by_rows(m->n_rows)) return matvec(m, in);
   copy_half(&m->args, in);
   const DeviceWeight& w = m->args.weight[0];
-  const bool narrow = m->n_rows <= kMatmulNarrowMost;
+  const bool narrow = m->n_rows <= kMatmulNarrowMost || plan_.desc.deterministic;
   const std::string name = std::string(m->swiglu ? "rf_matmul_swiglu_" : "rf_matmul_") + format_name(w.format) +
                            (compute_ == COMPUTE_F16 ? "_f16" : "_bf16") + (narrow ? "_t32" : "_t128");
   const uint32_t rows_each = narrow ? kMatmulNarrowRows : kMatmulWideRows;
   const uint32_t columns_each = (narrow ? kMatmulNarrowColumns : kMatmulWideColumns) / (m->swiglu ? 2 : 1);
+  uint64_t tiles = 0;
+  for (uint32_t i = 0; i < m->n_weights; i++) tiles += ceil_div(m->args.weight[i].rows, columns_each);
 #if defined(RF_NVIDIA)
   const uint32_t shared_bytes = kMatmulShared;
 #else
   const uint32_t shared_bytes = 0;
 #endif
-  launch(name.c_str(), ceil_div(m->n_rows, rows_each), uint32_t(ceil_div(w.rows, columns_each)), 1, kBlock, m->args, shared_bytes);
+  launch(name.c_str(), ceil_div(m->n_rows, rows_each), uint32_t(tiles), 1, kBlock, m->args, shared_bytes);
 }
 
 void Launcher::matvec(Matmul* m, int32_t in) {
@@ -294,8 +312,9 @@ void Launcher::matvec(Matmul* m, int32_t in) {
   const std::string name =
       std::string(m->swiglu ? "rf_matvec_swiglu_" : "rf_matvec_") + format_name(w.format) + "_n" + std::to_string(n);
   const uint32_t rows_each = matvec_rows(w.format, w.cols, m->swiglu);
-  uint64_t blocks = 0;
-  for (uint32_t i = 0; i < m->n_weights; i++) blocks += ceil_div(m->args.weight[i].rows, rows_each);
+  uint64_t tiles = 0;
+  for (uint32_t i = 0; i < m->n_weights; i++) tiles += ceil_div(m->args.weight[i].rows, rows_each);
+  const uint64_t blocks = n > kMatvecStreamMost ? tiles : matvec_blocks(tiles, weights_.gpu()->facts().n_compute_units);
   launch(name.c_str(), blocks, uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
 }
 

@@ -53,7 +53,7 @@ class Launcher {
     MatmulArgs args;
     uint32_t n_rows;
     bool swiglu;
-    uint32_t n_weights;  // in one launch, of one format; more than one for the mat-vec only
+    uint32_t n_weights;  // in one launch, of one format and width; the gate counts alone
   };
 
   void op(const RfOp& op);
@@ -61,7 +61,7 @@ class Launcher {
   void matmul(const RfOp& op);
   void swiglu(const RfOp& op);
   void product(Matmul* m, int32_t in);
-  bool by_rows(uint32_t n_rows) const { return compute_ == COMPUTE_F32 || n_rows <= kMatvecMost; }
+  bool by_rows(uint32_t n_rows) const { return compute_ == COMPUTE_F32 || (n_rows <= kMatvecMost && !plan_.desc.deterministic); }
   void rope_table(const RfOp& op);
   void rope_store(const RfOp& op);
   void attention(const RfOp& op);
@@ -104,7 +104,9 @@ class Launcher {
   Shape shape_{};
   // The input that `half` and `planes` hold a copy of: consecutive products of one input share it.
   int32_t half_of_ = RF_NONE, planes_of_ = RF_NONE;
-  const RfOp* next_ = nullptr;  // the op after the one being launched
+  int32_t made_planes_ = RF_NONE;    // the output of this op, where it leaves planes of it
+  mutable uint32_t n_launched_ = 0;  // kernels of this run
+  const RfOp* next_ = nullptr;       // the op after the one being launched
 };
 
 }  // namespace gpu

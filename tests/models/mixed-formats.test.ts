@@ -41,7 +41,27 @@ onEveryBackend("models whose weights have different formats", (backend) => {
     const whole = runner.run(tokens)
     // Quantized weights meet rounded activations, so this is looser than the F32 models' bound.
     expect(worstError(whole.logits, expected, config.n_vocab)).toBeLessThan(2e-3)
-    expect(worstError(runner.run(tokens, 1).logits, whole.logits, config.n_vocab)).toBeLessThan(1e-5)
-    expect(worstError(runner.run(tokens, 5).logits, whole.logits, config.n_vocab)).toBeLessThan(1e-5)
+    for (const chunk of [1, 5]) expect(runner.run(tokens, chunk).logits).toEqual(whole.logits)
   })
+
+  if (backend === "cpu") return
+  test.each(["f16", "bf16"] as const)(
+    "on the matrix units in %s: however a prompt is cut, the same bits",
+    async (compute) => {
+      const path = join(folder, `${compute}.gguf`)
+      await writeTinyModel(path, {
+        arch: "llama",
+        hidden: 256,
+        ffn: 512,
+        heads: 4,
+        kv_heads: 2,
+        layers: 2,
+        format: dealOut(),
+      })
+      const tokens = Array.from({ length: 700 }, (_, i) => (i * 37 + 11) % 256)
+      using runner = await PlanRunner.open(path, { maxTokens: tokens.length, kvType: "f16", backend, compute })
+      const whole = runner.run(tokens)
+      for (const chunk of [1, 9, 100]) expect(runner.run(tokens, chunk).logits).toEqual(whole.logits)
+    },
+  )
 })

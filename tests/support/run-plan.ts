@@ -2,7 +2,13 @@
 
 import { openGguf } from "../../src/gguf/reader.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../../src/models/registry.ts"
-import { type Backend, loadNative, type NativeContext, type NativeModel } from "../../src/native/library.ts"
+import {
+  type Backend,
+  type Compute,
+  loadNative,
+  type NativeContext,
+  type NativeModel,
+} from "../../src/native/library.ts"
 import {
   GREEDY_OUTPUT,
   readStepResult,
@@ -24,6 +30,8 @@ export interface RunOptions {
   threads?: number
   /** Default cpu. */
   backend?: Backend
+  /** Default f32. */
+  compute?: Compute
 }
 
 export interface Run {
@@ -44,7 +52,7 @@ export class PlanRunner {
   private constructor(
     definition: ModelDefinition,
     paths: string[],
-    { maxTokens, kvType = "f32", threads = 2, backend = "cpu" }: RunOptions,
+    { maxTokens, kvType = "f32", threads = 2, backend = "cpu", compute = "f32" }: RunOptions,
   ) {
     this.definition = definition
     this.#maxTokens = maxTokens
@@ -53,7 +61,16 @@ export class PlanRunner {
     const packed = plan.pack({ maxTokens, maxOutputs: maxTokens, kvType })
     this.#logits = packed.bufferIds.get("logits") ?? -1
     this.#context = this.#model.openContext(
-      { nThreads: threads, maxTokens, maxSeqs: 1, maxOutputs: maxTokens, nBlocks: this.#blocks, blockSize: BLOCK_SIZE },
+      {
+        nThreads: threads,
+        maxTokens,
+        maxSeqs: 1,
+        maxOutputs: maxTokens,
+        nBlocks: this.#blocks,
+        blockSize: BLOCK_SIZE,
+        compute,
+        deterministic: true,
+      },
       packed,
     )
     this.#results = new Words(maxTokens * STEP_RESULT_WORDS)

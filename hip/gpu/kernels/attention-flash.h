@@ -74,6 +74,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   using KeyLayout = typename FlashTiles<D>::KeyLayout;
   using ValueLayout = typename FlashTiles<D>::ValueLayout;
   RF_SHARED FlashTiles<D> tiles;
+  begin_kernel();
   const FlashTile tile = flash_tile(a.step, block_x());
   if (!tile.found) return;
   const uint32_t head = block_y(), group = a.n_heads / a.cache.n_kv_heads;

@@ -112,6 +112,7 @@ struct SplitQuery {
   uint32_t n_heads;  // ≤ Shape::Heads, all of one K/V head
   uint32_t head_dim;
   uint32_t begin, end;  // keys begin … end - 1
+  uint32_t old;  // keys that were there before this plan's step, so that they can be read before the kernel in front has ended
   float scale, softcap;
 };
 
@@ -140,11 +141,14 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     const uint32_t key = start + slot * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) rows[u] = index(key + u < last ? key + u : last);
   };
+  const bool early = a.begin < a.end && a.end - a.begin >= Shape::keys && a.begin + Shape::keys <= a.old;
+  if (!early) begin_kernel();
   if (a.begin < a.end) {
     find(a.begin);
     read(keys, k);
     read(values, v);
   }
+  if (early) begin_kernel();
   float q[Heads][Chunks][8], sums[Heads][Chunks][8] = {};
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
     const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + sub) * 8;
@@ -241,6 +245,16 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   }
 }
 
+// The keys of a row, in blocks of 16 tokens, and how many splits share them.
+struct RowKeys {
+  uint32_t first, first_block, blocks, splits;
+};
+RF_DEVICE RowKeys row_keys(const AttentionArgs& a, uint32_t position) {
+  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0, first_block = first / kBlockTokens;
+  const uint32_t blocks = position / kBlockTokens + 1 - first_block;
+  return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * kBlockTokens) : a.n_splits};
+}
+
 // One row's share of keys: split s of n takes every block of 16 tokens from s · ceil(blocks / n) on, of those that the row sees.
 template <class Shape>
 RF_DEVICE void attention_split(const AttentionArgs& a) {
@@ -250,21 +264,22 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
   const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row], n_tokens = header(a.step).n_tokens;
   const RfStepSeq* all = seqs(a.step);
   const int32_t* tables = block_ids(a.step);
-  if (row >= n_tokens) return;
+  if (row >= n_tokens) return begin_kernel();
   const RfStepSeq seq = all[row_seq];
-  if (a.flash && seq.n_rows > kAttentionFlashRows) return;
+  if (a.flash && seq.n_rows > kAttentionFlashRows) return begin_kernel();
+  const RowKeys mine = row_keys(a, position);
+  if (block_z() >= mine.splits) return begin_kernel();
   const uint32_t group = a.n_heads / a.cache.n_kv_heads, parts = (group + Shape::Heads - 1) / Shape::Heads;
   const uint32_t kv_head = block_y() / parts, first_head = block_y() % parts * Shape::Heads, head = kv_head * group + first_head;
   const uint32_t head_dim = a.cache.head_dim;
-  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0;
-  const uint32_t first_block = first / kBlockTokens, blocks = position / kBlockTokens + 1 - first_block;
-  const uint32_t share = (blocks + a.n_splits - 1) / a.n_splits;
-  const uint32_t from = (first_block + block_z() * share) * kBlockTokens, to = from + share * kBlockTokens;
+  const uint32_t share = (mine.blocks + mine.splits - 1) / mine.splits;
+  const uint32_t from = (mine.first_block + block_z() * share) * kBlockTokens, to = from + share * kBlockTokens;
   const SplitQuery query = {a.q + uint64_t(row) * a.q_stride + uint64_t(head) * head_dim,
                             group - first_head < Shape::Heads ? group - first_head : Shape::Heads,
                             head_dim,
-                            from < first ? first : from,
+                            from < mine.first ? mine.first : from,
                             to < position + 1 ? to : position + 1,
+                            seq.kv_len - seq.n_rows,
                             a.scale,
                             a.softcap};
   const int32_t* table = tables + seq.block_start;
@@ -273,7 +288,7 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
   };
   const uint64_t at = uint64_t(row) * a.n_heads + head;
   const auto emit = [&](uint32_t h, uint32_t d, float sum, float peak, float total) {
-    if (a.n_splits == 1) {
+    if (mine.splits == 1) {
       a.out[(at + h) * head_dim + d] = divide(sum, total);
       return;
     }

@@ -1,6 +1,7 @@
 // Attention over the paged cache and over plain matrices. ../attention.h says which kernel serves what, and the grids.
 #include "attention-flash.h"
 #include "attention-split.h"
+#include "quantize.h"
 
 using namespace rf;
 
@@ -16,15 +17,19 @@ RF_SPLIT(512_2, 32, 2, 2, true)
 RF_SPLIT(any, 32, 2, 1, false)
 
 // Joins the splits of one head of one row, always in the same order. A lane weighs splits `lane` and `lane + 32`; the first sums are on
-// their way meanwhile.
+// their way meanwhile. Where a product of quantized weights comes next, it leaves the planes that this reads.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   constexpr uint32_t Ahead = 16;
   static_assert(kMaxSplits == 2 * kGroup, "two splits a lane");
-  const uint32_t row = block_x(), head_dim = a.cache.head_dim, n_splits = a.n_splits, stride = head_dim + 2;
+  const uint32_t row = block_x(), head_dim = a.cache.head_dim, stride = head_dim + 2;
   const uint64_t at = uint64_t(row) * a.n_heads + block_y();
-  const float* partial = a.partial + at * n_splits * stride;
-  if (row >= header(a.step).n_tokens) return;
-  if (a.flash && seqs(a.step)[a.row_seq[row]].n_rows > kAttentionFlashRows) return;
+  const float* partial = a.partial + at * a.n_splits * stride;
+  const uint32_t n_tokens = header(a.step).n_tokens, row_seq = a.row_seq[row], position = a.row_pos[row];
+  const bool flashed = row < n_tokens && a.flash && seqs(a.step)[row_seq].n_rows > kAttentionFlashRows;
+  begin_kernel();
+  if (row >= n_tokens || flashed) return;
+  const uint32_t n_splits = row_keys(a, position).splits;
+  if (n_splits == 1) return;  // written by the split itself
   RF_SHARED float weights[kMaxSplits];
   float peak[2], weight[2];
   RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
@@ -60,7 +65,15 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
       RF_UNROLL for (uint32_t i = 0; i < Ahead; i++) sum =
           __builtin_fmaf(from + i < n_splits ? +part[i] : 0.0f, weights[from + i], sum);
     }
-    if (on) a.out[at * head_dim + d] = divide(sum, total);
+    const float y = on ? divide(sum, total) : 0.0f;
+    if (on) a.out[at * head_dim + d] = y;
+    if (a.planes) {  // head_dim is a multiple of 32 here, so the group has one block, of which eight lanes take four each
+      const uint32_t width = a.n_heads * head_dim, four = lane_id() % 8 * 4;
+      const Word4 quad = {float_bits(shuffle(y, four)), float_bits(shuffle(y, four + 1)), float_bits(shuffle(y, four + 2)),
+                          float_bits(shuffle(y, four + 3))};
+      const uint64_t start = uint64_t(row) * width;
+      quantize_block(quad, a.planes + 2 * start, a.info + start / 8, width, (block_y() * head_dim + d) / 32, on && lane_id() < 8);
+    }
   }
 }
 
@@ -69,7 +82,7 @@ RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
   RF_SHARED SplitShared<Shape> shared;
   const uint32_t row = block_x(), head = block_y(), kv_head = head / (a.n_heads / a.n_kv_heads);
   const uint64_t at = (uint64_t(row) * a.n_heads + head) * a.head_dim;
-  const SplitQuery query = {a.q + at, 1, a.head_dim, 0, a.causal ? a.n_k - a.n_q + row + 1 : a.n_k, a.scale, 0};
+  const SplitQuery query = {a.q + at, 1, a.head_dim, 0, a.causal ? a.n_k - a.n_q + row + 1 : a.n_k, 0, a.scale, 0};
   const auto index = [&](uint32_t key) { return (uint64_t(key) * a.n_kv_heads + kv_head) * a.head_dim; };
   const auto emit = [&](uint32_t, uint32_t d, float sum, float, float total) { a.out[at + d] = divide(sum, total); };
   attend<Shape, false>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);

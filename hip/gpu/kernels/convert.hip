@@ -96,6 +96,7 @@ RF_KERNEL(256) rf_repack(RepackArgs args) {
 
 // Item: 32 columns of a row, or one of a plain table.
 RF_KERNEL(256) rf_embed(EmbedArgs args) {
+  begin_kernel();
   switch (args.table.format) {
 #define CASE(NAME) \
   case FORMAT_##NAME: return embed_blocks<FORMAT_##NAME>(args);
@@ -110,6 +111,7 @@ RF_KERNEL(256) rf_embed(EmbedArgs args) {
 
 // Item: four numbers.
 RF_KERNEL(256) rf_to_half(ConvertArgs args) {
+  begin_kernel();
   const uint64_t total = uint64_t(live(args.rows)) * args.width;
   const bool bf16 = args.compute == COMPUTE_BF16;
   for (uint64_t i = first_item(); i * 4 < total; i += item_stride()) {
@@ -129,6 +131,7 @@ RF_KERNEL(256) rf_to_half(ConvertArgs args) {
 // Grid: rows · to_planes_blocks(width), kBlock threads; width is a multiple of 32. Nothing stands between the launch and the first row.
 RF_KERNEL(kBlock) rf_to_planes(ConvertArgs args) {
   const uint32_t blocks = (args.width / 4 + kBlock - 1) / kBlock, row = block_x() / blocks;  // to_planes_blocks
+  begin_kernel();
   if (row && row >= live(args.rows)) return;
   const uint32_t i = (block_x() - row * blocks) * kBlock + thread_id();  // of the row's quadruples
   const bool exists = i < args.width / 4;

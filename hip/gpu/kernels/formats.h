@@ -318,6 +318,16 @@ struct DeviceFormat<FORMAT_IQ4_XS> : Blocks256<FORMAT_IQ4_XS, 1, false> {
   }
 };
 
+// Asks for what `cols` columns from `col` on of a row hold, both multiples of what lies together in every plane.
+template <uint32_t Id>
+RF_DEVICE void prefetch_blocks(const DeviceWeight& w, uint64_t row, uint32_t col) {
+  constexpr PlaneTable table = FormatPlanes<Id>::table;
+  RF_UNROLL for (uint32_t i = 0; i < table.n_planes; i++) {
+    const uint64_t row_bytes = uint64_t(w.cols / table.elems) * table.plane[i].bytes;
+    prefetch(w.plane[i] + row * row_bytes + uint64_t(col) * table.plane[i].bytes / table.elems);
+  }
+}
+
 // Column i of a piece as the decoder would give it.
 template <uint32_t Id>
 RF_DEVICE float piece_value(const typename DeviceFormat<Id>::Out& piece, int i) {

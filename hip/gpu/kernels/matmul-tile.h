@@ -13,11 +13,14 @@ namespace rf {
 struct WideTile {
   static constexpr uint32_t rows = kMatmulWideRows, columns = kMatmulWideColumns, depth = 64;
   static constexpr uint32_t wave_rows = 64, wave_columns = kWave == 64 ? 64 : 32;
+  static constexpr uint32_t prefetched = 0;
 };
 // Few rows: so that even a small weight gives every processor a block, tiles are small, and the waves of a block share them by splitting k.
 struct NarrowTile {
   static constexpr uint32_t rows = kMatmulNarrowRows, columns = kMatmulNarrowColumns, depth = 256;
   static constexpr uint32_t wave_rows = 32, wave_columns = 32;
+  // Steps that weights are asked for ahead: a block has too few of its own on their way to keep the memory busy.
+  static constexpr uint32_t prefetched = 16;
 };
 
 template <class T>
@@ -35,7 +38,7 @@ struct TileShape {
   static constexpr uint32_t stages = 1;
 #endif
   static constexpr uint32_t tiles_bytes = stages * (row_halves + column_halves) * 2;
-  static constexpr uint32_t sums_bytes = splits > 1 ? waves * T::rows * T::columns * 4 : 0;  // partial sums, once the tiles are done
+  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;  // partial sums, once the tiles are done
   static constexpr uint32_t shared_bytes = tiles_bytes > sums_bytes ? tiles_bytes : sums_bytes;
 #if defined(__CUDACC__)
   static_assert(shared_bytes <= kMatmulShared);
@@ -132,15 +135,15 @@ RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileSha
 
 // Some of the products, anywhere in the output. Everything is read before anything is written, so that one wait covers all of it.
 template <uint32_t N>
-RF_DEVICE void finish(const MatmulArgs& a, uint32_t n_rows, const uint32_t (&row)[N], const uint32_t (&column)[N],
-                      float (&value)[N]) {
-  const uint32_t last_row = n_rows - 1, last_column = a.weight[0].rows - 1;
-  float* const out = a.out + a.weight[0].first;
+RF_DEVICE void finish(const MatmulArgs& a, const Share& share, uint32_t n_rows, const uint32_t (&row)[N],
+                      const uint32_t (&column)[N], float (&value)[N]) {
+  const uint32_t last_row = n_rows - 1, last_column = share.weight.rows - 1;
+  float* const out = a.out + share.weight.first;
   const auto at = [&](uint32_t i) {
     return uint64_t(row[i] < last_row ? row[i] : last_row) * a.out_width + (column[i] < last_column ? column[i] : last_column);
   };
-  if (a.bias[0]) {
-    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += a.bias[0][column[i] < last_column ? column[i] : last_column];
+  if (share.bias) {
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += share.bias[column[i] < last_column ? column[i] : last_column];
   }
   if (a.add) {
     float before[N];
@@ -154,8 +157,9 @@ RF_DEVICE void finish(const MatmulArgs& a, uint32_t n_rows, const uint32_t (&row
 
 // One wave has whole sums: straight from its accumulators.
 template <class T, bool Swiglu>
-RF_DEVICE void finish_wave(const MatmulArgs& a, const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns],
-                           const WavePlace<T>& at, uint32_t n_rows) {
+RF_DEVICE void finish_wave(const MatmulArgs& a, const Share& share,
+                           const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], const WavePlace<T>& at,
+                           uint32_t n_rows) {
   using Shape = TileShape<T>;
   constexpr uint32_t step = Swiglu ? 2 : 1, n = Accumulator::size;
   RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; j += step) {
@@ -163,18 +167,19 @@ RF_DEVICE void finish_wave(const MatmulArgs& a, const Accumulator (&sum)[TileSha
     float value[n];
     RF_UNROLL for (uint32_t e = 0; e < n; ++e) {
       row[e] = block_x() * T::rows + at.row + 16 * i + Accumulator::row(e);
-      column[e] = (block_y() * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
+      column[e] = (share.tile * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
       value[e] = sum[i][j].value[e];
       if constexpr (Swiglu) value[e] = silu(value[e]) * sum[i][j + 1].value[e];
     }
-    finish(a, n_rows, row, column, value);
+    finish(a, share, n_rows, row, column, value);
   }
 }
 
 // Waves have parts of the sums: added up through shared memory, always in the same order.
 template <class T, bool Swiglu>
-RF_DEVICE void finish_split(const MatmulArgs& a, const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns],
-                            float* shared, uint32_t n_rows) {
+RF_DEVICE void finish_split(const MatmulArgs& a, const Share& share,
+                            const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], float* shared,
+                            uint32_t n_rows) {
   using Shape = TileShape<T>;
   static_assert(Shape::splits == Shape::waves);
   constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, n = T::rows * outputs / kBlock;
@@ -198,11 +203,11 @@ RF_DEVICE void finish_split(const MatmulArgs& a, const Accumulator (&sum)[TileSh
   RF_UNROLL for (uint32_t i = 0; i < n; ++i) {
     const uint32_t e = thread_id() + i * kBlock, r = e / outputs, c = e % outputs;
     row[i] = block_x() * T::rows + r;
-    column[i] = block_y() * outputs + c;
+    column[i] = share.tile * outputs + c;
     if constexpr (Swiglu) value[i] = silu(total(r, c / 16 * 32 + c % 16)) * total(r, c / 16 * 32 + c % 16 + 16);
     else value[i] = total(r, c);
   }
-  finish(a, n_rows, row, column, value);
+  finish(a, share, n_rows, row, column, value);
 }
 
 template <bool Plain, uint32_t Id, class Half, class Layout, class T, bool Swiglu>
@@ -220,19 +225,24 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   using Layout = typename Shape::Layout;
   constexpr bool any_width = kPlain<Id>;
   const uint32_t n_rows = live(a.rows);
-  if (block_x() * T::rows >= n_rows) return;
-
   Activations<T, Layout> x;
   typename WeightTileOf<kPlain<Id>, Id, Half, Layout, T, Swiglu>::type w;
+  const Share share = share_of<Swiglu, T::columns>(a);
   x.point(a, n_rows);
-  w.point(a);
+  w.point(a, share);
+  const uint32_t n_steps = (a.k + T::depth - 1) / T::depth;
+  if constexpr (T::prefetched > 0) {
+    RF_UNROLL_BY(1) for (uint32_t s = 0; s < T::prefetched && s < n_steps; ++s) w.prefetch(s);
+  }
+  begin_kernel();
+  if (block_x() * T::rows >= n_rows) return;
+
   const WavePlace<T> at;
   Accumulator sum[Shape::tile_rows][Shape::tile_columns];
   RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
       clear(sum[i][j]);
   uint16_t* const rows = reinterpret_cast<uint16_t*>(shared);
   uint16_t* const columns = rows + Shape::stages * Shape::row_halves;
-  const uint32_t n_steps = (a.k + T::depth - 1) / T::depth;
 
 #if defined(__CUDACC__)
   const auto copy = [&](uint32_t stage, uint32_t step) {
@@ -253,6 +263,9 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
     wait_copies<Shape::stages - 2>();
     block_sync();  // this step's tiles are whole, and nobody reads the ones before any more
     copy(write, step + Shape::stages - 1);
+    if constexpr (T::prefetched > 0) {
+      if (step + T::prefetched < n_steps) w.prefetch(step + T::prefetched);
+    }
     if constexpr (!w.raw) {
       if (step + 1 < n_steps) w.store(columns + (step + 1) % 2 * Shape::column_halves, step + 1);
       if (step + 2 < n_steps) w.fetch(step + 2);
@@ -277,8 +290,8 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
     multiply_step<T, Half, Layout>(sum, at, rows, columns);
   }
 #endif
-  if constexpr (Shape::splits == 1) finish_wave<T, Swiglu>(a, sum, at, n_rows);
-  else finish_split<T, Swiglu>(a, sum, reinterpret_cast<float*>(shared), n_rows);
+  if constexpr (Shape::splits == 1) finish_wave<T, Swiglu>(a, share, sum, at, n_rows);
+  else finish_split<T, Swiglu>(a, share, sum, reinterpret_cast<float*>(shared), n_rows);
 }
 
 }  // namespace rf

@@ -1,14 +1,16 @@
 // How a tile of a weight, `Columns` of its rows by `Depth` of k, gets from global memory into shared memory as halves.
 //
 // Three kinds, each with
-//   point(weight, ...)         once: what this thread will read
+//   point(args, share)         once: what this thread will read
 //   fetch(step)                begins reading the tile of that step into registers (kinds that keep none do nothing)
+//   prefetch(step)             asks for the tile of that step to come closer
 //   store(tile, step)          converts what was fetched and writes it to shared memory
 // A row of the tile is one output column. Columns beyond the weight's rows repeat its last row, and nobody keeps their results; k beyond
 // the end is written as zeros, because it meets whatever the other operand has.
 #pragma once
 #include "formats.h"
 #include "mma.h"
+#include "which-weight.h"
 
 namespace rf {
 
@@ -32,9 +34,22 @@ template <bool Swiglu>
 RF_DEVICE uint32_t weight_row(uint32_t block, uint32_t columns, uint32_t column) {
   return Swiglu ? block * (columns / 2) + column / 32 * 16 + column % 16 : block * columns + column;
 }
+// What a block multiplies: a weight (of a SwiGLU the gate), and which of its tiles.
+struct Share {
+  DeviceWeight weight;
+  const float* bias;
+  uint32_t tile;
+};
+template <bool Swiglu, uint32_t Columns>
+RF_DEVICE Share share_of(const MatmulArgs& a) {
+  uint32_t tile = block_y();
+  if constexpr (Swiglu) return {a.weight[0], nullptr, tile};
+  const uint32_t which = weight_of_block(a, Columns, tile);
+  return {picked_weight(a, which), pick(which, a.bias[0], a.bias[1], a.bias[2]), tile};
+}
 template <bool Swiglu>
-RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, uint32_t column) {
-  DeviceWeight w = a.weight[0];
+RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, const Share& share, uint32_t column) {
+  DeviceWeight w = share.weight;
   if constexpr (Swiglu) {
     const bool up = column / 16 % 2;
     RF_UNROLL for (uint32_t i = 0; i < kMaxPlanes; ++i) w.plane[i] = up ? a.weight[1].plane[i] : w.plane[i];
@@ -120,14 +135,18 @@ struct BlockTile {
   uint32_t row[each], n_pieces;
   typename DeviceFormat<Id>::Out piece[each];
 
-  RF_DEVICE void point(const MatmulArgs& a) {
+  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
     n_pieces = a.k / kPiece;
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
       const uint32_t column = thread_id() / per_row + i * step_rows;
-      weight[i] = weight_of<Swiglu>(a, column);
-      const uint32_t r = weight_row<Swiglu>(block_y(), Columns, column);
-      row[i] = r < a.weight[0].rows ? r : a.weight[0].rows - 1;
+      weight[i] = weight_of<Swiglu>(a, share, column);
+      const uint32_t r = weight_row<Swiglu>(share.tile, Columns, column);
+      row[i] = r < share.weight.rows ? r : share.weight.rows - 1;
     }
+  }
+  RF_DEVICE void prefetch(uint32_t step) const {
+    const uint32_t p = step * per_row + thread_id() % per_row;
+    if (p < n_pieces) RF_UNROLL for (uint32_t i = 0; i < each; ++i) prefetch_blocks<Id>(weight[i], row[i], p * kPiece);
   }
   RF_DEVICE void fetch(uint32_t step) {
     const uint32_t p = step * per_row + thread_id() % per_row;
@@ -176,13 +195,13 @@ struct PlainTile {
   uint32_t k;
   Word4 chunk[ahead ? each : 1];
 
-  RF_DEVICE void point(const MatmulArgs& a) {
+  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
     k = a.k;
     const uint64_t stride = plain_stride(Id, a.k);
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
-      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(block_y(), Columns, column);
+      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(share.tile, Columns, column);
       const bool up = Swiglu && column / 16 % 2;
-      row[i] = (up ? a.weight[1].plane[0] : a.weight[0].plane[0]) + (r < a.weight[0].rows ? r : a.weight[0].rows - 1) * stride;
+      row[i] = (up ? a.weight[1].plane[0] : share.weight.plane[0]) + (r < share.weight.rows ? r : share.weight.rows - 1) * stride;
     }
   }
   RF_DEVICE uint32_t first(uint32_t step) const { return step * Depth + thread_id() % per_row * 8; }
@@ -192,6 +211,10 @@ struct PlainTile {
   RF_DEVICE Word4 read(uint32_t i, uint32_t at) const {
     if constexpr (raw) return raw_halves_at(row[i], at, k);
     else return plain_halves_at<Id, Half>(row[i], at, k);
+  }
+  RF_DEVICE void prefetch(uint32_t step) const {
+    const uint32_t at = first(step);
+    if (!raw && at < k) RF_UNROLL for (uint32_t i = 0; i < each; ++i) rf::prefetch(row[i] + (Id == FORMAT_F32 ? 4 : 2) * at);
   }
 #if defined(__CUDACC__)
   RF_DEVICE void copy(uint16_t* tile, uint32_t step) const {  // raw only

@@ -121,6 +121,27 @@ RF_DEVICE int32_t round_to_int(float x) { return int32_t(__builtin_rintf(x)); }
 
 #endif
 
+// Asks for a line of memory that is read later, where there is an instruction that keeps no register for it.
+RF_DEVICE void prefetch(const void* p) {
+#if defined(__CUDACC__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#else
+  (void)p;
+#endif
+}
+
+// A kernel of a plan may be started while the one in front of it still runs (NVIDIA's programmatic dependent launch; elsewhere this is
+// nothing): its blocks take what room is left. Every such kernel calls begin_kernel: it waits for the kernel in front, and then lets the
+// next one start in turn. Before it, a kernel may read weights, the step buffer and what rf_prepare made, and write nothing:
+// all but the kernel in front has ended by then, for that one was started after its own predecessor's end, and rf_prepare is
+// waited for in full (launch.cpp).
+RF_DEVICE void begin_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 RF_DEVICE uint32_t lane_id() { return thread_id() % kGroup; }
 RF_DEVICE uint32_t group_id() { return thread_id() / kGroup; }
 
@@ -177,7 +198,9 @@ struct alignas(16) Word4 {
   uint32_t x, y, z, w;
 };
 template <class T>
-RF_DEVICE T load(const void* p) { return *static_cast<const T*>(p); }
+RF_DEVICE T load(const void* p) {
+  return *static_cast<const T*>(p);
+}
 // What is read once, like weights: without a place in the first-level cache, which activations need.
 template <class T>
 RF_DEVICE T load_stream(const void* p) {

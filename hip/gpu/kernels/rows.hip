@@ -50,6 +50,7 @@ using namespace rf;
 // Grid 1. Short sequences take a thread each, long ones the whole block.
 RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
   constexpr uint32_t kShort = 8;
+  begin_kernel();
   const uint32_t n_seqs = header(a.step).n_seqs;
   const RfStepSeq* all = seqs(a.step);
   const auto place = [&](const RfStepSeq& q, uint32_t s, uint32_t i) {
@@ -74,22 +75,28 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
   RF_SHARED float shared[kNormThreads / kGroup];
   const uint32_t row = block_x(), threads = block_threads(), whole = a.width / 4;
   if (row && row >= live(a.rows)) return;
+  const bool fits = a.width % 4 == 0 && a.width <= kNormWidest;  // else a row may begin anywhere, or is read again and again
+  Float4 v[kNormQuads], w[kNormQuads];
+  RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
+    const uint32_t i = j * threads + thread_id();
+    v[j] = w[j] = {0, 0, 0, 0};
+    if (fits && i < whole) w[j] = quads(a.weight)[i];
+  }
+  begin_kernel();
   const uint64_t at = uint64_t(row) * a.width;
   const float* in = a.in + at;
   float* out = a.out + at;
-  if (a.width % 4 || a.width > kNormWidest) {  // a row may begin anywhere, or does not fit
+  if (!fits) {
     float squares = 0;
     for (uint32_t i = thread_id(); i < a.width; i += threads) squares += in[i] * in[i];
     const float inverse = divide(1.0f, sqrt_exact(divide(block_sum(squares, shared), float(a.width)) + a.eps));
     for (uint32_t i = thread_id(); i < a.width; i += threads) out[i] = in[i] * inverse * a.weight[i];
     return;
   }
-  Float4 v[kNormQuads], w[kNormQuads];
   float squares = 0;
   RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
     const uint32_t i = j * threads + thread_id();
-    v[j] = w[j] = {0, 0, 0, 0};
-    if (i < whole) v[j] = quads(in)[i], w[j] = quads(a.weight)[i];
+    if (i < whole) v[j] = quads(in)[i];
   }
   RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) squares +=
       v[j].x * v[j].x + v[j].y * v[j].y + (v[j].z * v[j].z + v[j].w * v[j].w);
@@ -107,6 +114,7 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
 
 // Grid: rows · width/2 / kBlock, rounded up. The angle in double: at position 131071 a float's would be off by 0.004.
 RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
+  begin_kernel();
   const uint32_t half = a.width / 2;
   const uint64_t item = uint64_t(block_x()) * kBlock + thread_id(), row = item / half, i = item % half;
   if (row >= header(a.step).n_tokens) return;
@@ -117,7 +125,7 @@ RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
 }
 
 // Grid: rows · (n_heads + n_kv_heads) / 8, rounded up: a group of lanes for each head of Q (in place) and of K and V (to the cache).
-// What does not wait for the way to the cache (row, sequence, block) is read before that is walked.
+// The way to the cache (row, sequence, block) is walked before the kernel in front has ended.
 RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   constexpr uint32_t Pairs = 2, Values = 4;  // a lane's, read together
   const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2, lane = lane_id();
@@ -127,6 +135,12 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   const uint32_t item = on ? wanted : total - 1, row = item / n_work, head = item - row * n_work;
   const bool is_q = head < a.n_heads;
   const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row];
+  uint64_t slot = 0;
+  if (on && !is_q) {
+    const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
+    slot = ((uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads) * kBlockTokens + position % kBlockTokens) * head_dim;
+  }
+  begin_kernel();
   float* x = a.qkv + uint64_t(row) * a.width + uint64_t(head) * head_dim;
   const float* value = x + uint64_t(a.cache.n_kv_heads) * head_dim;  // of a K head
   const float* table = a.table + uint64_t(row) * a.rope_dim;
@@ -160,11 +174,6 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
     if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
   }
   if (!on) return;
-  uint64_t slot = 0;
-  if (!is_q) {
-    const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
-    slot = ((uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads) * kBlockTokens + position % kBlockTokens) * head_dim;
-  }
   const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
   // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
   const auto put = [&](uint32_t d, float element) {
@@ -195,6 +204,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
 
 // Grid: rows · n_heads / 8, rounded up.
 RF_KERNEL(kBlock) rf_rope(RopeArgs a) {
+  begin_kernel();
   const uint64_t item = uint64_t(block_x()) * kGroups + group_id(), row = item / a.n_heads;
   if (row >= live(a.rows)) return;
   const uint32_t half = a.rope_dim / 2;
@@ -211,6 +221,7 @@ RF_KERNEL(kBlock) rf_rope(RopeArgs a) {
 
 // Grid: outputs.
 RF_KERNEL(kBlock) rf_gather(GatherArgs a) {
+  begin_kernel();
   if (block_x() >= header(a.step).n_outputs) return;
   const float* in = a.in + uint64_t(outputs(a.step)[block_x()].row) * a.width;
   float* out = a.out + uint64_t(block_x()) * a.width;
@@ -219,6 +230,7 @@ RF_KERNEL(kBlock) rf_gather(GatherArgs a) {
 
 // Grid of the three: rows · width / (4 · kBlock), rounded up.
 RF_KERNEL(kBlock) rf_scale(ElementArgs a) {
+  begin_kernel();
   for_elements(
       a,
       [&](uint64_t i) {
@@ -228,6 +240,7 @@ RF_KERNEL(kBlock) rf_scale(ElementArgs a) {
       [&](uint64_t i) { a.out[i] = a.a[i] * a.factor; });
 }
 RF_KERNEL(kBlock) rf_add(ElementArgs a) {
+  begin_kernel();
   for_elements(
       a,
       [&](uint64_t i) {
@@ -237,6 +250,7 @@ RF_KERNEL(kBlock) rf_add(ElementArgs a) {
       [&](uint64_t i) { a.out[i] = a.a[i] + a.b[i]; });
 }
 RF_KERNEL(kBlock) rf_swiglu(ElementArgs a) {
+  begin_kernel();
   for_elements(
       a,
       [&](uint64_t i) {
@@ -248,6 +262,7 @@ RF_KERNEL(kBlock) rf_swiglu(ElementArgs a) {
 
 // Grid: rows.
 RF_KERNEL(kBlock) rf_causal_mask(MaskArgs a) {
+  begin_kernel();
   const uint32_t row = block_x();
   if (row >= live(a.rows)) return;
   const int64_t seen = int64_t(a.n_keys) - a.n_queries + row % a.n_queries + 1;
@@ -258,6 +273,7 @@ RF_KERNEL(kBlock) rf_causal_mask(MaskArgs a) {
 // Grid: rows. A row of -inf gives zeros, a NaN spreads over its row.
 RF_KERNEL(kBlock) rf_softmax(MaskArgs a) {
   RF_SHARED float shared[kGroups];
+  begin_kernel();
   if (block_x() >= live(a.rows)) return;
   const float* in = a.in + uint64_t(block_x()) * a.width;
   float* out = a.out + uint64_t(block_x()) * a.width;

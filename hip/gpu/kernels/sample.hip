@@ -295,6 +295,7 @@ RF_KERNEL(kSampleThreads) rf_sample(SampleArgs a) {
   RF_SHARED SelectShared s;
   RF_SHARED uint32_t top_keys[RF_MAX_TOP_LOGPROBS], top_ids[RF_MAX_TOP_LOGPROBS];
   const uint32_t output = block_x();
+  begin_kernel();
   if (output >= header(a.step).n_outputs) return;
   const RfStepOutput& o = outputs(a.step)[output];
   const float* logits = a.logits + uint64_t(output) * a.width;

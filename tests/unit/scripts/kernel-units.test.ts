@@ -34,3 +34,40 @@ test("the host looks for every kernel in the unit that holds it", async () => {
   }
   expect(seen).toBeGreaterThan(20)
 })
+
+/** The function that starts at `at`: up to the brace that closes it. */
+function bodyAt(text: string, at: number): string {
+  let depth = 0
+  for (let i = text.indexOf("{", at); i < text.length; i++) {
+    if (text[i] === "{") depth++
+    if (text[i] === "}" && --depth === 0) return text.slice(at, i)
+  }
+  return text.slice(at)
+}
+
+// One that does not would read what the kernel in front of it is still writing, now and then.
+test("every kernel of a plan waits for the one in front of it", async () => {
+  const headers = await Promise.all(
+    [...new Glob("kernels/*.{h,hip}").scanSync(GPU)].map((f) => Bun.file(join(GPU, f)).text()),
+  )
+  const all = headers.join("\n")
+  /** Functions that call begin_kernel, or one that does. */
+  const waits = new Set(["begin_kernel"])
+  const functions = [
+    ...all.matchAll(/^(?:RF_KERNEL\w*\([^)]*\)|RF_DEVICE\s+void|RF_DEVICE \w[\w<>, ]*)\s+(\w+)\(/gm),
+  ].map((m) => ({
+    name: m[1] ?? "",
+    body: bodyAt(all, m.index),
+  }))
+  for (let before = 0; before !== waits.size; ) {
+    before = waits.size
+    for (const { name, body } of functions) {
+      if ([...waits].some((callee) => new RegExp(`\\b${callee}(<[^;]*?>)?\\(`).test(body.slice(body.indexOf("{")))))
+        waits.add(name)
+    }
+  }
+  const outside = /^rf_(repack|copy_stream|multiply_registers)$/ // launched by themselves
+  const kernels = functions.filter(({ name }) => name.startsWith("rf_") && !outside.test(name)).map(({ name }) => name)
+  expect(kernels.length).toBeGreaterThan(15)
+  expect(kernels.filter((name) => !waits.has(name))).toEqual([])
+})
