@@ -7,6 +7,7 @@
 // Plain weights (F32, F16, BF16) meet float activations; columns are in lanes there.
 #pragma once
 #include <algorithm>
+#include <utility>
 
 #include "activations.h"
 #include "kernels.h"
@@ -16,13 +17,16 @@
 namespace rf {
 namespace RF_ISA {
 
-constexpr uint64_t kFusedRows = 4;   // up to here, unpacking a tile on the fly beats keeping it
+constexpr uint64_t kOwnRows = 4;     // up to here, activations are rounded by every thread for itself: that is cheaper than waiting
+constexpr uint64_t kFusedRows = 16;  // up to here, a piece of a tile is used as soon as it is unpacked
 constexpr uint64_t kChunkRows = 64;  // activation rows that share one result buffer
+// Activation rows with their sums in registers: as many as fit, and fewer for what is left.
 #if defined(__AVX512F__)
-constexpr int kPanelRows = 16;  // activation rows with their sums in registers
+constexpr int kPanelRows[] = {16, 8, 4, 1};
 #else
-constexpr int kPanelRows = 4;
+constexpr int kPanelRows[] = {4, 1};
 #endif
+constexpr int kPanelSizes = sizeof kPanelRows / sizeof *kPanelRows;
 
 // One 32-column piece of a tile, unpacked.
 template <class T>
@@ -50,22 +54,22 @@ RF_INLINE i32x16 dot_planes(i32x16 start, const i32x16 w[8], const Planes& q, in
   return (high << 8) + low;
 }
 
-// acc[n] += piece · activations of row n, for N rows.
+// acc[i] += piece · activations of row `row` + i, for N rows, or n where N is 0.
 template <class T, int N>
-RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min, const Activations& a, uint64_t row, uint64_t block,
-                        f32x16* acc) {
+RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min, const Activations& a, uint64_t row, uint64_t n,
+                        uint64_t block, f32x16* acc) {
   const uint64_t n_blocks = a.k / 32;
   constexpr int shift = T::has_min ? 0 : T::zero_shift;
-  for (int n = 0; n < N; n++) {
-    const uint64_t at = (row + uint64_t(n)) * n_blocks + block;
+  for (uint64_t i = 0; i < (N ? N : n); i++) {
+    const uint64_t at = (row + i) * n_blocks + block;
     const BlockInfo& info = a.info[at];
     for (int g = 0; g < T::groups; g++) {
       const int32_t neg = T::groups == 1 ? info.neg_sum : info.neg_half[g];
       const i32x16 start = T::has_min ? i32x16{} : splat(int32_t(uint32_t(neg) << shift));
       const i32x16 dot = dot_planes<T>(start, w, a.q[at], g * 8 / T::groups, (g + 1) * 8 / T::groups);
-      acc[n] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[n]);
+      acc[i] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[i]);
       if constexpr (T::has_min)
-        acc[n] = madd(load<f32x16>(min + 16 * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[n]);
+        acc[i] = madd(load<f32x16>(min + 16 * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[i]);
     }
   }
 }
@@ -78,41 +82,43 @@ RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
   }
 }
 
-// Decode: N activation rows, each piece used as it is unpacked. out: [N][16]
+// Decode: each piece of the tile used as it is unpacked, by N activation rows with their sums in registers, or by n ≤ kFusedRows rows
+// where N is 0. out: [n][16]
 template <uint32_t Id, int N>
-void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, float* out) {
+void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, uint64_t n, float* out) {
   using T = Tile<Id>;
   constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
   alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
   constexpr uint64_t piece = 16 * bytes / T::subs;
   const bool near = 32 * stride <= 32 << 10;
-  f32x16 acc[N] = {};
-  const uint64_t n = a.k / elems;
-  for (uint64_t b = 0; b < n; b++) {
+  f32x16 acc[N ? N : kFusedRows] = {};
+  for (uint64_t b = 0; b < a.k / elems; b++) {
     const uint8_t* p = rows + b * bytes;
     T::scales(p, stride, scale, min);
     for (int s = 0; s < T::subs; s++) {
       prefetch(next + (b * T::subs + uint64_t(s)) * piece, piece, near);
       i32x16 w[8];
       T::decode(p, stride, s, w);
-      multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, b * T::subs + uint64_t(s),
+      multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, n, b * T::subs + uint64_t(s),
                      acc);
     }
   }
-  for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+  for (uint64_t i = 0; i < n; i++) store(out + 16 * i, acc[i]);
 }
 
 // Prefill: the tile unpacked once …
 template <uint32_t Id>
-void unpack(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel) {
+void unpack(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t k, void* panel) {
   using T = Tile<Id>;
   constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
+  constexpr uint64_t size = 16 * bytes / T::subs;
   alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
   auto* piece = static_cast<Piece<T>*>(panel);
   for (uint64_t b = 0; b < k / elems; b++) {
     const uint8_t* p = rows + b * bytes;
     T::scales(p, stride, scale, min);
     for (int s = 0; s < T::subs; s++, piece++) {
+      prefetch(next + (b * T::subs + uint64_t(s)) * size, size, false);
       T::decode(p, stride, s, piece->w);
       memcpy(piece->scale, scale + s * T::groups * 16, sizeof piece->scale);
       if (T::has_min) memcpy(piece->min, min + s * T::groups * 16, sizeof piece->min);
@@ -125,39 +131,38 @@ void panel_rows(const void* panel, const Activations& a, uint64_t row, float* ou
   using T = Tile<Id>;
   const auto* piece = static_cast<const Piece<T>*>(panel);
   f32x16 acc[N] = {};
-  for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, b, acc);
+  for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, N, b, acc);
   for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
 }
 
 struct QuantizedOps {
-  void (*fused[kFusedRows])(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations&, float* out);
-  void (*unpack)(const uint8_t* rows, uint64_t stride, uint64_t k, void* panel);
-  void (*panel_one)(const void* panel, const Activations&, uint64_t row, float* out);
-  void (*panel_many)(const void* panel, const Activations&, uint64_t row, float* out);
+  void (*fused[5])(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations&, uint64_t n, float* out);  // of N
+  void (*unpack)(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t k, void* panel);
+  void (*panel[kPanelSizes])(const void* panel, const Activations&, uint64_t row, float* out);  // of kPanelRows
 };
-template <uint32_t Id>
-constexpr QuantizedOps quantized_ops() {
-  return {{fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, panel_rows<Id, 1>, panel_rows<Id, kPanelRows>};
+template <uint32_t Id, size_t... I>
+constexpr QuantizedOps quantized_ops(std::index_sequence<I...>) {
+  return {{fused<Id, 0>, fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, {panel_rows<Id, kPanelRows[I]>...}};
 }
 
 constexpr bool is_plain(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
 
 inline const QuantizedOps& ops_of(uint32_t format) {
   switch (format) {
-#define CASE(NAME)                                                      \
-  case FORMAT_##NAME: {                                                 \
-    static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(); \
-    return ops;                                                         \
+#define CASE(NAME)                                                                                             \
+  case FORMAT_##NAME: {                                                                                        \
+    static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(std::make_index_sequence<kPanelSizes>()); \
+    return ops;                                                                                                \
   }
     CASE(Q4_0)
     CASE(Q4_1)
-    CASE(Q5_0) CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4) default
-        : CASE(Q8_0)
+    CASE(Q5_0)
+    CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4) default : CASE(Q8_0)
 #undef CASE
   }
 }
 
-// Scratch of one thread: its own activations of up to kFusedRows rows, two unpacked tiles, two result buffers, and a tile of rows
+// Scratch of one thread: its own activations of up to kOwnRows rows, two unpacked tiles, two result buffers, and a tile of rows
 // for weights with fewer than sixteen.
 struct MatmulScratch {
   uint8_t* activations;
@@ -173,7 +178,7 @@ inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
     at += align64(n);
     return p;
   };
-  s->activations = take(activation_bytes(kFusedRows, k));
+  s->activations = take(activation_bytes(kOwnRows, k));
   for (auto& p : s->panel) p = take((k / 32 + 1) * kPieceBytes);
   for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * 16 * 4));
   for (auto& p : s->rows) p = take(16 * (k * 2 + 64));  // no quantized format takes two bytes an element
@@ -185,9 +190,39 @@ struct WeightTile {
   const Tensor* weight;
   const uint8_t* data;  // first of the sixteen rows (or fewer, for plain weights)
   uint64_t stride;
-  const uint8_t* next;  // what is read next, for the prefetcher
+  const uint8_t* next;  // the tile that this thread reads next, for the prefetcher
   uint64_t n_rows;      // of the sixteen, those that exist
 };
+
+// Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored. A weight of fewer
+// rows is copied to `padded`, unless that is NULL.
+RF_INLINE WeightTile tile_at(const Tensor& weight, uint64_t first, uint8_t* padded) {
+  const uint64_t start = first + 16 > weight.rows && weight.rows >= 16 ? weight.rows - 16 : first;
+  const uint8_t* data = weight.data + start * weight.row_bytes;
+  if (padded && weight.rows < 16 && !is_plain(weight.format)) {
+    memset(padded, 0, 16 * weight.row_bytes);
+    data = static_cast<const uint8_t*>(memcpy(padded, data, weight.rows * weight.row_bytes));
+  }
+  return {&weight, data, weight.row_bytes, data, std::min<uint64_t>(16, weight.rows)};
+}
+
+// Where the index-th tile of all weights lies.
+struct TilePlace {
+  uint32_t which;   // of the weights; with SwiGLU the gate, and up beside it
+  uint64_t first;   // row of that weight
+  uint64_t column;  // of the output
+};
+RF_INLINE TilePlace place_of(const MatmulArgs& args, uint32_t index) {
+  TilePlace place{0, uint64_t(index) * 16, 0};
+  for (; !args.swiglu; place.which++) {
+    const uint64_t rows = args.weight[place.which]->rows, padded = (rows + 15) / 16 * 16;
+    if (place.first < padded) break;
+    place.first -= padded;
+    place.column += rows;
+  }
+  place.column += place.first;
+  return place;
+}
 
 RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const Activations& a, void* panel, uint64_t row,
                             uint64_t n, float* out) {
@@ -198,10 +233,10 @@ RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const A
     default: break;
   }
   const QuantizedOps& ops = ops_of(t.weight->format);
-  if (args.rows <= kFusedRows) return ops.fused[args.rows - 1](t.data, t.stride, t.next, a, out);
+  if (args.rows <= kFusedRows) return ops.fused[n < 5 ? n : 0](t.data, t.stride, t.next, a, n, out);
   uint64_t i = 0;
-  for (; i + kPanelRows <= n; i += kPanelRows) ops.panel_many(panel, a, row + i, out + i * 16);
-  for (; i < n; i++) ops.panel_one(panel, a, row + i, out + i * 16);
+  for (int size = 0; size < kPanelSizes; size++)
+    for (; i + uint64_t(kPanelRows[size]) <= n; i += uint64_t(kPanelRows[size])) ops.panel[size](panel, a, row + i, out + i * 16);
 }
 
 // Bias, residual or SwiGLU, and the n_new results from `skip` on into out.
@@ -234,7 +269,7 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
 
   Activations a{};
   if (quantized) {
-    const bool own = args.rows <= kFusedRows;  // cheaper done by every thread than waited for
+    const bool own = args.rows <= kOwnRows;
     uint8_t* p = own ? scratch.activations : args.shared;
     a = activations_at(p, args.rows, args.k);
     uint64_t begin = 0, end = args.rows;
@@ -244,46 +279,35 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
     if (!own) worker.barrier();
   }
 
-  // Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored.
-  const auto tile_of = [&](const Tensor* weight, uint64_t first, uint8_t* padded) {
-    const uint64_t start = first + 16 > weight->rows && weight->rows >= 16 ? weight->rows - 16 : first;
-    WeightTile t{weight, weight->data + start * weight->row_bytes, weight->row_bytes, nullptr,
-                 std::min<uint64_t>(16, weight->rows)};
-    if (weight->rows < 16 && !is_plain(weight->format)) {
-      memset(padded, 0, 16 * t.stride);
-      memcpy(padded, t.data, weight->rows * t.stride);
-      t.data = padded;
-    }
-    t.next = start + 32 <= weight->rows ? t.data + 16 * t.stride : t.data;
-    return t;
-  };
-
   const uint32_t n_parts = args.swiglu ? 2 : 1;
-  const uint32_t chunk = args.rows > kFusedRows ? 1 : 1 + n_tiles / (worker.count * 8);
-  for (uint32_t begin, end; worker.take(n_tiles, chunk, &begin, &end);) {
-    for (uint32_t index = begin; index < end; index++) {
-      uint32_t which = 0;
-      uint64_t first = uint64_t(index) * 16, column = 0;
-      for (; !args.swiglu && first >= (args.weight[which]->rows + 15) / 16 * 16; which++) {
-        first -= (args.weight[which]->rows + 15) / 16 * 16;
-        column += args.weight[which]->rows;
-      }
-      WeightTile tile[2];
-      for (uint32_t p = 0; p < n_parts; p++) {
-        tile[p] = tile_of(args.weight[which + p], first, scratch.rows[p]);
-        if (args.rows > kFusedRows && !is_plain(tile[p].weight->format))
-          ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, args.k, scratch.panel[p]);
-      }
-      const uint64_t n_rows = args.weight[which]->rows, n_new = std::min<uint64_t>(16, n_rows - first);
-      const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
-      const float* bias = args.bias[which] ? args.bias[which] + first : nullptr;
-      for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
-        const uint64_t n = std::min(kChunkRows, args.rows - row);
-        for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
-        for (uint64_t t = 0; t < n; t++)
-          finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new,
-                     args.out + (row + t) * args.out_width + column + first);
-      }
+  const bool unpacked = args.rows > kFusedRows;
+  const uint32_t chunk = unpacked ? 1 : 1 + n_tiles / (worker.count * 8);
+  uint32_t begin = 0, end = 0;
+  const auto take = [&](TilePlace* place) {
+    if (begin == end && !worker.take(n_tiles, chunk, &begin, &end)) return false;
+    *place = place_of(args, begin++);
+    return true;
+  };
+  // Each thread takes a tile ahead of the one it computes, to know what to prefetch.
+  TilePlace place, ahead;
+  for (bool more = take(&place); more; place = ahead) {
+    more = take(&ahead);
+    WeightTile tile[2];
+    for (uint32_t p = 0; p < n_parts; p++) {
+      tile[p] = tile_at(*args.weight[place.which + p], place.first, scratch.rows[p]);
+      if (more) tile[p].next = tile_at(*args.weight[ahead.which + p], ahead.first, nullptr).data;
+      if (unpacked && !is_plain(tile[p].weight->format))
+        ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, tile[p].next, args.k, scratch.panel[p]);
+    }
+    const uint64_t n_rows = args.weight[place.which]->rows, n_new = std::min<uint64_t>(16, n_rows - place.first);
+    const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
+    const float* bias = args.bias[place.which] ? args.bias[place.which] + place.first : nullptr;
+    for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
+      const uint64_t n = std::min(kChunkRows, args.rows - row);
+      for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
+      for (uint64_t t = 0; t < n; t++)
+        finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new,
+                   args.out + (row + t) * args.out_width + place.column);
     }
   }
 }
