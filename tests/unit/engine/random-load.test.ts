@@ -3,7 +3,16 @@
 import { expect, test } from "bun:test"
 import { LocalEngine } from "../../../src/engine/engine.ts"
 import { EngineError, type EngineStats, type GenerateRequest, OverloadedError } from "../../../src/engine/types.ts"
-import { type Answer, emptyAnswers, expected, note, randomNumbers, request, sampled } from "./requests.ts"
+import {
+  type Answer,
+  emptyAnswers,
+  expected,
+  note,
+  randomNumbers,
+  repeatingText,
+  request,
+  sampled,
+} from "./requests.ts"
 import { SHADOW_VOCAB, ShadowContext } from "./shadow-context.ts"
 
 const N_STEPS = 10_000
@@ -36,14 +45,14 @@ function randomEngine(random: Random) {
   return { engine, context }
 }
 
+const BEGINNINGS = [Array.from({ length: 200 }, (_, i) => i), repeatingText(1, 2, 200)]
+
 /** Prompts that begin alike, in blocks or in parts of them. */
 function randomRequest(random: Random, id: string, context_length: number): GenerateRequest {
   const n_prompt = Math.min(whole(random, 1, one(random, [4, 20, 120])), context_length - 1)
-  const family = whole(random, 0, 1)
+  const one_of = one(random, BEGINNINGS)
   const alike = one(random, [n_prompt, n_prompt - 1, whole(random, 0, n_prompt)])
-  const tokens = Array.from({ length: n_prompt }, (_, i) =>
-    i < alike ? (family * 31 + i) % 200 : whole(random, 0, 399),
-  )
+  const tokens = Array.from({ length: n_prompt }, (_, i) => (i < alike ? (one_of[i] as number) : whole(random, 0, 399)))
   const penalties = random() < 0.3 ? { frequency_penalty: 0.5 } : random() < 0.2 ? { repetition_penalty: 1.1 } : {}
   return request(id, tokens, {
     sampling: sampled(whole(random, 0, 5), penalties),

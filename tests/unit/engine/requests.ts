@@ -84,6 +84,13 @@ export function expected(asked: GenerateRequest, choice: number, context_length:
   return answer
 }
 
+/** A text that the shadow model, with an odd seed, mostly goes on with as it began. */
+export function repeatingText(before: number, last: number, length: number): number[] {
+  const text = [before, last]
+  while (text.length < length) text.push(((text.at(-1) as number) * 7 + (text.at(-2) as number) * 3) % 13)
+  return text
+}
+
 /** Numbers from 0 to 1, always the same ones for a seed (mulberry32's step). */
 export function randomNumbers(seed: number): () => number {
   let state = seed >>> 0

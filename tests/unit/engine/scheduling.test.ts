@@ -119,6 +119,13 @@ describe("when blocks run out", () => {
     expect(context.rows).toBeGreaterThan(3 * 79)
   })
 
+  test("nobody begins whose coming would cost another its blocks at once", async () => {
+    const { engine } = startShadow({ n_blocks: 4, context_length: 64 })
+    const asked = [request("a", range(0, 32), { max_tokens: 20 }), request("b", range(100, 20), { max_tokens: 20 })]
+    expect(await finishing(engine, asked)).toEqual(["a", "b"])
+    expect(engine.stats().n_preemptions).toBe(0)
+  })
+
   test("the full blocks of one that made way are still there when it comes again", async () => {
     const { engine, context } = startShadow({ max_seqs: 1, n_blocks: 32 })
     const slow = read(engine, request("slow", range(0, 70), { max_tokens: 20, priority: 1 }))

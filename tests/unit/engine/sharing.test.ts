@@ -82,7 +82,7 @@ describe("the prefix cache", () => {
 describe("several choices", () => {
   for (const prefix_cache of [true, false]) {
     test(`read the prompt once and share its full blocks, the cache ${prefix_cache ? "on" : "off"}`, async () => {
-      const { engine, context } = startShadow({ prefix_cache, n_blocks: 16 })
+      const { engine, context } = startShadow({ prefix_cache, n_blocks: 16, max_tokens: 512 })
       const asked = request("a", range(0, 72), { n: 4, max_tokens: 10, sampling: sampled(4) })
       let held = 0
       context.before = () => {

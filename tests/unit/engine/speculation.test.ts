@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test"
 import { NgramIndex } from "../../../src/engine/ngram.ts"
 import { MAX_DRAFT, Speculator } from "../../../src/engine/speculator.ts"
 import { StepCost } from "../../../src/engine/step-cost.ts"
-import { expected, read, request, sampled } from "./requests.ts"
+import { expected, read, repeatingText, request, sampled } from "./requests.ts"
 import { range, startShadow } from "./start-shadow.ts"
 
 /** The guess after a text of letters. */
@@ -141,19 +141,26 @@ describe("an engine that guesses", () => {
     }
   })
 
+  const repeating = repeatingText(1, 2, 200)
+
   test("stops at a stop token in the middle of a guess", async () => {
     const { engine } = startShadow({ max_drafted: 16, step_cost: cheap })
-    const first = request("a", range(0, 20), { max_tokens: 100, sampling: sampled(5) })
-    const [all] = await read(engine, first)
-    let in_guess = 0
-    for (const at of range(30, 60)) {
-      const { steps } = engine.stats()
-      const stop_tokens = new Set([all?.tokens[at] as number])
-      const asked = { ...first, stop_tokens, max_tokens: at + 1 }
-      expect((await read(engine, asked))[0]).toMatchObject(expected(asked, 0, 512))
-      if (engine.stats().steps - steps < (all?.tokens.indexOf(all.tokens[at] as number) ?? 0)) in_guess++
+    let before_the_end = 0
+    for (const stop of range(0, 13)) {
+      const { drafted_tokens } = engine.stats()
+      const asked = request("a", repeating, { max_tokens: 100, sampling: sampled(5), stop_tokens: new Set([stop]) })
+      const [answer] = await read(engine, asked)
+      expect(answer).toMatchObject(expected(asked, 0, 512))
+      if (engine.stats().drafted_tokens - drafted_tokens >= (answer?.tokens.length ?? 0)) before_the_end++
     }
-    expect(in_guess).toBeGreaterThan(0)
+    expect(before_the_end).toBeGreaterThan(0)
+  })
+
+  test("does not guess beyond the last token that is wanted", async () => {
+    const { engine, context } = startShadow({ max_drafted: 16, max_tokens: 256, step_cost: cheap })
+    await read(engine, request("a", repeating, { max_tokens: 2, sampling: sampled(5) }))
+    expect(engine.stats()).toMatchObject({ drafted_tokens: 0, steps: 2 })
+    expect(context.rows).toBe(201)
   })
 
   test("does not guess when it is off, nor beyond what a step may hold", async () => {
