@@ -30,6 +30,8 @@ const KEEP_ALIVE_S = 300
 export async function manageModels(command: Command, names: readonly string[]): Promise<ModelManager> {
   const values = readOptions(command, MODEL_OPTIONS)
   const { keepAlive, memoryBudget, inProcess, watchdog } = values
+  if (inProcess && command.getOptionValueSource("watchdog") === "cli")
+    throw new UsageError("--watchdog watches engines in processes of their own; leave out --in-process")
   const { device, note: why, memory_free } = await probeDevice(values.device)
   if (why) note(why)
   const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
@@ -41,11 +43,12 @@ export async function manageModels(command: Command, names: readonly string[]): 
   const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
   return new ModelManager({
     models,
-    open: ({ name, path }, { memory_limit }) => {
+    open: ({ name, path }, { memory_limit, signal }) => {
       const limit = memory_limit === undefined ? {} : { memory_limit }
       const load: LoadOptions = { ...options, ...limit, name, onUpload: showUpload(basename(path)) }
       if (inProcess) return loadModel(path, load)
-      return superviseModel(path, { ...load, watchdog_ms: watchdog * 1000, onReport: note, max_held: values.maxQueue })
+      const watched = { watchdog_ms: watchdog * 1000, onReport: note }
+      return superviseModel(path, { ...load, ...watched, signal })
     },
     keepAliveMs: seconds * 1000,
     ...(budget !== undefined && { budget }),

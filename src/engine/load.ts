@@ -262,12 +262,11 @@ function cacheSize(
   const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
   const affordable = Math.floor(room.affordable / blockBytes)
   const wanted = blocksFor(ctx_size ?? config.context_length)
-  const gib = (bytes: number) => (Math.max(0, bytes) / 2 ** 30).toFixed(1)
-  const left = `${gib(room.free)} GiB are ${room.limited ? "left of the memory limit" : "free"}`
+  const left = `${sizeText(room.free)} are ${room.limited ? "left of the memory limit" : "free"}`
   if (ctx_size !== undefined && wanted * blockBytes > room.free) {
     throw new NativeError(
       "OUT_OF_MEMORY",
-      `a context of ${ctx_size} tokens takes ${gib(wanted * blockBytes)} GiB of K/V cache, ${left}`,
+      `a context of ${ctx_size} tokens takes ${sizeText(wanted * blockBytes)} of K/V cache, ${left}`,
       affordable > 0
         ? `lower --ctx-size to ${affordable * BLOCK_SIZE} or less`
         : "raise --memory-budget, or take a smaller model",
@@ -284,4 +283,9 @@ function cacheSize(
     n_blocks,
     bytes: n_blocks * blockBytes,
   }
+}
+
+function sizeText(bytes: number): string {
+  const mib = Math.max(0, bytes) / 2 ** 20
+  return mib < 1024 ? `${mib.toFixed(1)} MiB` : `${(mib / 1024).toFixed(1)} GiB`
 }

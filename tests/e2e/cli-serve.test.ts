@@ -159,6 +159,9 @@ describe("serve", () => {
       [[first, "--deadline", "0"], 2, "more than 0"],
       [[first, "--drain-timeout", "-1"], 2, "90s"],
       [[first, "--watchdog", "0.5"], 2, "at least 1"],
+      [[first, "--watchdog", "5", "--in-process"], 2, "leave out --in-process"],
+      // Found out when the model is loaded, after the server has begun to listen.
+      [[first, "--memory-budget", "700K", "--ctx-size", "4096"], 1, "4096 tokens takes 1.0 MiB of K/V cache"],
       [[first, "--max-queue", "0"], 2, "whole number from 1"],
       [[first, "--speculative", "guess"], 2, "off or ngram"],
       [[first, "--ctx-size", "100000000"], 2, "16777216"],

@@ -53,6 +53,19 @@ async function startProgram(command: readonly string[], port = 0) {
   return { program, said }
 }
 
+test("a load that is given up ends at once, and its process with it", async () => {
+  const before = children()
+  const controller = new AbortController()
+  // It never says that it is ready.
+  const loading = superviseModel(path, { command: ["sleep", "60"], signal: controller.signal })
+  const start = performance.now()
+  setTimeout(() => controller.abort(), 50)
+  await expect(loading).rejects.toThrow(EngineError)
+  expect(performance.now() - start).toBeLessThan(10_000)
+  expect(children()).toEqual(before)
+  await expect(superviseModel(path, { signal: AbortSignal.abort() })).rejects.toThrow(EngineError)
+})
+
 test("the engine ends when its parent is killed, and has left its port free", async () => {
   const { program, said } = await startProgram([process.execPath, PROGRAM])
   expect(said).toMatchObject({ tokens: expected, compiled: false })

@@ -12,14 +12,17 @@ export interface SuperviseOptions
   extends LoadOptions,
     Partial<
       Pick<SupervisedEngineOptions, "watchdog_ms" | "start_ms" | "max_held" | "back_off" | "command" | "onReport">
-    > {}
+    > {
+  /** Gives up loading; a model that is loaded does not hear it. */
+  signal?: AbortSignal
+}
 
 export type SupervisedModel = LoadedModel & { engine: SupervisedEngine }
 
 /**
  * Opens a GGUF file for generation as `loadModel` does, with the engine in a child process that is restarted when it fails. Resolves
  * when the engine is ready. Without `onReport`, faults and restarts are written to standard error.
- * @throws what `loadModel` throws, or EngineError when the process ends before it is ready.
+ * @throws what `loadModel` throws, or EngineError when the process ends before it is ready, or the signal fires.
  */
 export async function superviseModel(path: string, options: SuperviseOptions = {}): Promise<SupervisedModel> {
   const {
@@ -31,6 +34,7 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
     command,
     onReport,
     onUpload,
+    signal,
     ...load
   } = options
   const label = name ?? basename(path, ".gguf")
@@ -46,7 +50,10 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
     ...(max_held !== undefined && { max_held }),
     ...(back_off && { back_off }),
   })
+  const giveUp = () => void engine.close()
+  signal?.addEventListener("abort", giveUp, { once: true })
   try {
+    if (signal?.aborted) giveUp()
     // Both read the file's header, at the same time. The device's error comes first, as in `loadModel`.
     const [facts, file] = await Promise.allSettled([engine.started, readModel(path)])
     if (facts.status === "rejected") throw facts.reason
@@ -55,5 +62,7 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
   } catch (error) {
     await engine.close()
     throw error
+  } finally {
+    signal?.removeEventListener("abort", giveUp)
   }
 }

@@ -42,7 +42,7 @@ export class ModelManager implements AsyncDisposable {
   #turn: Promise<unknown> = Promise.resolve()
   #uses = 0
   #draining = false
-  #closed = false
+  readonly #closed = new AbortController()
   #onIdle = () => {}
 
   /** @throws Error when two models have one name; BudgetError when one could never be loaded. */
@@ -148,7 +148,7 @@ export class ModelManager implements AsyncDisposable {
   /** Closes every model that it opened. Safe twice. */
   async close(): Promise<void> {
     this.#draining = true
-    this.#closed = true
+    this.#closed.abort()
     this.cancelAll()
     await this.#turn
     for (const managed of this.#models.values()) {
@@ -227,14 +227,15 @@ export class ModelManager implements AsyncDisposable {
     const { need, limit } = this.#budget.share(managed.spec)
     try {
       await this.#makeRoom(managed, need)
-      if (this.#closed) throw new EngineError("the server was closed")
+      if (this.#closed.signal.aborted) throw new EngineError("the server was closed")
     } catch (error) {
       managed.state = "unloaded"
       throw error
     }
     managed.bytes = need
     try {
-      this.#enter(managed, await this.#open(managed.spec, { memory_limit: limit }))
+      const { signal } = this.#closed
+      this.#enter(managed, await this.#open(managed.spec, { memory_limit: limit, signal }))
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause))
       managed.bytes = 0

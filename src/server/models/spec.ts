@@ -16,6 +16,8 @@ export interface ModelSpec {
 export interface OpenLimits {
   /** Bytes that weights and K/V cache may take together; `undefined`: what the device has. */
   readonly memory_limit: number | undefined
+  /** Fires when the model is not wanted any more before it is loaded: the server ends. */
+  readonly signal: AbortSignal
 }
 
 /** Brings a model into memory, in this process or another. Whoever opened it closes it. */

@@ -297,6 +297,19 @@ describe("the end", () => {
     lease[Symbol.dispose]()
   })
 
+  test("closing gives up a load under way", async () => {
+    const manager = new ModelManager({
+      models: specs(["a", 1]),
+      open: (_, { signal }) =>
+        new Promise((_, reject) => signal.addEventListener("abort", () => reject(new EngineError("given up")))),
+    })
+    const lease = manager.lease("a").catch((thrown) => thrown)
+    await settle()
+    await manager.close()
+    expect(await lease).toBeInstanceOf(OverloadedError)
+    expect(manager.requests).toBe(0)
+  })
+
   test("closing waits for a load under way and closes what it made; models of others stay open", async () => {
     const fake = new FakeModels()
     const door = gate()
@@ -313,7 +326,10 @@ describe("the end", () => {
     expect(fake.closed).toEqual(["a"])
 
     const own = new FakeModels()
-    const model = await own.open(specs(["x", 1])[0] as never, { memory_limit: undefined })
+    const model = await own.open(specs(["x", 1])[0] as never, {
+      memory_limit: undefined,
+      signal: new AbortController().signal,
+    })
     const borrowed = ModelManager.of([model])
     await use(borrowed, "x")
     await borrowed.close()
