@@ -212,17 +212,17 @@ describe("while there is no process", () => {
     await engine.close()
   })
 
-  test("after five starts in vain it has failed, and every request hears why", async () => {
+  test("after eight starts in vain it has failed, and every request hears why", async () => {
     const { engine, reports } = await broughtDown({})
     const waiting = await outcome(engine, request([1]))
     expect(waiting.error).toBeInstanceOf(EngineError)
     expect(waiting.error).toMatchObject({
-      message: expect.stringContaining("could not be started again, 5 times in a row"),
+      message: expect.stringContaining("could not be started again, 8 times in a row"),
       cause: { name: "ModelError", code: "unsupported" },
     })
     expect(engine.health()).toMatchObject({ state: "failed", reason: expect.stringContaining("the test says so") })
     expect((await outcome(engine, request([1]))).error).toBe(waiting.error)
-    expect(reports).toHaveLength(6)
+    expect(reports).toHaveLength(9)
     expect(engine.pid).toBeUndefined()
     await engine.close()
     expect(engine.health().state).toBe("closed")
@@ -232,7 +232,7 @@ describe("while there is no process", () => {
     const { engine, reports } = await broughtDown({ back_off: { first_ms: 100, max_ms: 400, healthy_ms: 10_000 } })
     await until("it has failed", () => engine.health().state === "failed")
     const waits = reports.map((line) => /started again in (.*) s/.exec(line)?.[1])
-    expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", undefined])
+    expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", "0.4", "0.4", "0.4", undefined])
     await engine.close()
   })
 })

@@ -106,6 +106,15 @@ test("the internal command refuses whoever types it", async () => {
   expect(stderr).toContain("the server's own use")
 })
 
+test("a program that does not know the command does not start itself for ever", async () => {
+  const program = `
+    import { superviseModel } from ${JSON.stringify(join(ROOT, "src/engine/process/index.ts"))}
+    process.argv[2] = ${JSON.stringify(ENGINE_COMMAND)} // as its engine would have it
+    await superviseModel(${JSON.stringify(path)}).catch((error) => console.log(error.name, error.message))`
+  const child = Bun.spawn([process.execPath, "-e", program], { stdin: "ignore", stdout: "pipe" })
+  expect(await new Response(child.stdout).text()).toMatch(/^EngineError this program does not know its own command/)
+})
+
 test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
   const { model, engine, reports } = await supervise(path)
   const pid = engine.pid ?? 0

@@ -13,6 +13,7 @@ const LAST_WORDS_MS = 100
 export class EngineProcess {
   readonly #child: Bun.Subprocess<"ignore", "ignore", "inherit">
   #reason: string | undefined
+  #over = false
   #kill: ReturnType<typeof setTimeout> | undefined
   /** Resolves after `onGone`. */
   readonly gone: Promise<void>
@@ -26,6 +27,7 @@ export class EngineProcess {
       stderr: "inherit",
       serialization: "advanced",
       ipc: (message) => {
+        if (this.#over) return
         try {
           onMessage(parseFromChild(message))
         } catch (error) {
@@ -42,6 +44,7 @@ export class EngineProcess {
       clearTimeout(this.#kill)
       await Promise.race([disconnected.promise, Bun.sleep(LAST_WORDS_MS)])
       clearTimeout(this.#kill)
+      this.#over = true
       onGone(this.#reason ?? howItEnded(this.#child))
     })
   }

@@ -203,8 +203,8 @@ export class SupervisedEngine implements Engine {
     this.#requests.acknowledge(received)
     // Who has left, or got an error meanwhile, is not found any more.
     for (let i = 0; i < tokens.length; i += 3) {
-      const [handle = 0, index = 0, token = 0] = tokens.subarray(i, i + 3)
-      this.#requests.byHandle(handle)?.token(index, token, logprobs?.[i / 3])
+      const entry = this.#requests.byHandle(tokens[i] ?? 0)
+      entry?.token(tokens[i + 1] ?? 0, tokens[i + 2] ?? 0, logprobs?.[i / 3])
     }
     for (const { handle, index, reason, usage } of ends) {
       const entry = this.#requests.byHandle(handle)
@@ -225,6 +225,7 @@ export class SupervisedEngine implements Engine {
     // Accepted once is accepted: it waits here for a place, as long as there are others that will leave one.
     if (noPlace && entry.accepted && this.#requests.inProcess > 1) {
       this.#noPlace = error
+      if (this.#onTrial === entry) this.#onTrial = undefined
       this.#requests.hold(entry)
     } else {
       if (!noPlace) this.#noPlace = undefined

@@ -37,7 +37,7 @@ export interface SupervisorEvents {
 }
 
 /** Engine processes in a row that may end before they are ready. */
-const MAX_FAILED_STARTS = 5
+const MAX_FAILED_STARTS = 8
 
 const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
@@ -205,7 +205,8 @@ export class Supervisor {
     if (this.#limitsOnce === undefined) {
       return this.#startError ?? new EngineError(`the engine process ${reason} while it loaded the model`)
     }
-    const message = `the engine could not be started again, ${MAX_FAILED_STARTS} times in a row: it ${reason}; restart the server`
-    return new EngineError(message, { cause: this.#startError })
+    const tries = `the engine could not be started again, ${MAX_FAILED_STARTS} times in a row`
+    const remedy = "restart the server, or the machine if its GPU hangs"
+    return new EngineError(`${tries}: it ${reason} (${remedy})`, { cause: this.#startError })
   }
 }
