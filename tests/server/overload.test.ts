@@ -1,14 +1,16 @@
 /** Too many requests, too little time, a server that shuts down: nobody is dropped silently, and everyone is told when to come again. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { once } from "node:events"
 import { mkdtemp, rm } from "node:fs/promises"
+import { createConnection } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import OpenAI from "openai"
 import { OverloadedError } from "../../src/engine/types.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { saying, serveScript, until } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
+import { serveFile } from "./support/serve-file.ts"
 
 setDefaultTimeout(60_000)
 
@@ -92,21 +94,18 @@ describe("a request's place among others", () => {
   })
 })
 
-describe("the real engine", () => {
-  let folder: string
-  let server: FileServer
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "rocmforge-overload-"))
-    const path = join(folder, "tiny.gguf")
-    await writeTinyModel(path, { context_length: 2048 })
-    server = await serveFile(path, { max_seqs: 2, max_queue: 4, threads: 1 })
-  })
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]()
-    await rm(folder, { recursive: true })
-  })
+/** A tiny model's file. */
+async function temporaryModel() {
+  const folder = await mkdtemp(join(tmpdir(), "rocmforge-overload-"))
+  const path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, { context_length: 2048 })
+  return { path, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) }
+}
 
+describe("the real engine", () => {
   test("serves as many as it may hold and tells all others to come again; none is lost", async () => {
+    await using folder = await temporaryModel()
+    await using server = await serveFile(folder.path, { max_seqs: 2, max_queue: 4, threads: 1 })
     const n = 40
     const request = { ...chat, model: server.model.name, max_tokens: 100, ignore_eos: true }
     const answers = await Promise.all(
@@ -128,6 +127,48 @@ describe("the real engine", () => {
     }
     await until(() => server.model.engine.stats().running === 0)
     expect((await post(server.url, { ...request, max_tokens: 2 })).status).toBe(200)
+  })
+})
+
+describe("a thousand connections", () => {
+  /** What a server answers on a connection of its own that sends `text` when told to. */
+  async function connect(port: number) {
+    const socket = createConnection(port, "127.0.0.1")
+    let answer = ""
+    socket.on("data", (data) => {
+      answer += data
+    })
+    const closed = once(socket, "close")
+    await once(socket, "connect")
+    const send = async (text: string): Promise<string> => {
+      socket.write(text)
+      await closed
+      return answer
+    }
+    return send
+  }
+
+  test("at once against a bound of 64: all are answered, those beyond it with when to come again", async () => {
+    await using folder = await temporaryModel()
+    await using server = await serveFile(folder.path, { max_seqs: 8, max_queue: 64, threads: 1 })
+    const body = JSON.stringify({ model: server.model.name, prompt: "x", max_tokens: 30, ignore_eos: true })
+    const head = `POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+    const { port } = new URL(server.url)
+    const sends: Awaited<ReturnType<typeof connect>>[] = []
+    for (let i = 0; i < 1000; i++) sends.push(await connect(Number(port)))
+    const answers = await Promise.all(sends.map((send) => send(head + body)))
+    const served = answers.filter((answer) => answer.startsWith("HTTP/1.1 200"))
+    const refused = answers.filter((answer) => answer.startsWith("HTTP/1.1 429"))
+    expect(served.length + refused.length).toBe(1000)
+    expect(served.length).toBeGreaterThanOrEqual(64)
+    expect(refused.length).toBeGreaterThan(0)
+    for (const answer of served) expect(answer).toContain('"completion_tokens":30')
+    for (const answer of refused) {
+      expect(answer).toMatch(/^retry-after: [1-9]\d*\r$/im)
+      expect(answer).toContain('"code":"queue_full"')
+    }
+    const { running, waiting } = server.model.engine.stats()
+    expect([running, waiting]).toEqual([0, 0])
   })
 })
 

@@ -14,7 +14,7 @@ export class ManagedModel {
   model: LoadedModel | undefined
   /** Requests that use it or wait for it. */
   leases = 0
-  /** Bytes it takes, or is about to take, of the budget. */
+  /** Bytes it takes of the budget. */
   bytes = 0
   /** Settles when the load under way is over; everyone who wants the model waits for this one. */
   loading: Promise<LoadedModel> | undefined

@@ -171,7 +171,6 @@ export class ModelManager implements AsyncDisposable {
     managed.leases++
     managed.lastUse = ++this.#uses
     managed.lastUsed = new Date()
-    clearTimeout(managed.idleTimer)
   }
 
   #release(managed: ManagedModel): void {
@@ -199,9 +198,7 @@ export class ModelManager implements AsyncDisposable {
       const wait = failure.at + this.#retryMs - performance.now()
       if (wait > 0) throw new ModelLoadError(managed.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
     }
-    managed.loading ??= this.#inTurn(() => this.#load(managed)).finally(() => {
-      managed.loading = undefined
-    })
+    managed.loading ??= this.#inTurn(() => this.#load(managed))
     if (managed.state !== "unloading") managed.state = "loading"
     return managed.loading
   }
@@ -222,30 +219,32 @@ export class ModelManager implements AsyncDisposable {
   }
 
   async #load(managed: ManagedModel): Promise<LoadedModel> {
-    await managed.unloading
-    managed.state = "loading"
     const { need, limit } = this.#budget.share(managed.spec)
     try {
+      await managed.unloading
+      managed.state = "loading"
       await this.#makeRoom(managed, need)
       if (this.#closed.signal.aborted) throw new EngineError("the server was closed")
+      const model = await this.#openModel(managed, limit)
+      this.#enter(managed, model)
+      return model
     } catch (error) {
-      managed.state = "unloaded"
+      managed.state = error instanceof ModelLoadError ? "failed" : "unloaded"
       throw error
+    } finally {
+      managed.loading = undefined
     }
-    managed.bytes = need
+  }
+
+  /** @throws ModelLoadError, which is kept as the model's failure. */
+  async #openModel(managed: ManagedModel, memory_limit: number | undefined): Promise<LoadedModel> {
     try {
-      const { signal } = this.#closed
-      this.#enter(managed, await this.#open(managed.spec, { memory_limit: limit, signal }))
+      return await this.#open(managed.spec, { memory_limit, signal: this.#closed.signal })
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause))
-      managed.bytes = 0
-      managed.state = "failed"
       managed.failure = { error, at: performance.now() }
       throw new ModelLoadError(managed.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
     }
-    const { model } = managed
-    if (model === undefined) throw new Error("unreachable: the model was just loaded")
-    return model
   }
 
   #enter(managed: ManagedModel, model: LoadedModel): void {
