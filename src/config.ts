@@ -338,6 +338,13 @@ export const OPTIONS = {
     schema: flag,
     default: true,
   }),
+  cacheByKey: option({
+    name: "cache-by-key",
+    description:
+      "requests find each other's prompts in the cache only under the same API key, so that nobody can time what others ask",
+    schema: flag,
+    default: false,
+  }),
   inProcess: option({
     name: "in-process",
     description: "run the engines in the server's own process: nothing restarts them when they fail",

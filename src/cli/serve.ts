@@ -7,7 +7,7 @@ import { type OptionValues, readOptions } from "./options.ts"
 import { note, printLine } from "./output.ts"
 import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
 
-const SERVER_OPTIONS = ["host", "port", "deadline", "preload", "drainTimeout"] as const
+const SERVER_OPTIONS = ["host", "port", "deadline", "cacheByKey", "preload", "drainTimeout"] as const
 
 export const serve: CommandSpec = {
   name: "serve",
@@ -37,7 +37,7 @@ export const serve: CommandSpec = {
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
   manager: ModelManager,
-  { host, port, deadline, preload, drainTimeout }: OptionValues<(typeof SERVER_OPTIONS)[number]>,
+  { host, port, deadline, cacheByKey, preload, drainTimeout }: OptionValues<(typeof SERVER_OPTIONS)[number]>,
 ): Promise<number> {
   // Imported here: only this command pays for loading the HTTP side.
   const { startServer } = await import("../server/index.ts")
@@ -47,6 +47,7 @@ async function listen(
     models: manager,
     host,
     port,
+    cacheByKey,
     ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
   }).catch((error: unknown) => {
     throw new CommandError(error instanceof Error ? error.message : String(error))

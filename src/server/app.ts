@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly idleTimeout?: number
   /** Milliseconds after which a request must have ended, or be refused. Default: as long as it takes. */
   readonly deadlineMs?: number
+  /** Prompts find each other's cached beginnings only under the same API key. Default false. */
+  readonly cacheByKey?: boolean
 }
 
 /** The HTTP application: OpenAI's API under `/v1`, `/health`, `/swagger`, and the pages of `src/ui`. Call `.listen` or `.handle`. */
@@ -32,6 +34,7 @@ export function createServer(options: ServerOptions) {
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
     deadlineMs: options.deadlineMs,
+    cacheByKey: options.cacheByKey ?? false,
   }
   // Bun's own limit answers with an empty body, so it stands far above ours and `readJson` enforces the real one.
   // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.

@@ -11,6 +11,8 @@ export interface ServerState {
   readonly pingMs: number
   /** Milliseconds after which a request must have ended; `undefined`: as long as it takes. */
   readonly deadlineMs: number | undefined
+  /** Prompts find each other's cached beginnings only under the same API key. */
+  readonly cacheByKey: boolean
 }
 
 /** A name for examples. */

@@ -81,6 +81,25 @@ describe("a request's place among others", () => {
     expect((await sent({}, { authorization: "Basic c2s6" })).key).toBeUndefined()
   })
 
+  test("prompts are cached by key where the server says so", async () => {
+    await using server = await serveScript({ tokens: saying("x") }, { cacheByKey: true })
+    const salt = async (token: string | undefined, cache_salt?: string) => {
+      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
+      await post(server.url, { ...chat, cache_salt }, headers)
+      return server.engine.requests.at(-1)?.cache_salt
+    }
+    const salts = [
+      await salt("a"),
+      await salt("b"),
+      await salt("a", "s"),
+      await salt(undefined),
+      await salt(undefined, "s"),
+    ]
+    expect(new Set(salts).size).toBe(5)
+    expect(await salt("a")).toBe(salts[0])
+    expect(salts.join()).not.toContain("undefined")
+  })
+
   test.each([
     ["priority", "high"],
     ["priority", 1.5],
@@ -129,6 +148,30 @@ describe("the real engine", () => {
     expect((await post(server.url, { ...request, max_tokens: 2 })).status).toBe(200)
   })
 })
+
+test.each([true, false])(
+  "one key cannot tell what another asked, where the cache is kept by key: %p",
+  async (cacheByKey) => {
+    await using folder = await temporaryModel()
+    await using server = await serveFile(folder.path, { threads: 1 }, { cacheByKey })
+    const body = {
+      ...chat,
+      model: server.model.name,
+      max_tokens: 1,
+      messages: [{ role: "user", content: "a".repeat(200) }],
+    }
+    const cached = async (token: string) => {
+      const response = await post(server.url, body, { authorization: `Bearer ${token}` })
+      const { usage } = (await response.json()) as OpenAI.ChatCompletion
+      return usage?.prompt_tokens_details?.cached_tokens ?? -1
+    }
+    expect(await cached("one")).toBe(0)
+    expect(await cached("one")).toBeGreaterThan(100)
+    const other = await cached("other")
+    if (cacheByKey) expect(other).toBe(0)
+    else expect(other).toBeGreaterThan(100)
+  },
+)
 
 describe("a thousand connections", () => {
   /** What a server answers on a connection of its own that sends `text` when told to. */

@@ -55,7 +55,7 @@ export function runJob<T>(
       created: Math.floor(Date.now() / 1000),
       model: model.name,
       controller,
-      standing: standingOf(body, request, state.deadlineMs),
+      standing: standingOf(body, request, state),
     })
   }
   return body.stream ? stream(start, state.pingMs) : complete(start)
@@ -80,13 +80,15 @@ async function* holding<T>(held: Disposable, items: AsyncGenerator<T>): AsyncGen
   yield* items
 }
 
-function standingOf({ priority, cache_salt }: CommonBody, request: Request, deadline_ms: number | undefined): Standing {
+function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
   const key = keyOf(request.headers.get("authorization"))
+  const salt = body.cache_salt ?? ""
+  const cache_salt = cacheByKey ? `${key ?? ""}/${salt}` : salt
   return {
-    ...(typeof priority === "number" && { priority }),
-    ...(typeof cache_salt === "string" && { cache_salt }),
+    ...(typeof body.priority === "number" && { priority: body.priority }),
+    ...(cache_salt !== "" && { cache_salt }),
     ...(key !== undefined && { key }),
-    ...(deadline_ms !== undefined && { deadline_ms }),
+    ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
   }
 }
 

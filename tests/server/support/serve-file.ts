@@ -1,6 +1,6 @@
 import OpenAI from "openai"
 import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
-import { startServer } from "../../../src/server/index.ts"
+import { type StartOptions, startServer } from "../../../src/server/index.ts"
 
 export interface FileServer extends AsyncDisposable {
   url: string
@@ -10,9 +10,13 @@ export interface FileServer extends AsyncDisposable {
 }
 
 /** Serves a model file on the CPU at a free port. */
-export async function serveFile(path: string, options: LoadOptions = {}): Promise<FileServer> {
+export async function serveFile(
+  path: string,
+  options: LoadOptions = {},
+  serverOptions: Partial<StartOptions> = {},
+): Promise<FileServer> {
   const model = await loadModel(path, { device: "cpu", threads: 2, ...options })
-  const server = await startServer({ models: [model], port: 0 })
+  const server = await startServer({ models: [model], port: 0, ...serverOptions })
   return {
     url: server.url,
     model,
