@@ -75,6 +75,7 @@ describe("serve", () => {
 
   test("unloads an idle model after --keep-alive, and to make room in --memory-budget", async () => {
     const { child, url } = await startServe([first, second, "--port", "0", "--keep-alive", "0.3"])
+    expect((await complete(url, { model: "first" })).status).toBe(200)
     await until(async () => (await statesOf(url)).every((state) => state === "unloaded"))
     expect(await childrenOf(child.pid)).toEqual([])
     expect((await fetch(`${url}/health`)).status).toBe(200)
