@@ -101,13 +101,13 @@ test("SIGSEGV is reported by its name", async () => {
 })
 
 test("a process that stands still is taken for hung, and replaced", async () => {
-  const { model, engine, reports } = await supervise(path, { watchdog_ms: 400 })
+  const { model, engine, reports } = await supervise(path, { watchdog_ms: 600 })
   const streaming = outcome(engine, request([1], { max_tokens: 4000 }))
   await until("it runs", () => engine.stats().running === 1)
   process.kill(engine.pid ?? 0, "SIGSTOP")
   const waiting = outcome(engine, request([2], { max_tokens: 5 }))
   expect((await streaming).error).toMatchObject({
-    message: expect.stringContaining("hung: no step ended within 0.4 s"),
+    message: expect.stringContaining("hung: no step ended within 0.6 s"),
   })
   expect((await waiting).tokens).toHaveLength(5)
   expect(reports[0]).toContain("hung")
@@ -116,17 +116,17 @@ test("a process that stands still is taken for hung, and replaced", async () => 
 
 describe("with steps that misbehave", () => {
   test("a long answer whose steps advance is not hung, nor is an idle engine", async () => {
-    const { engine, reports } = superviseFaulty({ watchdog_ms: 200 })
+    const { engine, reports } = superviseFaulty({ watchdog_ms: 500 })
     await engine.started
-    expect(await outcome(engine, request([1], { max_tokens: 100 }))).toMatchObject({ error: undefined })
-    await Bun.sleep(500)
+    expect(await outcome(engine, request([1], { max_tokens: 150 }))).toMatchObject({ error: undefined })
+    await Bun.sleep(1000)
     expect(await outcome(engine, request([1]))).toMatchObject({ error: undefined, tokens: [2, 3, 4, 5, 6, 7, 8, 9] })
     expect(reports).toEqual([])
     await engine.close()
   })
 
   test("a step that hangs ends what had begun; what had not is answered by the next process", async () => {
-    const { engine, reports } = superviseFaulty({ watchdog_ms: 200 })
+    const { engine, reports } = superviseFaulty({ watchdog_ms: 400 })
     await engine.started
     const begun = outcome(engine, request([100], { max_tokens: 200 }))
     await until("it runs", () => engine.stats().running === 1)

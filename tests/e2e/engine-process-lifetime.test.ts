@@ -149,7 +149,7 @@ test("draining ends what takes too long with an error", async () => {
   await until("it runs", () => engine.stats().running === 1)
   const start = performance.now()
   await engine.drain(100)
-  expect(performance.now() - start).toBeLessThan(600)
+  expect(performance.now() - start).toBeLessThan(2000)
   const { error, tokens } = await running
   expect(error).toBeInstanceOf(OverloadedError)
   expect((error as Error).message).toContain("did not end within 0.1 s")

@@ -150,7 +150,7 @@ test("kill -9 during 16 streams, 20 times", async () => {
     expect(reason).toContain("was killed (SIGKILL")
   }
   for (const { state, status } of health) expect(status).toBe(state === "ok" ? 200 : 503)
-  expect(Math.max(...health.map(({ ms }) => ms))).toBeLessThan(2000)
+  expect(Math.max(...health.map(({ ms }) => ms))).toBeLessThan(5000)
 
   await until("the last one is replaced", () => model.engine.health().state === "ready" && idle())
   expect((await fetch(`${server.url}/health`, { headers: { connection: "close" } })).status).toBe(200)
