@@ -87,6 +87,9 @@ const CACHE_SHARE = { host: 0.5, device: 0.8 }
 /** Requests of full length that the cache holds of its own accord. More can run: few are that long, and one can make way. */
 const FULL_LENGTHS = 8
 
+/** Sequences that run together by default. */
+const MAX_SEQS = 32
+
 /** Drafted tokens of one step at most: with many sequences, the rows are better spent on them. */
 const MAX_DRAFTED = 64
 
@@ -156,7 +159,7 @@ async function openEngine(
 ): Promise<LoadedEngine> {
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
-  const max_seqs = options.max_seqs ?? 32
+  const max_seqs = options.max_seqs ?? MAX_SEQS
   const max_tokens = Math.max(options.batch_size ?? (onCpu ? 128 : 2048), max_seqs)
   const kvType = chooseCacheType(definition, options.kv_type ?? "f16")
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
@@ -177,8 +180,9 @@ async function openEngine(
       free: Math.min(spare, memory_limit - weights),
       affordable: Math.min(spare * (onCpu ? CACHE_SHARE.host : CACHE_SHARE.device), memory_limit - weights),
       limited: memory_limit - weights < spare,
+      onCpu,
     }
-    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, max_seqs, kv_type: kvType })
+    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, kv_type: kvType })
     const context = model.openContext(
       {
         nThreads: threads,
@@ -247,17 +251,20 @@ interface CacheRoom {
   affordable: number
   /** It is the memory limit that bounds them. */
   limited: boolean
+  /** Host memory, which others want too. */
+  onCpu: boolean
 }
 
 /**
  * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if the affordable memory
- * holds that (for eight at most), less in common if not, and a shorter context only if even one request would not fit.
+ * holds that (on the CPU for eight, unless more sequences were asked for), less in common if not, and a shorter context only if even
+ * one request would not fit.
  * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory, or the limit leaves no cache.
  */
 function cacheSize(
   { plan, config }: ModelDefinition,
   room: CacheRoom,
-  { ctx_size, max_seqs, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
+  { ctx_size, max_seqs, kv_type }: LoadOptions & { kv_type: Dtype },
 ): { context_length: number; n_blocks: number; bytes: number } {
   const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
   const affordable = Math.floor(room.affordable / blockBytes)
@@ -277,7 +284,8 @@ function cacheSize(
     throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
   }
   const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
-  const n_blocks = Math.max(longest, Math.min(longest * Math.min(max_seqs, FULL_LENGTHS), affordable))
+  const sequences = max_seqs ?? (room.onCpu ? FULL_LENGTHS : MAX_SEQS)
+  const n_blocks = Math.max(longest, Math.min(longest * sequences, affordable))
   return {
     context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),
     n_blocks,
