@@ -1,4 +1,4 @@
-import { wholeNumber } from "../config.ts"
+import { wholeNumber } from "../option-values.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { readText } from "./input.ts"

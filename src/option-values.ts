@@ -1,0 +1,70 @@
+/** What the values of options may be: zod schemas that read the text of a flag or variable, and say what is allowed. */
+
+import { z } from "zod"
+
+const toNumber = (value: unknown): unknown =>
+  typeof value === "string" && /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value.trim()) ? Number(value) : value
+
+/** A whole number from `min` to `max`, as text or number. */
+export function wholeNumber(min: number, max: number, allowed = `a whole number from ${min} to ${max}`) {
+  const error = `must be ${allowed}`
+  return z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
+}
+
+/** Whole numbers from `min` to `max`, parted by commas. */
+export function wholeNumbers(min: number, max: number) {
+  const error = `must be whole numbers from ${min} to ${max}, parted by commas`
+  const one = z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
+  return z.preprocess((value) => (typeof value === "string" ? value.split(",") : value), z.array(one).min(1, { error }))
+}
+
+/** A number from `min` to `max`, as text or number. */
+export function decimal(min: number, max: number, allowed = `a number from ${min} to ${max}`) {
+  const error = `must be ${allowed}`
+  return z.preprocess(toNumber, z.number({ error }).min(min, { error }).max(max, { error }))
+}
+
+const MAX_SEED = 2n ** 64n - 1n
+export const seed = z
+  .string()
+  .regex(/^\d{1,20}$/, { error: "must be a whole number from 0 to 2^64 - 1" })
+  .transform((text) => BigInt(text))
+  .refine((value) => value <= MAX_SEED, { error: "must be a whole number from 0 to 2^64 - 1" })
+
+const LOGIT_BIAS = "must be ID=BIAS: a token id, and a number from -100 to 100"
+export const logitBias = z
+  .string()
+  .regex(/^\d{1,9}=[+-]?(\d+\.?\d*|\.\d+)$/, { error: LOGIT_BIAS })
+  .transform((text): [number, number] => {
+    const [id, bias] = text.split("=")
+    return [Number(id), Number(bias)]
+  })
+  .refine(([, bias]) => Math.abs(bias) <= 100, { error: LOGIT_BIAS })
+
+const SIZE = "must be a size as 512M, 8G or 12.5GiB (bytes without a unit)"
+const UNITS = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 } as const
+export const byteSize = z
+  .string()
+  .regex(/^\d+(\.\d+)?\s*([kmgt](i?b)?|b)?$/i, { error: SIZE })
+  .transform((text) => {
+    const unit = /[kmgt]/i.exec(text)?.[0].toLowerCase() as keyof typeof UNITS | undefined
+    return Math.floor(Number.parseFloat(text) * UNITS[unit ?? ""])
+  })
+  .refine((bytes) => bytes > 0 && Number.isSafeInteger(bytes), { error: SIZE })
+
+const SECONDS = { "": 1, s: 1, m: 60, h: 3600 } as const
+/** A time in seconds, or with a unit. @param forever -1 is taken, and means Infinity. */
+export function duration(forever = false) {
+  const error = `must be a time as 30, 90s, 5m or 1h${forever ? ", or -1 for ever" : ""}`
+  return z
+    .string()
+    .regex(forever ? /^(-1|\d+(\.\d+)?[smh]?)$/i : /^\d+(\.\d+)?[smh]?$/i, { error })
+    .transform((text) => {
+      const unit = /[smh]$/i.exec(text)?.[0].toLowerCase() as keyof typeof SECONDS | undefined
+      const seconds = Number.parseFloat(text) * SECONDS[unit ?? ""]
+      return seconds < 0 ? Number.POSITIVE_INFINITY : seconds
+    })
+}
+
+export const nonEmpty = z.string().min(1, { error: "must not be empty" })
+export const flag = z.boolean()
