@@ -35,7 +35,10 @@ export const bench: CommandSpec = {
     const together = options.concurrency ?? [1]
     const [context, tokens] = [options.benchContext, options.benchGenerate]
     const decodes = together.map((concurrency) => ({ concurrency, context, tokens }))
-    await using model = await loadFor(command, name, { max_seqs: Math.max(...together) })
+    await using model = await loadFor(command, name, {
+      max_seqs: Math.max(...together),
+      full_lengths: Math.max(...together),
+    })
     const [room, needed] = [model.engine.limits.context_length, contextNeeded({ prompts, decodes })]
     if (needed > room) {
       throw new UsageError(

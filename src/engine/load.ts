@@ -27,6 +27,8 @@ export interface LoadOptions {
   ctx_size?: number
   /** Requests that are generated together; 32 by default. */
   max_seqs?: number
+  /** Of these, how many the K/V cache has room for at full length; by default all on a GPU and 8 on the CPU, as memory allows. */
+  full_lengths?: number
   /**
    * Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default, and never less than `max_seqs`. Longer
    * prompts come in chunks.
@@ -84,7 +86,7 @@ export interface LoadedModel extends AsyncDisposable {
 /** The share of the free memory that K/V caches may take unless the user says otherwise. */
 const CACHE_SHARE = { host: 0.5, device: 0.8 }
 
-/** Requests of full length that the cache holds of its own accord. More can run: few are that long, and one can make way. */
+/** Requests of full length that a cache in host memory holds by default. More can run: few are that long, and one can make way. */
 const FULL_LENGTHS = 8
 
 /** Sequences that run together by default. */
@@ -182,7 +184,7 @@ async function openEngine(
       limited: memory_limit - weights < spare,
       onCpu,
     }
-    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, kv_type: kvType })
+    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, max_seqs, kv_type: kvType })
     const context = model.openContext(
       {
         nThreads: threads,
@@ -257,14 +259,14 @@ interface CacheRoom {
 
 /**
  * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if the affordable memory
- * holds that (on the CPU for eight, unless more sequences were asked for), less in common if not, and a shorter context only if even
- * one request would not fit.
+ * holds that (on the CPU for eight, unless more are asked for), less in common if not, and a shorter context only if even one request
+ * would not fit.
  * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory, or the limit leaves no cache.
  */
 function cacheSize(
   { plan, config }: ModelDefinition,
   room: CacheRoom,
-  { ctx_size, max_seqs, kv_type }: LoadOptions & { kv_type: Dtype },
+  { ctx_size, max_seqs, full_lengths, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
 ): { context_length: number; n_blocks: number; bytes: number } {
   const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
   const affordable = Math.floor(room.affordable / blockBytes)
@@ -284,7 +286,7 @@ function cacheSize(
     throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
   }
   const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
-  const sequences = max_seqs ?? (room.onCpu ? FULL_LENGTHS : MAX_SEQS)
+  const sequences = Math.min(max_seqs, full_lengths ?? (room.onCpu ? FULL_LENGTHS : max_seqs))
   const n_blocks = Math.max(longest, Math.min(longest * sequences, affordable))
   return {
     context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),

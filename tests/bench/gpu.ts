@@ -91,6 +91,7 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
       device: `${choice.backend}:${choice.index}`,
       ctx_size: contextNeeded(plan),
       max_seqs: Math.max(...numbers(options.concurrency)),
+      full_lengths: Math.max(...numbers(options.concurrency)),
     })
     const seconds = (from: number) => ((performance.now() - from) / 1000).toFixed(1)
     if (!options.json) {
