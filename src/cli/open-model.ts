@@ -33,7 +33,7 @@ export const apiName = (name: string, path: string): string =>
 export async function loadFor(
   command: Command,
   name: string,
-  more: Pick<LoadOptions, "max_seqs" | "speculative"> = {},
+  more: Pick<LoadOptions, "max_seqs" | "full_lengths" | "speculative"> = {},
 ): Promise<LoadedModel> {
   const { backend, index, note: why } = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
   if (why) note(why)
