@@ -17,8 +17,8 @@ namespace rf {
 constexpr uint32_t kCacheTokens = 16;  // of a block
 constexpr uint32_t kCacheGroup = 32;   // elements that share a scale
 constexpr float kCacheMax = 127;       // the greatest quant
-// Beyond this magnitude an element is cut off, because its scale would be no finite f16 (65504 · 127).
-constexpr float kCacheLimit = 8319008;
+// Greater magnitudes are cut off, as an f16 cache does: 127 times a scale of f16 that is still a finite f16.
+constexpr float kCacheLimit = 65468.5f;
 
 constexpr bool cache_fits(uint32_t head_dim, uint32_t dtype) { return dtype != RF_Q8_0 || head_dim % kCacheGroup == 0; }
 

@@ -12,12 +12,13 @@
 #include <stdint.h>
 
 #include "../abi.h"
+#include "../cache.h"
 
 namespace rf {
 
 constexpr uint32_t kBlock = 256;
 constexpr uint32_t kMaxPlanes = 4;
-constexpr uint32_t kBlockTokens = 16;  // tokens of a K/V block
+constexpr uint32_t kBlockTokens = kCacheTokens;
 
 enum Compute : uint32_t { COMPUTE_F32 = 0, COMPUTE_F16 = 1, COMPUTE_BF16 = 2 };
 
@@ -115,7 +116,7 @@ struct RopeTableArgs {  // rf_rope_table
   uint32_t width;
   float magnitude;
 };
-struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads, kBlockTokens, head_dim] of dtype
+struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads] tiles of [kBlockTokens, head_dim], as cache.h says
   uint8_t* k;
   uint8_t* v;
   uint32_t n_kv_heads, head_dim, dtype;

@@ -1,18 +1,19 @@
 // How the attention kernels are launched: which one serves a shape, and its grid. Plain C++17, read by the host and by the kernels.
 //
 // ATTENTION, one of
-// - f32 mode, a cache of f32, or a head_dim that rf_attention_flash_* does not serve: rf_attention_split_* over all rows.
-// - f16 and bf16 modes, attention_flash(head_dim) and a cache of f16: AttentionArgs.flash = 1 and both kernels;
-//   rf_attention_flash_D takes the sequences of more than kAttentionFlashRows rows, rf_attention_split_* the others. A step (or bucket)
+// - f32 mode, or a cache or head_dim that rf_attention_flash_* does not serve: rf_attention_split_* over all rows.
+// - f16 and bf16 modes and attention_flash(head_dim, dtype): AttentionArgs.flash = 1 and both kernels;
+//   rf_attention_flash_* takes the sequences of more than kAttentionFlashRows rows, rf_attention_split_* the others. A step (or bucket)
 //   whose sequences are all on one side needs that side's kernel alone.
 // rf_attention_split_*: grid (rows of the bucket, n_kv_heads · ceil(group / kernel.heads), n_splits), kBlock threads.
 //   n_splits = 1 writes `out` itself. Otherwise it fills `partial`, and rf_attention_merge: grid (rows, n_heads), kMergeThreads threads.
 //   partial: rows · n_heads · n_splits · (head_dim + 2) floats: head_dim sums, then the maximum and the total of the weights.
 //   Deterministic contexts: every row is rf_attention_split_*'s, and the splits of a row depend on its own length alone (by_length).
-// rf_attention_flash_D: grid (attention_flash_tiles, n_heads), kFlashThreads threads.
+// rf_attention_flash_*: grid (attention_flash_tiles, n_heads), kFlashThreads threads.
 // rf_attention_dense: grid (n_q, n_heads), kBlock threads.
 // No kernel takes dynamic shared memory.
 #pragma once
+#include "../abi.h"
 #include "planes.h"
 
 namespace rf {
@@ -39,13 +40,15 @@ constexpr AttentionSplit attention_split(uint32_t head_dim, uint32_t group) {
   return group == 1 ? AttentionSplit{"rf_attention_split_64_1", 1} : AttentionSplit{"rf_attention_split_64_4", 4};
 }
 
-// The kernel's name, or NULL where there is none.
-constexpr const char* attention_flash(uint32_t head_dim) {
+// The kernel's name, or NULL where there is none. dtype: of the cache.
+constexpr const char* attention_flash(uint32_t head_dim, uint32_t dtype) {
+  const bool quantized = dtype == RF_Q8_0;
+  if (dtype == RF_F32) return nullptr;
   switch (head_dim) {
-    case 64: return "rf_attention_flash_64";
-    case 80: return "rf_attention_flash_80";
-    case 96: return "rf_attention_flash_96";
-    case 128: return "rf_attention_flash_128";
+    case 64: return quantized ? "rf_attention_flash_q8_0_64" : "rf_attention_flash_64";
+    case 80: return quantized ? nullptr : "rf_attention_flash_80";
+    case 96: return quantized ? "rf_attention_flash_q8_0_96" : "rf_attention_flash_96";
+    case 128: return quantized ? "rf_attention_flash_q8_0_128" : "rf_attention_flash_128";
     default: return nullptr;
   }
 }

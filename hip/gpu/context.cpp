@@ -69,8 +69,7 @@ void GpuContext::allocate() {
   const uint64_t arena = ranges.add(d.arena_bytes);
   std::vector<uint64_t> k, v;
   for (const RfCache& c : plan_.caches) {
-    if (c.dtype == RF_Q8_0) fail(RF_UNSUPPORTED, "q8_0 K/V caches are the CPU backend's alone; use an f16 cache");
-    const uint64_t each = uint64_t(c.n_kv_heads) * kBlockTokens * c.head_dim * (c.dtype == RF_F16 ? 2 : 4);
+    const uint64_t each = c.n_kv_heads * cache_bytes(uint64_t(kBlockTokens) * c.head_dim, c.dtype);
     const uint64_t bytes = checked_mul(each, d.n_blocks, "a cache's size");
     k.push_back(ranges.add(bytes));
     v.push_back(ranges.add(bytes));

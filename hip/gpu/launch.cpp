@@ -27,12 +27,12 @@ AttentionShape attention_shape(const RfOp& op, const RfCache& cache, const RfCon
   const auto n_heads = uint32_t(op.dim[0]), n_kv_heads = uint32_t(op.dim[1]), head_dim = uint32_t(op.dim[2]);
   const uint32_t group = n_heads / n_kv_heads;
   const AttentionSplit split = attention_split(head_dim, group);
-  const bool flash = context.compute != COMPUTE_F32 && cache.dtype == RF_F16 && !context.deterministic;
+  const bool flash = context.compute != COMPUTE_F32 && !context.deterministic;
   return {n_heads,
           n_kv_heads,
           head_dim,
           n_kv_heads * uint32_t(ceil_div(group, split.heads)),
-          flash ? attention_flash(head_dim) : nullptr,
+          flash ? attention_flash(head_dim, cache.dtype) : nullptr,
           split};
 }
 

@@ -68,12 +68,14 @@ RF_DEVICE void flash_softmax(Accumulator (&scores)[kKeyTiles], Accumulator (&sum
       shrink[lane_query(i)];
 }
 
-template <uint32_t D>
+// Quantized: of a q8_0 cache, else of an f16 one.
+template <uint32_t D, bool Quantized>
 RF_DEVICE void attention_flash(const AttentionArgs& a) {
   constexpr uint32_t DTiles = D / 16;
-  using KeyLayout = typename FlashTiles<D>::KeyLayout;
-  using ValueLayout = typename FlashTiles<D>::ValueLayout;
-  RF_SHARED FlashTiles<D> tiles;
+  using Tiles = FlashTiles<D, Quantized>;
+  using KeyLayout = typename Tiles::KeyLayout;
+  using ValueLayout = typename Tiles::ValueLayout;
+  RF_SHARED Tiles tiles;
   begin_kernel();
   const FlashTile tile = flash_tile(a.step, block_x());
   if (!tile.found) return;
@@ -82,12 +84,8 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   const uint32_t n_rows = tile.seq.n_rows - tile.row < kFlashQueries ? tile.seq.n_rows - tile.row : kFlashQueries;
   const uint32_t low = past + tile.row, high = low + n_rows - 1;  // positions of the tile's rows
   const auto first_key = [&](uint32_t position) { return a.window && position >= a.window ? position - a.window + 1 : 0; };
-  const FlashSource source = {reinterpret_cast<const uint16_t*>(a.cache.k),
-                              reinterpret_cast<const uint16_t*>(a.cache.v),
-                              block_ids(a.step) + tile.seq.block_start,
-                              a.cache.n_kv_heads,
-                              head / group,
-                              high + 1};
+  const FlashSource source = {a.cache.k,          a.cache.v,    block_ids(a.step) + tile.seq.block_start,
+                              a.cache.n_kv_heads, head / group, high + 1};
 
   // Queries pass through the keys' tile once, scaled (in powers of two where nothing comes between the scores and the softmax).
   const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
@@ -117,7 +115,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     }
   }
 
-  FlashCopy<D> copy = {tiles};
+  FlashCopy<D, Quantized> copy = {tiles};
   uint32_t key = first_key(low) / kFlashKeys * kFlashKeys;
   copy.fetch_k(source, key);
   do {  // a row sees itself at least

@@ -6,8 +6,9 @@
 // softmax (Milakov and Gimelshein 2018), in powers of two (scores are scaled by log2 e). Every sum has an order that depends on
 // nothing but the kernel.
 #pragma once
+#include "cache.h"
+
 #include "../attention.h"
-#include "step.h"
 
 namespace rf {
 
@@ -28,13 +29,14 @@ RF_DEVICE float soft_cap(float s, float cap) {
 RF_DEVICE float finite_peak(float peak) { return peak == -__builtin_inff() ? 0.0f : peak; }
 
 // Eight elements of a K or V row as they were read.
-template <bool Half>
+template <uint32_t Dtype>
 struct Eight {
+  static constexpr bool Half = Dtype == RF_F16;
   Word4 word[Half ? 1 : 2];
 
   // Aligned: rows are multiples of 16 bytes. n: how many of the eight belong to the row.
   template <bool Aligned>
-  RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t n) {
+  RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t, uint32_t, uint32_t n) {
     const uint8_t* p = base + index * (Half ? 2 : 4);
     if constexpr (Aligned) {
       const Word4 zero = {0, 0, 0, 0};
@@ -62,6 +64,25 @@ struct Eight {
       RF_UNROLL for (uint32_t i = 0; i < 8; i++) v[i] = bits_float(w[i]);
     }
   }
+};
+
+// Of q8_0 they are read as quants, and what they are multiplied by stays outside their sums.
+template <>
+struct Eight<RF_Q8_0> {
+  Word2 word;
+  uint32_t half;  // the scale
+
+  // eighth: which eight of the row; scales: bytes from the row to its scales.
+  template <bool Aligned>
+  RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t eighth, uint32_t scales, uint32_t n) {
+    const uint8_t* row = base + index - eighth * 8;
+    word = n ? load<Word2>(base + index) : Word2{0, 0};
+    half = n ? load<uint16_t>(row + scales + eighth / 4 * 2) : 0;
+  }
+  RF_DEVICE void decode(float (&v)[8]) const {
+    RF_UNROLL for (uint32_t i = 0; i < 8; i++) v[i] = byte_to_float(i < 4 ? word.x : word.y, i % 4);
+  }
+  RF_DEVICE float scale() const { return half_to_float(uint16_t(half)); }
 };
 
 template <uint32_t Lanes_, uint32_t Chunks_, uint32_t Heads_, bool Aligned_>
@@ -116,9 +137,9 @@ struct SplitQuery {
   float scale, softcap;
 };
 
-// index(key): where the key's row begins in k and v, in elements. emit(head, d, sum, peak, total) takes the result: sum / total is the output.
+// index(key): where the key's row begins in k and v, in elements (in a q8_0 cache in bytes). emit(head, d, sum, peak, total) takes the result: sum / total is the output.
 // Every thread of the block takes part with the same query.
-template <class Shape, bool Half, class Index, class Emit>
+template <class Shape, uint32_t Dtype, class Index, class Emit>
 RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, SplitShared<Shape>& shared, Index index, Emit emit) {
   constexpr uint32_t Lanes = Shape::Lanes, Chunks = Shape::Chunks, Heads = Shape::Heads, Unroll = Shape::unroll;
   constexpr uint32_t Scores = Heads * Unroll,
@@ -131,15 +152,20 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     const uint32_t d = (c * Lanes + sub) * 8;
     here[c] = d >= a.head_dim ? 0 : a.head_dim - d < 8 ? a.head_dim - d : 8;
   }
-  Eight<Half> keys[Unroll][Chunks], values[Unroll][Chunks];
+  Eight<Dtype> keys[Unroll][Chunks], values[Unroll][Chunks];
   uint64_t rows[Unroll];
-  const auto read = [&](Eight<Half>(&into)[Unroll][Chunks], const uint8_t* from) {
+  uint32_t scales[Unroll];
+  const auto read = [&](Eight<Dtype>(&into)[Unroll][Chunks], const uint8_t* from) {
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) into[u][c]
-        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + sub) * 8, here[c]);
+        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + sub) * 8, c * Lanes + sub, scales[u], here[c]);
   };
   const auto find = [&](uint32_t start) {
     const uint32_t key = start + slot * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
-    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) rows[u] = index(key + u < last ? key + u : last);
+    RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
+      const uint32_t at = key + u < last ? key + u : last;
+      rows[u] = index(at);
+      scales[u] = Dtype == RF_Q8_0 ? cache_scales(at % kBlockTokens, a.head_dim) : 0;
+    }
   };
   const bool early = a.begin < a.end && a.end - a.begin >= Shape::keys && a.begin + Shape::keys <= a.old;
   if (!early) begin_kernel();
@@ -172,8 +198,16 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
       float x[8];
       keys[u][c].decode(x);
-      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) score[h * Unroll + u] =
-          __builtin_fmaf(q[h][c][i], x[i], score[h * Unroll + u]);
+      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
+        float& sum = score[h * Unroll + u];
+        if constexpr (Dtype == RF_Q8_0) {
+          float part = 0;
+          RF_UNROLL for (uint32_t i = 0; i < 8; i++) part = __builtin_fmaf(q[h][c][i], x[i], part);
+          sum = __builtin_fmaf(part, keys[u][c].scale(), sum);
+        } else {
+          RF_UNROLL for (uint32_t i = 0; i < 8; i++) sum = __builtin_fmaf(q[h][c][i], x[i], sum);
+        }
+      }
     }
     if (more) {
       find(start + Shape::keys);
@@ -215,8 +249,11 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
       float x[8];
       values[u][c].decode(x);
-      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] =
-          __builtin_fmaf(weights[h].v[u], x[i], sums[h][c][i]);
+      RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
+        float weight = weights[h].v[u];
+        if constexpr (Dtype == RF_Q8_0) weight *= values[u][c].scale();
+        RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] = __builtin_fmaf(weight, x[i], sums[h][c][i]);
+      }
     }
     if (more) read(values, v);
   }
@@ -283,9 +320,8 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
                             a.scale,
                             a.softcap};
   const int32_t* table = tables + seq.block_start;
-  const auto index = [&](uint32_t key) {
-    return ((uint64_t(table[key / kBlockTokens]) * a.cache.n_kv_heads + kv_head) * kBlockTokens + key % kBlockTokens) * head_dim;
-  };
+  const auto tile = [&](uint32_t key) { return uint64_t(table[key / kBlockTokens]) * a.cache.n_kv_heads + kv_head; };
+  const auto index = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, false); };
   const uint64_t at = uint64_t(row) * a.n_heads + head;
   const auto emit = [&](uint32_t h, uint32_t d, float sum, float peak, float total) {
     if (mine.splits == 1) {
@@ -299,8 +335,13 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
       partial[head_dim + 1] = total;
     }
   };
-  if (a.cache.dtype == RF_F16) attend<Shape, true>(query, a.cache.k, a.cache.v, shared, index, emit);
-  else attend<Shape, false>(query, a.cache.k, a.cache.v, shared, index, emit);
+  if (a.cache.dtype == RF_F16) return attend<Shape, RF_F16>(query, a.cache.k, a.cache.v, shared, index, emit);
+  if constexpr (Shape::Aligned)  // as rows of q8_0 always are
+    if (a.cache.dtype == RF_Q8_0) {
+      const auto row = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, true); };
+      return attend<Shape, RF_Q8_0>(query, a.cache.k, a.cache.v, shared, row, emit);
+    }
+  attend<Shape, RF_F32>(query, a.cache.k, a.cache.v, shared, index, emit);
 }
 
 }  // namespace rf

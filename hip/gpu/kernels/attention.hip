@@ -5,16 +5,18 @@
 
 using namespace rf;
 
-#define RF_SPLIT(name, lanes, chunks, heads, aligned) \
-  RF_KERNEL(kBlock) rf_attention_split_##name(AttentionArgs a) { attention_split<SplitShape<lanes, chunks, heads, aligned>>(a); }
-RF_SPLIT(64_1, 8, 1, 1, true)
-RF_SPLIT(64_4, 8, 1, 4, true)
-RF_SPLIT(128_1, 16, 1, 1, true)
-RF_SPLIT(128_4, 16, 1, 4, true)
-RF_SPLIT(256_1, 32, 1, 1, true)
-RF_SPLIT(256_4, 32, 1, 4, true)
-RF_SPLIT(512_2, 32, 2, 2, true)
-RF_SPLIT(any, 32, 2, 1, false)
+// Registers for two blocks on a multiprocessor where float caches leave them; a q8_0 cache must not take them away.
+#define RF_SPLIT(name, lanes, chunks, heads, aligned, blocks) \
+  RF_KERNEL_RESIDENT(kBlock, blocks)                          \
+  rf_attention_split_##name(AttentionArgs a) { attention_split<SplitShape<lanes, chunks, heads, aligned>>(a); }
+RF_SPLIT(64_1, 8, 1, 1, true, 2)
+RF_SPLIT(64_4, 8, 1, 4, true, 2)
+RF_SPLIT(128_1, 16, 1, 1, true, 2)
+RF_SPLIT(128_4, 16, 1, 4, true, 1)
+RF_SPLIT(256_1, 32, 1, 1, true, 2)
+RF_SPLIT(256_4, 32, 1, 4, true, 1)
+RF_SPLIT(512_2, 32, 2, 2, true, 1)
+RF_SPLIT(any, 32, 2, 1, false, 2)
 
 // Joins the splits of one head of one row, always in the same order. A lane weighs splits `lane` and `lane + 32`; the first sums are on
 // their way meanwhile. Where a product of quantized weights comes next, it leaves the planes that this reads.
@@ -85,12 +87,15 @@ RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
   const SplitQuery query = {a.q + at, 1, a.head_dim, 0, a.causal ? a.n_k - a.n_q + row + 1 : a.n_k, 0, a.scale, 0};
   const auto index = [&](uint32_t key) { return (uint64_t(key) * a.n_kv_heads + kv_head) * a.head_dim; };
   const auto emit = [&](uint32_t, uint32_t d, float sum, float, float total) { a.out[at + d] = divide(sum, total); };
-  attend<Shape, false>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);
+  attend<Shape, RF_F32>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);
 }
 
-#define RF_FLASH_KERNEL(d) \
-  RF_KERNEL_RESIDENT(kFlashThreads, 3) rf_attention_flash_##d(AttentionArgs a) { attention_flash<d>(a); }
-RF_FLASH_KERNEL(64)
-RF_FLASH_KERNEL(80)
-RF_FLASH_KERNEL(96)
-RF_FLASH_KERNEL(128)
+#define RF_FLASH_KERNEL(name, d, quantized) \
+  RF_KERNEL_RESIDENT(kFlashThreads, 3) rf_attention_flash_##name(AttentionArgs a) { attention_flash<d, quantized>(a); }
+RF_FLASH_KERNEL(64, 64, false)
+RF_FLASH_KERNEL(80, 80, false)
+RF_FLASH_KERNEL(96, 96, false)
+RF_FLASH_KERNEL(128, 128, false)
+RF_FLASH_KERNEL(q8_0_64, 64, true)
+RF_FLASH_KERNEL(q8_0_96, 96, true)
+RF_FLASH_KERNEL(q8_0_128, 128, true)

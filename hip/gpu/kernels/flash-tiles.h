@@ -1,32 +1,41 @@
 // Tiles of the paged K/V cache on their way into shared memory, for FlashAttention.
 #pragma once
+#include "cache.h"
 #include "flash-lanes.h"
-#include "step.h"
 
 namespace rf {
 
 // Where a tile of K and V comes from: keys first … end - 1 of one sequence and K/V head. Keys from `end` on read as zeros, whatever an
 // earlier owner left in the rest of a block.
 struct FlashSource {
-  const uint16_t *k, *v;
+  const uint8_t *k, *v;
   const int32_t* table;
   uint32_t n_kv_heads, kv_head, end;
 
+  // As cache_row.
   template <uint32_t D>
-  RF_DEVICE uint64_t index(uint32_t key) const {
+  RF_DEVICE uint64_t index(uint32_t key, bool quantized = false) const {
     const uint32_t at = key < end ? key : end - 1;
-    return ((uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head) * kBlockTokens + at % kBlockTokens) * D;
+    return cache_row(uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head, at % kBlockTokens, D, quantized);
+  }
+  // The scale of eight of a row, of q8_0.
+  template <uint32_t D>
+  RF_DEVICE uint32_t scale(const uint8_t* row, uint32_t key, uint32_t eighth) const {
+    const uint32_t at = key < end ? key : end - 1;
+    return load<uint16_t>(row + cache_scales(at % kBlockTokens, D) + eighth / 4 * 2);
   }
 };
 
 // Tiles in shared memory, and the way there in two halves: `fetch` begins to read, `land` has the data there before the next block_sync.
-template <uint32_t D>
+// They hold halves; a q8_0 cache's are made when they land.
+template <uint32_t D, bool Quantized>
 struct alignas(16) FlashTiles {
   using KeyLayout = Padded<D + 8>;
   static constexpr uint32_t kChunks = D / 8;  // of 16 bytes a row
 #if defined(__CUDACC__)
   using ValueLayout = KeyLayout;
   uint16_t k[kFlashKeys * (D + 8)], v[kFlashKeys * (D + 8)];
+  uint8_t quants[Quantized ? kFlashKeys * D : 16];  // of q8_0, each 16 of them written and read by one thread
 #else
   using ValueLayout = Padded<kFlashKeys + 8>;  // [d, key]
   uint16_t k[kFlashKeys * (D + 8)], v[D * (kFlashKeys + 8)];
@@ -43,30 +52,54 @@ struct alignas(16) FlashTiles {
 
 #if defined(__CUDACC__)
 
-template <uint32_t D>
+template <uint32_t D, bool Quantized>
 struct FlashCopy {
-  FlashTiles<D>& tiles;
+  static constexpr uint32_t kPieces = D / 16;  // of 16 quants a row
+  static constexpr uint32_t kPieceItems = kFlashKeys * kPieces / kFlashThreads;
+  FlashTiles<D, Quantized>& tiles;
+  uint32_t scale[kPieceItems];
 
-  RF_DEVICE void fetch(const FlashSource& source, const uint16_t* from, uint16_t* to, uint32_t first) {
+  RF_DEVICE static void copy(uint32_t address, const uint8_t* from, uint32_t bytes) {  // the rest of 16 is filled with zeros
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
+  }
+  RF_DEVICE void fetch(const FlashSource& source, const uint8_t* from, uint16_t* to, uint32_t first) {
     constexpr uint32_t kChunks = D / 8;
-    RF_UNROLL for (uint32_t i = 0; i < kFlashKeys * kChunks / kFlashThreads; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
-      const uint32_t address = uint32_t(__cvta_generic_to_shared(to + FlashTiles<D>::KeyLayout::at(row, chunk)));
-      const uint32_t bytes = key < source.end ? 16 : 0;  // the rest is filled with zeros
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from + source.index<D>(key) + chunk * 8),
-                   "r"(bytes)
-                   : "memory");
+    if constexpr (Quantized) {
+      RF_UNROLL for (uint32_t i = 0; i < kPieceItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads, key = first + item / kPieces, piece = item % kPieces;
+        const uint8_t* row = from + source.index<D>(key, true);
+        copy(uint32_t(__cvta_generic_to_shared(tiles.quants + item * 16)), row + piece * 16, key < source.end ? 16 : 0);
+        scale[i] = source.scale<D>(row, key, piece * 2);
+      }
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < kFlashKeys * kChunks / kFlashThreads; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kChunks, chunk = item % kChunks, key = first + row;
+        const uint32_t address = uint32_t(__cvta_generic_to_shared(to + FlashTiles<D, Quantized>::KeyLayout::at(row, chunk)));
+        copy(address, from + (source.index<D>(key) + chunk * 8) * 2, key < source.end ? 16 : 0);
+      }
     }
   }
-  RF_DEVICE void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+  RF_DEVICE void land(uint16_t* to) {
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    if constexpr (Quantized) RF_UNROLL for (uint32_t i = 0; i < kPieceItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kPieces, piece = item % kPieces;
+        const Word4 q = *reinterpret_cast<const Word4*>(tiles.quants + item * 16);
+        const auto put = [&](uint32_t chunk) {
+          return reinterpret_cast<Word4*>(to + FlashTiles<D, Quantized>::KeyLayout::at(row, chunk));
+        };
+        *put(piece * 2) = eight_halves(q.x, q.y, scale[i]);
+        *put(piece * 2 + 1) = eight_halves(q.z, q.w, scale[i]);
+      }
+  }
   RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) { fetch(source, source.k, tiles.k, first); }
   RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) { fetch(source, source.v, tiles.v, first); }
-  RF_DEVICE void land_k() { wait(); }
-  RF_DEVICE void land_v() { wait(); }
+  RF_DEVICE void land_k() { land(tiles.k); }
+  RF_DEVICE void land_v() { land(tiles.v); }
   // The operand [d … d + 15, key … key + 15] of V.
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
+  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D, Quantized>::ValueLayout>& out, uint32_t d,
+                                uint32_t key) const {
     const uint32_t lane = wave_lane();
-    const uint16_t* p = tiles.v + FlashTiles<D>::ValueLayout::at(key + lane % 8 + lane / 16 * 8, d / 8 + lane / 8 % 2);
+    const uint16_t* p = tiles.v + FlashTiles<D, Quantized>::ValueLayout::at(key + lane % 8 + lane / 16 * 8, d / 8 + lane / 8 % 2);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
                  : "r"(uint32_t(__cvta_generic_to_shared(p)))
@@ -76,31 +109,55 @@ struct FlashCopy {
 
 #else
 
-template <uint32_t D>
+template <uint32_t D, bool Quantized>
 struct FlashCopy {
   static constexpr uint32_t kChunks = D / 8;
   static constexpr uint32_t kItems = kFlashKeys * kChunks / kFlashThreads;  // 16 bytes each
   static constexpr uint32_t kPairItems =
-      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;  // of two neighbouring keys
-  FlashTiles<D>& tiles;
+      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;    // of two neighbouring keys
+  static constexpr uint32_t kPieces = D / 16, kPieceItems = kItems / 2;  // of q8_0: 16 quants each
+  FlashTiles<D, Quantized>& tiles;
   Word4 word[2 * kPairItems];
   static_assert(kItems <= 2 * kPairItems, "K's chunks must fit where V's pairs do");
 
-  RF_DEVICE static Word4 read(const FlashSource& source, const uint16_t* from, uint32_t key, uint32_t chunk) {
-    const Word4 w = load<Word4>(from + source.index<D>(key) + chunk * 8);
-    const uint32_t keep = key < source.end ? ~0u : 0u;
-    return {w.x & keep, w.y & keep, w.z & keep, w.w & keep};
+  RF_DEVICE static Word4 kept(const Word4& w, bool keep) {
+    const uint32_t mask = keep ? ~0u : 0u;
+    return {w.x & mask, w.y & mask, w.z & mask, w.w & mask};
+  }
+  RF_DEVICE static Word4 read(const FlashSource& source, const uint8_t* from, uint32_t key, uint32_t chunk) {
+    return kept(load<Word4>(from + (source.index<D>(key) + chunk * 8) * 2), key < source.end);
   }
   RF_DEVICE void fetch_k(const FlashSource& source, uint32_t first) {
-    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads;
-      word[i] = read(source, source.k, first + item / kChunks, item % kChunks);
+    if constexpr (Quantized) {
+      RF_UNROLL for (uint32_t i = 0; i < kPieceItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads, key = first + item / kPieces, piece = item % kPieces;
+        const uint8_t* row = source.k + source.index<D>(key, true);
+        word[i] = kept(load<Word4>(row + piece * 16), key < source.end);
+        word[kPieceItems + i].x = source.scale<D>(row, key, piece * 2);
+      }
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads;
+        word[i] = read(source, source.k, first + item / kChunks, item % kChunks);
+      }
     }
   }
   RF_DEVICE void land_k() {
-    RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
-      const uint32_t item = flash_thread() + i * kFlashThreads;
-      *reinterpret_cast<Word4*>(tiles.k + FlashTiles<D>::KeyLayout::at(item / kChunks, item % kChunks)) = word[i];
+    const auto place = [&](uint32_t row, uint32_t chunk) {
+      return reinterpret_cast<Word4*>(tiles.k + FlashTiles<D, Quantized>::KeyLayout::at(row, chunk));
+    };
+    if constexpr (Quantized) {
+      RF_UNROLL for (uint32_t i = 0; i < kPieceItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads, row = item / kPieces, piece = item % kPieces;
+        const uint32_t scale = word[kPieceItems + i].x;
+        *place(row, piece * 2) = eight_halves(word[i].x, word[i].y, scale);
+        *place(row, piece * 2 + 1) = eight_halves(word[i].z, word[i].w, scale);
+      }
+    } else {
+      RF_UNROLL for (uint32_t i = 0; i < kItems; i++) {
+        const uint32_t item = flash_thread() + i * kFlashThreads;
+        *place(item / kChunks, item % kChunks) = word[i];
+      }
     }
   }
   // Item: eight pairs of keys by eight d, so that a write of the wave spreads over the banks and a read takes whole lines.
@@ -115,24 +172,40 @@ struct FlashCopy {
   RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) {
     RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
       const PairItem item = pair_item(i);
-      const uint32_t pair = item.on ? item.pair : 0;
-      word[2 * i] = read(source, source.v, first + pair * 2, item.chunk);
-      word[2 * i + 1] = read(source, source.v, first + pair * 2 + 1, item.chunk);
+      const uint32_t key = first + (item.on ? item.pair : 0) * 2;
+      if constexpr (Quantized) {  // first the quants of both, then their scales
+        const uint8_t *row = source.v + source.index<D>(key, true), *next = source.v + source.index<D>(key + 1, true);
+        const Word2 a = load<Word2>(row + item.chunk * 8), b = load<Word2>(next + item.chunk * 8);
+        const uint32_t keep = key < source.end ? ~0u : 0u, keep_next = key + 1 < source.end ? ~0u : 0u;
+        word[2 * i] = {a.x & keep, a.y & keep, b.x & keep_next, b.y & keep_next};
+        word[2 * i + 1].x = source.scale<D>(row, key, item.chunk);
+        word[2 * i + 1].y = source.scale<D>(next, key + 1, item.chunk);
+      } else {
+        word[2 * i] = read(source, source.v, key, item.chunk);
+        word[2 * i + 1] = read(source, source.v, key + 1, item.chunk);
+      }
     }
   }
   RF_DEVICE void land_v() {
     RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
       const PairItem item = pair_item(i);
+      if constexpr (Quantized) {
+        const Word4 q = word[2 * i];
+        const uint32_t scale = word[2 * i + 1].x, scale_next = word[2 * i + 1].y;
+        word[2 * i] = eight_halves(q.x, q.y, scale);
+        word[2 * i + 1] = eight_halves(q.z, q.w, scale_next);
+      }
       const uint32_t a[4] = {word[2 * i].x, word[2 * i].y, word[2 * i].z, word[2 * i].w};
       const uint32_t b[4] = {word[2 * i + 1].x, word[2 * i + 1].y, word[2 * i + 1].z, word[2 * i + 1].w};
       if (item.on) RF_UNROLL for (uint32_t j = 0; j < 8; j++) {
           const uint32_t pair = j % 2 ? a[j / 2] >> 16 | (b[j / 2] & 0xffff0000u) : (a[j / 2] & 0xffffu) | b[j / 2] << 16;
-          uint16_t* to = tiles.v + FlashTiles<D>::ValueLayout::at(item.chunk * 8 + j, item.pair / 4) + item.pair % 4 * 2;
+          uint16_t* to = tiles.v + FlashTiles<D, Quantized>::ValueLayout::at(item.chunk * 8 + j, item.pair / 4) + item.pair % 4 * 2;
           *reinterpret_cast<uint32_t*>(to) = pair;
         }
     }
   }
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D>::ValueLayout>& out, uint32_t d, uint32_t key) const {
+  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D, Quantized>::ValueLayout>& out, uint32_t d,
+                                uint32_t key) const {
     load_fragment(out, tiles.v, d, key);
   }
 };

@@ -60,6 +60,20 @@ RF_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }  // round
 RF_DEVICE float half_to_float(uint16_t h) { return __half2float(__ushort_as_half(h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 RF_DEVICE int32_t round_to_int(float x) { return __float2int_rn(x); }
+// Signed byte i of a word. Conversions are slow: the byte becomes the last of 2^23's mantissa.
+RF_DEVICE float byte_to_float(uint32_t w, uint32_t i) {
+  return __uint_as_float(__byte_perm(w ^ 0x80808080u, 0x4b000000u, 0x7540u | i)) - 8388736.0f;
+}
+// Signed bytes 2 · pair and 2 · pair + 1 of a word as two halves, and the product of two pairs of halves.
+RF_DEVICE uint32_t bytes_to_halves(uint32_t w, uint32_t pair) {
+  const uint32_t biased = __byte_perm(w ^ 0x80808080u, 0x64646464u, pair ? 0x4342u : 0x4140u);  // 1024 + 128 + byte
+  const __half2 v = __hsub2(reinterpret_cast<const __half2&>(biased), __half2half2(__ushort_as_half(0x6480)));
+  return reinterpret_cast<const uint32_t&>(v);
+}
+RF_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  const __half2 v = __hmul2(reinterpret_cast<const __half2&>(a), reinterpret_cast<const __half2&>(b));
+  return reinterpret_cast<const uint32_t&>(v);
+}
 RF_DEVICE uint32_t float_bits(float x) { return __float_as_uint(x); }
 RF_DEVICE float bits_float(uint32_t x) { return __uint_as_float(x); }
 // On shared memory; returns what was there.
@@ -118,6 +132,15 @@ RF_DEVICE float multiply(float a, float b) {
 RF_DEVICE float half_to_float(uint16_t h) { return float(__builtin_bit_cast(_Float16, h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __builtin_bit_cast(uint16_t, _Float16(x)); }
 RF_DEVICE int32_t round_to_int(float x) { return int32_t(__builtin_rintf(x)); }
+RF_DEVICE float byte_to_float(uint32_t w, uint32_t i) { return float(int8_t(w >> (8 * i))); }
+typedef _Float16 HalfPair __attribute__((ext_vector_type(2)));
+RF_DEVICE uint32_t bytes_to_halves(uint32_t w, uint32_t pair) {
+  const uint32_t biased = __builtin_amdgcn_perm(0x64646464u, w ^ 0x80808080u, pair ? 0x04030402u : 0x04010400u);
+  return __builtin_bit_cast(uint32_t, __builtin_bit_cast(HalfPair, biased) - HalfPair{1152, 1152});
+}
+RF_DEVICE uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  return __builtin_bit_cast(uint32_t, __builtin_bit_cast(HalfPair, a) * __builtin_bit_cast(HalfPair, b));
+}
 
 #endif
 
@@ -196,6 +219,9 @@ RF_DEVICE float block_max(float v, float* shared) {
 
 struct alignas(16) Word4 {
   uint32_t x, y, z, w;
+};
+struct alignas(8) Word2 {
+  uint32_t x, y;
 };
 template <class T>
 RF_DEVICE T load(const void* p) {

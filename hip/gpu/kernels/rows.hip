@@ -1,5 +1,6 @@
 // Row ops: each reads one row (or one stretch of it) and writes one. Semantics as in hip/cpu/rows.h and hip/cpu/context.cpp.
 // Grids are for the rows of the bucket; every kernel leaves rows beyond the live ones alone.
+#include "cache.h"
 #include "quantize.h"
 #include "sincos.h"
 #include "step.h"
@@ -135,10 +136,11 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   const uint32_t item = on ? wanted : total - 1, row = item / n_work, head = item - row * n_work;
   const bool is_q = head < a.n_heads;
   const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row];
+  const bool quantized = a.cache.dtype == RF_Q8_0;
   uint64_t slot = 0;
   if (on && !is_q) {
     const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
-    slot = ((uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads) * kBlockTokens + position % kBlockTokens) * head_dim;
+    slot = cache_row(uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads, position % kBlockTokens, head_dim, quantized);
   }
   begin_kernel();
   float* x = a.qkv + uint64_t(row) * a.width + uint64_t(head) * head_dim;
@@ -164,17 +166,34 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
       if (!is_q && d < head_dim) values[k] = value[d];
     }
   };
-  read_pairs(0);
-  read_values(0);
   float inverse = 1;
-  if (a.q_norm || a.k_norm) {
+  const auto norm = [&] {
+    if (!a.q_norm && !a.k_norm) return;
     float squares = 0;
     for (uint32_t d = lane; d < head_dim; d += kGroup) squares += x[d] * x[d];
     squares = group_sum(squares);
     if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
-  }
-  if (!on) return;
+  };
   const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
+  if (quantized) {  // element by element, neighbours in a group's lanes; heads of Q only take part in the exchange
+    norm();
+    const uint32_t scales = cache_scales(position % kBlockTokens, head_dim);
+    for (uint32_t first = 0; first < head_dim; first += kGroup) {
+      const uint32_t d = first + lane, i = a.neox ? d < half ? d : d - half : d / 2;
+      float key = normed(d, x[d]);
+      if (d < a.rope_dim) {
+        const Pair pair = rope_pair(i, half, a.neox);
+        const float from = normed(pair.a, x[pair.a]), to = normed(pair.b, x[pair.b]), cos = table[i], sin = table[half + i];
+        key = d == pair.a ? from * cos - to * sin : from * sin + to * cos;
+      }
+      store_quantized(a.cache.k + slot, scales, d, key, on && !is_q);
+      store_quantized(a.cache.v + slot, scales, d, value[d], on && !is_q);
+    }
+  }
+  read_pairs(0);
+  read_values(0);
+  norm();
+  if (!on || (quantized && !is_q)) return;
   // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
   const auto put = [&](uint32_t d, float element) {
     if (is_q) x[d] = element;
