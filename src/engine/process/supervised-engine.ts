@@ -54,8 +54,10 @@ export class SupervisedEngine implements Engine {
   #failure: Error | undefined
   /** The suspect that the running process was given, until it turns out well. */
   #onTrial: SupervisedRequest | undefined
-  /** The running process's queue was full, and none of its requests has ended since. */
+  /** What the running process said when its queue had no place for a request that waits here since; then `#places` counts. */
   #noPlace: OverloadedError | undefined
+  /** Requests of the running process that have ended since. */
+  #places = 0
   #draining = false
   #closing: Promise<void> | undefined
 
@@ -186,10 +188,14 @@ export class SupervisedEngine implements Engine {
    * answer has begun, so that it cannot take them along once more.
    */
   #sendHeld(): void {
-    if (!this.#ready || this.#onTrial || this.#noPlace || this.#requests.nHeld === 0) return
+    if (this.#requests.nHeld === 0) this.#noPlace = undefined
+    if (!this.#ready || this.#onTrial || this.#requests.nHeld === 0) return
+    if (this.#noPlace && this.#places === 0) return
     const held = this.#requests.held()
     this.#onTrial = held.find(({ attempts }) => attempts === MAX_ATTEMPTS - 1)
-    for (const entry of this.#onTrial ? [this.#onTrial] : held) this.#send(entry)
+    const next = this.#onTrial ? [this.#onTrial] : held.slice(0, this.#noPlace ? this.#places : held.length)
+    for (const entry of next) this.#send(entry)
+    this.#places = Math.max(0, this.#places - next.length)
   }
 
   #send(entry: SupervisedRequest): void {
@@ -209,11 +215,10 @@ export class SupervisedEngine implements Engine {
     for (const { handle, index, reason, usage } of ends) {
       const entry = this.#requests.byHandle(handle)
       entry?.end(index, reason, usage)
-      if (entry?.over) this.#requests.delete(entry)
+      if (entry?.over && this.#requests.delete(entry)) this.#places++
     }
     for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))
     if (this.#onTrial?.begun || this.#onTrial?.over) this.#onTrial = undefined
-    if (ends.length > 0) this.#noPlace = undefined
     this.#sendHeld()
     this.#supervisor.expectSteps(this.#requests.inProcess > 0)
   }
@@ -225,11 +230,11 @@ export class SupervisedEngine implements Engine {
     // Accepted once is accepted: it waits here for a place, as long as there are others that will leave one.
     if (noPlace && entry.accepted && this.#requests.inProcess > 1) {
       this.#noPlace = error
+      this.#places = 0
       if (this.#onTrial === entry) this.#onTrial = undefined
       this.#requests.hold(entry)
     } else {
-      if (!noPlace) this.#noPlace = undefined
-      this.#requests.delete(entry)
+      if (this.#requests.delete(entry) && !noPlace) this.#places++
       entry.fail(error)
     }
   }
@@ -295,7 +300,7 @@ export class SupervisedEngine implements Engine {
     if (!this.#requests.delete(entry) || entry.handle === undefined) return
     this.#supervisor.send({ type: "cancel", handle: entry.handle })
     if (this.#onTrial === entry) this.#onTrial = undefined
-    this.#noPlace = undefined
+    this.#places++
     this.#sendHeld()
     this.#supervisor.expectSteps(this.#requests.inProcess > 0)
   }
