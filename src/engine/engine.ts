@@ -41,8 +41,6 @@ export interface LocalEngineOptions {
   max_drafted?: number
   /** When a guess is worth its row; measured by default. */
   step_cost?: Pick<StepCost, "record" | "leastAcceptance">
-  /** Called before each step and after it, once its events can be read. */
-  onStep?: (phase: "begin" | "end") => void
 }
 
 /** The longest that a timer can wait. */
@@ -60,7 +58,6 @@ export class LocalEngine implements Engine {
   readonly #service = new ServiceTime()
   readonly #max_queue: number
   readonly #cost: Pick<StepCost, "record" | "leastAcceptance">
-  readonly #onStep: (phase: "begin" | "end") => void
   #arrivals = 0
   #steps = 0
   #generated = 0
@@ -71,8 +68,8 @@ export class LocalEngine implements Engine {
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
-    const { n_blocks, max_tokens, chunk_tokens = max_tokens, limits, max_queue = 512, prefix_cache = true } = options
-    const { max_drafted = 0, step_cost = new StepCost() } = options
+    const { n_blocks, limits, max_tokens, chunk_tokens = max_tokens, max_drafted = 0 } = options
+    const { max_queue = 512, prefix_cache = true, step_cost = new StepCost() } = options
     const { max_seqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
     this.limits = { ...limits, context_length: Math.min(limits.context_length, n_blocks * BLOCK_SIZE) }
@@ -83,7 +80,6 @@ export class LocalEngine implements Engine {
     this.#results = new Words((max_seqs + max_drafted) * STEP_RESULT_WORDS)
     this.#max_queue = max_queue
     this.#cost = step_cost
-    this.#onStep = options.onStep ?? (() => {})
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
@@ -168,15 +164,20 @@ export class LocalEngine implements Engine {
     this.#looping = true
     // Requests that arrive together start together.
     await nextTurn()
-    while (!this.#closed) {
-      const slices = this.#scheduler.schedule()
-      if (slices.length === 0) break
-      this.#onStep("begin")
-      this.#run(slices)
-      this.#onStep("end")
-      await nextTurn()
+    try {
+      while (!this.#closed) {
+        const slices = this.#scheduler.schedule()
+        if (slices.length === 0) break
+        this.#run(slices)
+        await nextTurn()
+      }
+    } catch (cause) {
+      // A fault of the engine itself: nobody is left waiting for a step that does not come.
+      const error = new EngineError(`the engine failed: ${messageOf(cause)}`, { cause })
+      for (const active of this.#requests.values()) this.#fail(active, error)
+    } finally {
+      this.#looping = false
     }
-    this.#looping = false
   }
 
   #run(slices: readonly Slice[]): void {
@@ -185,8 +186,7 @@ export class LocalEngine implements Engine {
       this.#step.pack(slices)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause)
-      const error = new EngineError(`the step failed: ${message}`, { cause })
+      const error = new EngineError(`the step failed: ${messageOf(cause)}`, { cause })
       for (const { sequence } of slices) this.#fail(sequence.owner, error)
       return
     }
@@ -273,5 +273,7 @@ export class LocalEngine implements Engine {
     return this.#service.retryAfter(this.#scheduler.n_queued, this.limits.max_seqs)
   }
 }
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -76,6 +76,7 @@ export class Scheduler {
     this.#admit()
     const slices = this.#decode()
     this.#read(slices)
+    if (slices.length === 0 && this.waiting.length > 0) throw new RangeError("sequences wait, and none can run")
     return slices
   }
 

@@ -122,6 +122,23 @@ test("a step that fails ends its requests with an error, and the engine goes on"
   expect(engine.stats().blocks_free).toBe(64)
 })
 
+test("a fault of the engine itself ends every request with an error, and the engine goes on", async () => {
+  const { engine } = start({ max_seqs: 1 })
+  const stop_tokens = new Set<number>()
+  stop_tokens.has = () => {
+    throw new Error("a bug")
+  }
+  const outcomes = await Promise.allSettled([
+    read(engine.generate(request("a", [1], { stop_tokens }))),
+    read(engine.generate(request("b", [2]))),
+  ])
+  for (const outcome of outcomes) {
+    expect(outcome).toMatchObject({ status: "rejected", reason: { name: "EngineError" } })
+  }
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+  expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
+})
+
 test("NaN in the logits is an error of that request alone", async () => {
   const { engine, context } = start()
   context.choose = (token) => (token === 503 ? -1 : token)

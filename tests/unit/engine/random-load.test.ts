@@ -156,7 +156,7 @@ test("every request ends once with its own tokens, and no block is lost or share
     for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += stats[key]
   }
   expect(total.n_preemptions).toBeGreaterThan(100)
-  expect(total.prefix_hit_tokens).toBeGreaterThan(1000)
+  expect(total.prefix_hit_tokens).toBeGreaterThan(500)
   expect(total.accepted_tokens).toBeGreaterThan(300)
   expect(total.drafted_tokens - total.accepted_tokens).toBeGreaterThan(100)
 }, 60_000)
