@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
 import type { EngineEvent, GenerateRequest, SamplingParams } from "../../../src/engine/types.ts"
 import { buildModel } from "../../../src/models/registry.ts"
+import type { Dtype } from "../../../src/plan/ops.ts"
 import { writeTinyModel } from "../../support/tiny-model.ts"
 import { randomNumbers } from "./requests.ts"
 
@@ -21,7 +22,8 @@ const N_BLOCKS = 14
 
 let folder: string
 let path: string
-let alone: string[]
+/** By the cache's number format. */
+const alone = new Map<Dtype, Promise<string[]>>()
 const requests = makeRequests()
 
 /** Two families of prompts that begin alike, of all lengths, and every kind of sampling. */
@@ -50,21 +52,32 @@ function makeRequests(): GenerateRequest[] {
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-isolation-"))
   path = join(folder, "tiny.gguf")
-  await writeTinyModel(path, { format: "Q8_0", context_length: 512 })
-  await using model = await load({ max_seqs: 1, prefix_cache: false })
-  alone = []
-  for (const asked of requests) alone.push(await read(model, asked))
-}, TIME)
+  // Heads as wide as a block of q8_0.
+  await writeTinyModel(path, { format: "Q8_0", context_length: 512, heads: 2, kv_heads: 1 })
+})
 
 afterAll(() => rm(folder, { recursive: true }))
 
 const load = (options: LoadOptions) =>
   loadModel(path, { device: "cpu", threads: 1, ctx_size: CONTEXT, deterministic: true, ...options })
 
+/** What each request says when nothing else runs and nothing is cached. */
+function saidAlone(kv_type: Dtype = "f16"): Promise<string[]> {
+  const run = async () => {
+    await using model = await load({ max_seqs: 1, prefix_cache: false, kv_type })
+    const said: string[] = []
+    for (const asked of requests) said.push(await read(model, asked))
+    return said
+  }
+  const said = alone.get(kv_type) ?? run()
+  alone.set(kv_type, said)
+  return said
+}
+
 /** With a cache of `N_BLOCKS`. */
 async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
   const large = await load({ max_seqs: 1 })
-  const { kv } = buildModel(large.gguf).memory({ contextLength: 16 })
+  const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kv_type ?? "f16" })
   const memory_limit = large.memory.weights + N_BLOCKS * kv
   await large.close()
   const model = await load({ ...options, memory_limit })
@@ -85,6 +98,8 @@ const together: [name: string, options: LoadOptions][] = [
   ["without it", { max_seqs: 8, prefix_cache: false }],
   ["in small chunks", { max_seqs: 5, batch_size: 24, chunk_size: 7 }],
   ["with guessed tokens", { max_seqs: 2, speculative: "ngram" }],
+  ["with a cache of 8-bit numbers", { max_seqs: 8, kv_type: "q8_0" }],
+  ["with a cache of floats", { max_seqs: 8, kv_type: "f32" }],
   ["many at once", { max_seqs: 32, batch_size: 64, chunk_size: 64 }],
 ]
 for (const [name, options] of together) {
@@ -92,8 +107,9 @@ for (const [name, options] of together) {
     `alone and among 31 others, ${name}`,
     async () => {
       await using model = await loadSmall(options)
+      const wanted = await saidAlone(options.kv_type)
       const answers = await Promise.all(requests.map((asked) => read(model, asked)))
-      for (const [i, answer] of answers.entries()) expect(answer).toBe(alone[i] as string)
+      for (const [i, answer] of answers.entries()) expect(answer).toBe(wanted[i] as string)
       const { n_preemptions, prefix_hit_tokens, blocks_free, accepted_tokens } = model.engine.stats()
       expect(n_preemptions).toBeGreaterThan(0)
       expect(prefix_hit_tokens > 0).toBe(options.prefix_cache !== false)
@@ -108,11 +124,35 @@ test(
   "a prompt that was cached gives the same bits",
   async () => {
     await using model = await load({ max_seqs: 2 })
+    const wanted = await saidAlone()
     for (const [i, asked] of requests.slice(0, 16).entries()) {
-      for (const time of ["first", "second"]) expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${alone[i]}`)
+      for (const time of ["first", "second"]) expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${wanted[i]}`)
     }
     const { prefix_hit_tokens, prefix_query_tokens } = model.engine.stats()
     expect(prefix_hit_tokens).toBeGreaterThan(prefix_query_tokens / 3)
+  },
+  TIME,
+)
+
+test(
+  "several choices give the bits of requests of their own",
+  async () => {
+    await using model = await loadSmall({ max_seqs: 4 })
+    const asked = requests.find(({ tokens, sampling }) => tokens.length > 40 && sampling.temperature === 1)
+    if (!asked) throw new Error("no such request")
+    const together: string[][] = [[], [], []]
+    for await (const event of model.engine.generate({ ...asked, n: 3 })) {
+      if (event.type === "token") together[event.index]?.push(JSON.stringify([event.token, event.logprobs]))
+    }
+    for (const [i, events] of together.entries()) {
+      const seed = asked.sampling.seed + BigInt(i)
+      const own: string[] = []
+      for await (const event of model.engine.generate({ ...asked, sampling: { ...asked.sampling, seed } })) {
+        if (event.type === "token") own.push(JSON.stringify([event.token, event.logprobs]))
+      }
+      expect(events).toEqual(own)
+    }
+    expect(together[0]).not.toEqual(together[1] as string[])
   },
   TIME,
 )
