@@ -1,6 +1,6 @@
 /**
  * The speed of an 8B model's shape in four formats, beside llama.cpp's:
- * `bun tests/bench/gpu.ts [--device nvidia] [--formats Q4_0,F16] [--layers 32] [--keep FOLDER] [--json]`.
+ * `bun tests/bench/gpu.ts [--device nvidia] [--formats Q4_0,F16] [--layers 32] [--kv-type q8_0] [--keep FOLDER] [--json]`.
  *
  * Writes each model with random weights (4 to 16 GB; gone afterwards unless --keep names a folder, and used again when it is there),
  * and measures what `rocmforge bench MODEL -p 512,2048 -n 64 -r 3 --context 1024 --concurrency 1,8,32 --ctx-size 2048` would.
@@ -17,6 +17,7 @@ import {
   contextNeeded,
   type DecodeResult,
 } from "../../src/cli/bench-measure.ts"
+import { OPTIONS } from "../../src/config.ts"
 import { chooseDevice } from "../../src/engine/device.ts"
 import { loadModel } from "../../src/engine/load.ts"
 import { SHAPE_8B, type ShapeFormat, writeShapeModel } from "./shape-model.ts"
@@ -44,6 +45,7 @@ const { values: options } = parseArgs({
     context: { type: "string", default: "1024" },
     tokens: { type: "string", default: "64" },
     repetitions: { type: "string", default: "3" },
+    "kv-type": { type: "string", default: "f16" },
     keep: { type: "string" },
     json: { type: "boolean", default: false },
   },
@@ -60,6 +62,7 @@ const decodes = numbers(options.concurrency).map((concurrency) => ({
   tokens: Number(options.tokens),
 }))
 const prompts = numbers(options.prompts)
+const kvType = OPTIONS.kvType.schema.parse(options["kv-type"])
 
 const choice = chooseDevice(options.device)
 const bandwidth = choice.library.readBandwidth(2, 2 ** 30, choice.index)
@@ -85,11 +88,12 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
   if (!existsSync(path)) await writeShapeModel(path, format, shape)
   const written = performance.now()
   const repetitions = Number(options.repetitions)
-  const plan: BenchPlan = { prompts, decodes, repetitions, kvType: "f16", bandwidth, matrixRate }
+  const plan: BenchPlan = { prompts, decodes, repetitions, kvType, bandwidth, matrixRate }
   const result = await (async () => {
     await using model = await loadModel(path, {
       device: `${choice.backend}:${choice.index}`,
       ctx_size: contextNeeded(plan),
+      kv_type: kvType,
       max_seqs: Math.max(...numbers(options.concurrency)),
       full_lengths: Math.max(...numbers(options.concurrency)),
     })

@@ -145,6 +145,25 @@ onEveryBackend("ATTENTION, isolation", (backend) => {
       expect(clean.every(Number.isFinite)).toBe(true)
     })
 
+    test(`a NaN of its own reaches a row, what is too great for a half is cut off, cache ${dtype}`, () => {
+      using run = openProgram(backend, program(dtype))
+      const blocks = run.blocks(32)
+      const value = (row: number) => row * width + 64
+      const decode = (element: number): Float32Array => {
+        const qkv = normals(21 * width, 4)
+        qkv[value(3)] = element // element 0 of V's row 3
+        run.write(1, still(32))
+        run.write(0, qkv)
+        run.step({ sequences: [{ rows: 21, kvLen: 21, blocks }] })
+        return run.read(2, 21)
+      }
+      expect(decode(Number.NaN)[20 * 32]).toBeNaN()
+      const great = decode(1e9)
+      expect(great.every(Number.isFinite)).toBe(true)
+      if (dtype === "f32") expect(great[20 * 32]).toBeGreaterThan(65504)
+      else expect(great[20 * 32]).toBeWithin(100, 65505)
+    })
+
     test(`a row's result does not depend on the other sequences of the step, cache ${dtype}`, () => {
       using run = openProgram(backend, program(dtype))
       const [first, second] = [run.blocks(40), run.blocks(40)]
