@@ -82,11 +82,12 @@ export class Scheduler {
 
   /** One token more for each sequence that has read all others, in the order of their claims. */
   #decode(): Slice[] {
+    const { max_tokens, chunk_tokens, max_drafted } = this.limits
     const slices: Slice[] = []
     const n_decoding = this.running.filter(({ n_pending }) => n_pending === 1).length
-    const spare =
-      this.limits.max_tokens - n_decoding - (n_decoding < this.running.length ? this.limits.chunk_tokens : 0)
-    let budget = Math.min(this.limits.max_drafted, spare)
+    // Prompts go before guesses.
+    const n_reading = n_decoding < this.running.length ? chunk_tokens : 0
+    let budget = Math.min(max_drafted, max_tokens - n_decoding - n_reading)
     for (const sequence of [...this.running]) {
       // Taken from the end by those before it: then it is not running any more.
       if (sequence.state !== "running" || sequence.n_pending > 1) continue
@@ -111,16 +112,17 @@ export class Scheduler {
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
   #read(slices: Slice[]): void {
     const { max_tokens, chunk_tokens } = this.limits
-    let budget = slices.length > 0 ? Math.min(chunk_tokens, max_tokens - slices.length) : max_tokens
+    const n_rows = slices.reduce((rows, { draft }) => rows + 1 + draft.length, 0)
+    let budget = n_rows > 0 ? Math.min(chunk_tokens, max_tokens - n_rows) : max_tokens
     const reading = this.running.filter(({ n_pending }) => n_pending > 1)
     for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
       if (budget === 0) return
       // Another sequence may have computed the same text since this one began.
       sequence.adopt()
       this.#skipAdopted(sequence)
-      const n_rows = Math.min(sequence.n_pending, budget)
-      budget -= n_rows
-      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending, draft: [] })
+      const n = Math.min(sequence.n_pending, budget)
+      budget -= n
+      slices.push({ sequence, n_rows: n, samples: n === sequence.n_pending, draft: [] })
     }
   }
 

@@ -56,7 +56,10 @@ export interface GenerateRequest {
    * request of its own.
    */
   n?: number
-  /** Smaller goes first; 0 by default. Requests of one priority are served fairly by `key`, then in the order of arrival. */
+  /**
+   * Smaller goes first, and takes the place of what runs with a greater one; 0 by default. Requests of one priority are served fairly by
+   * `key`, then in the order of arrival.
+   */
   priority?: number
   /** Whom the request belongs to (an API key): owners share the engine evenly, however many requests each sends. */
   key?: string
