@@ -314,8 +314,7 @@ void Launcher::matvec(Matmul* m, int32_t in) {
   const uint32_t rows_each = matvec_rows(w.format, w.cols, m->swiglu);
   uint64_t tiles = 0;
   for (uint32_t i = 0; i < m->n_weights; i++) tiles += ceil_div(m->args.weight[i].rows, rows_each);
-  const uint64_t blocks = n > kMatvecStreamMost ? tiles : matvec_blocks(tiles, weights_.gpu()->facts().n_compute_units);
-  launch(name.c_str(), blocks, uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
+  launch(name.c_str(), tiles, uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
 }
 
 void Launcher::copy_half(MatmulArgs* args, int32_t in) {

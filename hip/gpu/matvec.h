@@ -2,7 +2,6 @@
 //
 // rf_matvec_FORMAT_nN and rf_matvec_swiglu_FORMAT_nN, N of 1, 2, 4, 8 activation rows that share one pass over the weight:
 // grid (tiles = ceil(weight rows / matvec_rows), ceil(rows of the bucket / N)), kMatvecThreads threads, no dynamic shared memory.
-// Up to kMatvecStreamMost rows take any number of blocks, which share the tiles.
 // Formats of blocks read MatmulArgs.planes and info (rf_to_planes), plain ones `in`. One launch serves up to three weights of one format,
 // its blocks one weight after the other (each weight's share of the grid rounded up on its own), or a SwiGLU's gate and up, of the same
 // format and shape; a weight's columns go to out[row · out_width + first …].
@@ -31,15 +30,6 @@ RF_HD constexpr uint32_t matvec_split(uint32_t format, uint32_t cols) {
 // Weight rows of a block.
 RF_HD constexpr uint32_t matvec_rows(uint32_t format, uint32_t cols, bool swiglu) {
   return kMatvecRows / (swiglu ? 2 : 1) * (kMatvecGroups / matvec_split(format, cols));
-}
-
-constexpr uint32_t kMatvecStreamMost = 2;
-// Blocks for a number of tiles: enough to fill the device twice; each has a few tiles, so that the loads of one hide the end of another.
-constexpr uint32_t kMatvecBlocksPerUnit = 16, kMatvecTilesMost = 8;
-constexpr uint64_t matvec_blocks(uint64_t tiles, uint32_t n_compute_units) {
-  const uint64_t wanted = tiles / (uint64_t(n_compute_units) * kMatvecBlocksPerUnit);
-  const uint64_t each = wanted < 1 ? 1 : wanted > kMatvecTilesMost ? kMatvecTilesMost : wanted;
-  return (tiles + each - 1) / each;
 }
 
 }  // namespace rf

@@ -76,12 +76,32 @@ RF_DEVICE void lookup16(const Codebook& book, uint32_t x, int32_t& low, int32_t&
 RF_DEVICE float low_half(uint32_t x) { return half_to_float(uint16_t(x)); }
 RF_DEVICE float high_half(uint32_t x) { return half_to_float(uint16_t(x >> 16)); }
 
-// Scales and mins of 32-column pieces 2 r and 2 r + 1 of a Q4_K or Q5_K block, from its sixteen header bytes (rf_k_scale_min): bytes 0
-// and 1 of the results.
-RF_DEVICE void k_scale_pair(const Word4& header, uint32_t r, uint32_t& scales, uint32_t& mins) {
-  const uint32_t shift = 16 * (r & 1), a = header.y >> shift, b = header.z >> shift, c = header.w >> shift;
-  scales = r < 2 ? a & 0x3f3fu : (c & 0x0f0fu) | (a >> 2 & 0x3030u);
-  mins = r < 2 ? b & 0x3f3fu : (c >> 4 & 0x0f0fu) | (b >> 2 & 0x3030u);
+// Bytes 0 and 1 of a, then those of b; odd: bytes 2 and 3.
+RF_DEVICE uint32_t halves(uint32_t a, uint32_t b, bool odd) {
+#if defined(__CUDACC__)
+  return __byte_perm(a, b, odd ? 0x7632u : 0x5410u);
+#else
+  return select_bytes(a, b, odd ? 0x07060302u : 0x05040100u);
+#endif
+}
+// Byte i of x times `by`, which is a finite half: exact. NVIDIA converts integers at a fraction of the rate of arithmetic, so there the
+// byte becomes the last of 2²³ + byte, and a fused multiply-add takes by · 2²³ off again.
+RF_DEVICE float byte_times(uint32_t x, int i, float by) {
+#if defined(__CUDACC__)
+  return __builtin_fmaf(by, bits_float(__byte_perm(x, 0x4b000000u, 0x7440u + uint32_t(i))), by * -8388608.0f);
+#else
+  return by * float(x >> (8 * i) & 255u);
+#endif
+}
+
+// Scales of 32-column pieces 2 r and 2 r + 1 of a Q4_K or Q5_K block, then their mins, a byte each, from its sixteen header bytes
+// (rf_k_scale_min). Of the first four pieces they are the low six bits of bytes; of the others the low four come from the last word, the
+// high two from the bits above the first four's. Done for all four bytes at once.
+RF_DEVICE uint32_t k_scales(const Word4& header, uint32_t r) {
+  const bool odd = r & 1;
+  const uint32_t bytes = halves(header.y, header.z, odd), nibbles = halves(header.w, header.w >> 4, odd);
+  const uint32_t mask = r < 2 ? 0 : 0x0f0f0f0fu;
+  return ((nibbles & mask) | (bytes >> (r < 2 ? 0 : 2) & ~mask)) & 0x3f3f3f3fu;
 }
 // Scale s of sixteen, less 32, from the twelve scale bytes of Q3_K (rf_q3_k_scale).
 RF_DEVICE int32_t q3_k_scale(const uint32_t (&packed)[3], uint32_t s) {
@@ -264,12 +284,12 @@ struct DeviceFormat<FORMAT_Q4_K> : Blocks256<FORMAT_Q4_K, 1, true> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
     const uint32_t p = piece % 8, odd = p % 2;
-    uint32_t x[8], scales, mins;
+    uint32_t x[8];
     words(at<0>(w, b) + 32 * (p / 2), x);
     const Word4 header = rf::load<Word4>(at<1>(w, b));
-    k_scale_pair(header, p / 2, scales, mins);
-    out.scale[0] = low_half(header.x) * float(scales >> (8 * odd) & 255u);
-    out.min[0] = -high_half(header.x) * float(mins >> (8 * odd) & 255u);
+    const uint32_t scales = k_scales(header, p / 2) >> (8 * odd);
+    out.scale[0] = byte_times(scales, 0, low_half(header.x));
+    out.min[0] = byte_times(scales, 2, -high_half(header.x));
     RF_UNROLL for (int i = 0; i < 8; i++) out.q[i] = int32_t(x[i] >> (4 * odd) & 0x0f0f0f0fu);
   }
 };
@@ -278,13 +298,13 @@ struct DeviceFormat<FORMAT_Q5_K> : Blocks256<FORMAT_Q5_K, 1, true> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
     const uint32_t p = piece % 8, odd = p % 2;
-    uint32_t x[8], high[8], scales, mins;
+    uint32_t x[8], high[8];
     words(at<0>(w, b) + 32 * (p / 2), x);
     words(at<1>(w, b), high);
     const Word4 header = rf::load<Word4>(at<2>(w, b));
-    k_scale_pair(header, p / 2, scales, mins);
-    out.scale[0] = low_half(header.x) * float(scales >> (8 * odd) & 255u);
-    out.min[0] = -high_half(header.x) * float(mins >> (8 * odd) & 255u);
+    const uint32_t scales = k_scales(header, p / 2) >> (8 * odd);
+    out.scale[0] = byte_times(scales, 0, low_half(header.x));
+    out.min[0] = byte_times(scales, 2, -high_half(header.x));
     RF_UNROLL for (int i = 0; i < 8; i++) out.q[i] = int32_t((x[i] >> (4 * odd) & 0x0f0f0f0fu) | (high[i] >> p & 0x01010101u) << 4);
   }
 };

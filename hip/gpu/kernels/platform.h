@@ -15,6 +15,8 @@
 // The same, with registers for `blocks` of them on a multiprocessor at once.
 #define RF_KERNEL_RESIDENT(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define RF_UNROLL _Pragma("unroll")
+// A kernel argument that may be indexed by what is known on the device alone, where kIndexedArguments says so.
+#define RF_ARGUMENT const __grid_constant__
 
 #else
 
@@ -26,6 +28,7 @@
 #define RF_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void
 #define RF_KERNEL_RESIDENT(threads, blocks) RF_KERNEL(threads)
 #define RF_UNROLL _Pragma("unroll")
+#define RF_ARGUMENT const
 
 #endif
 
@@ -38,6 +41,7 @@ constexpr uint32_t kGroup = 32;
 
 #if defined(__CUDACC__)
 
+constexpr bool kIndexedArguments = true;
 RF_DEVICE uint32_t thread_id() { return threadIdx.x; }
 RF_DEVICE uint32_t block_threads() { return blockDim.x; }
 RF_DEVICE uint32_t block_x() { return blockIdx.x; }
@@ -59,6 +63,10 @@ RF_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
 RF_DEVICE float multiply(float a, float b) { return __fmul_rn(a, b); }  // rounded: never part of a fused multiply-add
 RF_DEVICE float half_to_float(uint16_t h) { return __half2float(__ushort_as_half(h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
+template <class T>
+RF_DEVICE T uniform_here(T x) {  // ptxas decides for itself
+  return x;
+}
 RF_DEVICE int32_t round_to_int(float x) { return __float2int_rn(x); }
 // Signed byte i of a word. Conversions are slow: the byte becomes the last of 2^23's mantissa.
 RF_DEVICE float byte_to_float(uint32_t w, uint32_t i) {
@@ -84,6 +92,7 @@ RF_DEVICE uint64_t atomic_add_shared(uint64_t* p, uint64_t v) {
 
 #else
 
+constexpr bool kIndexedArguments = false;  // clang copies the array to scratch memory first
 RF_DEVICE uint32_t thread_id() { return __builtin_amdgcn_workitem_id_x(); }
 RF_DEVICE uint32_t block_threads() { return __builtin_amdgcn_workgroup_size_x(); }
 RF_DEVICE uint32_t block_x() { return __builtin_amdgcn_workgroup_id_x(); }
@@ -131,6 +140,12 @@ RF_DEVICE float multiply(float a, float b) {
 }
 RF_DEVICE float half_to_float(uint16_t h) { return float(__builtin_bit_cast(_Float16, h)); }
 RF_DEVICE uint16_t float_to_half(float x) { return __builtin_bit_cast(uint16_t, _Float16(x)); }
+// x, the same in all lanes, computed here and not where it is used: until then one scalar and not all that it is made of.
+template <class T>
+RF_DEVICE T uniform_here(T x) {
+  asm volatile("" : "+s"(x));
+  return x;
+}
 RF_DEVICE int32_t round_to_int(float x) { return int32_t(__builtin_rintf(x)); }
 RF_DEVICE float byte_to_float(uint32_t w, uint32_t i) { return float(int8_t(w >> (8 * i))); }
 typedef _Float16 HalfPair __attribute__((ext_vector_type(2)));
@@ -153,6 +168,12 @@ RF_DEVICE void prefetch(const void* p) {
 #endif
 }
 
+// Whether begin_kernel waits on some architecture of the platform, so that it pays to load ahead of it.
+#if defined(__CUDACC__)
+constexpr bool kStartsEarly = true;
+#else
+constexpr bool kStartsEarly = false;
+#endif
 // A kernel of a plan may be started while the one in front of it still runs (NVIDIA's programmatic dependent launch; elsewhere this is
 // nothing): its blocks take what room is left. Every such kernel calls begin_kernel: it waits for the kernel in front, and then lets the
 // next one start in turn. Before it, a kernel may read weights, the step buffer and what rf_prepare made, and write nothing:

@@ -8,13 +8,16 @@
 
 namespace rf {
 
-struct alignas(8) Word2 {
-  uint32_t x, y;
-};
-
-// load(w, base, u, raw): unit u of the row whose first block is `base`. strip(raw, u, j, …): run j of it.
+// load(w, row, u, raw): unit u of a row. strip(raw, u, j, …): run j of it.
 template <uint32_t Id>
 struct Unit;
+
+// Where a row's blocks begin: `base` blocks into the weight, the same for all rows of a group, and `own` after that. So the 64 bits of an
+// address are a plane's, and each row and load adds 32.
+struct RowAt {
+  uint64_t base;
+  uint32_t own;
+};
 
 template <uint32_t Id, int Strips, int Words, bool HasMin>
 struct UnitOf {
@@ -22,8 +25,8 @@ struct UnitOf {
   static constexpr bool has_min = HasMin;
   static constexpr uint32_t cols = Strips * Words * 4;
   template <int I>
-  RF_DEVICE static const uint8_t* at(const DeviceWeight& w, uint64_t block) {
-    return plane_at<Id, I>(w, block);
+  RF_DEVICE static const uint8_t* at(const DeviceWeight& w, const RowAt& row, uint32_t offset) {
+    return plane_at<Id, I>(w, row.base) + (row.own * FormatPlanes<Id>::table.plane[I].bytes + offset);
   }
 };
 
@@ -56,9 +59,9 @@ struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, true> {
     Word4 q;
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     nibbles32(raw.q, q);
@@ -72,9 +75,9 @@ struct Unit<FORMAT_Q4_1> : UnitOf<FORMAT_Q4_1, 1, 8, true> {
     Word4 q;
     uint32_t scales;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.scales = load_stream<uint32_t>(at<1>(w, base) + u * 4);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.scales = load_stream<uint32_t>(at<1>(w, row, u * 4));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     nibbles32(raw.q, q);
@@ -92,10 +95,10 @@ struct Unit<FORMAT_Q5_0> : UnitOf<FORMAT_Q5_0, 1, 8, true> {
     uint32_t high;
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.high = load_stream<uint32_t>(at<1>(w, base) + u * 4);
-    raw.scale = load_stream<uint16_t>(at<2>(w, base) + u * 2);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.high = load_stream<uint32_t>(at<1>(w, row, u * 4));
+    raw.scale = load_stream<uint16_t>(at<2>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     nibbles32(raw.q, q);
@@ -110,10 +113,10 @@ struct Unit<FORMAT_Q5_1> : UnitOf<FORMAT_Q5_1, 1, 8, true> {
     Word4 q;
     uint32_t high, scales;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.high = load_stream<uint32_t>(at<1>(w, base) + u * 4);
-    raw.scales = load_stream<uint32_t>(at<2>(w, base) + u * 4);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.high = load_stream<uint32_t>(at<1>(w, row, u * 4));
+    raw.scales = load_stream<uint32_t>(at<2>(w, row, u * 4));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     nibbles32(raw.q, q);
@@ -128,10 +131,10 @@ struct Unit<FORMAT_Q8_0> : UnitOf<FORMAT_Q8_0, 1, 8, false> {
     Word4 first, second;
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.first = load_stream<Word4>(at<0>(w, base) + u * 32);
-    raw.second = load_stream<Word4>(at<0>(w, base) + u * 32 + 16);
-    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.first = load_stream<Word4>(at<0>(w, row, u * 32));
+    raw.second = load_stream<Word4>(at<0>(w, row, u * 32) + 16);
+    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     set4(q, raw.first.x, raw.first.y, raw.first.z, raw.first.w);
@@ -145,9 +148,9 @@ struct Unit<FORMAT_IQ4_NL> : UnitOf<FORMAT_IQ4_NL, 1, 8, false> {
     Word4 q;
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.scale = load_stream<uint16_t>(at<1>(w, base) + u * 2);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
@@ -161,9 +164,9 @@ struct Unit<FORMAT_MXFP4> : UnitOf<FORMAT_MXFP4, 1, 8, false> {
     Word4 q;
     uint8_t exponent;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.exponent = load_stream<uint8_t>(at<1>(w, base) + u);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.exponent = load_stream<uint8_t>(at<1>(w, row, u));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     constexpr Codebook book = codebook({RF_MXFP4_VALUES});
@@ -177,9 +180,9 @@ struct Unit<FORMAT_IQ4_XS> : UnitOf<FORMAT_IQ4_XS, 1, 8, false> {
     Word4 q;
     Word2 header;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.header = rf::load<Word2>(at<1>(w, base) + u / 8 * 8);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.header = rf::load<Word2>(at<1>(w, row, u / 8 * 8));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int, int32_t (&q)[8], float& scale, float&) {
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
@@ -193,16 +196,15 @@ struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, true> {
   struct Raw {
     Word4 q, header;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.header = rf::load<Word4>(at<1>(w, base) + u / 8 * 16);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.header = rf::load<Word4>(at<1>(w, row, u / 8 * 16));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     set4(q, nibbles(raw.q.x, j), nibbles(raw.q.y, j), nibbles(raw.q.z, j), nibbles(raw.q.w, j));
-    uint32_t scales, mins;
-    k_scale_pair(raw.header, u / 2 % 4, scales, mins);
-    scale = low_half(raw.header.x) * float(scales >> (8 * j) & 255u);
-    min = -high_half(raw.header.x) * float(mins >> (8 * j) & 255u);
+    const uint32_t scales = k_scales(raw.header, u / 2 % 4);
+    scale = byte_times(scales, j, low_half(raw.header.x));
+    min = byte_times(scales, 2 + j, -high_half(raw.header.x));
   }
 };
 template <>
@@ -210,19 +212,18 @@ struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, true> {
   struct Raw {
     Word4 q, high, header;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.high = rf::load<Word4>(at<1>(w, base) + u / 8 * 32 + u % 2 * 16);
-    raw.header = rf::load<Word4>(at<2>(w, base) + u / 8 * 16);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.high = rf::load<Word4>(at<1>(w, row, u / 8 * 32 + u % 2 * 16));
+    raw.header = rf::load<Word4>(at<2>(w, row, u / 8 * 16));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     const uint32_t r = u / 2 % 4, bit = 2 * r + uint32_t(j);
     set4(q, nibbles(raw.q.x, j) | bits_up(raw.high.x, bit, 1, 4), nibbles(raw.q.y, j) | bits_up(raw.high.y, bit, 1, 4),
          nibbles(raw.q.z, j) | bits_up(raw.high.z, bit, 1, 4), nibbles(raw.q.w, j) | bits_up(raw.high.w, bit, 1, 4));
-    uint32_t scales, mins;
-    k_scale_pair(raw.header, r, scales, mins);
-    scale = low_half(raw.header.x) * float(scales >> (8 * j) & 255u);
-    min = -high_half(raw.header.x) * float(mins >> (8 * j) & 255u);
+    const uint32_t scales = k_scales(raw.header, r);
+    scale = byte_times(scales, j, low_half(raw.header.x));
+    min = byte_times(scales, 2 + j, -high_half(raw.header.x));
   }
 };
 template <>
@@ -232,10 +233,10 @@ struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, true> {
     Word2 scales;  // of this half's eight sub-blocks
     uint32_t both;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.scales = rf::load<Word2>(at<1>(w, base) + u / 2 * 8);
-    raw.both = rf::load<uint32_t>(at<2>(w, base) + u / 4 * 4);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.scales = rf::load<Word2>(at<1>(w, row, u / 2 * 8));
+    raw.both = rf::load<uint32_t>(at<2>(w, row, u / 4 * 4));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     constexpr uint32_t two = 0x03030303u;
@@ -252,11 +253,11 @@ struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, true> {
     uint32_t scales[3];
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, base) + u * 16);
-    raw.high = rf::load<Word4>(at<1>(w, base) + u / 4 * 32 + u % 2 * 16);
-    RF_UNROLL for (int i = 0; i < 3; i++) raw.scales[i] = rf::load<uint32_t>(at<2>(w, base) + u / 4 * 12 + 4 * i);
-    raw.scale = rf::load<uint16_t>(at<3>(w, base) + u / 4 * 2);
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.high = rf::load<Word4>(at<1>(w, row, u / 4 * 32 + u % 2 * 16));
+    RF_UNROLL for (int i = 0; i < 3; i++) raw.scales[i] = rf::load<uint32_t>(at<2>(w, row, u / 4 * 12 + 4 * i));
+    raw.scale = rf::load<uint16_t>(at<3>(w, row, u / 4 * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     constexpr uint32_t two = 0x03030303u;
@@ -279,13 +280,13 @@ struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, true> {
     Word2 scales;  // of this half's eight sub-blocks
     uint16_t scale;
   };
-  RF_DEVICE static void load(const DeviceWeight& w, uint64_t base, uint32_t u, Raw& raw) {
-    const uint8_t* low = at<0>(w, base) + u / 2 * 64 + u % 2 * 16;
+  RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
+    const uint8_t* low = at<0>(w, row, u / 2 * 64 + u % 2 * 16);
     raw.low[0] = load_stream<Word4>(low);
     raw.low[1] = load_stream<Word4>(low + 32);
-    raw.high = load_stream<Word4>(at<1>(w, base) + u * 16);
-    raw.scales = rf::load<Word2>(at<2>(w, base) + u / 2 * 8);
-    raw.scale = rf::load<uint16_t>(at<3>(w, base) + u / 4 * 2);
+    raw.high = load_stream<Word4>(at<1>(w, row, u * 16));
+    raw.scales = rf::load<Word2>(at<2>(w, row, u / 2 * 8));
+    raw.scale = rf::load<uint16_t>(at<3>(w, row, u / 4 * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     const Word4 low = pick(j % 2, raw.low[0], raw.low[1]);
