@@ -89,6 +89,11 @@ describe("rules", () => {
     expect(checkKernels([facts("rf_matvec_Q4_0_n1", values), ...sound.slice(1)])).toEqual([problem])
   })
 
+  test("scalars that a mat-vec of several rows parks in vector registers are spills too", () => {
+    const parked = facts("rf_matvec_swiglu_MXFP4_n8", { dot: 32, spills: 12 })
+    expect(checkKernels([...sound, parked])).toEqual(["rf_matvec_swiglu_MXFP4_n8 on gfx1100 spills 12 registers"])
+  })
+
   test("a matrix product without matrix instructions is named", () => {
     const kernels = [...sound, facts("rf_matmul_swiglu_Q6_K_bf16_t32")]
     expect(checkKernels(kernels)).toEqual([
