@@ -17,7 +17,7 @@ export interface InterferenceReport extends InterferenceOptions {
   /** Between tokens while the streams are alone, and between the long prompt's arrival and its first token. */
   alone_ms: { p50: number; p99: number }
   during_ms: { p50: number; p99: number }
-  /** One chunk's time: up to the first token of a prompt of that many tokens, on the idle server. */
+  /** One chunk's time: a chunk's share of the time that such a long prompt takes the idle server. */
   chunk_ms: number
   /** 3 × undisturbed p50 + one chunk. */
   bound_ms: number
@@ -28,7 +28,7 @@ export interface InterferenceReport extends InterferenceOptions {
 /** Tokens that every stream generates before the long prompt is sent, so that the server is in its stride. */
 const STRIDE = 48
 const PROMPT = 64
-const CHUNK_RUNS = 5
+const CHUNK_RUNS = 3
 
 export async function interference(
   target: Target,
@@ -38,9 +38,9 @@ export async function interference(
   const { streams, long, chunk, rounds } = options
   let next = seed * 1_000_003
   const prompt = (length: number) => randomPrompt(length, next++, target.n_vocab)
-  const firsts: number[] = []
+  const idle: number[] = []
   for (let i = 0; i < CHUNK_RUNS; i++) {
-    firsts.push(firstPiece(served(await complete(target, { prompt: prompt(chunk), max_tokens: 2 }))) ?? Number.NaN)
+    idle.push(firstPiece(served(await complete(target, { prompt: prompt(long), max_tokens: 1 }))) ?? Number.NaN)
   }
   const alone: number[] = []
   const during: number[] = []
@@ -72,7 +72,7 @@ export async function interference(
     ttfts.push(answered - arrival)
   }
   const alone_ms = { p50: percentile(alone, 0.5), p99: percentile(alone, 0.99) }
-  const chunk_ms = percentile(firsts, 0.5)
+  const chunk_ms = (percentile(idle, 0.5) * chunk) / long
   const during_ms = { p50: percentile(during, 0.5), p99: percentile(during, 0.99) }
   const bound_ms = 3 * alone_ms.p50 + chunk_ms
   return {

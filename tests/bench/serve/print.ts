@@ -77,7 +77,9 @@ export function showText(result: ShowResult): string {
       ["served", `${served} (${peak_streams} at once)`],
       ["told to retry", String(refused)],
       ["lost", [lost, ...reasons].join("; ")],
-      ["memory", `${mb(memory[0])} before, ${mb(Math.max(...memory))} at most, ${mb(memory.at(-1))} after`],
+      ...(memory.length === 0
+        ? []
+        : [["memory", `${mb(memory[0])} before, ${mb(Math.max(...memory))} at most, ${mb(memory.at(-1))} after`]]),
       ...(memory_growth === undefined ? [] : [["last fifth over second fifth", digits(memory_growth)]]),
     ]),
     verdict,

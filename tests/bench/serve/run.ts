@@ -65,9 +65,6 @@ export async function runLoads({ loads, requests, ...options }: LoadRun): Promis
   })
 }
 
-/** Of the requests that fit the flood's bound, so many run together and the others wait. */
-const FLOOD_SEQS = 32
-
 export async function runShow(show: ShowName, run: ShowRun): Promise<ShowResult> {
   const { rounds, connections, bound, minutes, chunk, prompt, generate, seed, serveArgs } = run
   if (show === "interference") {
@@ -79,8 +76,7 @@ export async function runShow(show: ShowName, run: ShowRun): Promise<ShowResult>
     const options = { prefix: 1000, own: 8, generate: 32, rounds }
     return { show, report: await withServer(run, serveArgs, (target) => prefix(target, options, seed)) }
   }
-  const seqs = Math.min(FLOOD_SEQS, bound)
-  const args = ["--max-seqs", String(seqs), "--max-queue", String(bound - seqs), "--ctx-size", "512", ...serveArgs]
+  const args = ["--max-queue", String(bound), "--ctx-size", "512", ...serveArgs]
   const options = { connections, bound, prompt, generate, minutes }
   return { show, report: await withServer(run, args, (target, pid) => flood(target, options, pid)) }
 }

@@ -97,7 +97,14 @@ test("a flood that all was refused is not passed", () =>
     const report = await flood(target, options, process.pid)
     expect(report).toMatchObject({ requests: 20, served: 0, refused: 20, lost: 0, passed: false })
     expect(report.memory.length).toBeGreaterThanOrEqual(2)
-    expect((await flood(target, { ...options, bound: 0 }, undefined)).passed).toBe(true)
+  }))
+
+test("a flood that was all served, with room for it, is passed", () =>
+  serving(TALK, async (target) => {
+    const options = { connections: 6, bound: 4, prompt: 4, generate: 4, minutes: 0 }
+    const report = await flood(target, options, undefined)
+    expect(report).toMatchObject({ requests: 6, served: 6, refused: 0, lost: 0, memory: [], passed: true })
+    expect(report.peak_streams).toBe(6)
   }))
 
 test("events are found however the bytes are cut", async () => {
