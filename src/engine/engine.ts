@@ -31,6 +31,8 @@ export interface LocalEngineOptions {
   max_tokens: number
   /** Prompt tokens of one step at most while other requests decode; `max_tokens` by default. */
   chunk_tokens?: number
+  /** See `SchedulerLimits`; 1 for every row by default. */
+  row_cost?: (context: number) => number
   /** `context_length` is lowered to what the blocks hold. */
   limits: EngineLimits
   /** Requests that wait to begin at most; 512 by default. */
@@ -68,14 +70,20 @@ export class LocalEngine implements Engine {
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
-    const { n_blocks, limits, max_tokens, chunk_tokens = max_tokens, max_drafted = 0 } = options
-    const { max_queue = 512, prefix_cache = true, step_cost = new StepCost() } = options
+    const { n_blocks, limits, max_tokens, chunk_tokens = max_tokens, row_cost = () => 1 } = options
+    const { max_queue = 512, prefix_cache = true, max_drafted = 0, step_cost = new StepCost() } = options
     const { max_seqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
     this.limits = { ...limits, context_length: Math.min(limits.context_length, n_blocks * BLOCK_SIZE) }
     this.#context = context
     this.#pool = new BlockPool(n_blocks, prefix_cache)
-    const of_step: SchedulerLimits = { max_tokens, chunk_tokens: Math.max(1, chunk_tokens), max_seqs, max_drafted }
+    const of_step: SchedulerLimits = {
+      max_tokens,
+      chunk_tokens: Math.max(1, chunk_tokens),
+      row_cost,
+      max_seqs,
+      max_drafted,
+    }
     this.#scheduler = new Scheduler(of_step, this.#pool, step_cost)
     this.#results = new Words((max_seqs + max_drafted) * STEP_RESULT_WORDS)
     this.#max_queue = max_queue

@@ -12,6 +12,7 @@ import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
 import { blocksFor } from "./kv-cache.ts"
+import { rowCost } from "./row-cost.ts"
 import { selfCheck } from "./self-check.ts"
 import { MAX_DRAFT } from "./speculator.ts"
 import type { Engine } from "./types.ts"
@@ -35,8 +36,8 @@ export interface LoadOptions {
    */
   batch_size?: number
   /**
-   * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most. 64 on the
-   * CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
+   * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
+   * tokens behind a long text, where each takes longer. 64 on the CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
    */
   chunk_size?: number
   /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
@@ -206,6 +207,7 @@ async function openEngine(
         n_blocks,
         max_tokens,
         chunk_tokens: options.chunk_size ?? (onCpu ? 64 : 512),
+        row_cost: rowCost(config),
         limits,
         max_queue: options.max_queue,
         prefix_cache: options.prefix_cache,

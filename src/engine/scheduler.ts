@@ -17,8 +17,10 @@ export interface Slice {
 export interface SchedulerLimits {
   /** Tokens of one step at most, at least `max_seqs`. */
   max_tokens: number
-  /** Prompt tokens of one step at most while other sequences decode. */
+  /** Prompt tokens of one step at most while other sequences decode; fewer behind a long text, down to a quarter. */
   chunk_tokens: number
+  /** What a prompt's row costs behind `context` tokens, in rows at the beginning of a text: a chunk is to take no longer there. */
+  row_cost(context: number): number
   /** Sequences that run together. */
   max_seqs: number
   /** Guessed tokens of one step at most; 0: none. */
@@ -111,18 +113,23 @@ export class Scheduler {
 
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
   #read(slices: Slice[]): void {
-    const { max_tokens, chunk_tokens } = this.limits
-    const n_rows = slices.reduce((rows, { draft }) => rows + 1 + draft.length, 0)
-    let budget = n_rows > 0 ? Math.min(chunk_tokens, max_tokens - n_rows) : max_tokens
+    const { max_tokens, chunk_tokens, row_cost } = this.limits
     const reading = this.running.filter(({ n_pending }) => n_pending > 1)
+    const beside = slices.length > 0
+    let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, max_tokens)
+    let work = beside ? chunk_tokens : max_tokens
+    let least = beside ? Math.ceil(chunk_tokens / 4) : 0
     for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
-      if (budget === 0) return
       // Another sequence may have computed the same text since this one began.
       sequence.adopt()
       this.#skipAdopted(sequence)
-      const n = Math.min(sequence.n_pending, budget)
-      budget -= n
-      slices.push({ sequence, n_rows: n, samples: n === sequence.n_pending, draft: [] })
+      const cost = beside ? row_cost(sequence.n_cached) : 1
+      const n_rows = Math.min(sequence.n_pending, rows, Math.max(Math.floor(work / cost), least))
+      if (n_rows < 1) return
+      rows -= n_rows
+      work -= n_rows * cost
+      least = 0
+      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending, draft: [] })
     }
   }
 

@@ -92,6 +92,30 @@ describe("chunks", () => {
     expect(engine.stats().steps).toBeLessThanOrEqual(42)
   })
 
+  test("are smaller behind a long text, where a row costs more, down to a quarter", async () => {
+    const row_cost = (context: number) => 1 + context / 50
+    const { engine, context } = startShadow({ chunk_tokens: 40, row_cost })
+    const stream = read(engine, request("stream", [1], { max_tokens: 60 }))
+    await turns(5)
+    const chunks: number[] = []
+    let before = context.rows
+    context.before = () => {
+      if (context.rows > before + 1) chunks.push(context.rows - before - 1)
+      before = context.rows
+    }
+    await Promise.all([stream, read(engine, request("long", range(0, 200), { max_tokens: 1 }))])
+    // 40; 40 / (1 + 40 / 50); 40 / (1 + 62 / 50); … never below 10, and then what is left.
+    expect(chunks).toEqual([40, 22, 17, 15, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9])
+  })
+
+  test("have room for one token at least", async () => {
+    const { engine } = startShadow({ chunk_tokens: 1, row_cost: () => 100 })
+    const stream = read(engine, request("stream", [1], { max_tokens: 60 }))
+    const [[long]] = [await read(engine, request("long", range(0, 30), { max_tokens: 1 }))]
+    expect(long?.reason).toBe("length")
+    await stream
+  })
+
   test("alone, a prompt has the whole step", async () => {
     const { engine } = startShadow({ max_tokens: 64, chunk_tokens: 8 })
     await read(engine, request("a", range(0, 128), { max_tokens: 1 }))
