@@ -35,7 +35,8 @@ RF_INLINE void store(void* p, V v) {
   memcpy(p, &v, sizeof v);
 }
 
-RF_INLINE f32x16 splat(float x) { return f32x16{} + x; }
+// Spelled out: adding x to zeros would be an addition, since it makes +0 of -0.
+RF_INLINE f32x16 splat(float x) { return f32x16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 RF_INLINE i32x16 splat(int32_t x) { return i32x16{} + x; }
 RF_INLINE f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
 
