@@ -48,6 +48,13 @@ export interface ChoiceOptions {
 /** How a request stands beside others in the engine. */
 export type Standing = Pick<TextRequest, "priority" | "key" | "cache_salt" | "deadline_ms">
 
+/** What a generation is run with: its name, what stops it, and its place among others. */
+export interface Run {
+  readonly id: string
+  readonly controller: AbortController
+  readonly standing: Standing
+}
+
 /** `n` choices for every prompt, numbered as OpenAI does: all of the first prompt's, then the next one's. */
 export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
   const { context_length } = model.engine.limits

@@ -1,10 +1,7 @@
 import { Elysia } from "elysia"
-import type { LoadedModel } from "../../engine/load.ts"
 import { readJson } from "../body.ts"
-import { type Choices, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
+import { type Chat, chatEvents, collectChat, prepareChat } from "../chat-engine.ts"
 import { chatLogprobsOf } from "../logprobs.ts"
-import { chatPrompt } from "../prompt.ts"
-import { samplingOf, stopStrings } from "../sampling.ts"
 import {
   type ChatChunk,
   type ChatRequest,
@@ -23,12 +20,12 @@ export const chatRoutes = (state: ServerState) =>
   new Elysia().post(
     "/v1/chat/completions",
     ({ body, request, server }) =>
-      runJob(state, "chatcmpl", body, { request, server }, (model, head) => {
-        const choices = chatChoices(model, head, body)
+      runJob(state, "chatcmpl", body, { request, server }, async (model, head) => {
+        const chat = await prepareChat(model, head, body)
         return {
           controller: head.controller,
-          complete: () => complete(model, head, choices, body),
-          chunks: () => chunks(model, head, choices, body),
+          complete: () => complete(head, chat, body),
+          chunks: () => chunks(head, chat, body),
         }
       }),
     {
@@ -50,41 +47,25 @@ export const chatRoutes = (state: ServerState) =>
     },
   )
 
-function chatChoices(model: LoadedModel, { id, standing }: Head, body: ChatRequest): Choices {
-  const prompt = chatPrompt(model, body.messages)
-  checkPrompt(model, prompt, "messages")
-  const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
-  return makeChoices(model, [prompt], {
-    id,
-    n: body.n ?? 1,
-    sampling: samplingOf(body, model.engine.limits, logprobs),
-    maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
-    stop: stopStrings(body.stop),
-    ignoreEos: body.ignore_eos ?? false,
-    standing,
-  })
-}
-
-async function complete(model: LoadedModel, head: Head, choices: Choices, body: ChatRequest): Promise<ChatResponse> {
-  const { drafts, usage } = await collect(model, choices, head.controller)
+async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<ChatResponse> {
+  const { answers, usage } = await collectChat(chat)
   return {
     id: head.id,
     object: "chat.completion",
     created: head.created,
     model: head.model,
-    choices: drafts.map(({ text, scored, reason }, index) => ({
+    choices: answers.map(({ content, scored, reason }, index) => ({
       index,
-      message: { role: "assistant", content: text, refusal: null },
-      logprobs: body.logprobs ? chatLogprobsOf(model.tokenizer, scored) : null,
+      message: { role: "assistant", content, refusal: null },
+      logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
       finish_reason: reason,
     })),
-    usage: usage.toJSON(),
+    usage,
   }
 }
 
-async function* chunks(model: LoadedModel, head: Head, choices: Choices, body: ChatRequest): AsyncGenerator<ChatChunk> {
+async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerator<ChatChunk> {
   const withUsage = body.stream_options?.include_usage === true
-  const usage = new UsageTotal()
   const begun = new Set<number>()
   type ChunkChoice = ChatChunk["choices"][number]
   const chunk = (...parts: ChunkChoice[]): ChatChunk => ({
@@ -96,26 +77,26 @@ async function* chunks(model: LoadedModel, head: Head, choices: Choices, body: C
     ...(withUsage ? { usage: null } : {}),
   })
 
-  for await (const { index, event } of runChoices(model, choices, head.controller)) {
+  for await (const event of chatEvents(chat)) {
+    if (event.type === "usage") {
+      if (withUsage) yield { ...chunk(), usage: event.usage }
+      continue
+    }
+    const { index } = event
     if (!begun.has(index)) {
       begun.add(index)
       yield chunk({ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null })
     }
-    if (event.type === "end") {
-      const choice = choices.list[index]
-      if (choice !== undefined) usage.add(choice, event.usage)
-      yield chunk({ index, delta: {}, logprobs: null, finish_reason: finished(event.reason, head.controller.signal) })
+    if (event.type === "finish") {
+      yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
       continue
     }
-    const { text, token, logprobs } = event
-    const scored = body.logprobs && token !== undefined && logprobs !== undefined ? [{ token, logprobs }] : []
-    if (text === "" && scored.length === 0) continue
+    const { text, scored } = event
     yield chunk({
       index,
       delta: { content: text },
-      logprobs: scored.length > 0 ? chatLogprobsOf(model.tokenizer, scored) : null,
+      logprobs: scored === undefined ? null : chatLogprobsOf(chat.model.tokenizer, [scored]),
       finish_reason: null,
     })
   }
-  if (withUsage) yield { ...chunk(), usage: usage.toJSON() }
 }

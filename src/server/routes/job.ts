@@ -1,17 +1,14 @@
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/load.ts"
-import type { Standing } from "../generation.ts"
+import type { Run, Standing } from "../generation.ts"
 import { eventStream } from "../sse.ts"
 import type { ServerState } from "../state.ts"
 
 /** What every response and event of one generation carries, and what stops it. */
-export interface Head {
-  readonly id: string
+export interface Head extends Run {
   /** Unix time in seconds. */
   readonly created: number
   readonly model: string
-  readonly controller: AbortController
-  readonly standing: Standing
 }
 
 interface Begun {
@@ -44,13 +41,13 @@ export function runJob<T>(
   prefix: string,
   body: CommonBody,
   { request, server }: Begun,
-  prepare: (model: LoadedModel, head: Head) => Job<T>,
+  prepare: (model: LoadedModel, head: Head) => Job<T> | Promise<Job<T>>,
 ): Promise<T> | Promise<Response> {
   // A long prompt is silent for longer than any sensible idle timeout; the client's own disconnect is what ends it.
   server?.timeout(request, 0)
   const start = async (held: DisposableStack) => {
     const { model, controller } = held.use(await state.models.lease(body.model, request.signal))
-    return prepare(model, {
+    return await prepare(model, {
       id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
       created: Math.floor(Date.now() / 1000),
       model: model.name,
