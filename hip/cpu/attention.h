@@ -189,9 +189,9 @@ inline void attention(const Worker& worker, const AttentionArgs& a, const StepVi
     const int32_t* table = step.blocks + seq.block_start;
     const uint64_t k_tile = a.cache.k_tile_bytes(), v_tile = a.cache.v_tile_bytes();
     const auto block = [&](int64_t index, const uint8_t** k, const uint8_t** v) {
-      const uint64_t id = uint64_t(table[index]) * a.n_kv_heads + kv_head;
-      *k = a.cache.k + id * k_tile;
-      *v = a.cache.v + id * v_tile;
+      const uint64_t at = uint64_t(table[index]) * a.cache.block_stride;
+      *k = a.cache.k + at + kv_head * k_tile;
+      *v = a.cache.v + at + kv_head * v_tile;
     };
     switch (a.cache.dtype) {
       case RF_Q8_0: attend_any<RF_Q8_0>(queries, n, a.head_dim, a.scale, a.softcap, block, scratch); break;
@@ -259,8 +259,8 @@ inline void store_quantized(const float* row, uint64_t head_dim, uint8_t* to, ui
 
 // One token's K and V of one head into its slot.
 inline void store_kv(const float* k, const float* v, const CacheView& cache, uint32_t kv_head, int32_t block, uint32_t slot) {
-  const uint64_t id = uint64_t(block) * cache.n_kv_heads + kv_head;
-  uint8_t *k_to = cache.k + id * cache.k_tile_bytes(), *v_to = cache.v + id * cache.v_tile_bytes();
+  const uint64_t at = uint64_t(block) * cache.block_stride;
+  uint8_t *k_to = cache.k + at + kv_head * cache.k_tile_bytes(), *v_to = cache.v + at + kv_head * cache.v_tile_bytes();
   if (cache.dtype == RF_Q8_0) {
     const uint64_t dim = cache.head_dim, scales = dim * 16 + slot * 2;
     store_quantized(k, dim, k_to + slot, 16, k_to + scales);

@@ -18,15 +18,17 @@ namespace {
 
 uint64_t round64(uint64_t n) { return (n + 63) / 64 * 64; }
 
-CacheView cache_view(const RfCache& c, uint8_t* at, uint64_t n_blocks) {
-  CacheView view{at, nullptr, c.n_kv_heads, c.head_dim, (c.head_dim + 15) / 16 * 16, c.dtype};
-  view.v = at + n_blocks * c.n_kv_heads * view.k_tile_bytes();
+CacheView cache_view(const RfCache& c, uint8_t* at, uint64_t block_stride) {
+  CacheView view{at, nullptr, c.n_kv_heads, c.head_dim, (c.head_dim + 15) / 16 * 16, c.dtype, block_stride};
+  view.v = at + c.n_kv_heads * view.k_tile_bytes();
   return view;
 }
-uint64_t cache_size(const RfCache& cache, uint32_t n_blocks) {
+uint64_t layer_bytes(const RfCache& cache) {  // of one block
   const CacheView view = cache_view(cache, nullptr, 0);
-  return round64(checked_mul(n_blocks, cache.n_kv_heads * (view.k_tile_bytes() + view.v_tile_bytes()), "a cache's size"));
+  return round64(checked_mul(cache.n_kv_heads, view.k_tile_bytes() + view.v_tile_bytes(), "a cache's size"));
 }
+// Blocks a power of two apart would all want the same places of the processor's caches.
+uint64_t spread(uint64_t stride) { return stride % 65536 == 0 && stride ? stride + 4096 + 64 : stride; }
 
 class CpuContext final : public BackendContext {
  public:
@@ -43,8 +45,8 @@ class CpuContext final : public BackendContext {
         pool_(plan_.desc.n_threads) {
     uint64_t at = 0;
     for (const RfCache& c : plan_.caches) {
-      caches_.push_back(cache_view(c, cache_.data() + at, plan_.desc.n_blocks));
-      at += cache_size(c, plan_.desc.n_blocks);
+      caches_.push_back(cache_view(c, cache_.data() + at, block_stride()));
+      at += layer_bytes(c);
     }
   }
 
@@ -70,11 +72,14 @@ class CpuContext final : public BackendContext {
   RfContextInfo info() const override { return {arena_.size(), cache_.size(), shared_.size() + scratch_.size(), pool_.size(), 0}; }
 
  private:
-  uint64_t total_cache_bytes() const {
+  // All layers of a block lie together: memory is backed when it is first touched, megabytes at a time, and a block that touched some
+  // of each layer's own would hold up its step for hundreds of milliseconds.
+  uint64_t block_stride() const {
     uint64_t total = 0;
-    for (const RfCache& c : plan_.caches) total = checked_add(total, cache_size(c, plan_.desc.n_blocks), "the K/V cache");
-    return total;
+    for (const RfCache& c : plan_.caches) total = checked_add(total, layer_bytes(c), "the K/V cache");
+    return spread(total);
   }
+  uint64_t total_cache_bytes() const { return checked_mul(plan_.desc.n_blocks, block_stride(), "the K/V cache"); }
   bool is_matmul(const RfOp& op) const { return op.kind == RF_OP_MATMUL || op.kind == RF_OP_MATMUL_SWIGLU; }
   uint64_t shared_bytes() const {
     uint64_t most = 0;

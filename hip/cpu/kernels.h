@@ -43,11 +43,12 @@ struct MatmulArgs {
   uint8_t* shared;  // room for the int8 activations of all rows
 };
 
-// A layer's paged cache, [n_blocks, n_kv_heads] tiles of 16 tokens. A tile of K is [head_dim, 16] (keys in lanes), one of V
+// A layer's paged cache: of each block n_kv_heads tiles of 16 tokens. A tile of K is [head_dim, 16] (keys in lanes), one of V
 // [16, v_stride]; of q8_0 their int8, and behind them of both the scales, [head_dim / 32, 16].
 struct CacheView {
   uint8_t *k, *v;
   uint32_t n_kv_heads, head_dim, v_stride, dtype;
+  uint64_t block_stride;  // bytes from a block's tiles to the next one's
   uint64_t k_tile_bytes() const { return cache_bytes(uint64_t(head_dim) * 16, dtype); }
   uint64_t v_tile_bytes() const { return cache_bytes(uint64_t(v_stride) * 16, dtype); }
 };
