@@ -1,7 +1,7 @@
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/load.ts"
 import type { Run, Standing } from "../generation.ts"
-import { eventStream } from "../sse.ts"
+import { eventStream, type StreamFormat } from "../sse.ts"
 import type { ServerState } from "../state.ts"
 
 /** What every response and event of one generation carries, and what stops it. */
@@ -27,6 +27,8 @@ interface CommonBody {
 /** One generation, ready to run: either of the two is called, once. */
 export interface Job<T> {
   readonly controller: AbortController
+  /** How its stream is written; default: as OpenAI's completions are. */
+  readonly format?: StreamFormat
   complete(): Promise<T>
   chunks(): AsyncGenerator<unknown>
 }
@@ -68,7 +70,8 @@ async function complete<T>(start: Start<T>): Promise<T> {
 async function stream(start: Start<unknown>, pingMs: number): Promise<Response> {
   using held = new DisposableStack()
   const job = await start(held)
-  return await eventStream(holding(held.move(), job.chunks()), { controller: job.controller, pingMs })
+  const { controller, format } = job
+  return await eventStream(holding(held.move(), job.chunks()), { controller, pingMs, format })
 }
 
 /** The items of a stream; what is held goes with the last of them. */
@@ -78,7 +81,7 @@ async function* holding<T>(held: Disposable, items: AsyncGenerator<T>): AsyncGen
 }
 
 function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
-  const key = keyOf(request.headers.get("authorization"))
+  const key = keyOf(request.headers)
   const salt = body.cache_salt ?? ""
   const cache_salt = cacheByKey ? `${key ?? ""}/${salt}` : salt
   return {
@@ -89,8 +92,9 @@ function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey
   }
 }
 
-/** Whom a request belongs to: the hash of its bearer token, so that no key is kept or travels on. */
-function keyOf(authorization: string | null): string | undefined {
-  const token = /^Bearer +(\S+)\s*$/i.exec(authorization ?? "")?.[1]
+/** Whom a request belongs to: the hash of its bearer token, or of Anthropic's `x-api-key`, so that no key is kept or travels on. */
+function keyOf(headers: Headers): string | undefined {
+  const bearer = /^Bearer +(\S+)\s*$/i.exec(headers.get("authorization") ?? "")?.[1]
+  const token = bearer ?? (headers.get("x-api-key") || undefined)
   return token === undefined ? undefined : new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32)
 }
