@@ -1,7 +1,6 @@
 /** Text out of an engine: tokens become characters, stop strings end a request, and control tokens stay inside. */
 
 import { Detokenizer, StopMatcher } from "../text/index.ts"
-import type { Tokenizer } from "../text/tokenizer/types.ts"
 import type { LoadedModel } from "./load.ts"
 import {
   EngineError,
@@ -23,6 +22,8 @@ export interface TextRequest extends Pick<GenerateRequest, "n" | "priority" | "k
   stop: string[]
   /** Go on after the model's end-of-generation tokens. */
   ignore_eos?: boolean
+  /** Control tokens that come out as their text, where by default they say nothing. */
+  shown_tokens?: ReadonlySet<number>
 }
 
 /**
@@ -45,8 +46,10 @@ export async function* generateText(
 ): AsyncGenerator<TextEvent, void, void> {
   const stopped = new AbortController()
   const stop_tokens = request.ignore_eos ? new Set<number>() : tokenizer.eogIds
-  const { prompt_tokens: tokens, stop, ignore_eos: _, ...rest } = request
-  const choices = Array.from({ length: request.n ?? 1 }, () => new ChoiceText(tokenizer, stop, stop_tokens))
+  const { prompt_tokens: tokens, stop, ignore_eos: _, shown_tokens: shown, ...rest } = request
+  const choices = Array.from({ length: request.n ?? 1 }, () => {
+    return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stop_tokens)
+  })
   const signals = signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal
   for await (const event of engine.generate({ ...rest, tokens, stop_tokens }, signals)) {
     const { index } = event
@@ -73,15 +76,13 @@ class ChoiceText {
   over = false
   /** What it was stopped by. */
   stop_string: string | undefined
-  readonly #detokenizer: Detokenizer
   readonly #matcher: StopMatcher
 
   constructor(
-    tokenizer: Tokenizer,
+    readonly detokenizer: Detokenizer,
     stop: readonly string[],
     readonly stopTokens: ReadonlySet<number>,
   ) {
-    this.#detokenizer = new Detokenizer(tokenizer)
     this.#matcher = new StopMatcher(stop)
   }
 
@@ -90,14 +91,14 @@ class ChoiceText {
   }
 
   push(token: number): string {
-    const found = this.#matcher.push(this.#detokenizer.push(token))
+    const found = this.#matcher.push(this.detokenizer.push(token))
     this.stop_string = found.stop
     return found.text
   }
 
   /** What was held back. */
   flush(): string {
-    const last = this.#matcher.push(this.#detokenizer.flush())
+    const last = this.#matcher.push(this.detokenizer.flush())
     return last.text + (last.stop === undefined ? this.#matcher.flush() : "")
   }
 

@@ -1,7 +1,7 @@
 import { parse, tokenize } from "@huggingface/jinja"
 import { runBounded, TimeLimitError } from "./bounded.ts"
 import { ChatTemplateError } from "./chat-errors.ts"
-import { type ChatMessage, normaliseMessage } from "./chat-messages.ts"
+import { type ChatMessage, contentText, normaliseMessage } from "./chat-messages.ts"
 import { BoundedInterpreter, DEFAULT_LIMITS, type RenderLimits, templateEnvironment } from "./jinja-bounded.ts"
 import type { Tokenizer } from "./tokenizer/types.ts"
 
@@ -86,6 +86,31 @@ export class ChatTemplate {
     } catch (error) {
       throw this.explain(error)
     }
+  }
+
+  /**
+   * The prompt of a conversation whose last message is not over: it stops where that message's text does, so that the model goes on
+   * with it. What the template writes behind a message is left out.
+   * @throws ChatTemplateError `failed` when the template does not show the last message
+   */
+  renderContinuation(request: ChatRequest): string {
+    const last = request.messages.at(-1)
+    // Marks the end of the text, since the template may trim it, or repeat it elsewhere.
+    const end = crypto.randomUUID()
+    const messages = [
+      ...request.messages.slice(0, -1),
+      { ...last, role: last?.role ?? "", content: contentText(last?.content) + end },
+    ]
+    const prompt = this.render({ ...request, messages, addGenerationPrompt: false })
+    const length = prompt.lastIndexOf(end)
+    if (length < 0)
+      throw new ChatTemplateError("failed", "the chat template does not show the message that is to be continued")
+    return prompt.slice(0, length)
+  }
+
+  /** Whether some variant names this word: a variable that none names changes nothing. */
+  mentions(word: string): boolean {
+    return [...this.sources.values()].some((source) => new RegExp(`\\b${RegExp.escape(word)}\\b`).test(source))
   }
 
   private program(variant: string, source: string): Program {

@@ -4,6 +4,8 @@ import { incompleteTail } from "./utf8.ts"
 export interface DetokenizerOptions {
   /** Render control and unknown tokens as their text; default false: they yield nothing. */
   special?: boolean
+  /** Of these, the ones that are text all the same: marks that whoever reads the text looks for. */
+  shown?: ReadonlySet<number>
   /**
    * The tokens continue a text, as generated tokens do, so a leading space belongs to them. Default true. With false the tokens
    * are a whole text and the pushes join to exactly what `tokenizer.decode` gives: the space that encoding put in front is dropped.
@@ -16,6 +18,7 @@ const SPACE = 0x20
 /** Turns a stream of tokens into a stream of text in which no push ends within a UTF-8 character. One per sequence. */
 export class Detokenizer {
   private readonly special: boolean
+  private readonly shown: ReadonlySet<number> | undefined
   private dropSpace: boolean
   /** Bytes that begin a character, at most 3. */
   private held = new Uint8Array(0)
@@ -27,6 +30,7 @@ export class Detokenizer {
     options: DetokenizerOptions = {},
   ) {
     this.special = options.special ?? false
+    this.shown = options.shown
     this.dropSpace = tokenizer.addSpacePrefix && options.continuation === false
   }
 
@@ -36,7 +40,7 @@ export class Detokenizer {
    */
   push(id: number): string {
     const special = this.tokenizer.isSpecial(id)
-    if (special && !this.special) return ""
+    if (special && !this.special && !this.shown?.has(id)) return ""
     let bytes = this.tokenizer.tokenBytes(id)
     if (bytes.length === 0) return ""
     if (this.dropSpace && !special && bytes[0] === SPACE) bytes = bytes.subarray(1)

@@ -165,3 +165,27 @@ test("a prompt's markers become tokens, and BOS stands there once", () => {
   expect(names("Hi<|end|>")).toEqual(["<|begin|>", "Hi", "<|end|>"])
   expect(names("<|begin|>Hi")).toEqual(["<|begin|>", "Hi"])
 })
+
+describe("a message that is to be continued", () => {
+  const continued = (source: string, content: string) =>
+    new ChatTemplate(source, options).renderContinuation({ messages: [user, { role: "assistant", content }] })
+  test("stops where its text does, white space at its end included", () => {
+    expect(continued(ZEPHYR, "Hel\n")).toBe("<|user|>\nHi!</s>\n<|assistant|>\nHel\n")
+    // Llama's template trims what messages say.
+    expect(continued(LLAMA3, " Hel ")).toEndWith("<|start_header_id|>assistant<|end_header_id|>\n\nHel ")
+  })
+  test("is found behind the same text", () => {
+    expect(continued(PHI3, "Hi!")).toBe("<|user|>\nHi!<|end|>\n<|assistant|>\nHi!")
+  })
+  test("that the template hides cannot be", () => {
+    const source = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    expect(code(() => continued(source, "x"))).toMatch(/^failed: .*continued/)
+  })
+})
+
+test("words that a template names", () => {
+  const template = new ChatTemplate("{% if enable_thinking is defined %}{% endif %}")
+  expect(template.mentions("enable_thinking")).toBe(true)
+  expect(template.mentions("thinking")).toBe(false)
+  expect(template.mentions(".*")).toBe(false)
+})

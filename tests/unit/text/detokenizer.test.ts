@@ -93,3 +93,10 @@ test("special tokens are skipped unless asked for", () => {
   expect(stream(tokenizer, ids).join("")).toBe("a<tool>")
   expect(stream(tokenizer, ids, { special: true }).join("")).toBe("a<|end|><tool>")
 })
+
+test("of the special tokens, those to be shown are text", () => {
+  const tokenizer = build(tinyBpe([]))
+  const ids = tokenizer.encode("a<|end|><|begin|>", { special: true })
+  const shown = new Set([tokenizer.idOf("<|begin|>") ?? -1])
+  expect(stream(tokenizer, ids, { shown }).join("")).toBe("a<|begin|>")
+})
