@@ -23,10 +23,11 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
     throw new RequestError(message, param, code)
   }
   if (tokens.length === 0) refuse("prompt", "the prompt is empty; give it at least one token")
-  if (tokens.length >= context_length) {
+  const embeds = request.pooling !== undefined
+  if (embeds ? tokens.length > context_length : tokens.length >= context_length) {
     refuse(
       "prompt",
-      `the prompt has ${tokens.length} tokens, the context holds ${context_length} with the completion; shorten it, or raise --ctx-size`,
+      `the prompt has ${tokens.length} tokens, the context holds ${context_length}${embeds ? "" : " with the completion"}; shorten it, or raise --ctx-size`,
       "context_length_exceeded",
     )
   }
@@ -39,6 +40,7 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
   if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
     refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
   }
+  if (embeds && n !== 1) refuse("n", `n is ${n}; a prompt has one embedding`)
   if (!Number.isFinite(priority)) refuse("priority", `priority is ${priority}; it must be a finite number`)
   if (!(deadline_ms > 0)) refuse("deadline_ms", `deadline_ms is ${deadline_ms}; it must be above 0`)
   for (const [name, [low, high]] of Object.entries(RANGES)) {

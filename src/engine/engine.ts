@@ -2,6 +2,7 @@ import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
 import { StepBuffer } from "./batch.ts"
 import { checkRequest } from "./check-request.ts"
+import { type HiddenStates, Pooler } from "./embedding.ts"
 import { BLOCK_SIZE, BlockPool } from "./kv-cache.ts"
 import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
@@ -18,6 +19,7 @@ import {
   type FinishReason,
   type GenerateRequest,
   OverloadedError,
+  type Pooling,
   RequestError,
 } from "./types.ts"
 
@@ -43,6 +45,8 @@ export interface LocalEngineOptions {
   max_drafted?: number
   /** When a guess is worth its row; measured by default. */
   step_cost?: Pick<StepCost, "record" | "leastAcceptance">
+  /** For embeddings, which are refused without it. */
+  hidden?: HiddenStates
 }
 
 /** The longest that a timer can wait. */
@@ -60,6 +64,8 @@ export class LocalEngine implements Engine {
   readonly #service = new ServiceTime()
   readonly #max_queue: number
   readonly #cost: Pick<StepCost, "record" | "leastAcceptance">
+  readonly #hidden: HiddenStates | undefined
+  readonly #poolers = new WeakMap<Sequence, Pooler>()
   #arrivals = 0
   #steps = 0
   #generated = 0
@@ -88,6 +94,7 @@ export class LocalEngine implements Engine {
     this.#results = new Words((max_seqs + max_drafted) * STEP_RESULT_WORDS)
     this.#max_queue = max_queue
     this.#cost = step_cost
+    this.#hidden = options.hidden
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
@@ -141,6 +148,8 @@ export class LocalEngine implements Engine {
   #accept(request: GenerateRequest): ActiveRequest {
     if (this.#closed) throw new EngineError("the engine is closed")
     checkRequest(request, this.limits)
+    if (request.pooling !== undefined && !this.#hidden)
+      throw new RequestError("this engine gives no embeddings", "pooling", "unsupported_parameter")
     if (this.#requests.has(request.id)) {
       throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
     }
@@ -204,12 +213,16 @@ export class LocalEngine implements Engine {
       this.#cost.record(rows, performance.now() - start)
     }
     let result = 0
+    let row = 0
     for (const slice of slices) {
       const first = result
+      const first_row = row
+      row += slice.n_rows + slice.draft.length
       if (slice.samples) result += 1 + slice.draft.length
       // Its request may have failed with a choice before it.
       if (slice.sequence.state !== "running") continue
       if (slice.samples) this.#publish(slice, first)
+      else if (slice.sequence.embeds) this.#addRows(slice, first_row)
       else {
         this.#scheduler.advance(slice.sequence, slice.n_rows)
         slice.sequence.seal()
@@ -247,19 +260,35 @@ export class LocalEngine implements Engine {
     if (reason) this.#finish(sequence, reason)
   }
 
+  /** Adds a slice's rows, from row `row` of the step on, to its text's embedding, and ends it with the last of them. */
+  #addRows({ sequence, n_rows }: Slice, row: number): void {
+    const { request, n_cached, n_tokens } = sequence
+    const pooler =
+      this.#poolers.get(sequence) ??
+      new Pooler(this.#hidden as HiddenStates, request.pooling as Pooling, request.tokens.length)
+    this.#poolers.set(sequence, pooler)
+    try {
+      pooler.add(row, n_rows, n_cached)
+      this.#scheduler.advance(sequence, n_rows)
+      if (n_cached + n_rows === n_tokens) this.#finish(sequence, "stop", pooler.result())
+    } catch (cause) {
+      this.#fail(sequence.owner, cause instanceof EngineError ? cause : new EngineError(messageOf(cause), { cause }))
+    }
+  }
+
   #refuse(sequence: Sequence): void {
     sequence.blocks.disown()
     const message = "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
     this.#fail(sequence.owner, new EngineError(message))
   }
 
-  #finish(sequence: Sequence, reason: FinishReason): void {
+  #finish(sequence: Sequence, reason: FinishReason, embedding?: Float32Array): void {
     if (!this.#scheduler.remove(sequence)) return
     const { started, choices } = sequence.owner
     if (started !== undefined && choices.every(({ state }) => state === "ended")) {
       this.#service.record(performance.now() - started)
     }
-    sequence.finish(reason)
+    sequence.finish(reason, embedding)
   }
 
   #cancel(active: ActiveRequest): void {

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os"
 import { basename } from "node:path"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
 import type { ModelConfig } from "../models/config.ts"
+import { HIDDEN_BUFFER } from "../models/decoder.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"
 import type { Compute, NativeModel, UploadProgress } from "../native/library.ts"
@@ -170,6 +171,8 @@ async function openEngine(
   const max_drafted = options.speculative === "ngram" ? Math.min(max_seqs * MAX_DRAFT, MAX_DRAFTED) : 0
   const max_outputs = max_seqs + max_drafted
   const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_outputs, kvType })
+  const hidden = packed.bufferIds.get(HIDDEN_BUFFER)
+  if (hidden === undefined) throw new RangeError(`the plan has no buffer ${HIDDEN_BUFFER}`)
   const paths = gguf.files.map((file) => file.path)
   const model = library.openModel({ device: index, paths, tensors, constants, mmap: options.mmap ?? true })
   try {
@@ -212,6 +215,12 @@ async function openEngine(
         max_queue: options.max_queue,
         prefix_cache: options.prefix_cache,
         max_drafted,
+        hidden: {
+          width: config.hidden_size,
+          norm: definition.outputNorm(),
+          eps: config.rms_eps,
+          read: (row, out) => context.readBuffer(hidden, row * config.hidden_size * 4, out),
+        },
       },
     )
     const device = { backend, name: `${info.name} (${info.arch})` }

@@ -8,7 +8,7 @@ export interface Slice {
   sequence: Sequence
   /** Rows of the step: the first `n_rows` tokens that the model has not seen. */
   n_rows: number
-  /** The slice reaches the sequence's end, so that its last row's logits give the next token. */
+  /** The slice reaches the sequence's end, so that its last row's logits give the next token (of an embedding none is wanted). */
   samples: boolean
   /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
   draft: readonly number[]
@@ -94,9 +94,9 @@ export class Scheduler {
       // Taken from the end by those before it: then it is not running any more.
       if (sequence.state !== "running" || sequence.n_pending > 1) continue
       if (!this.#grow(sequence)) continue
-      const draft = budget > 0 ? this.#draft(sequence, budget, n_decoding) : []
+      const draft = budget > 0 && !sequence.embeds ? this.#draft(sequence, budget, n_decoding) : []
       budget -= draft.length
-      slices.push({ sequence, n_rows: 1, samples: true, draft })
+      slices.push({ sequence, n_rows: 1, samples: !sequence.embeds, draft })
     }
     return slices
   }
@@ -129,7 +129,7 @@ export class Scheduler {
       rows -= n_rows
       work -= n_rows * cost
       least = 0
-      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending, draft: [] })
+      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending && !sequence.embeds, draft: [] })
     }
   }
 
@@ -201,7 +201,7 @@ export class Scheduler {
     if (owner.started === undefined) {
       owner.started = performance.now()
       this.prompt_tokens += request.tokens.length
-      if (this.pool.prefixes.keep) this.prefix_query_tokens += request.tokens.length
+      if (this.pool.prefixes.keep && !sequence.embeds) this.prefix_query_tokens += request.tokens.length
     }
     this.#skipAdopted(sequence)
   }

@@ -56,6 +56,11 @@ export class Sequence {
   /** Names its i-th block, whose tokens must all be known. Without a prefix cache a request finds its own blocks alone. */
   readonly keyOf: (block: number) => string
 
+  /** An embedding is wanted: each of its rows has to be computed for it, and none gives a token. */
+  get embeds(): boolean {
+    return this.request.pooling !== undefined
+  }
+
   /** Made when it is first asked for a draft. */
   get speculator(): Speculator {
     this.#speculator ??= new Speculator((position) => this.tokenAt(position))
@@ -92,6 +97,7 @@ export class Sequence {
    * that one of them goes on writing cannot be shared, and there is no operation that copies one.
    */
   adopt(): void {
+    if (this.embeds) return
     this.blocks.adopt(this.keyOf, Math.floor((this.n_tokens - 1) / BLOCK_SIZE))
   }
 
@@ -114,8 +120,9 @@ export class Sequence {
     return fresh
   }
 
-  /** Lets others find the blocks that are full. */
+  /** Lets others find the blocks that are full. Those of a text that is only embedded would cost prompts their place. */
   seal(): void {
+    if (this.embeds) return
     this.blocks.seal(this.keyOf, this.n_cached)
   }
 
@@ -131,8 +138,9 @@ export class Sequence {
     return this.output.length >= this.max_output ? "length" : undefined
   }
 
-  finish(reason: FinishReason): void {
-    this.owner.push({ type: "end", index: this.index, reason, usage: this.#usage() })
+  finish(reason: FinishReason, embedding?: Float32Array): void {
+    const end = { type: "end", index: this.index, reason, usage: this.#usage() } as const
+    this.owner.push(embedding === undefined ? end : { ...end, embedding })
   }
 
   #usage(): Usage {

@@ -41,6 +41,9 @@ export const GREEDY: SamplingParams = {
   logprobs: undefined,
 }
 
+/** How the hidden states of a text's tokens become one vector: their mean, the first one's, or the last one's. */
+export type Pooling = "mean" | "cls" | "last"
+
 export interface GenerateRequest {
   /** Unique among the requests in flight. */
   id: string
@@ -67,6 +70,8 @@ export interface GenerateRequest {
   cache_salt?: string
   /** Milliseconds from submission by which it must have ended; over it, it ends with an OverloadedError. */
   deadline_ms?: number
+  /** The prompt's embedding is wanted, pooled so, and no token; `n` is 1, and the prompt may fill the context. See `embedTokens`. */
+  pooling?: Pooling
 }
 
 export interface TokenLogprobs {
@@ -80,10 +85,10 @@ export interface TokenLogprobs {
  */
 export type FinishReason = "stop" | "length" | "cancelled"
 
-/** `index`: which of the request's `n` choices. */
+/** `index`: which of the request's `n` choices. `embedding`: where one was asked for, and the request was not cancelled. */
 export type EngineEvent =
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
-  | { type: "end"; index: number; reason: FinishReason; usage: Usage }
+  | { type: "end"; index: number; reason: FinishReason; usage: Usage; embedding?: Float32Array }
 
 export interface Usage {
   prompt_tokens: number

@@ -45,7 +45,12 @@ export interface ModelConfig {
   rope_scaling: RopeScaling
   /** Extra factor of the rotated vectors' magnitude; 1 in nearly every model. */
   rope_attn_factor: number
+  /** How the model's hidden states become an embedding, where the file says so (`pooling_type`). */
+  pooling: "mean" | "cls" | "last" | undefined
 }
+
+/** Values of `pooling_type` that give one vector; 0 is none of them, 4 a ranking head. */
+const POOLINGS: Readonly<Record<number, ModelConfig["pooling"]>> = { 1: "mean", 2: "cls", 3: "last" }
 
 /**
  * Reads the hyper-parameters of the file's architecture.
@@ -112,6 +117,7 @@ export function readConfig(gguf: Gguf): ModelConfig {
     rope_base,
     rope_scaling: readScaling(gguf, key, context_length),
     rope_attn_factor: attnFactor("attn_factor") * attnFactor("yarn_attn_factor"),
+    pooling: POOLINGS[gguf.findU32(key("pooling_type")) ?? 0],
   }
 }
 

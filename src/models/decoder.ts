@@ -47,14 +47,25 @@ export interface DecoderLayer {
   optionalVector(name: string, length: number): Weight | undefined
 }
 
+export interface RecordedDecoder {
+  config: ModelConfig
+  plan: Plan
+  /** Reads the output norm's weight, f32 [hidden_size], from the file. */
+  outputNorm: () => Float32Array
+}
+
+/** The residual stream, [n_tokens, hidden_size]: after a step it holds every row's hidden state before the output norm. */
+export const HIDDEN_BUFFER = "x"
+
 /** Records the plan of a whole decoder: embedding, layers, output norm, logits of the wanted rows, sampling. */
-export function recordDecoder(gguf: Gguf, family: ModelFamily): { config: ModelConfig; plan: Plan } {
+export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder {
   const config = readConfig(gguf)
   const { hidden_size, n_layers, n_heads, n_kv_heads, head_dim, ffn, n_vocab, rope_dim } = config
   const p = new PlanBuilder({ eps: config.rms_eps })
   const w = new ModelWeights(gguf, p)
 
-  const x = p.buffer("x", "tokens", hidden_size)
+  // Nearly all ops need it anyway, so that keeping it for embeddings costs no memory.
+  const x = p.buffer(HIDDEN_BUFFER, "tokens", hidden_size, { pinned: true })
   const h = p.buffer("h", "tokens", hidden_size)
   const qkv = p.buffer("qkv", "tokens", (n_heads + 2 * n_kv_heads) * head_dim)
   const a = p.buffer("a", "tokens", n_heads * head_dim)
@@ -88,5 +99,5 @@ export function recordDecoder(gguf: Gguf, family: ModelFamily): { config: ModelC
   p.matmul(lastNorm, output, logits, w.optionalVector("output.bias", n_vocab))
   p.sample(logits)
   w.assertAllUsed()
-  return { config, plan: p.finish() }
+  return { config, plan: p.finish(), outputNorm: () => w.values("output_norm.weight", hidden_size) }
 }

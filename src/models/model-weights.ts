@@ -55,7 +55,12 @@ export class ModelWeights {
 
   /** The values of a vector that the plan computes with at load, if the file has it. */
   optionalValues(name: string, length: number): Float32Array | undefined {
-    return this.has(name) ? this.#read(this.#find(name, [length])) : undefined
+    return this.has(name) ? this.values(name, length) : undefined
+  }
+
+  /** The values of a vector, f32 [length]. @throws as `vector` */
+  values(name: string, length: number): Float32Array {
+    return this.#read(this.#find(name, [length]))
   }
 
   /** @throws ModelError `unused-tensor` when the file holds a tensor that no op uses: its model computes something else. */

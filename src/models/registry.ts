@@ -45,6 +45,8 @@ export interface ModelDefinition {
   constants: Uint8Array
   /** Weights of all tensors in the file. */
   parameters: number
+  /** Reads the output norm's weight, f32 [hidden_size], from the file. */
+  outputNorm: () => Float32Array
   memory(options: MemoryOptions): MemoryNeed
 }
 
@@ -63,7 +65,7 @@ export function buildModel(gguf: Gguf): ModelDefinition {
     const known = ARCHITECTURES.join(", ")
     throw new ModelError("unknown-architecture", gguf.path, `unknown architecture "${arch}"; known are ${known}`)
   }
-  const { config, plan } = recordDecoder(gguf, family)
+  const { config, plan, outputNorm } = recordDecoder(gguf, family)
   const { tensors, constants } = plan.packTensors()
   const infos = [...gguf.tensors.values()]
   const weights = infos.reduce((sum, { nBytes }) => sum + nBytes, 0) + constants.length
@@ -73,6 +75,7 @@ export function buildModel(gguf: Gguf): ModelDefinition {
     plan,
     tensors,
     constants,
+    outputNorm,
     parameters: infos.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0),
     memory({ contextLength, maxTokens = 512, maxOutputs = 1, kvType = "f16" }) {
       const tokens = Math.ceil(contextLength / BLOCK_SIZE) * BLOCK_SIZE

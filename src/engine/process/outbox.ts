@@ -24,8 +24,8 @@ export class Outbox {
       this.#logprobs.push(event.logprobs)
       this.#scored ||= event.logprobs !== undefined
     } else {
-      const { index, reason, usage } = event
-      this.#ends.push({ handle, index, reason, usage })
+      const { type: _, ...end } = event
+      this.#ends.push({ handle, ...end })
     }
     this.#schedule()
   }

@@ -18,7 +18,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Both sides are one program, unless it was replaced on the disk while it ran. */
-export const PROTOCOL = `${packageJson.version}/1`
+export const PROTOCOL = `${packageJson.version}/2`
 
 const sampling = z.object({
   temperature: z.number(),
@@ -44,6 +44,7 @@ const request = z.strictObject({
   key: z.string().optional(),
   cache_salt: z.string().optional(),
   deadline_ms: z.number().optional(),
+  pooling: z.enum(["mean", "cls", "last"]).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 
 /** `handle` names one attempt at a request, and is never used again. */
@@ -87,7 +88,7 @@ export interface StepMessage {
   /** [n], of `tokens`; absent when no request asked for any. */
   logprobs?: (TokenLogprobs | undefined)[]
   /** They come after the tokens of this message, as do the failures. */
-  ends: { handle: number; index: number; reason: FinishReason; usage: Usage }[]
+  ends: { handle: number; index: number; reason: FinishReason; usage: Usage; embedding?: Float32Array }[]
   failures: { handle: number; error: WireError }[]
   /** The engine cannot go on. */
   fault?: WireError

@@ -66,8 +66,8 @@ export class SupervisedRequest {
   }
 
   /** @param usage as counted in the engine process. */
-  end(index: number, reason: FinishReason, usage: Usage): void {
-    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms })
+  end(index: number, reason: FinishReason, usage: Usage, embedding?: Float32Array): void {
+    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms }, embedding)
   }
 
   /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
@@ -113,10 +113,11 @@ export class SupervisedRequest {
     }
   }
 
-  #end(index: number, reason: FinishReason, usage: Usage): void {
+  #end(index: number, reason: FinishReason, usage: Usage, embedding?: Float32Array): void {
     if (this.over || this.#ended.has(index)) return
     this.#ended.add(index)
-    this.#push({ type: "end", index, reason, usage })
+    const end = { type: "end", index, reason, usage } as const
+    this.#push(embedding === undefined ? end : { ...end, embedding })
   }
 
   #push(event: EngineEvent): void {

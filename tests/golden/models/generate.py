@@ -1,11 +1,12 @@
-"""Golden logits of the tiny models, computed by Hugging Face transformers in float32.
+"""Golden logits and embeddings of the tiny models, computed by Hugging Face transformers in float32.
 
     pip install torch transformers gguf
     bun tests/golden/models/write.ts /tmp/tiny
     python tests/golden/models/generate.py /tmp/tiny
 
 Writes beside this file, for each case, NAME.f32 (logits [positions, vocabulary], little-endian float32), and index.json with
-the token ids and the digest of each model file. The mapping from GGUF back to transformers is written out here on purpose:
+the token ids and the digest of each model file; and embeddings.json, for each case the last hidden states pooled to a vector of length
+1 in the three ways there are. The mapping from GGUF back to transformers is written out here on purpose:
 it shares nothing with the reader and the plans under test.
 """
 
@@ -113,21 +114,30 @@ def load(path, options):
     return model
 
 
+def pooled(states):
+    """Of the last hidden states, [positions, hidden], their mean, the first and the last one, each of length 1."""
+    vectors = {"mean": states.astype(np.float64).mean(0), "cls": states[0], "last": states[-1]}
+    return {name: [round(float(x), 7) for x in v / np.linalg.norm(v)] for name, v in vectors.items()}
+
+
 def main(folder):
     index = json.loads((folder / "cases.json").read_text())
     positions = index["positions"]
     out = {"positions": positions, "cases": {}}
+    embeddings = {}
     for number, (name, case) in enumerate(index["cases"].items()):
         model = load(folder / f"{name}.gguf", case["options"])
         vocab = model.config.vocab_size
         tokens = np.random.default_rng(number).integers(0, vocab, positions)
         with torch.no_grad():
             logits = model(torch.tensor(tokens[None])).logits[0].numpy()
+            embeddings[name] = pooled(model.model(torch.tensor(tokens[None])).last_hidden_state[0].numpy())
         assert logits.dtype == np.float32 and np.isfinite(logits).all()
         logits.astype("<f4").tofile(HERE / f"{name}.f32")
         out["cases"][name] = {"sha256": case["sha256"], "n_vocab": vocab, "tokens": tokens.tolist()}
         print(f"{name:22} rms {np.sqrt((logits**2).mean()):.3f}")
     (HERE / "index.json").write_text(json.dumps(out) + "\n")
+    (HERE / "embeddings.json").write_text(json.dumps(embeddings) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ function config(rope_dim: number, rope_base: number, rope_scaling: RopeScaling, 
     rope_base,
     rope_scaling,
     rope_attn_factor,
+    pooling: undefined,
   }
 }
 

@@ -1,0 +1,135 @@
+/** Embeddings of the tiny models against those that transformers computes, alone and beside other work. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { z } from "zod"
+import { embedTokens } from "../../src/engine/embedding.ts"
+import { type LoadOptions, loadModel } from "../../src/engine/load.ts"
+import { superviseModel } from "../../src/engine/process/index.ts"
+import {
+  type Engine,
+  EngineError,
+  GREEDY,
+  OverloadedError,
+  type Pooling,
+  RequestError,
+} from "../../src/engine/types.ts"
+import { CASES } from "../golden/models/cases.ts"
+import { goldenModels } from "../support/golden-models.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+
+setDefaultTimeout(60_000)
+
+const vectors = z.object({ mean: z.array(z.number()), cls: z.array(z.number()), last: z.array(z.number()) })
+const golden = z
+  .record(z.string(), vectors)
+  .parse(await Bun.file(join(import.meta.dir, "../golden/models/embeddings.json")).json())
+const POOLINGS: Pooling[] = ["mean", "cls", "last"]
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rocmforge-embed-"))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function open(name: string, options: LoadOptions = {}) {
+  const path = join(folder, `${name}.gguf`)
+  await writeTinyModel(path, CASES[name])
+  const tokens = Int32Array.from((await goldenModels()).get(name)?.tokens ?? [])
+  return { path, tokens, model: await loadModel(path, { device: "cpu", threads: 1, kv_type: "f32", ...options }) }
+}
+
+let ids = 0
+const embed = (engine: Engine, tokens: Int32Array, pooling: Pooling, more: object = {}, signal?: AbortSignal) =>
+  embedTokens(engine, { id: `e${ids++}`, tokens, pooling, ...more }, signal)
+
+const difference = (found: Float32Array, expected: ArrayLike<number>): number =>
+  found.length === expected.length
+    ? found.reduce((most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? Number.NaN))), 0)
+    : Number.POSITIVE_INFINITY
+
+async function generated(engine: Engine, tokens: Int32Array, max_tokens: number, priority = 0): Promise<number[]> {
+  const out: number[] = []
+  const request = { id: `g${ids++}`, tokens, sampling: GREEDY, max_tokens, priority, stop_tokens: new Set<number>() }
+  for await (const event of engine.generate(request)) if (event.type === "token") out.push(event.token)
+  return out
+}
+
+test.each(Object.keys(CASES))("%s, whole and in chunks", async (name) => {
+  for (const batch_size of [64, 7]) {
+    const { model, tokens } = await open(name, { batch_size, max_seqs: 2 })
+    await using _ = model
+    for (const pooling of POOLINGS) {
+      const { vector, usage } = await embed(model.engine, tokens, pooling)
+      expect(difference(vector, golden[name]?.[pooling] ?? [])).toBeLessThan(1e-5)
+      expect(usage).toMatchObject({ prompt_tokens: tokens.length, completion_tokens: 0, cached_tokens: 0 })
+    }
+  }
+})
+
+describe("beside other work", () => {
+  test("embeddings and texts do not change each other, and find no room in each other's way", async () => {
+    // Room for two such texts: sequences take each other's blocks, and are computed again.
+    const { model, tokens } = await open("llama", { batch_size: 24, ctx_size: 128, full_lengths: 1, max_seqs: 4 })
+    await using _ = model
+    const { engine } = model
+    const text = await generated(engine, tokens.subarray(0, 30), 60)
+    const first = POOLINGS.map((pooling) => embed(engine, tokens, pooling))
+    // They have begun when those come that may take their blocks.
+    for (let turn = 0; engine.stats().running === 0 && turn < 100; turn++) await new Promise(setImmediate)
+    expect(engine.stats().running).toBeGreaterThan(0)
+    const mixed = await Promise.all([
+      generated(engine, tokens.subarray(0, 30), 60, -1),
+      ...first,
+      generated(engine, tokens.subarray(0, 30), 60),
+      ...POOLINGS.map((pooling) => embed(engine, tokens, pooling, { priority: -1 })),
+    ])
+    for (const [i, found] of mixed.entries()) {
+      if (Array.isArray(found)) expect(found).toEqual(text)
+      else expect(difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as Pooling] ?? [])).toBeLessThan(1e-5)
+    }
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 8 })
+    expect(engine.stats().n_preemptions).toBeGreaterThan(0)
+  })
+
+  test("a text that fills the context, and one token", async () => {
+    const { model, tokens } = await open("llama", { ctx_size: 64 })
+    await using _ = model
+    expect(tokens).toHaveLength(64)
+    const { vector } = await embed(model.engine, tokens, "mean")
+    expect(difference(vector, golden.llama?.mean ?? [])).toBeLessThan(1e-5)
+    const [mean, last] = await Promise.all([
+      embed(model.engine, tokens.subarray(0, 1), "mean"),
+      embed(model.engine, tokens.subarray(0, 1), "last"),
+    ])
+    expect(mean.vector).toEqual(last.vector)
+    expect(difference(last.vector, golden.llama?.cls ?? [])).toBeLessThan(1e-5)
+  })
+
+  test("what is refused, cancelled and late says so", async () => {
+    const { model, tokens } = await open("llama", { ctx_size: 64, batch_size: 1, max_seqs: 1 })
+    await using _ = model
+    const { engine } = model
+    expect(embed(engine, new Int32Array(0), "mean")).rejects.toThrow(RequestError)
+    expect(embed(engine, new Int32Array(65), "mean")).rejects.toThrow("the context holds 64;")
+    expect(embed(engine, Int32Array.of(320), "mean")).rejects.toThrow("token 320 does not exist")
+    const controller = new AbortController()
+    const cancelled = embed(engine, tokens, "mean", {}, controller.signal)
+    controller.abort(new EngineError("stopped by hand"))
+    expect(cancelled).rejects.toThrow("stopped by hand")
+    expect(embed(engine, tokens, "mean", { deadline_ms: 1e-3 })).rejects.toThrow(OverloadedError)
+    expect(difference((await embed(engine, tokens, "last")).vector, golden.llama?.last ?? [])).toBeLessThan(1e-5)
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+  })
+})
+
+test("from an engine in another process", async () => {
+  const { model, path, tokens } = await open("qwen3")
+  await model.close()
+  await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kv_type: "f32" })
+  const found = await Promise.all(POOLINGS.map((pooling) => embed(supervised.engine, tokens, pooling)))
+  for (const [i, { vector }] of found.entries())
+    expect(difference(vector, golden.qwen3?.[POOLINGS[i] as Pooling] ?? [])).toBeLessThan(1e-5)
+})
