@@ -12,6 +12,7 @@ import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
+import { Grammars } from "./grammar/grammars.ts"
 import { blocksFor } from "./kv-cache.ts"
 import { rowCost } from "./row-cost.ts"
 import { selfCheck } from "./self-check.ts"
@@ -38,7 +39,7 @@ export interface LoadOptions {
   batch_size?: number
   /**
    * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
-   * tokens behind a long text, where each takes longer. 64 on the CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
+   * tokens behind a long text, where each takes longer. 32 on the CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
    */
   chunk_size?: number
   /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
@@ -209,12 +210,13 @@ async function openEngine(
       {
         n_blocks,
         max_tokens,
-        chunk_tokens: options.chunk_size ?? (onCpu ? 64 : 512),
+        chunk_tokens: options.chunk_size ?? (onCpu ? 32 : 512),
         row_cost: rowCost(config),
         limits,
         max_queue: options.max_queue,
         prefix_cache: options.prefix_cache,
         max_drafted,
+        grammars: new Grammars({ path: gguf.files[0]?.path ?? "", n_vocab: config.n_vocab }),
         hidden: {
           width: config.hidden_size,
           norm: definition.outputNorm(),
