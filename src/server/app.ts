@@ -6,6 +6,7 @@ import { ModelManager } from "./models/index.ts"
 import { chatRoutes } from "./routes/chat.ts"
 import { completionRoutes } from "./routes/completions.ts"
 import { docsRoutes } from "./routes/docs.ts"
+import { embeddingRoutes } from "./routes/embeddings.ts"
 import { healthRoutes } from "./routes/health.ts"
 import { modelRoutes } from "./routes/models.ts"
 import type { ServerState } from "./state.ts"
@@ -50,6 +51,7 @@ export function createServer(options: ServerOptions) {
     .use(modelRoutes(state))
     .use(chatRoutes(state))
     .use(completionRoutes(state))
+    .use(embeddingRoutes(state))
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {

@@ -84,7 +84,14 @@ test("the API reference lists every endpoint and describes the request", async (
   await page.locator(".opblock").first().waitFor()
   expect(
     (await page.locator(".opblock-summary-path").allTextContents()).map((path) => path.replaceAll("\u200b", "")),
-  ).toEqual(["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/{model}", "/health"])
+  ).toEqual([
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/models/{model}",
+    "/health",
+  ])
   await page.locator(".opblock-summary-control").first().click()
   // Filled in after it opens.
   await page.locator(".opblock-body", { hasText: "max_completion_tokens" }).waitFor()

@@ -1,0 +1,168 @@
+/** `/v1/embeddings` by the official client. That the vectors are right is proved in tests/models/embeddings.test.ts. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import type OpenAI from "openai"
+import { embedTokens } from "../../src/engine/embedding.ts"
+import type { EmbeddingRequest, EmbeddingResponse } from "../../src/server/schemas/embeddings.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { until } from "./support/script-model.ts"
+import { type FileServer, serveFile } from "./support/serve-file.ts"
+
+setDefaultTimeout(60_000)
+
+const HIDDEN = 64
+let folder: string
+let server: FileServer
+let client: OpenAI
+let model: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rocmforge-embeddings-"))
+  const path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, { hidden: HIDDEN, context_length: 4096 })
+  server = await serveFile(path, { max_seqs: 2, max_queue: 4 })
+  client = server.client
+  model = server.model.name
+})
+afterAll(async () => {
+  await server[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true })
+})
+
+const post = (fields: Partial<Record<keyof EmbeddingRequest, unknown>>, signal?: AbortSignal) =>
+  fetch(`${server.url}/v1/embeddings`, {
+    method: "POST",
+    body: JSON.stringify({ model, input: "x", ...fields }),
+    headers: { "content-type": "application/json" },
+    ...(signal && { signal }),
+  })
+const vectorOf = async (fields: Parameters<typeof post>[0]): Promise<number[]> => {
+  const body = (await (await post(fields)).json()) as EmbeddingResponse
+  return body.data[0]?.embedding as number[]
+}
+const lengthOf = (vector: readonly number[]) => Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0))
+
+test("a text, as floats and in base64 (which the client asks for by itself)", async () => {
+  const { tokenizer, engine } = server.model
+  const tokens = tokenizer.encode("Hello", { addBos: tokenizer.addBos })
+  const { vector } = await embedTokens(engine, { id: "direct", tokens, pooling: "mean" })
+  const floats = await client.embeddings.create({ model, input: "Hello", encoding_format: "float" })
+  expect(floats).toEqual({
+    object: "list",
+    data: [{ object: "embedding", index: 0, embedding: [...vector] }],
+    model,
+    usage: { prompt_tokens: tokens.length, total_tokens: tokens.length },
+  })
+  expect(lengthOf(floats.data[0]?.embedding ?? [])).toBeCloseTo(1, 6)
+  expect((await client.embeddings.create({ model, input: "Hello" })).data).toEqual(floats.data)
+
+  const encoded = await client.embeddings.create({ model, input: "Hello", encoding_format: "base64" })
+  const text = encoded.data[0]?.embedding as unknown as string
+  expect(typeof text).toBe("string")
+  const bytes = Buffer.from(text, "base64")
+  expect(Array.from({ length: HIDDEN }, (_, i) => bytes.readFloatLE(4 * i))).toEqual([...vector])
+})
+
+test("lists of texts and of ids, in their order, and more of them than the queue holds", async () => {
+  const { tokenizer } = server.model
+  const ids = (text: string) => [...tokenizer.encode(text, { addBos: tokenizer.addBos })]
+  const texts = Array.from({ length: 20 }, (_, i) => `text number ${i}`)
+  const many = await client.embeddings.create({ model, input: texts })
+  expect(many.data.map(({ index }) => index)).toEqual(texts.map((_, i) => i))
+  expect(many.usage.prompt_tokens).toBe(texts.reduce((sum, text) => sum + ids(text).length, 0))
+  const again = await client.embeddings.create({ model, input: texts.map(ids) })
+  expect(again.data).toEqual(many.data)
+  const one = await client.embeddings.create({ model, input: ids("text number 7") })
+  expect(one.data[0]?.embedding).toEqual(many.data[7]?.embedding as number[])
+  expect(new Set(many.data.map(({ embedding }) => embedding.join())).size).toBe(20)
+})
+
+test("pooling and dimensions", async () => {
+  const [mean, cls, last] = await Promise.all([
+    vectorOf({ input: "abc", pooling: "mean" }),
+    vectorOf({ input: "abc", pooling: "cls" }),
+    vectorOf({ input: "abc", pooling: "last" }),
+  ])
+  expect(await vectorOf({ input: "abc" })).toEqual(mean)
+  expect(await vectorOf({ input: "abd", pooling: "cls" })).toEqual(cls)
+  expect(await vectorOf({ input: "abd", pooling: "last" })).not.toEqual(last)
+  const short = (await client.embeddings.create({ model, input: "abc", dimensions: 8 })).data[0]?.embedding ?? []
+  expect(short).toHaveLength(8)
+  expect(lengthOf(short)).toBeCloseTo(1, 6)
+  const scale = lengthOf(mean.slice(0, 8))
+  for (const [i, value] of short.entries()) expect(value).toBeCloseTo((mean[i] ?? 0) / scale, 6)
+  expect(await vectorOf({ input: "abc", dimensions: HIDDEN })).toEqual(mean)
+})
+
+test("the pooling that the file asks for is the default", async () => {
+  expect(server.model.config.pooling).toBeUndefined()
+  server.model.config.pooling = "last"
+  try {
+    expect(await vectorOf({ input: "abc" })).toEqual(await vectorOf({ input: "abc", pooling: "last" }))
+    expect(await vectorOf({ input: "abc" })).not.toEqual(await vectorOf({ input: "abc", pooling: "mean" }))
+  } finally {
+    server.model.config.pooling = undefined
+  }
+})
+
+test("control tokens in a text are text", async () => {
+  const { tokenizer } = server.model
+  const end = tokenizer.piece(tokenizer.eosId ?? -1)
+  expect(await vectorOf({ input: end, pooling: "last" })).not.toEqual(
+    await vectorOf({ input: [tokenizer.eosId], pooling: "last" }),
+  )
+})
+
+describe("refused, by name", () => {
+  const cases: [fields: Parameters<typeof post>[0], param: string, code: string][] = [
+    [{ input: "" }, "input", "invalid_value"],
+    [{ input: [] }, "input", "invalid_value"],
+    [{ input: ["a", ""] }, "input[1]", "invalid_value"],
+    [{ input: undefined }, "input", "missing_required_parameter"],
+    [{ input: { text: "a" } }, "input", "invalid_value"],
+    [{ input: [-1] }, "input[0]", "invalid_value"],
+    [{ input: [400] }, "input", "invalid_value"],
+    [{ input: "x".repeat(5000) }, "input", "context_length_exceeded"],
+    [{ dimensions: 0 }, "dimensions", "invalid_value"],
+    [{ dimensions: HIDDEN + 1 }, "dimensions", "invalid_value"],
+    [{ encoding_format: "hex" }, "encoding_format", "invalid_value"],
+    [{ pooling: "rank" }, "pooling", "invalid_value"],
+    [{ stream: true } as object, "stream", "unknown_parameter"],
+  ]
+  // Not named after the fields: one of them is long.
+  test.each(cases.map((one, i) => [`${i}: ${one[1]} ${one[2]}`, ...one] as const))(
+    "%s",
+    async (_, fields, param, code) => {
+      const response = await post(fields)
+      expect(response.status).toBe(400)
+      expect(await response.json()).toMatchObject({ error: { type: "invalid_request_error", param, code } })
+    },
+  )
+
+  test("a model that is not there", async () => {
+    const response = await post({ model: "other" })
+    expect(response.status).toBe(404)
+    expect(await response.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } })
+  })
+})
+
+test("a client that goes away takes its texts along", async () => {
+  const controller = new AbortController()
+  const input = Array.from({ length: 200 }, () => "x".repeat(3000))
+  const asked = post({ input }, controller.signal)
+  await until(() => server.model.engine.stats().running > 0)
+  controller.abort()
+  expect(asked).rejects.toThrow()
+  await until(() => {
+    const { running, waiting, blocks_free, blocks_total } = server.model.engine.stats()
+    return running === 0 && waiting === 0 && blocks_free === blocks_total
+  }, 20_000)
+})
+
+/** Checked by the compiler: the body is what the official client says it gets (it decodes base64 itself). */
+export const embedding = (
+  body: Omit<EmbeddingResponse, "data"> & { data: (EmbeddingResponse["data"][number] & { embedding: number[] })[] },
+): OpenAI.CreateEmbeddingResponse => body
