@@ -4,9 +4,11 @@
  */
 
 import type { LoadedModel } from "../engine/load.ts"
+import { encodePrompt, type ReasoningMarks, ReasoningSplitter, type SplitText } from "../text/index.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { type Choices, checkPrompt, finished, makeChoices, type Run, runChoices, UsageTotal } from "./generation.ts"
 import type { ScoredToken } from "./logprobs.ts"
-import { chatPrompt } from "./prompt.ts"
+import { type Reasoning, reasoningOf, renderChat } from "./prompt.ts"
 import { samplingOf, stopStrings } from "./sampling.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { UsageBody } from "./schemas/generation.ts"
@@ -16,6 +18,8 @@ export interface Chat {
   readonly model: LoadedModel
   readonly choices: Choices
   readonly controller: AbortController
+  /** Where to look for reasoning; `undefined` where the answer has none. */
+  readonly reasoning: Reasoning | undefined
 }
 
 /** Why a choice has ended. */
@@ -23,7 +27,7 @@ export type ChatFinish = "stop" | "length"
 
 /** A piece of a choice's answer. Its text may be empty where it carries a scored token whose text is held back. */
 export interface ChatDelta {
-  readonly type: "content"
+  readonly type: "content" | "reasoning"
   readonly index: number
   readonly text: string
   /** The token that brought it, with its log-probabilities; only where the request asks for them. */
@@ -47,29 +51,47 @@ export type ChatEvent =
  * @throws ApiError 400 naming the field that cannot be served.
  */
 export async function prepareChat(model: LoadedModel, run: Run, body: ChatRequest): Promise<Chat> {
-  const prompt = chatPrompt(model, body.messages)
-  checkPrompt(model, prompt, "messages")
+  const prompt = renderChat(model, body)
+  const tokens = encodePrompt(model.tokenizer, prompt)
+  checkPrompt(model, tokens, "messages")
+  const reasoning = reasoningOf(model, prompt, body)
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
-  const choices = makeChoices(model, [prompt], {
+  const choices = makeChoices(model, [tokens], {
     id: run.id,
     n: body.n ?? 1,
     sampling: samplingOf(body, model.engine.limits, logprobs),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: stopStrings(body.stop),
     ignoreEos: body.ignore_eos ?? false,
+    shownTokens: reasoning && markTokens(model.tokenizer, reasoning.marks),
     standing: run.standing,
   })
-  return { model, choices, controller: run.controller }
+  return { model, choices, controller: run.controller, reasoning }
+}
+
+/** The marks, where they are tokens that text usually leaves out. */
+function markTokens(tokenizer: Tokenizer, { open, close }: ReasoningMarks): ReadonlySet<number> {
+  const ids = [open, close].map((mark) => tokenizer.idOf(mark))
+  return new Set(ids.filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[])
 }
 
 /**
  * Answers it, once. Aborting its controller stops every choice within a step.
  * @throws EngineError, OverloadedError, or what the controller was aborted with
  */
-export async function* chatEvents({ model, choices, controller }: Chat): AsyncGenerator<ChatEvent, void, void> {
+export async function* chatEvents({
+  model,
+  choices,
+  controller,
+  reasoning,
+}: Chat): AsyncGenerator<ChatEvent, void, void> {
   const usage = new UsageTotal()
+  const splitters = reasoning && choices.list.map(() => new ReasoningSplitter(reasoning.marks, reasoning.inside))
+  let reasoning_tokens = 0
   for await (const { index, event } of runChoices(model, choices, controller)) {
+    const splitter = splitters?.[index]
     if (event.type === "end") {
+      if (splitter !== undefined) yield* deltas(index, splitter.flush())
       const choice = choices.list[index]
       if (choice !== undefined) usage.add(choice, event.usage)
       const { stop_string } = event
@@ -78,16 +100,33 @@ export async function* chatEvents({ model, choices, controller }: Chat): AsyncGe
       continue
     }
     const { text, token, logprobs } = event
-    if (token !== undefined && logprobs !== undefined)
-      yield { type: "content", index, text, scored: { token, logprobs } }
-    else if (text !== "") yield { type: "content", index, text }
+    const scored = token !== undefined && logprobs !== undefined ? { token, logprobs } : undefined
+    if (splitter === undefined) {
+      if (scored !== undefined) yield { type: "content", index, text, scored }
+      else if (text !== "") yield { type: "content", index, text }
+      continue
+    }
+    if (token !== undefined && splitter.reasoning) reasoning_tokens++
+    yield* deltas(index, splitter.push(text), scored)
   }
-  yield { type: "usage", usage: usage.toJSON() }
+  const details = splitters && { completion_tokens_details: { reasoning_tokens } }
+  yield { type: "usage", usage: { ...usage.toJSON(), ...details } }
+}
+
+/** What one token brought; its score goes with the first of it. */
+function deltas(index: number, { reasoning, content }: SplitText, scored?: ScoredToken): ChatDelta[] {
+  const score = scored === undefined ? {} : { scored }
+  if (reasoning === "")
+    return content === "" && scored === undefined ? [] : [{ type: "content", index, text: content, ...score }]
+  const first: ChatDelta = { type: "reasoning", index, text: reasoning, ...score }
+  return content === "" ? [first] : [first, { type: "content", index, text: content }]
 }
 
 /** One choice's whole answer. */
 export interface ChatAnswer {
   content: string
+  /** Empty for models that do not think. */
+  reasoning: string
   reason: ChatFinish
   stop_string?: string
   /** Empty unless log-probabilities were asked for. */
@@ -96,7 +135,7 @@ export interface ChatAnswer {
 
 /** Answers it, once, and gathers the events of each choice. */
 export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: UsageBody }> {
-  const answers = chat.choices.list.map((): ChatAnswer => ({ content: "", reason: "stop", scored: [] }))
+  const answers = chat.choices.list.map((): ChatAnswer => ({ content: "", reasoning: "", reason: "stop", scored: [] }))
   let usage: UsageBody = new UsageTotal().toJSON()
   for await (const event of chatEvents(chat)) {
     if (event.type === "usage") {
@@ -110,7 +149,7 @@ export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; 
       answer.stop_string = event.stop_string
       continue
     }
-    answer.content += event.text
+    answer[event.type] += event.text
     if (event.scored !== undefined) answer.scored.push(event.scored)
   }
   return { answers, usage }

@@ -41,6 +41,8 @@ export interface ChoiceOptions {
   readonly maxTokens: number | undefined
   readonly stop: string[]
   readonly ignoreEos: boolean
+  /** Control tokens that come out as text. */
+  readonly shownTokens?: ReadonlySet<number>
   /** Its place among other requests. */
   readonly standing: Standing
 }
@@ -74,6 +76,7 @@ export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], 
         max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
         stop: options.stop,
         ignore_eos: options.ignoreEos,
+        shown_tokens: options.shownTokens,
         ...options.standing,
       }
       return { first, request }

@@ -1,10 +1,21 @@
 /** Request bodies → prompt tokens. */
 
 import type { LoadedModel } from "../engine/load.ts"
-import { type ChatMessage, ChatTemplateError, encodePrompt } from "../text/index.ts"
+import {
+  type ChatMessage,
+  type ChatTemplate,
+  ChatTemplateError,
+  contentText,
+  encodePrompt,
+  endsInReasoning,
+  type ReasoningMarks,
+  reasoningMarks,
+  type ChatRequest as TemplateRequest,
+} from "../text/index.ts"
 import { invalidRequest } from "./errors.ts"
-import type { ChatMessageBody } from "./schemas/chat.ts"
+import type { ChatRequest } from "./schemas/chat.ts"
 import type { CompletionRequest } from "./schemas/completions.ts"
+import type { ChatMessageBody } from "./schemas/conversation.ts"
 
 /** A completion prompt: its tokens, and its text for `echo`. */
 export interface Prompt {
@@ -23,19 +34,34 @@ export function completionPrompts({ tokenizer }: LoadedModel, prompt: Completion
   )
 }
 
+/** What a conversation's prompt is made of. */
+export interface Conversation {
+  readonly messages: readonly ChatMessageBody[]
+  readonly add_generation_prompt?: boolean | null
+  readonly continue_final_message?: boolean | null
+  readonly chat_template_kwargs?: Readonly<Record<string, unknown>> | null
+  readonly reasoning_effort?: ChatRequest["reasoning_effort"]
+}
+
 /**
- * The conversation as the model's chat template writes it, ready for the assistant's turn.
+ * The conversation as the model's chat template writes it, ready for the assistant's turn, or within it.
  * @throws ApiError 400 when the model has no usable chat template, or its template refuses the conversation.
  */
-export function chatPrompt(model: LoadedModel, messages: readonly ChatMessageBody[]): Int32Array {
-  if (model.chatTemplate === undefined)
+export function renderChat(model: LoadedModel, conversation: Conversation): string {
+  const { chatTemplate } = model
+  if (chatTemplate === undefined)
     throw invalidRequest(
       `The model '${model.name}' has no chat template, so it takes no conversations; use /v1/completions.`,
       "model",
       "chat_template_missing",
     )
+  const request: TemplateRequest = {
+    messages: conversation.messages.map(templateMessage),
+    addGenerationPrompt: conversation.add_generation_prompt ?? true,
+    extra: templateVariables(chatTemplate, conversation),
+  }
   try {
-    return encodePrompt(model.tokenizer, model.chatTemplate.render({ messages: messages.map(templateMessage) }))
+    return conversation.continue_final_message ? chatTemplate.renderContinuation(request) : chatTemplate.render(request)
   } catch (error) {
     if (!(error instanceof ChatTemplateError)) throw error
     const param = error.code === "missing" || error.code === "syntax" ? "model" : "messages"
@@ -43,9 +69,61 @@ export function chatPrompt(model: LoadedModel, messages: readonly ChatMessageBod
   }
 }
 
+/** The tokens of these messages' prompt. @throws as `renderChat` does. */
+export const chatPrompt = (model: LoadedModel, messages: readonly ChatMessageBody[]): Int32Array =>
+  encodePrompt(model.tokenizer, renderChat(model, { messages }))
+
 /** A message as templates know it: `developer` is newer than they are, and means `system`. */
-const templateMessage = ({ role, content, name }: ChatMessageBody): ChatMessage => ({
-  role: role === "developer" ? "system" : role,
-  content,
-  name: name ?? undefined,
+const templateMessage = (message: ChatMessageBody): ChatMessage => ({
+  role: message.role === "developer" ? "system" : message.role,
+  content: message.content,
+  name: message.name ?? undefined,
+  reasoning_content: message.reasoning_content ?? message.reasoning ?? undefined,
+  tool_calls: message.tool_calls ?? undefined,
+  tool_call_id: message.tool_call_id ?? undefined,
 })
+
+/** Variables that every rendering sets by itself. */
+const OWN_VARIABLES = ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"]
+
+/** @throws ApiError 400 for a variable that would change nothing. */
+function templateVariables(template: ChatTemplate, conversation: Conversation): Record<string, unknown> {
+  const variables: Record<string, unknown> = { ...conversation.chat_template_kwargs }
+  for (const [name, value] of Object.entries(variables)) {
+    const param = `chat_template_kwargs.${name}`
+    if (OWN_VARIABLES.includes(name))
+      throw invalidRequest(`'${param}': the server sets it; use the field of the request.`, param, "invalid_value")
+    // A model that has no switch and does not think has been told so already.
+    const needless = name === "enable_thinking" && value === false && !thinks(template)
+    if (!template.mentions(name) && !needless)
+      throw invalidRequest(`'${param}': the model's chat template does not know it.`, param, "unsupported_parameter")
+  }
+  const effort = conversation.reasoning_effort ?? undefined
+  if (effort === undefined) return variables
+  if (template.mentions("reasoning_effort")) return { reasoning_effort: effort, ...variables }
+  if (template.mentions("enable_thinking")) return { enable_thinking: effort !== "none", ...variables }
+  if (effort === "none" && !thinks(template)) return variables
+  throw invalidRequest(
+    "'reasoning_effort': the model's chat template has no switch for it; leave the field out.",
+    "reasoning_effort",
+    "unsupported_parameter",
+  )
+}
+
+const thinks = (template: ChatTemplate): boolean => reasoningMarks(template.source()) !== undefined
+
+/** How an answer begins that may begin with reasoning. */
+export interface Reasoning {
+  readonly marks: ReasoningMarks
+  /** The prompt ends within the reasoning. */
+  readonly inside: boolean
+}
+
+/** Where to look for reasoning in the answer to this prompt; `undefined`: there is none. */
+export function reasoningOf({ chatTemplate }: LoadedModel, prompt: string, body: Conversation): Reasoning | undefined {
+  const marks = chatTemplate && reasoningMarks(chatTemplate.source())
+  if (marks === undefined) return undefined
+  const begun = body.continue_final_message ? contentText(body.messages.at(-1)?.content) : ""
+  if (begun.trim() === "") return { marks, inside: prompt.trimEnd().endsWith(marks.open) }
+  return endsInReasoning(begun, marks) ? { marks, inside: true } : undefined
+}

@@ -9,7 +9,7 @@ export {
 } from "./chat-template.ts"
 export { Detokenizer, type DetokenizerOptions } from "./detokenizer.ts"
 export type { RenderLimits } from "./jinja-bounded.ts"
-export { endsInReasoning, type ReasoningMarks, ReasoningSplitter, reasoningMarks } from "./reasoning.ts"
+export { endsInReasoning, type ReasoningMarks, ReasoningSplitter, reasoningMarks, type SplitText } from "./reasoning.ts"
 export { MAX_STOP_STRINGS, StopError, StopMatcher, type StopResult } from "./stop.ts"
 export { TokenizerError, type TokenizerErrorCode } from "./tokenizer/errors.ts"
 export { KNOWN_PRE_TOKENIZERS } from "./tokenizer/pre-tokenizer-table.ts"

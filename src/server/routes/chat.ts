@@ -54,9 +54,9 @@ async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<Chat
     object: "chat.completion",
     created: head.created,
     model: head.model,
-    choices: answers.map(({ content, scored, reason }, index) => ({
+    choices: answers.map(({ content, reasoning, scored, reason }, index) => ({
       index,
-      message: { role: "assistant", content, refusal: null },
+      message: { role: "assistant", content, ...(chat.reasoning && reasoningFields(reasoning)), refusal: null },
       logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
       finish_reason: reason,
     })),
@@ -91,12 +91,15 @@ async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerato
       yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
       continue
     }
-    const { text, scored } = event
+    const { type, text, scored } = event
     yield chunk({
       index,
-      delta: { content: text },
+      delta: type === "reasoning" ? reasoningFields(text) : { content: text },
       logprobs: scored === undefined ? null : chatLogprobsOf(chat.model.tokenizer, [scored]),
       finish_reason: null,
     })
   }
 }
+
+/** Clients look for it under either name. */
+const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })

@@ -1,6 +1,7 @@
 /** `POST /v1/chat/completions`: request, response and stream chunk. */
 
 import { z } from "zod"
+import { checkContinuation, message, templateFields } from "./conversation.ts"
 import {
   acceptedFields,
   finishReason,
@@ -12,34 +13,12 @@ import {
   usage,
 } from "./generation.ts"
 
-const textPart = z.strictObject({
-  type: z.literal("text", {
-    error: (issue) => `${JSON.stringify(issue.input)} is not supported yet; only text parts are`,
-  }),
-  text: z.string(),
-})
-
-const message = z.strictObject({
-  role: z.enum(["system", "developer", "user", "assistant"], {
-    error: (issue) =>
-      `${JSON.stringify(issue.input)} is not a supported role; use system, developer, user or assistant`,
-  }),
-  content: z
-    .union([z.string(), z.array(textPart)], { error: "expected a text or a list of text parts" })
-    .describe("Text, or text parts that are joined."),
-  name: z.string().nullish().describe("Passed to the chat template, which may ignore it."),
-  refusal: z.null().optional(),
-  tool_calls: notYet("tool calls are", (value) => Array.isArray(value) && value.length === 0),
-  function_call: notYet("function calls are"),
-  audio: notYet("audio is"),
-})
-export type ChatMessageBody = z.output<typeof message>
-
 const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
 
 export const chatRequest = z
   .strictObject({
     messages: z.array(message).min(1),
+    ...templateFields,
     ...samplingFields,
     max_completion_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
@@ -47,7 +26,10 @@ export const chatRequest = z
     max_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
       .describe("The older name of max_completion_tokens."),
-    logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
+    logprobs: z
+      .boolean()
+      .nullish()
+      .describe("Report the log-probability of every token, those of the reasoning among them."),
     top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
     ...acceptedFields,
     response_format: notYet("structured output is", isTextFormat),
@@ -59,7 +41,6 @@ export const chatRequest = z
     modalities: notYet("output other than text is", (value) => JSON.stringify(value) === '["text"]'),
     audio: notYet("audio is"),
     prediction: notYet("predicted output is"),
-    reasoning_effort: notYet("a reasoning effort is"),
     verbosity: notYet("verbosity is"),
     web_search_options: notYet("web search is"),
   })
@@ -67,7 +48,9 @@ export const chatRequest = z
     path: ["top_logprobs"],
     error: "needs logprobs to be true",
   })
+  .superRefine(checkContinuation)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
+export type { ChatMessageBody } from "./conversation.ts"
 export type ChatRequest = z.output<typeof chatRequest>
 
 const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() })
@@ -77,6 +60,8 @@ export const chatLogprobs = z.object({
 })
 export type ChatLogprobs = z.output<typeof chatLogprobs>
 
+const reasoning = z.string().describe("What the model thought before it answered, where it is one that does.")
+
 export const chatResponse = z.object({
   id: z.string(),
   object: z.literal("chat.completion"),
@@ -85,7 +70,13 @@ export const chatResponse = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+      message: z.object({
+        role: z.literal("assistant"),
+        content: z.string(),
+        reasoning_content: reasoning.optional(),
+        reasoning: reasoning.optional().describe("The same."),
+        refusal: z.null(),
+      }),
       logprobs: chatLogprobs.nullable(),
       finish_reason: finishReason,
     }),
@@ -102,7 +93,12 @@ export const chatChunk = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      delta: z.object({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+      delta: z.object({
+        role: z.literal("assistant").optional(),
+        content: z.string().optional(),
+        reasoning_content: reasoning.optional(),
+        reasoning: reasoning.optional().describe("The same."),
+      }),
       logprobs: chatLogprobs.nullable(),
       finish_reason: finishReason.nullable(),
     }),

@@ -85,6 +85,10 @@ export const usage = z.object({
   completion_tokens: z.int(),
   total_tokens: z.int(),
   prompt_tokens_details: z.object({ cached_tokens: z.int() }),
+  completion_tokens_details: z
+    .object({ reasoning_tokens: z.int() })
+    .optional()
+    .describe("Of a model that thinks before it answers."),
 })
 export type UsageBody = z.output<typeof usage>
 

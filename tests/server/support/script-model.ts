@@ -27,7 +27,11 @@ export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
 export const saying = (text: string): number[] => [...Buffer.from(text), 257]
 
 /** A loaded model that says what its engine's script says. */
-export const scriptModel = (engine: ScriptEngine, name = "script"): LoadedModel =>
+export const scriptModel = (
+  engine: ScriptEngine,
+  name = "script",
+  parts: Partial<Pick<LoadedModel, "tokenizer" | "chatTemplate">> = {},
+): LoadedModel =>
   ({
     name,
     path: `${name}.gguf`,
@@ -38,6 +42,7 @@ export const scriptModel = (engine: ScriptEngine, name = "script"): LoadedModel 
     device: { backend: "cpu", name: "script" },
     memory: { weights: 0, cache: 0 },
     close: () => engine.close(),
+    ...parts,
   }) as unknown as LoadedModel
 
 export const scriptEngine = (script: Script, limits: Partial<EngineLimits> = {}): ScriptEngine =>
@@ -55,9 +60,10 @@ export async function serveScript(
   script: Script,
   options: Partial<StartOptions> = {},
   limits: Partial<EngineLimits> = {},
+  parts: Parameters<typeof scriptModel>[2] = {},
 ): Promise<ScriptedServer> {
   const engine = scriptEngine(script, limits)
-  const model = scriptModel(engine)
+  const model = scriptModel(engine, "script", parts)
   const server = await startServer({ models: [model], port: 0, ...options })
   return { url: server.url, server, engine, model, [Symbol.asyncDispose]: () => server.stop() }
 }
