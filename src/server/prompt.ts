@@ -12,6 +12,7 @@ import {
   reasoningMarks,
   type ChatRequest as TemplateRequest,
 } from "../text/index.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { invalidRequest } from "./errors.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { CompletionRequest } from "./schemas/completions.ts"
@@ -23,14 +24,40 @@ export interface Prompt {
   readonly text: () => string
 }
 
-/** Every prompt of the request; special tokens written in a text count as those tokens, since nothing else can place them here. */
-export function completionPrompts({ tokenizer }: LoadedModel, prompt: CompletionRequest["prompt"]): Prompt[] {
+/**
+ * Every prompt of the request; special tokens written in a text count as those tokens, since nothing else can place them here.
+ * @throws ApiError 400 when there is a suffix, and the model has no tokens to say so.
+ */
+export function completionPrompts(
+  { tokenizer, name }: LoadedModel,
+  { prompt, suffix }: Pick<CompletionRequest, "prompt" | "suffix">,
+): Prompt[] {
   const isIds = (value: unknown[]): value is number[] => typeof value[0] === "number"
   const list: (string | number[])[] = typeof prompt === "string" ? [prompt] : isIds(prompt) ? [prompt] : prompt
-  return list.map((item) =>
-    typeof item === "string"
-      ? { tokens: tokenizer.encode(item, { special: true, addBos: tokenizer.addBos }), text: () => item }
-      : { tokens: Int32Array.from(item), text: () => tokenizer.decode(item, { special: true }) },
+  const marks = suffix ? gapMarks(tokenizer, name) : undefined
+  return list.map((item) => {
+    const isText = typeof item === "string"
+    const addBos = tokenizer.addBos && marks === undefined
+    const before = isText ? tokenizer.encode(item, { special: true, addBos }) : Int32Array.from(item)
+    const text = isText ? () => item : () => tokenizer.decode(item, { special: true })
+    if (marks === undefined) return { tokens: before, text }
+    const bos = isText && tokenizer.addBos && tokenizer.bosId !== undefined ? [tokenizer.bosId] : []
+    const after = tokenizer.encode(suffix ?? "", { special: true })
+    return { tokens: Int32Array.of(...bos, marks.prefix, ...before, marks.suffix, ...after, marks.middle), text }
+  })
+}
+
+/**
+ * The tokens around prefix and suffix, in the order prefix, suffix, middle (Bavarian et al. 2022, "PSM"), which models that have
+ * a token for the middle are trained with.
+ */
+function gapMarks({ fim }: Tokenizer, model: string): { prefix: number; suffix: number; middle: number } {
+  const { prefix, suffix, middle } = fim
+  if (prefix !== undefined && suffix !== undefined && middle !== undefined) return { prefix, suffix, middle }
+  throw invalidRequest(
+    `'suffix': the model '${model}' has no tokens for text in the middle (fill-in-the-middle); leave the field out.`,
+    "suffix",
+    "unsupported_parameter",
   )
 }
 

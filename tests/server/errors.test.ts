@@ -90,7 +90,9 @@ describe("fields that are refused, by name", () => {
     ["completions", { prompt: [[1], [-1]] }, "prompt[1][0]", "invalid_value"],
     ["completions", { prompt: [[1], [100000]] }, "prompt", "invalid_value"],
     ["completions", { prompt: Array(2000).fill(1) }, "prompt", "context_length_exceeded"],
-    ["completions", { best_of: 3 }, "best_of", "unsupported_parameter"],
+    ["completions", { best_of: 2, n: 3 }, "best_of", "invalid_value"],
+    ["completions", { best_of: 3, stream: true }, "best_of", "invalid_value"],
+    ["completions", { best_of: 21 }, "best_of", "invalid_value"],
     ["completions", { suffix: "end" }, "suffix", "unsupported_parameter"],
     ["completions", { echo: true, logprobs: 1 }, "echo", "unsupported_parameter"],
     ["completions", { logprobs: true }, "logprobs", "invalid_type"],
@@ -131,7 +133,7 @@ describe("the openai client gets its typed errors", () => {
   })
 
   test("404 for an endpoint that is not there", async () => {
-    const error = await client.embeddings.create({ model: "script", input: "x" }).catch((thrown) => thrown)
+    const error = await client.moderations.create({ input: "x" }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(OpenAI.NotFoundError)
     expect(error).toMatchObject({ code: "unknown_url" })
   })

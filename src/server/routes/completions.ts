@@ -1,7 +1,16 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
 import { readJson } from "../body.ts"
-import { type Choices, checkPrompt, collect, finished, makeChoices, runChoices, UsageTotal } from "../generation.ts"
+import {
+  type Choices,
+  checkPrompt,
+  collect,
+  type Draft,
+  finished,
+  makeChoices,
+  runChoices,
+  UsageTotal,
+} from "../generation.ts"
 import { CompletionLogprobsWriter, type ScoredToken } from "../logprobs.ts"
 import { completionPrompts } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
@@ -50,6 +59,8 @@ class CompletionJob implements Job<CompletionResponse> {
   readonly #choices: Choices
   /** The text that `echo` puts in front, by prompt. */
   readonly #echo: string[]
+  /** Choices that are generated for each prompt. */
+  readonly #tries: number
   readonly #scores: (CompletionLogprobsWriter | undefined)[]
 
   constructor(
@@ -57,17 +68,20 @@ class CompletionJob implements Job<CompletionResponse> {
     readonly head: Head,
     readonly body: CompletionRequest,
   ) {
-    const prompts = completionPrompts(model, body.prompt)
+    const prompts = completionPrompts(model, body)
     for (const { tokens } of prompts) checkPrompt(model, tokens, "prompt")
     const logprobs = body.logprobs ?? undefined
+    const n = body.n ?? 1
+    this.#tries = body.best_of ?? n
     this.#echo = prompts.map(({ text }) => (body.echo ? text() : ""))
     this.#choices = makeChoices(
       model,
       prompts.map(({ tokens }) => tokens),
       {
         id: head.id,
-        n: body.n ?? 1,
-        sampling: samplingOf(body, model.engine.limits, logprobs),
+        n: this.#tries,
+        // Ranking needs each token's own score.
+        sampling: samplingOf(body, model.engine.limits, logprobs ?? (this.#tries > n ? 0 : undefined)),
         maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
         stop: stopStrings(body.stop),
         ignoreEos: body.ignore_eos ?? false,
@@ -85,9 +99,11 @@ class CompletionJob implements Job<CompletionResponse> {
 
   async complete(): Promise<CompletionResponse> {
     const { drafts, usage } = await collect(this.model, this.#choices, this.head.controller)
-    const parts = drafts.map(({ text, scored, reason }, index) =>
-      this.#part(index, this.#echoOf(index) + text, scored, reason),
-    )
+    const chosen = best(drafts, this.#tries, this.body.n ?? 1)
+    const parts = chosen.map(({ draft: { text, scored, reason }, index }, place) => ({
+      ...this.#part(index, this.#echoOf(index) + text, scored, reason),
+      index: place,
+    }))
     return { ...this.#head(), choices: parts, usage: usage.toJSON() }
   }
 
@@ -136,3 +152,17 @@ class CompletionJob implements Job<CompletionResponse> {
     return { id, object: "text_completion" as const, created, model }
   }
 }
+
+/** Of every `tries` drafts, those of one prompt, the `n` with the highest mean log-probability, best first; all of them as they are. */
+function best(drafts: readonly Draft[], tries: number, n: number): { draft: Draft; index: number }[] {
+  const numbered = drafts.map((draft, index) => ({ draft, index, score: meanLogprob(draft) }))
+  if (tries === n) return numbered
+  const prompts = Array.from({ length: drafts.length / tries }, (_, i) => numbered.slice(i * tries, (i + 1) * tries))
+  return prompts.flatMap((group) => group.sort((a, b) => b.score - a.score).slice(0, n))
+}
+
+/** A draft without a token comes last. */
+const meanLogprob = ({ scored }: Draft): number =>
+  scored.length === 0
+    ? Number.NEGATIVE_INFINITY
+    : scored.reduce((sum, { logprobs }) => sum + logprobs.logprob, 0) / scored.length

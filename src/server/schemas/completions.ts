@@ -5,7 +5,6 @@ import {
   acceptedFields,
   finishReason,
   integer,
-  notYet,
   STREAM_OPTIONS_ERROR,
   samplingFields,
   streamOptionsNeedStream,
@@ -39,13 +38,22 @@ export const completionRequest = z
       .describe("Report log-probabilities, with this many alternatives for every token."),
     echo: z.boolean().nullish().describe("Put the prompt in front of the text. Not together with logprobs."),
     ...acceptedFields,
-    best_of: integer(1, 8).nullish().describe("Only the value of n: ranking is not supported yet."),
-    suffix: notYet("text in the middle (suffix) is", (value) => value === ""),
+    best_of: integer(1, 20)
+      .nullish()
+      .describe(
+        "Generate this many choices and return the n whose tokens have the highest mean log-probability. At least n; more than n not with stream. Default n.",
+      ),
+    suffix: z
+      .string()
+      .nullish()
+      .describe(
+        "What comes behind the text: it is generated for the gap between prompt and suffix. For models with fill-in-the-middle tokens.",
+      ),
   })
-  .refine((body) => body.best_of === undefined || body.best_of === null || body.best_of === (body.n ?? 1), {
+  .refine(({ best_of, n }) => (best_of ?? n ?? 1) >= (n ?? 1), { path: ["best_of"], error: "must be at least n" })
+  .refine(({ best_of, n, stream }) => !stream || (best_of ?? n ?? 1) === (n ?? 1), {
     path: ["best_of"],
-    error: "ranking more choices than are returned is not supported yet; leave the field out",
-    params: { code: "unsupported_parameter" },
+    error: "choices can only be ranked when they are done; leave out stream, or best_of",
   })
   .refine((body) => !(body.echo && body.logprobs !== undefined && body.logprobs !== null), {
     path: ["echo"],
