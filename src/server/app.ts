@@ -9,6 +9,7 @@ import { docsRoutes } from "./routes/docs.ts"
 import { embeddingRoutes } from "./routes/embeddings.ts"
 import { healthRoutes } from "./routes/health.ts"
 import { modelRoutes } from "./routes/models.ts"
+import { tokenizationRoutes } from "./routes/tokenization.ts"
 import type { ServerState } from "./state.ts"
 
 export interface ServerOptions {
@@ -52,6 +53,7 @@ export function createServer(options: ServerOptions) {
     .use(chatRoutes(state))
     .use(completionRoutes(state))
     .use(embeddingRoutes(state))
+    .use(tokenizationRoutes(state))
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {

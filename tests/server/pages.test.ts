@@ -90,6 +90,9 @@ test("the API reference lists every endpoint and describes the request", async (
     "/v1/embeddings",
     "/v1/models",
     "/v1/models/{model}",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
     "/health",
   ])
   await page.locator(".opblock-summary-control").first().click()

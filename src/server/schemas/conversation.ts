@@ -85,7 +85,7 @@ export const templateFields = {
 }
 
 interface Continued {
-  messages: readonly ChatMessageBody[]
+  messages?: readonly ChatMessageBody[] | null
   add_generation_prompt?: boolean | null
   continue_final_message?: boolean | null
 }
@@ -93,7 +93,7 @@ interface Continued {
 /** Only an assistant's message without calls can be continued, and no new turn begins behind it. */
 export function checkContinuation(body: Continued, { addIssue }: z.core.$RefinementCtx<Continued>): void {
   if (!body.continue_final_message) return
-  const last = body.messages.at(-1)
+  const last = body.messages?.at(-1)
   const refuse = (error: string) =>
     addIssue({ code: "custom", path: ["continue_final_message"], message: error, input: body.continue_final_message })
   if (last?.role !== "assistant") refuse("the last message is not the assistant's")

@@ -1,0 +1,114 @@
+import { Elysia } from "elysia"
+import type { LoadedModel } from "../../engine/load.ts"
+import { encodePrompt } from "../../text/index.ts"
+import type { Tokenizer } from "../../text/tokenizer/types.ts"
+import { readJson } from "../body.ts"
+import { invalidRequest } from "../errors.ts"
+import { renderChat } from "../prompt.ts"
+import { requestBody, responseBody } from "../schemas/documented.ts"
+import {
+  applyTemplateRequest,
+  applyTemplateResponse,
+  detokenizeRequest,
+  detokenizeResponse,
+  type TokenizeRequest,
+  type TokenizeResponse,
+  tokenizeRequest,
+  tokenizeResponse,
+} from "../schemas/tokenization.ts"
+import { exampleModel, type ServerState } from "../state.ts"
+import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
+
+/** What these endpoints can answer besides success. */
+const { 429: _, ...ERRORS } = GENERATION_ERRORS
+
+const TAG = "Models"
+const EXAMPLE = [{ role: "user" as const, content: "Why is the sky blue?" }]
+
+/** `POST /tokenize`, `/detokenize` and `/apply-template`. */
+export function tokenizationRoutes(state: ServerState) {
+  const model = exampleModel(state)
+  const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json"] as const
+  /** Holds the model, the first one by default, while `use` runs. */
+  const withModel = async <T>(name: string | null | undefined, request: Request, use: (model: LoadedModel) => T) => {
+    using lease = await state.models.lease(name ?? exampleModel(state), request.signal)
+    return use(lease.model)
+  }
+  return new Elysia()
+    .post("/tokenize", ({ body, request }) => withModel(body.model, request, (model) => tokenize(model, body)), {
+      parse: [...parse],
+      body: requestBody(tokenizeRequest, { model, prompt: "Why is the sky blue?" }),
+      response: { 200: responseBody(tokenizeResponse) },
+      detail: endpoint({ tag: TAG, summary: "A text's tokens", response: tokenizeResponse, errors: ERRORS }),
+    })
+    .post(
+      "/detokenize",
+      ({ body, request }) => withModel(body.model, request, (model) => detokenize(model, body.tokens)),
+      {
+        parse: [...parse],
+        body: requestBody(detokenizeRequest, { model, tokens: [10, 20, 30] }),
+        response: { 200: responseBody(detokenizeResponse) },
+        detail: endpoint({ tag: TAG, summary: "The text of tokens", response: detokenizeResponse, errors: ERRORS }),
+      },
+    )
+    .post(
+      "/apply-template",
+      ({ body, request }) => withModel(body.model, request, (model) => ({ prompt: renderChat(model, body) })),
+      {
+        parse: [...parse],
+        body: requestBody(applyTemplateRequest, { model, messages: EXAMPLE }),
+        response: { 200: responseBody(applyTemplateResponse) },
+        detail: endpoint({
+          tag: TAG,
+          summary: "A conversation as the model's prompt",
+          response: applyTemplateResponse,
+          errors: ERRORS,
+        }),
+      },
+    )
+}
+
+function tokenize(model: LoadedModel, body: TokenizeRequest): TokenizeResponse {
+  const { tokenizer, engine } = model
+  const ids = [...tokensOf(model, body)]
+  return {
+    tokens: body.with_pieces ? ids.map((id) => ({ id, piece: pieceOf(tokenizer, id) })) : ids,
+    count: ids.length,
+    max_model_len: engine.limits.context_length,
+    token_strs: body.return_token_strs ? ids.map((id) => tokenizer.piece(id)) : null,
+  }
+}
+
+function tokensOf(model: LoadedModel, body: TokenizeRequest): Int32Array {
+  const { tokenizer } = model
+  const { messages, prompt, content } = body
+  if (messages) return encodePrompt(tokenizer, renderChat(model, { ...body, messages }))
+  const around = body.add_special ?? body.add_special_tokens ?? typeof prompt === "string"
+  const special = body.parse_special ?? true
+  return tokenizer.encode(prompt ?? content ?? "", { special, addBos: around && tokenizer.addBos })
+}
+
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+function pieceOf(tokenizer: Tokenizer, id: number): string | number[] {
+  const bytes = tokenizer.tokenBytes(id)
+  try {
+    return strict.decode(bytes)
+  } catch {
+    // Part of a character.
+    return [...bytes]
+  }
+}
+
+/** @throws ApiError 400 for an id that does not exist */
+function detokenize({ tokenizer }: LoadedModel, tokens: readonly number[]): { content: string; prompt: string } {
+  const unknown = tokens.find((id) => id >= tokenizer.vocabSize)
+  if (unknown !== undefined)
+    throw invalidRequest(
+      `'tokens': token ${unknown} does not exist; ids are 0 to ${tokenizer.vocabSize - 1}.`,
+      "tokens",
+      "invalid_value",
+    )
+  const text = tokenizer.decode(tokens, { special: true })
+  return { content: text, prompt: text }
+}
