@@ -1,13 +1,19 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/load.ts"
 import { createUi } from "../ui/app.tsx"
+import type { ApiKey } from "./access/keys.ts"
 import { ApiError, errorResponse, toApiError, unknownRoute } from "./errors.ts"
+import { Front } from "./front.ts"
 import { ModelManager } from "./models/index.ts"
+import type { Logger } from "./observe/log.ts"
+import { Metrics } from "./observe/metrics.ts"
+import type { Tracing } from "./observe/tracing.ts"
 import { chatRoutes } from "./routes/chat.ts"
 import { completionRoutes } from "./routes/completions.ts"
 import { docsRoutes } from "./routes/docs.ts"
 import { embeddingRoutes } from "./routes/embeddings.ts"
 import { healthRoutes } from "./routes/health.ts"
+import { metricsRoutes } from "./routes/metrics.ts"
 import { modelRoutes } from "./routes/models.ts"
 import { tokenizationRoutes } from "./routes/tokenization.ts"
 import type { ServerState } from "./state.ts"
@@ -25,30 +31,43 @@ export interface ServerOptions {
   readonly deadlineMs?: number
   /** Prompts find each other's cached beginnings only under the same API key. Default false. */
   readonly cacheByKey?: boolean
+  /** Keys of which every request must show one, but for `/health` and `/ready`. Default: none is wanted. */
+  readonly apiKeys?: readonly ApiKey[]
+  /** Origins whose pages may use the server from a browser, as `https://chat.example`; `*` for all. Default: none. */
+  readonly corsOrigins?: readonly string[]
+  /** Takes a line for every request, and failures that nobody expected. Default: failures go to stderr, requests nowhere. */
+  readonly log?: Logger
+  /** Default: no traces. Whoever made it closes it. */
+  readonly tracing?: Tracing
 }
 
-/** The HTTP application: OpenAI's API under `/v1`, `/health`, `/swagger`, and the pages of `src/ui`. Call `.listen` or `.handle`. */
-export function createServer(options: ServerOptions) {
-  const { models } = options
+/**
+ * The HTTP application: OpenAI's API under `/v1`, `/health`, `/metrics`, `/swagger`, and the pages of `src/ui`. Give its `handle` to
+ * `Bun.serve`, or call it.
+ */
+export function createServer(options: ServerOptions): Front {
+  const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
+  const metrics = new Metrics(models)
   const state: ServerState = {
-    models: models instanceof ModelManager ? models : ModelManager.of(models),
+    models,
+    metrics,
     startedAt: new Date(),
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
     deadlineMs: options.deadlineMs,
     cacheByKey: options.cacheByKey ?? false,
+    locked: (options.apiKeys?.length ?? 0) > 0,
   }
-  // Bun's own limit answers with an empty body, so it stands far above ours and `readJson` enforces the real one.
   // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.
   const app = new Elysia({
     nativeStaticResponse: false,
     // A host may have a name of one letter, which Elysia's shortcut to the path does not expect.
     handler: { standardHostname: false },
-    serve: { idleTimeout: options.idleTimeout ?? 60, maxRequestBodySize: Number.MAX_SAFE_INTEGER },
   })
     .onError(({ error }) => errorResponse(apiErrorOf(error)))
-    .use(docsRoutes())
+    .use(docsRoutes(state))
     .use(healthRoutes(state))
+    .use(metricsRoutes(state))
     .use(modelRoutes(state))
     .use(chatRoutes(state))
     .use(completionRoutes(state))
@@ -59,9 +78,22 @@ export function createServer(options: ServerOptions) {
   const ui = createUi((request) => {
     // Without a Host header the URL is a path alone.
     const path = new URL(request.url, "http://localhost").pathname
-    return errorResponse(unknownRoute(request.method, path, methodsOf([...routes, ...ui.routes], path)))
+    return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)))
   })
-  return app.mount("/", ui.fetch)
+  const known = [...routes, ...ui.routes]
+  const plain = new Set(known.map(({ path }) => path))
+  app.mount("/", ui.fetch)
+  return new Front({
+    keys: options.apiKeys ?? [],
+    corsOrigins: options.corsOrigins ?? [],
+    observers: { metrics, log: options.log },
+    tracing: options.tracing,
+    routeOf: (path) => (plain.has(path) ? path : (known.find((route) => matches(route.path, path))?.path ?? "unknown")),
+    app: (request, server) => {
+      if (server !== undefined) app.server = server
+      return app.fetch(request)
+    },
+  })
 }
 
 /** What was thrown, taken out of what Elysia wraps around it. */
@@ -71,12 +103,14 @@ function apiErrorOf(error: unknown): ApiError {
 }
 
 /** The methods that a path answers to, for 405's `Allow`. */
-function methodsOf(routes: readonly { method: string; path: string }[], path: string): string[] {
+const methodsOf = (routes: readonly { method: string; path: string }[], path: string): string[] =>
+  routes.filter((route) => matches(route.path, path)).map(({ method }) => method)
+
+/** Whether a path is one of a route's, whose pattern may hold `:parameters`. */
+function matches(pattern: string, path: string): boolean {
+  if (pattern === path) return true
+  if (!pattern.includes(":")) return false
   const segments = path.split("/")
-  return routes
-    .filter((route) => {
-      const pattern = route.path.split("/")
-      return pattern.length === segments.length && pattern.every((p, i) => p.startsWith(":") || p === segments[i])
-    })
-    .map((route) => route.method)
+  const parts = pattern.split("/")
+  return parts.length === segments.length && parts.every((part, i) => part.startsWith(":") || part === segments[i])
 }

@@ -7,6 +7,7 @@ import type { z } from "zod"
 import { EngineError, OverloadedError, RequestError } from "../engine/types.ts"
 import { TokenizerError } from "../text/index.ts"
 import { ModelLoadError, UnknownModelError } from "./models/errors.ts"
+import { currentRequest } from "./observe/request-record.ts"
 import type { ErrorBody } from "./schemas/error.ts"
 
 /** A failure with everything its response needs; `param` is the request field at fault. */
@@ -116,11 +117,14 @@ function overloaded({ message, code, retry_after }: OverloadedError): ApiError {
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** Turns any thrown value into an {@link ApiError}; what was not expected is written to stderr, in full, and nowhere else. */
+/** Turns any thrown value into an {@link ApiError}; what was not expected is logged in full, and goes nowhere else. */
 export function toApiError(thrown: unknown): ApiError {
   const error = known(thrown)
   if (error !== undefined) return error
-  console.error("rocmforge: unexpected error while serving a request:", thrown)
+  const record = currentRequest()
+  const log = record?.observers.log
+  if (log === undefined) console.error("rocmforge: unexpected error while serving a request:", thrown)
+  else log.error({ request_id: record?.id, err: thrown }, "unexpected error while serving a request")
   return new ApiError(
     500,
     "server_error",

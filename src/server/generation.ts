@@ -5,6 +5,7 @@ import { generateText, type TextEvent, type TextRequest } from "../engine/text.t
 import { EngineError, type FinishReason, type SamplingParams, type Usage } from "../engine/types.ts"
 import { invalidRequest } from "./errors.ts"
 import type { ScoredToken } from "./logprobs.ts"
+import { GenerationWatch } from "./observe/generation-watch.ts"
 import { forChoice } from "./sampling.ts"
 import type { UsageBody } from "./schemas/generation.ts"
 
@@ -122,12 +123,15 @@ export async function* runChoices(
   let wake = () => {}
 
   const run = async ({ first, request }: ChoiceRequest) => {
+    const watch = new GenerationWatch(model.name, request)
     try {
-      for await (const event of generateText(model, request, controller.signal)) {
+      for await (const event of generateText(model, watch.request, controller.signal)) {
+        watch.event(event)
         ready.push({ index: first + event.index, event })
         wake()
       }
     } catch (cause) {
+      watch.failed()
       failure ??= { cause }
       controller.abort()
     }

@@ -5,9 +5,11 @@
  *     const server = await startServer({ models: [model], port: 8080 })
  */
 
+import type { Server } from "bun"
 import { createServer, type ServerOptions } from "./app.ts"
 import { ModelManager } from "./models/index.ts"
 
+export { type ApiKey, parseKeyFile } from "./access/keys.ts"
 export { createServer, type ServerOptions } from "./app.ts"
 export {
   BudgetError,
@@ -22,12 +24,16 @@ export {
   statusOf,
   UnknownModelError,
 } from "./models/index.ts"
+export { createLog, type LogOptions } from "./observe/log.ts"
+export { openTracing, type Tracing } from "./observe/tracing.ts"
 
 export interface StartOptions extends ServerOptions {
   /** Default 127.0.0.1. */
   readonly host?: string
   /** Default 8080; 0 takes any free port. */
   readonly port?: number
+  /** Serves HTTPS: certificate chain and private key, as PEM. Default: HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export interface RunningServer {
@@ -54,24 +60,33 @@ const LAST_WORDS_MS = 2000
 export async function startServer({
   host = "127.0.0.1",
   port = 8080,
+  tls,
   ...options
 }: StartOptions): Promise<RunningServer> {
   const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
   const app = createServer({ ...options, models })
+  let server: Server<undefined>
   try {
-    // Without reusePort: two servers that share a port would each get half of the requests.
-    app.listen({ hostname: host, port, reusePort: false })
+    server = Bun.serve({
+      hostname: host,
+      port,
+      // Two servers that share a port would each get half of the requests.
+      reusePort: false,
+      idleTimeout: options.idleTimeout ?? 60,
+      // Bun's own limit answers with an empty body, so it stands far above the one that `readJson` enforces.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
+      fetch: (request, server) => app.handle(request, server),
+    })
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`Cannot listen on ${host}:${port} (${reason}); choose another --port or --host.`, { cause })
   }
-  const { server } = app
-  if (server === null) throw new Error(`Cannot listen on ${host}:${port}.`)
   const stop = async () => {
     await server.stop(true)
   }
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
+    url: `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
     get requests() {
       return models.requests
     },

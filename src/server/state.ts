@@ -1,9 +1,11 @@
 import type { ModelManager } from "./models/index.ts"
+import type { Metrics } from "./observe/metrics.ts"
 
 /** What every route reads. */
 export interface ServerState {
   /** Whoever made it closes it. */
   readonly models: ModelManager
+  readonly metrics: Metrics
   readonly startedAt: Date
   /** Largest request body, in bytes. */
   readonly maxBodyBytes: number
@@ -13,6 +15,8 @@ export interface ServerState {
   readonly deadlineMs: number | undefined
   /** Prompts find each other's cached beginnings only under the same API key. */
   readonly cacheByKey: boolean
+  /** Requests must show an API key. */
+  readonly locked: boolean
 }
 
 /** A name for examples. */

@@ -1,4 +1,5 @@
 import type { LoadedModel } from "../../engine/load.ts"
+import { currentRequest } from "../observe/request-record.ts"
 
 /** A request's hold on a model: until it is disposed of, the model stays in memory. Dispose of it in any case; twice is safe. */
 export interface ModelLease extends Disposable {
@@ -12,9 +13,13 @@ export class Lease implements ModelLease {
   readonly controller = new AbortController()
   #model: LoadedModel | undefined
   #release: (() => void) | undefined
+  readonly #record = currentRequest()
 
-  constructor(release: () => void) {
+  /** @param name What requests call the model. */
+  constructor(name: string, release: () => void) {
     this.#release = release
+    this.#record?.hold()
+    if (this.#record !== undefined) this.#record.model ??= name
   }
 
   get model(): LoadedModel {
@@ -38,7 +43,9 @@ export class Lease implements ModelLease {
   }
 
   [Symbol.dispose](): void {
-    this.#release?.()
+    if (this.#release === undefined) return
+    this.#release()
     this.#release = undefined
+    this.#record?.release()
   }
 }

@@ -101,7 +101,7 @@ export class ModelManager implements AsyncDisposable {
     if (this.#draining) throw shuttingDown()
     if (signal?.aborted) throw cancelled()
     // From here on the model counts as used, so that it cannot go between its loading and this request.
-    const lease = new Lease(() => {
+    const lease = new Lease(name, () => {
       signal?.removeEventListener("abort", stop)
       this.#leases.delete(lease)
       this.#release(managed)

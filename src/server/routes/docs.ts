@@ -7,6 +7,7 @@ import bundlePath from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file
 import { version } from "../../../package.json"
 import { pageHeaders } from "../../ui/headers.ts"
 import { swaggerPage } from "../../ui/swagger.tsx"
+import type { ServerState } from "../state.ts"
 
 const file = (path: string, type: string) => () =>
   new Response(Bun.file(path), { headers: { "content-type": type, "cache-control": "public, max-age=86400" } })
@@ -14,7 +15,7 @@ const file = (path: string, type: string) => () =>
 const hidden = { detail: { hide: true } }
 
 /** The page takes the place of the plugin's own, which loads its scripts from the web; the plugin's part is the description. */
-export const docsRoutes = () =>
+export const docsRoutes = ({ locked }: ServerState) =>
   new Elysia()
     .get("/swagger/assets/swagger-ui.js", file(bundlePath, "text/javascript; charset=utf-8"), hidden)
     .get("/swagger/assets/swagger-ui.css", file(stylePath, "text/css; charset=utf-8"), hidden)
@@ -22,6 +23,8 @@ export const docsRoutes = () =>
       swagger({
         path: "/swagger",
         documentation: {
+          components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
+          security: locked ? [{ apiKey: [] }] : [],
           info: {
             title: "ROCmForge",
             version,

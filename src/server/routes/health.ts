@@ -2,42 +2,67 @@ import { Elysia } from "elysia"
 import { version } from "../../../package.json"
 import { type ModelManager, type ModelStatus, statusOf } from "../models/index.ts"
 import { responseBody } from "../schemas/documented.ts"
-import { type Health, health } from "../schemas/service.ts"
+import { type Health, health, type Ready, ready } from "../schemas/service.ts"
 import type { ServerState } from "../state.ts"
 import { endpoint } from "./openapi.ts"
 
 /** When a monitor may ask a server again that is not well, in seconds. */
 const RETRY_S = "1"
 
-/** `GET /health`: whether the default model serves, and how busy each one is. */
+/** `GET /health`: whether the default model serves, and how busy each one is; `GET /ready`: the first half of it alone. Neither wants an API key. */
 export const healthRoutes = ({ models, startedAt }: ServerState) =>
-  new Elysia().get(
-    "/health",
-    ({ set }): Health => {
-      const statuses = models.models.map(statusOf)
-      const verdict = judge(models, statuses[0])
-      if (verdict.status !== "ok") {
-        set.status = 503
-        set.headers["retry-after"] = RETRY_S
-      }
-      return {
-        ...verdict,
-        version,
-        uptime_seconds: Math.round((Date.now() - startedAt.getTime()) / 100) / 10,
-        models: statuses.map(describe),
-      }
-    },
-    {
-      response: { 200: responseBody(health), 503: responseBody(health) },
-      detail: endpoint({
-        tag: "Service",
-        summary: "Health and load",
-        response: health,
-        errors: {},
-        others: { 503: { description: "The first model does not serve now; `reason` says why.", schema: health } },
-      }),
-    },
-  )
+  new Elysia()
+    .get(
+      "/health",
+      ({ set }): Health => {
+        const statuses = models.models.map(statusOf)
+        const verdict = judge(models, statuses[0])
+        if (verdict.status !== "ok") {
+          set.status = 503
+          set.headers["retry-after"] = RETRY_S
+        }
+        return {
+          ...verdict,
+          version,
+          uptime_seconds: Math.round((Date.now() - startedAt.getTime()) / 100) / 10,
+          models: statuses.map(describe),
+        }
+      },
+      {
+        response: { 200: responseBody(health), 503: responseBody(health) },
+        detail: endpoint({
+          tag: "Service",
+          summary: "Health and load",
+          response: health,
+          errors: {},
+          others: { 503: { description: "The first model does not serve now; `reason` says why.", schema: health } },
+          open: true,
+        }),
+      },
+    )
+    .get(
+      "/ready",
+      ({ set }): Ready => {
+        const [first] = models.models
+        const verdict = judge(models, first && statusOf(first))
+        if (verdict.status !== "ok") {
+          set.status = 503
+          set.headers["retry-after"] = RETRY_S
+        }
+        return verdict
+      },
+      {
+        response: { 200: responseBody(ready), 503: responseBody(ready) },
+        detail: endpoint({
+          tag: "Service",
+          summary: "Whether requests can be sent here",
+          response: ready,
+          errors: {},
+          others: { 503: { description: "The first model does not serve now; `reason` says why.", schema: ready } },
+          open: true,
+        }),
+      },
+    )
 
 function judge({ draining }: ModelManager, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }

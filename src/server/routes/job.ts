@@ -1,5 +1,6 @@
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/load.ts"
+import { credentialOf } from "../access/keys.ts"
 import type { Run, Standing } from "../generation.ts"
 import { eventStream, type StreamFormat } from "../sse.ts"
 import type { ServerState } from "../state.ts"
@@ -92,9 +93,8 @@ function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey
   }
 }
 
-/** Whom a request belongs to: the hash of its bearer token, or of Anthropic's `x-api-key`, so that no key is kept or travels on. */
+/** Whom a request belongs to: the hash of the API key that it shows, so that no key is kept or travels on. */
 function keyOf(headers: Headers): string | undefined {
-  const bearer = /^Bearer +(\S+)\s*$/i.exec(headers.get("authorization") ?? "")?.[1]
-  const token = bearer ?? (headers.get("x-api-key") || undefined)
+  const token = credentialOf(headers)
   return token === undefined ? undefined : new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32)
 }

@@ -9,34 +9,53 @@ interface EndpointDoc {
   readonly response: z.ZodType
   /** The schema of one event, where the endpoint can stream. */
   readonly event?: z.ZodType
+  /** What a stream is sent as, where those are not server-sent events. */
+  readonly eventType?: string
   /** Error statuses with what each means. */
   readonly errors: Readonly<Record<number, string>>
+  /** The schema of its errors; default: OpenAI's. */
+  readonly failure?: z.ZodType
+  /** Needs no API key. */
+  readonly open?: boolean
   /** Further statuses whose body is no error object. */
   readonly others?: Readonly<Record<number, { readonly description: string; readonly schema: z.ZodType }>>
 }
 
-const failure = jsonSchema(errorBody, "output")
-
 /** The OpenAPI description of one endpoint, for Elysia's `detail`. */
-export function endpoint({ tag, summary, description, response, event, errors, others = {} }: EndpointDoc) {
+export function endpoint(doc: EndpointDoc) {
+  const { tag, summary, description, response, event, errors, others = {} } = doc
   const content: Record<string, { schema: Record<string, unknown> }> = {
     "application/json": { schema: jsonSchema(response, "output") },
   }
-  if (event !== undefined) content["text/event-stream"] = { schema: jsonSchema(event, "output") }
-  const failures = Object.entries(errors).map(([status, meaning]) => [
-    status,
-    { description: meaning, content: { "application/json": { schema: failure } } },
-  ])
+  if (event !== undefined) content[doc.eventType ?? "text/event-stream"] = { schema: jsonSchema(event, "output") }
   const more = Object.entries(others).map(([status, { description, schema }]) => [
     status,
     { description, content: { "application/json": { schema: jsonSchema(schema, "output") } } },
   ])
   return {
     tags: [tag],
+    ...(doc.open && { security: [] }),
     summary,
     description,
-    responses: { 200: { description: "Success", content }, ...Object.fromEntries([...failures, ...more]) },
+    responses: {
+      200: { description: "Success", content },
+      ...failures(errors, doc.failure),
+      ...Object.fromEntries(more),
+    },
   }
+}
+
+/** What every endpoint can answer. */
+const COMMON_ERRORS = {
+  401: "The server wants an API key, and the request shows none, or one that is not good.",
+  431: "The request has too many header fields.",
+}
+
+/** Errors by their status, with what each means; those that every endpoint has are added. */
+export function failures(errors: Readonly<Record<number, string>>, shape: z.ZodType = errorBody) {
+  const content = { "application/json": { schema: jsonSchema(shape, "output") } }
+  const all = Object.entries({ ...errors, ...COMMON_ERRORS })
+  return Object.fromEntries(all.map(([status, description]) => [status, { description, content }]))
 }
 
 /** What every endpoint that generates text can answer besides success. */

@@ -51,11 +51,17 @@ export type ModelBody = z.output<typeof modelBody>
 
 export const modelList = z.object({ object: z.literal("list"), data: z.array(modelBody) })
 
+const status = z
+  .enum(["ok", "starting", "restarting", "draining", "failed"])
+  .describe("ok (200): the first model serves, or is loaded for the next request. Everything else is 503.")
+const statusReason = z.string().nullable().describe("Why the status is not ok.")
+
+export const ready = z.object({ status, reason: statusReason })
+export type Ready = z.output<typeof ready>
+
 export const health = z.object({
-  status: z
-    .enum(["ok", "starting", "restarting", "draining", "failed"])
-    .describe("ok (200): the first model serves, or is loaded for the next request. Everything else is 503."),
-  reason: z.string().nullable().describe("Why the status is not ok."),
+  status,
+  reason: statusReason,
   version: z.string(),
   uptime_seconds: z.number(),
   models: z.array(

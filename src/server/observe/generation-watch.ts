@@ -1,0 +1,64 @@
+import type { TextEvent, TextRequest } from "../../engine/text.ts"
+import type { ModelMetrics } from "./metrics.ts"
+import { currentRequest, type RequestRecord } from "./request-record.ts"
+
+/** Follows one engine request for the metrics, the log and the trace of the HTTP request it belongs to. */
+export class GenerationWatch {
+  /** What the engine is to be asked for: named after the HTTP request too, so that both are found together. */
+  readonly request: TextRequest
+  readonly #record: RequestRecord | undefined
+  readonly #metrics: ModelMetrics | undefined
+  readonly #startedAt = performance.now()
+  /** When each choice's last token came; 0 before the first. */
+  readonly #lastAt: Float64Array
+  /** Choices that have not ended. */
+  #open: number
+  #prompted = false
+
+  constructor(model: string, request: TextRequest) {
+    const record = currentRequest()
+    const n = request.n ?? 1
+    this.#record = record
+    this.#metrics = record?.observers.metrics.of(model)
+    this.#lastAt = new Float64Array(n)
+    this.#open = n
+    this.request = record === undefined ? request : { ...request, id: `${record.id}/${request.id}` }
+  }
+
+  event(event: TextEvent): void {
+    const metrics = this.#metrics
+    if (metrics === undefined) return
+    const now = performance.now()
+    if (event.type === "text") {
+      if (event.token === undefined) return
+      const last = this.#lastAt[event.index] ?? 0
+      this.#lastAt[event.index] = now
+      if (last !== 0) metrics.interToken.observe((now - last) / 1000)
+      else {
+        metrics.firstToken.observe((now - this.#startedAt) / 1000)
+        this.#record?.firstToken()
+      }
+      return
+    }
+    this.#open--
+    const { reason, usage } = event
+    metrics.ended(reason === "cancelled" ? "abort" : reason, {
+      seconds: (now - this.#startedAt) / 1000,
+      promptTokens: usage.prompt_tokens,
+      completionTokens: usage.completion_tokens,
+      prefillSeconds: usage.prefill_ms / 1000,
+      decodeSeconds: usage.decode_ms / 1000,
+    })
+    const record = this.#record
+    if (record === undefined) return
+    // However many choices continue it, the prompt was read once.
+    if (!this.#prompted) record.promptTokens += usage.prompt_tokens
+    this.#prompted = true
+    record.completionTokens += usage.completion_tokens
+  }
+
+  /** The engine failed or refused: what has not ended by itself ends so. */
+  failed(): void {
+    for (; this.#open > 0; this.#open--) this.#metrics?.failed()
+  }
+}

@@ -1,0 +1,230 @@
+import { describe, expect, test } from "bun:test"
+import { request as httpRequest } from "node:http"
+import { createConnection } from "node:net"
+import OpenAI from "openai"
+import { parseKeyFile } from "../../src/server/index.ts"
+import { saying, serveScript } from "./support/script-model.ts"
+
+const chat = { model: "script", messages: [{ role: "user" as const, content: "hi" }], max_tokens: 2 }
+const KEYS = [
+  { name: "ada", key: "sk-ada-1" },
+  { name: "bob", key: "sk-bob-2" },
+]
+const locked = () => serveScript({ tokens: saying("hello") }, { apiKeys: KEYS })
+
+/** Sends bytes that no client would, and returns all that comes back. */
+const raw = (url: string, text: string) =>
+  new Promise<string>((resolve, reject) => {
+    const socket = createConnection(Number(new URL(url).port), "127.0.0.1", () => socket.write(text))
+    let answer = ""
+    socket.on("data", (data) => {
+      answer += data
+    })
+    socket.on("close", () => resolve(answer))
+    socket.on("error", reject)
+  })
+
+describe("API keys", () => {
+  test("every route but /health and /ready wants one, and so do those that do not exist", async () => {
+    await using server = await locked()
+    const document = (await (
+      await fetch(`${server.url}/swagger/json`, { headers: { authorization: "Bearer sk-ada-1" } })
+    ).json()) as { paths: Record<string, object> }
+    const paths = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => [method.toUpperCase(), path] as const),
+    )
+    expect(paths.length).toBeGreaterThan(5)
+    const pages = ["/", "/swagger", "/swagger/json", "/ui/status.js", "/swagger/assets/swagger-ui.js", "/nope"]
+    for (const [method, path] of [...paths, ...pages.map((path) => ["GET", path] as const)]) {
+      const response = await fetch(server.url + path, { method })
+      const open = path === "/health" || path === "/ready"
+      expect([path, response.status]).toEqual([path, open ? 200 : 401])
+      if (!open) expect(response.headers.get("www-authenticate")).toStartWith("Bearer")
+    }
+    expect((await fetch(`${server.url}/v1/models`, { method: "OPTIONS" })).status).toBe(401)
+    expect(server.engine.requests.length).toBe(0)
+  })
+
+  test.each([
+    ["GET //health HTTP/1.1", "x"],
+    ["GET /health/ HTTP/1.1", "x"],
+    ["GET /%68ealth HTTP/1.1", "x"],
+    ["GET /health/../v1/models HTTP/1.1", "x"],
+    ["GET http://x/health/../v1/models HTTP/1.1", "x"],
+    ["GET /v1/models?x=http://x/health HTTP/1.1", "x"],
+    ["GET /v1/models?x=http://x/health HTTP/1.1", ""],
+    ["GET /v1/models?x=http://x/health HTTP/1.1", "x/health"],
+    ["GET /v1/models HTTP/1.1", "x/health?"],
+    ["GET /v1/models#/health HTTP/1.1", "x"],
+    ["GET /health#/../v1/models HTTP/1.1", "x"],
+  ])("%s to the host %j is no way around them", async (line, host) => {
+    await using server = await locked()
+    const answer = await raw(server.url, `${line}\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 40[01] /)
+    expect(answer).not.toContain('"object":"list"')
+  })
+
+  test.each([
+    ["authorization", "Bearer sk-ada-1"],
+    ["authorization", "bearer   sk-bob-2"],
+    ["x-api-key", "sk-bob-2"],
+    ["authorization", `Basic ${btoa("anyone:sk-ada-1")}`],
+  ])("%s: %s opens", async (name, value) => {
+    await using server = await locked()
+    expect((await fetch(`${server.url}/v1/models`, { headers: { [name]: value } })).status).toBe(200)
+  })
+
+  test.each([
+    ["authorization", "Bearer sk-ada-"],
+    ["authorization", "Bearer sk-ada-11"],
+    ["authorization", "Bearer"],
+    ["authorization", "sk-ada-1"],
+    ["authorization", "Basic !!!"],
+    ["authorization", `Basic ${btoa("sk-ada-1")}`],
+    ["x-api-key", "ada"],
+  ])("%s: %s does not", async (name, value) => {
+    await using server = await locked()
+    const response = await fetch(`${server.url}/v1/models`, { headers: { [name]: value } })
+    expect(response.status).toBe(401)
+    const { error } = (await response.json()) as { error: { message: string; code: string; type: string } }
+    expect(error).toMatchObject({ type: "invalid_request_error", code: "invalid_api_key" })
+    expect(error.message).not.toContain("sk-")
+  })
+
+  test("a browser that opens a page is made to ask for the key", async () => {
+    await using server = await locked()
+    const response = await fetch(server.url, { headers: { accept: "text/html,*/*" } })
+    expect(response.status).toBe(401)
+    expect(response.headers.get("www-authenticate")).toStartWith("Basic ")
+  })
+
+  test("the official client gets its typed error, or its answer", async () => {
+    await using server = await locked()
+    const client = (apiKey: string) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey, maxRetries: 0 })
+    const error = await client("wrong")
+      .chat.completions.create(chat)
+      .catch((thrown) => thrown)
+    expect(error).toBeInstanceOf(OpenAI.AuthenticationError)
+    const answer = await client("sk-bob-2").chat.completions.create(chat)
+    expect(answer.choices[0]?.message.content).toBe("he")
+  })
+
+  test("the document says so", async () => {
+    await using server = await locked()
+    const headers = { "x-api-key": "sk-ada-1" }
+    const document = await (await fetch(`${server.url}/swagger/json`, { headers })).json()
+    expect(document.security).toEqual([{ apiKey: [] }])
+    expect(document.components.securitySchemes.apiKey).toEqual({ type: "http", scheme: "bearer" })
+    expect(document.paths["/health"].get.security).toEqual([])
+    expect(document.paths["/v1/models"].get.security).toBeUndefined()
+    expect(document.paths["/v1/models"].get.responses["401"]).toBeDefined()
+  })
+
+  test("keys that cannot work are refused at the start", async () => {
+    const serve = (key: string, other = "sk-2") =>
+      serveScript(
+        { tokens: [1] },
+        {
+          apiKeys: [
+            { name: "a", key },
+            { name: "b", key: other },
+          ],
+        },
+      )
+    expect(serve("two words")).rejects.toThrow("printable ASCII")
+    expect(serve("")).rejects.toThrow("printable ASCII")
+    expect(serve("sk-2")).rejects.toThrow("one and the same")
+  })
+
+  test("a file of keys", () => {
+    expect(parseKeyFile("# people\nada: sk-1\r\n\nsk-2\n", "keys.txt")).toEqual([
+      { name: "ada", key: "sk-1" },
+      { name: "line-4", key: "sk-2" },
+    ])
+    expect(() => parseKeyFile("# none\n", "keys.txt")).toThrow("keys.txt holds no API key")
+    expect(() => parseKeyFile("ada:\n", "keys.txt")).toThrow("NAME:KEY")
+  })
+})
+
+describe("other origins", () => {
+  const origin = "https://chat.example"
+  const preflight = (url: string, from: string) =>
+    fetch(`${url}/v1/chat/completions`, {
+      method: "OPTIONS",
+      headers: {
+        origin: from,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type, x-stainless-os",
+      },
+    })
+
+  test("may do nothing by default", async () => {
+    await using server = await serveScript({ tokens: saying("hello") })
+    const response = await preflight(server.url, origin)
+    expect(response.status).toBe(405)
+    expect([...response.headers.keys()].filter((name) => name.startsWith("access-control"))).toEqual([])
+    const get = await fetch(`${server.url}/v1/models`, { headers: { origin } })
+    expect(get.headers.get("access-control-allow-origin")).toBeNull()
+  })
+
+  test("may come in where they are listed, with a key", async () => {
+    await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: [`${origin}/`], apiKeys: KEYS })
+    const response = await preflight(server.url, origin)
+    expect(response.status).toBe(204)
+    expect(response.headers.get("access-control-allow-origin")).toBe(origin)
+    expect(response.headers.get("access-control-allow-methods")).toContain("POST")
+    expect(response.headers.get("access-control-allow-headers")).toBe("authorization, content-type, x-stainless-os")
+    expect(response.headers.get("vary")).toContain("Origin")
+
+    const other = await preflight(server.url, "https://evil.example")
+    expect(other.status).toBe(401)
+    expect(other.headers.get("access-control-allow-origin")).toBeNull()
+
+    const headers = { origin, "x-api-key": "sk-ada-1" }
+    const get = await fetch(`${server.url}/v1/models`, { headers })
+    expect(get.headers.get("access-control-allow-origin")).toBe(origin)
+    expect(get.headers.get("access-control-expose-headers")).toContain("x-request-id")
+    const refused = await fetch(`${server.url}/v1/models`, { headers: { origin } })
+    expect(refused.status).toBe(401)
+    expect(refused.headers.get("access-control-allow-origin")).toBe(origin)
+  })
+
+  test("all may come in with *", async () => {
+    await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: ["*"] })
+    expect((await preflight(server.url, "null")).status).toBe(204)
+    const get = await fetch(`${server.url}/health`, { headers: { origin: "https://any.example" } })
+    expect(get.headers.get("access-control-allow-origin")).toBe("https://any.example")
+  })
+})
+
+describe("limits", () => {
+  /** A request with exactly these headers beside Host. */
+  const send = (url: string, headers: Record<string, string>) =>
+    new Promise<{ status: number; text: string }>((resolve, reject) => {
+      httpRequest(`${url}/v1/models`, { headers }, (response) => {
+        let text = ""
+        response.on("data", (data) => {
+          text += data
+        })
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, text }))
+      })
+        .on("error", reject)
+        .end()
+    })
+  const headers = (count: number, size = 1) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-field-${i}`, "v".repeat(size)]))
+
+  test("too many headers", async () => {
+    await using server = await serveScript({ tokens: [1] })
+    expect((await send(server.url, headers(90))).status).toBe(200)
+    const { status, text } = await send(server.url, headers(120))
+    expect(status).toBe(431)
+    expect(JSON.parse(text).error.code).toBe("too_many_headers")
+  })
+
+  test("headers that are too large", async () => {
+    await using server = await serveScript({ tokens: [1] })
+    expect((await send(server.url, headers(1, 64 * 1024))).status).toBe(431)
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+  })
+})
