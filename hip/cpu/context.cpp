@@ -20,7 +20,7 @@ uint64_t round64(uint64_t n) { return (n + 63) / 64 * 64; }
 
 CacheView cache_view(const RfCache& c, uint8_t* at, uint64_t block_stride) {
   CacheView view{at, nullptr, c.n_kv_heads, c.head_dim, (c.head_dim + 15) / 16 * 16, c.dtype, block_stride};
-  view.v = at + c.n_kv_heads * view.k_tile_bytes();
+  if (at) view.v = at + c.n_kv_heads * view.k_tile_bytes();  // without memory it is only asked for sizes
   return view;
 }
 uint64_t layer_bytes(const RfCache& cache) {  // of one block

@@ -94,6 +94,8 @@ test("the API reference lists every endpoint and describes the request", async (
     "/detokenize",
     "/apply-template",
     "/health",
+    "/ready",
+    "/metrics",
   ])
   await page.locator(".opblock-summary-control").first().click()
   // Filled in after it opens.
