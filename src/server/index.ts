@@ -32,8 +32,6 @@ export interface StartOptions extends ServerOptions {
   readonly host?: string
   /** Default 8080; 0 takes any free port. */
   readonly port?: number
-  /** Serves HTTPS: certificate chain and private key, as PEM. Default: HTTP. */
-  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export interface RunningServer {
@@ -60,7 +58,6 @@ const LAST_WORDS_MS = 2000
 export async function startServer({
   host = "127.0.0.1",
   port = 8080,
-  tls,
   ...options
 }: StartOptions): Promise<RunningServer> {
   const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
@@ -75,7 +72,6 @@ export async function startServer({
       idleTimeout: options.idleTimeout ?? 60,
       // Bun's own limit answers with an empty body, so it stands far above the one that `readJson` enforces.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
       fetch: (request, server) => app.handle(request, server),
     })
   } catch (cause) {
@@ -86,7 +82,7 @@ export async function startServer({
     await server.stop(true)
   }
   return {
-    url: `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
     get requests() {
       return models.requests
     },
