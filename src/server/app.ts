@@ -2,7 +2,8 @@ import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/load.ts"
 import { createUi } from "../ui/app.tsx"
 import type { ApiKey } from "./access/keys.ts"
-import { ApiError, errorResponse, toApiError, unknownRoute } from "./errors.ts"
+import { failureResponse } from "./dialects.ts"
+import { ApiError, toApiError, unknownRoute } from "./errors.ts"
 import { Front } from "./front.ts"
 import { ModelManager } from "./models/index.ts"
 import type { Logger } from "./observe/log.ts"
@@ -13,6 +14,7 @@ import { completionRoutes } from "./routes/completions.ts"
 import { docsRoutes } from "./routes/docs.ts"
 import { embeddingRoutes } from "./routes/embeddings.ts"
 import { healthRoutes } from "./routes/health.ts"
+import { messageRoutes } from "./routes/messages.ts"
 import { metricsRoutes } from "./routes/metrics.ts"
 import { modelRoutes } from "./routes/models.ts"
 import { tokenizationRoutes } from "./routes/tokenization.ts"
@@ -64,7 +66,7 @@ export function createServer(options: ServerOptions): Front {
     // A host may have a name of one letter, which Elysia's shortcut to the path does not expect.
     handler: { standardHostname: false },
   })
-    .onError(({ error }) => errorResponse(apiErrorOf(error)))
+    .onError(({ error, request }) => failureResponse(request, apiErrorOf(error)))
     .use(docsRoutes(state))
     .use(healthRoutes(state))
     .use(metricsRoutes(state))
@@ -73,12 +75,13 @@ export function createServer(options: ServerOptions): Front {
     .use(completionRoutes(state))
     .use(embeddingRoutes(state))
     .use(tokenizationRoutes(state))
+    .use(messageRoutes(state))
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {
     // Without a Host header the URL is a path alone.
     const path = new URL(request.url, "http://localhost").pathname
-    return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)))
+    return failureResponse(request, unknownRoute(request.method, path, methodsOf(known, path)))
   })
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))

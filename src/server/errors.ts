@@ -137,6 +137,3 @@ export function toApiError(thrown: unknown): ApiError {
 export const errorBody = (error: ApiError): ErrorBody => ({
   error: { message: error.message, type: error.type, param: error.param, code: error.code },
 })
-
-export const errorResponse = (error: ApiError): Response =>
-  Response.json(errorBody(error), { status: error.status, headers: error.headers })

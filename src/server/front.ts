@@ -2,7 +2,8 @@ import type { Server } from "bun"
 import { Cors } from "./access/cors.ts"
 import { Gate } from "./access/gate.ts"
 import type { ApiKey } from "./access/keys.ts"
-import { errorResponse, toApiError } from "./errors.ts"
+import { failureResponse } from "./dialects.ts"
+import { toApiError } from "./errors.ts"
 import { requestIdOf } from "./observe/request-id.ts"
 import { type Observers, RequestRecord, serveAs } from "./observe/request-record.ts"
 import type { Tracing } from "./observe/tracing.ts"
@@ -55,7 +56,7 @@ export class Front {
       record.key = this.#gate.admit(request, record.path)
       return await this.options.app(request, server)
     } catch (error) {
-      return errorResponse(toApiError(error))
+      return failureResponse(request, toApiError(error))
     }
   }
 

@@ -88,6 +88,8 @@ test("the API reference lists every endpoint and describes the request", async (
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/models/{model}",
     "/tokenize",
