@@ -111,8 +111,7 @@ export const OPTIONS = {
   }),
   deterministic: option({
     name: "deterministic",
-    description:
-      "the same bits for a request whatever else runs; the CPU always works so, a GPU is a little slower with it",
+    description: "the same bits for a request whatever else runs; the CPU always works so, a GPU is slower with it",
     schema: flag,
     default: false,
   }),

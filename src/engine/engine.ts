@@ -2,6 +2,7 @@ import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
 import { StepBuffer } from "./batch.ts"
 import { checkRequest } from "./check-request.ts"
+import { startDeadline } from "./deadline.ts"
 import { type HiddenStates, Pooler } from "./embedding.ts"
 import { BLOCK_SIZE, BlockPool } from "./kv-cache.ts"
 import { ActiveRequest } from "./request.ts"
@@ -18,8 +19,8 @@ import {
   type EngineStats,
   type FinishReason,
   type GenerateRequest,
-  OverloadedError,
   type Pooling,
+  queueFull,
   RequestError,
 } from "./types.ts"
 
@@ -48,9 +49,6 @@ export interface LocalEngineOptions {
   /** For embeddings, which are refused without it. */
   hidden?: HiddenStates
 }
-
-/** The longest that a timer can wait. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 /** The engine in this process. Its loop alone owns the native context, the block tables and the sequences. */
 export class LocalEngine implements Engine {
@@ -100,12 +98,16 @@ export class LocalEngine implements Engine {
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
     const active = this.#accept(request)
     const cancel = () => this.#cancel(active)
-    const timer = this.#startDeadline(active)
+    const timer = startDeadline(
+      request,
+      () => this.#retryAfter(),
+      (error) => this.#fail(active, error),
+    )
     signal?.addEventListener("abort", cancel, { once: true })
     try {
       if (signal?.aborted) cancel()
       else this.#wake()
-      yield* active.events()
+      yield* active.events.read()
     } finally {
       signal?.removeEventListener("abort", cancel)
       clearTimeout(timer)
@@ -115,10 +117,13 @@ export class LocalEngine implements Engine {
   }
 
   stats(): EngineStats {
-    const { running, waiting, n_preemptions, prefix_query_tokens, prefix_hit_tokens, prompt_tokens } = this.#scheduler
+    const { running, waiting, n_queued, n_preemptions, prefix_query_tokens, prefix_hit_tokens, prompt_tokens } =
+      this.#scheduler
     return {
       running: running.length,
       waiting: waiting.length,
+      queued: n_queued,
+      retry_after: this.#retryAfter(),
       blocks_total: this.#pool.total,
       blocks_free: this.#pool.free,
       blocks_cached: this.#pool.prefixes.n_idle,
@@ -155,24 +160,13 @@ export class LocalEngine implements Engine {
     }
     const { n_queued } = this.#scheduler
     if (n_queued >= this.#max_queue) {
-      const message = `${n_queued} requests are waiting, which is the most that may; try again later`
-      throw new OverloadedError(message, "queue_full", this.#retryAfter())
+      throw queueFull(n_queued, this.#retryAfter())
     }
     const active = new ActiveRequest(request, this.#pool, this.limits.context_length, this.#arrivals)
     this.#arrivals += active.choices.length
     this.#requests.set(request.id, active)
     for (const choice of active.choices) this.#scheduler.add(choice)
     return active
-  }
-
-  #startDeadline(active: ActiveRequest): ReturnType<typeof setTimeout> | undefined {
-    const { deadline_ms } = active.request
-    if (deadline_ms === undefined) return undefined
-    const late = () => {
-      const message = `the request did not end within its ${deadline_ms} ms`
-      this.#fail(active, new OverloadedError(message, "deadline", this.#retryAfter()))
-    }
-    return setTimeout(late, Math.min(deadline_ms, MAX_TIMEOUT_MS))
   }
 
   /** Steps while there is work, letting everything else in this process run between steps. */
@@ -296,7 +290,7 @@ export class LocalEngine implements Engine {
   }
 
   #fail(active: ActiveRequest, error: Error): void {
-    if (this.#drop(active)) active.fail(error)
+    if (this.#drop(active)) active.events.fail(error)
   }
 
   /** Frees what a request holds; false when all of it had ended before. */

@@ -38,7 +38,8 @@ export interface LoadOptions {
   batch_size?: number
   /**
    * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
-   * tokens behind a long text, where each takes longer. 32 on the CPU and 512 on a GPU by default. Less is smoother for those who read, more is faster for those who wait for their first token.
+   * tokens behind a long text, where each takes longer. 32 on the CPU and 512 on a GPU by default. Less is smoother for those who read,
+   * more is faster for those who wait for their first token.
    */
   chunk_size?: number
   /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
@@ -52,7 +53,7 @@ export interface LoadOptions {
   speculative?: "off" | "ngram"
   /**
    * A request's tokens and log-probabilities are the same bits whatever else runs, however its prompt is cut, cached or computed again. The
-   * CPU always works so; a GPU is a little slower with it.
+   * CPU always works so, at no cost; a GPU gives up the kernels that are fastest for few rows and for many, and is slower.
    */
   deterministic?: boolean
   /** Number format of the K/V cache; f16 by default. */

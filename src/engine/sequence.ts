@@ -133,14 +133,14 @@ export class Sequence {
     this.output.push(token)
     if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
     const { index } = this
-    this.owner.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
+    this.owner.events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
     if (this.request.stop_tokens.has(token)) return "stop"
     return this.output.length >= this.max_output ? "length" : undefined
   }
 
   finish(reason: FinishReason, embedding?: Float32Array): void {
     const end = { type: "end", index: this.index, reason, usage: this.#usage() } as const
-    this.owner.push(embedding === undefined ? end : { ...end, embedding })
+    this.owner.events.push(embedding === undefined ? end : { ...end, embedding })
   }
 
   #usage(): Usage {

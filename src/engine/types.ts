@@ -105,6 +105,10 @@ export interface EngineStats {
   /** Choices that hold blocks, and those that wait for them (preempted ones too). */
   running: number
   waiting: number
+  /** Requests of which no choice has begun: what `max_queue` bounds. */
+  queued: number
+  /** Seconds after which a request that finds no place among them may come again. */
+  retry_after: number
   blocks_total: number
   /** Blocks that no sequence holds. */
   blocks_free: number
@@ -128,6 +132,8 @@ export interface EngineStats {
 export const NO_STATS: Readonly<EngineStats> = {
   running: 0,
   waiting: 0,
+  queued: 0,
+  retry_after: 1,
   blocks_total: 0,
   blocks_free: 0,
   blocks_cached: 0,
@@ -194,6 +200,12 @@ export class OverloadedError extends Error {
   ) {
     super(message)
   }
+}
+
+/** The refusal of a request that would have to wait behind `n_queued` others. */
+export const queueFull = (n_queued: number, retry_after: number): OverloadedError => {
+  const message = `${n_queued} requests are waiting, which is the most that may; try again later`
+  return new OverloadedError(message, "queue_full", retry_after)
 }
 
 /** The engine itself failed; the request was valid. */

@@ -165,6 +165,35 @@ describe("with steps that misbehave", () => {
   })
 })
 
+test("a queue that is full refuses at once, also while the process computes", async () => {
+  const { engine } = superviseFaulty({ max_held: 8 })
+  await engine.started
+  const others = Array.from({ length: 3 }, (_, i) => outcome(engine, request([i], { max_tokens: 100 })))
+  let queued: Promise<Outcome>[] = []
+  let refused: Promise<{ error: unknown; ms: number }> | undefined
+  let seen = 0
+  const onToken = () => {
+    // The process is told of these while its steps are short …
+    if (++seen === 5) queued = Array.from({ length: 8 }, (_, i) => outcome(engine, request([100 + i])))
+    // … and the step that follows takes a second.
+    if (seen === 31) {
+      const start = performance.now()
+      refused = outcome(engine, request([1])).then(({ error }) => ({ error, ms: performance.now() - start }))
+    }
+  }
+  others.push(outcome(engine, request([FAULTS.slow - 31], { max_tokens: 100 }), { onToken }))
+  await until("the slow step", () => refused !== undefined)
+  const { error, ms } = (await refused) ?? {}
+  expect(error).toMatchObject({ name: "OverloadedError", code: "queue_full" })
+  expect(ms).toBeLessThan(300)
+  for (const { error, tokens } of await Promise.all([...others, ...queued])) {
+    expect(error).toBeUndefined()
+    expect(tokens.length).toBeGreaterThan(0)
+  }
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, queued: 0 })
+  await engine.close()
+})
+
 describe("while there is no process", () => {
   const broken = join(folder.path, "broken")
   beforeEach(() => rmSync(broken, { force: true }))

@@ -10,9 +10,6 @@ export class RequestTable {
   #received = 0
   #onEmpty: (() => void)[] = []
 
-  /** @param max_waiting requests that may wait; see `full`. */
-  constructor(readonly max_waiting: number) {}
-
   has(id: string): boolean {
     return this.#byId.has(id)
   }
@@ -38,10 +35,6 @@ export class RequestTable {
   /** Requests that the engine process does not count: held here, or still on their way to it. */
   get waiting(): number {
     return this.nHeld + Math.min(this.#byHandle.size, this.#sent - this.#received)
-  }
-
-  get full(): boolean {
-    return this.waiting >= this.max_waiting
   }
 
   byHandle(handle: number): SupervisedRequest | undefined {

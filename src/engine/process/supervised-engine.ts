@@ -1,4 +1,5 @@
 import { checkRequest } from "../check-request.ts"
+import { LONGEST_TIMER_MS, startDeadline } from "../deadline.ts"
 import {
   type Engine,
   EngineError,
@@ -9,6 +10,7 @@ import {
   type GenerateRequest,
   NO_STATS,
   OverloadedError,
+  queueFull,
   RequestError,
 } from "../types.ts"
 import type { EngineFacts, StepMessage } from "./protocol.ts"
@@ -18,7 +20,7 @@ import { Supervisor, type SupervisorOptions } from "./supervisor.ts"
 import { fromWire } from "./wire-error.ts"
 
 export interface SupervisedEngineOptions extends SupervisorOptions {
-  /** Requests that wait here while no engine process takes them; more are refused. Default 512. */
+  /** Requests that wait to begin, here or in the engine process; more are refused. Default 512. */
   max_held?: number
 }
 
@@ -35,15 +37,14 @@ const COUNTERS = [
   "drafted_tokens",
   "accepted_tokens",
 ] as const satisfies (keyof EngineStats)[]
-/** The longest time that a timer can wait. */
-const MAX_TIMER_MS = 2 ** 31 - 1
 
 /**
  * The engine in a process of its own, which is started again when it dies, hangs or fails. Requests come and go while it is down:
  * they wait here, and those that it had and that had streamed nothing go to the next process.
  */
 export class SupervisedEngine implements Engine {
-  readonly #requests: RequestTable
+  readonly #requests = new RequestTable()
+  readonly #max_queued: number
   readonly #supervisor: Supervisor
   readonly #started = Promise.withResolvers<EngineFacts>()
   #limits: EngineLimits = { context_length: 0, n_vocab: 0, max_seqs: 0 }
@@ -63,7 +64,7 @@ export class SupervisedEngine implements Engine {
 
   /** Starts the first process at once. */
   constructor(options: SupervisedEngineOptions) {
-    this.#requests = new RequestTable(options.max_held ?? 512)
+    this.#max_queued = options.max_held ?? 512
     this.#supervisor = new Supervisor(options, {
       onReady: ({ limits, facts, stats }) => {
         this.#limits = limits
@@ -106,11 +107,11 @@ export class SupervisedEngine implements Engine {
     const entry = new SupervisedRequest(request)
     const cancel = () => this.#cancel(entry)
     signal?.addEventListener("abort", cancel, { once: true })
-    const { deadline_ms } = request
-    const deadline =
-      deadline_ms === undefined
-        ? undefined
-        : setTimeout(() => this.#fail(entry, entry.lateError()), Math.min(deadline_ms, MAX_TIMER_MS))
+    const deadline = startDeadline(
+      request,
+      () => this.#stats.retry_after,
+      (error) => this.#fail(entry, error),
+    )
     try {
       this.#requests.add(entry)
       if (signal?.aborted) cancel()
@@ -128,7 +129,9 @@ export class SupervisedEngine implements Engine {
 
   /** As the engine process last said, and what waits on this side of it. */
   stats(): EngineStats {
-    const stats = { ...this.#stats, waiting: this.#stats.waiting + this.#requests.waiting }
+    const stats = { ...this.#stats }
+    stats.waiting += this.#requests.waiting
+    stats.queued += this.#requests.waiting
     for (const name of COUNTERS) stats[name] += this.#before[name]
     return stats
   }
@@ -150,7 +153,7 @@ export class SupervisedEngine implements Engine {
         const message = `the server is shutting down, and the request did not end within ${limit_ms / 1000} s`
         for (const entry of this.#requests.all()) this.#fail(entry, new OverloadedError(message, "unavailable", 1))
       },
-      Math.min(limit_ms, MAX_TIMER_MS),
+      Math.min(limit_ms, LONGEST_TIMER_MS),
     )
     await this.#requests.empty()
     clearTimeout(limit)
@@ -176,10 +179,10 @@ export class SupervisedEngine implements Engine {
       throw new OverloadedError("the server is shutting down", "unavailable", 1)
     }
     if (this.#noPlace) throw this.#noPlace
-    if (!this.#requests.full) return
-    if (health.state === "ready") {
-      throw new OverloadedError("too many requests came at once, faster than the engine takes them", "queue_full", 1)
-    }
+    // Decided here, at once: the engine process hears of a request only between two steps.
+    const { queued, retry_after } = this.stats()
+    if (queued < this.#max_queued) return
+    if (health.state === "ready") throw queueFull(queued, retry_after)
     throw new OverloadedError(`${health.reason}; too many requests wait for it already`, "unavailable", 1)
   }
 

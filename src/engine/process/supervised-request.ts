@@ -1,11 +1,5 @@
-import {
-  type EngineEvent,
-  type FinishReason,
-  type GenerateRequest,
-  OverloadedError,
-  type TokenLogprobs,
-  type Usage,
-} from "../types.ts"
+import { EventQueue } from "../event-queue.ts"
+import type { EngineEvent, FinishReason, GenerateRequest, TokenLogprobs, Usage } from "../types.ts"
 
 /** One request as its supervisor knows it: where it is, what has come of it, and the queue that its consumer reads. */
 export class SupervisedRequest {
@@ -25,12 +19,11 @@ export class SupervisedRequest {
   /** Tokens of each choice. */
   readonly #counts: Uint32Array
   readonly #ended = new Set<number>()
-  readonly #events: EngineEvent[] = []
-  #failure: Error | undefined
-  #wake: (() => void) | undefined
+  readonly #events: EventQueue
 
   constructor(readonly request: GenerateRequest) {
     this.#counts = new Uint32Array(request.n ?? 1)
+    this.#events = new EventQueue(this.#counts.length)
   }
 
   /** Something of the answer was given away, so that it cannot begin anew. */
@@ -40,7 +33,7 @@ export class SupervisedRequest {
 
   /** It has got all its ends, or its error. */
   get over(): boolean {
-    return this.#failure !== undefined || this.#ended.size === this.#counts.length
+    return this.#events.failed || this.#ended.size === this.#counts.length
   }
 
   /** Milliseconds until its deadline. */
@@ -62,7 +55,7 @@ export class SupervisedRequest {
     this.#last = performance.now()
     this.#first ??= this.#last
     this.#counts[index] = (this.#counts[index] ?? 0) + 1
-    this.#push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
+    this.#events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
   }
 
   /** @param usage as counted in the engine process. */
@@ -86,42 +79,18 @@ export class SupervisedRequest {
 
   /** Ends the request with an error in place of the ends that are missing. */
   fail(error: Error): void {
-    if (this.over) return
-    this.#failure = error
-    this.#wake?.()
+    if (!this.over) this.#events.fail(error)
   }
 
-  lateError(): OverloadedError {
-    return new OverloadedError(`the request did not end within its ${this.request.deadline_ms} ms`, "deadline", 1)
-  }
-
-  /** The events as they come, up to the last `end`. @throws what `fail` was given, once the events before it are read. */
-  async *events(): AsyncGenerator<EngineEvent, void, void> {
-    let left = this.#counts.length
-    for (;;) {
-      const event = this.#events.shift()
-      if (event) {
-        yield event
-        if (event.type === "end" && --left === 0) return
-      } else if (this.#failure) {
-        throw this.#failure
-      } else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-        })
-      }
-    }
+  /** @see EventQueue.read */
+  events(): AsyncGenerator<EngineEvent, void, void> {
+    return this.#events.read()
   }
 
   #end(index: number, reason: FinishReason, usage: Usage, embedding?: Float32Array): void {
     if (this.over || this.#ended.has(index)) return
     this.#ended.add(index)
     const end = { type: "end", index, reason, usage } as const
-    this.#push(embedding === undefined ? end : { ...end, embedding })
-  }
-
-  #push(event: EngineEvent): void {
-    this.#events.push(event)
-    this.#wake?.()
+    this.#events.push(embedding === undefined ? end : { ...end, embedding })
   }
 }

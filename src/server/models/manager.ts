@@ -1,3 +1,4 @@
+import { LONGEST_TIMER_MS } from "../../engine/deadline.ts"
 import type { LoadedModel } from "../../engine/load.ts"
 import { EngineError, OverloadedError } from "../../engine/types.ts"
 import { Budget } from "./budget.ts"
@@ -21,8 +22,6 @@ export interface ManagerOptions {
 /** When a request that found no room for its model may come again, in seconds. */
 const NO_ROOM_RETRY_S = 2
 const DRAINING_RETRY_S = 5
-/** What setTimeout can wait; longer is for ever. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 const cancelled = () => new EngineError("the request was cancelled before it ended")
 const shuttingDown = () => new OverloadedError("the server is shutting down", "unavailable", DRAINING_RETRY_S)

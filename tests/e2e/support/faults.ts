@@ -4,6 +4,8 @@ export const FAULTS = {
   fail: 901,
   /** The process exits with code 7. */
   exit: 911,
+  /** The step takes a second. */
+  slow: 831,
   /** The step hangs. */
   hang: 921,
 } as const

@@ -20,6 +20,7 @@ class FaultyContext extends NullContext {
     const tokens = this.seen.splice(0).flatMap((seen) => seen.tokens)
     if (tokens.includes(FAULTS.fail)) throw new NativeError("DEVICE", "the GPU was lost")
     if (tokens.includes(FAULTS.exit)) process.exit(7)
+    if (tokens.includes(FAULTS.slow)) Bun.sleepSync(1000)
     if (tokens.includes(FAULTS.hang)) Bun.sleepSync(60_000)
   }
 }

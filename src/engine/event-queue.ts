@@ -1,0 +1,43 @@
+import type { EngineEvent } from "./types.ts"
+
+/** The events of one request, from the engine to the one consumer that reads them. */
+export class EventQueue {
+  readonly #events: EngineEvent[] = []
+  #failure: Error | undefined
+  #wake: (() => void) | undefined
+
+  /** @param n_ends Choices, each of which has one `end`. */
+  constructor(readonly n_ends: number) {}
+
+  get failed(): boolean {
+    return this.#failure !== undefined
+  }
+
+  push(event: EngineEvent): void {
+    this.#events.push(event)
+    this.#wake?.()
+  }
+
+  /** Puts an error in place of the ends that have not come; the first one counts. */
+  fail(error: Error): void {
+    this.#failure ??= error
+    this.#wake?.()
+  }
+
+  /** The events as they come, up to the last `end`. @throws what `fail` was given, once the events before it are read. */
+  async *read(): AsyncGenerator<EngineEvent, void, void> {
+    for (let left = this.n_ends; left > 0; ) {
+      const event = this.#events.shift()
+      if (event) {
+        yield event
+        if (event.type === "end") left--
+      } else if (this.#failure) {
+        throw this.#failure
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+        })
+      }
+    }
+  }
+}
