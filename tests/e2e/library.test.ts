@@ -202,7 +202,9 @@ describe("another project", () => {
   beforeAll(async () => {
     mkdirSync(join(project, "node_modules/@types"), { recursive: true })
     writeFileSync(join(project, "package.json"), JSON.stringify({ name: "project", private: true, type: "module" }))
-    const install = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", ROOT]
+    // Linked, as npm 10 does by itself; npm 9 would copy it, and look for the newest of what it needs.
+    const flags = ["--install-links=false", "--offline", "--no-audit", "--no-fund", "--ignore-scripts"]
+    const install = ["npm", "install", ...flags, ROOT]
     const { code, stderr } = await runCommand(install, project)
     if (code !== 0) throw new Error(stderr)
     symlinkSync(join(ROOT, "node_modules/bun-types"), join(project, "node_modules/@types/bun"))
