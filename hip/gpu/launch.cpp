@@ -284,6 +284,13 @@ void Launcher::swiglu(const RfOp& op) {
          ElementArgs{m.args.rows, gate.args.out, m.args.out, m.args.out, m.args.out_width, 0});
 }
 
+// Tiles of `each` rows of a weight, each weight's share rounded up on its own.
+uint32_t Launcher::Matmul::tiles(uint32_t each) const {
+  uint64_t n = 0;
+  for (uint32_t i = 0; i < n_weights; i++) n += ceil_div(args.weight[i].rows, each);
+  return uint32_t(n);
+}
+
 // With many rows and halves allowed, on the matrix units; else row by row. Deterministic contexts multiply every count of rows in one way.
 void Launcher::product(Matmul* m, int32_t in) {
   for (uint32_t i = m->n_weights; !m->swiglu && i < 3; i++) m->args.weight[i].rows = 0;  // not of this launch
@@ -295,14 +302,12 @@ void Launcher::product(Matmul* m, int32_t in) {
                            (compute_ == COMPUTE_F16 ? "_f16" : "_bf16") + (narrow ? "_t32" : "_t128");
   const uint32_t rows_each = narrow ? kMatmulNarrowRows : kMatmulWideRows;
   const uint32_t columns_each = (narrow ? kMatmulNarrowColumns : kMatmulWideColumns) / (m->swiglu ? 2 : 1);
-  uint64_t tiles = 0;
-  for (uint32_t i = 0; i < m->n_weights; i++) tiles += ceil_div(m->args.weight[i].rows, columns_each);
 #if defined(RF_NVIDIA)
   const uint32_t shared_bytes = kMatmulShared;
 #else
   const uint32_t shared_bytes = 0;
 #endif
-  launch(name.c_str(), ceil_div(m->n_rows, rows_each), uint32_t(tiles), 1, kBlock, m->args, shared_bytes);
+  launch(name.c_str(), ceil_div(m->n_rows, rows_each), m->tiles(columns_each), 1, kBlock, m->args, shared_bytes);
 }
 
 void Launcher::matvec(Matmul* m, int32_t in) {
@@ -312,9 +317,7 @@ void Launcher::matvec(Matmul* m, int32_t in) {
   const std::string name =
       std::string(m->swiglu ? "rf_matvec_swiglu_" : "rf_matvec_") + format_name(w.format) + "_n" + std::to_string(n);
   const uint32_t rows_each = matvec_rows(w.format, w.cols, m->swiglu);
-  uint64_t tiles = 0;
-  for (uint32_t i = 0; i < m->n_weights; i++) tiles += ceil_div(m->args.weight[i].rows, rows_each);
-  launch(name.c_str(), tiles, uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
+  launch(name.c_str(), m->tiles(rows_each), uint32_t(ceil_div(m->n_rows, n)), 1, kMatvecThreads, m->args);
 }
 
 void Launcher::copy_half(MatmulArgs* args, int32_t in) {

@@ -54,6 +54,8 @@ class Launcher {
     uint32_t n_rows;
     bool swiglu;
     uint32_t n_weights;  // in one launch, of one format and width; the gate counts alone
+
+    uint32_t tiles(uint32_t each) const;
   };
 
   void op(const RfOp& op);

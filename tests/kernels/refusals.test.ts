@@ -155,6 +155,8 @@ const limits: readonly (readonly [string, StatusName[], Spoil])[] = [
   ["no sequences", ["INVALID_ARGUMENT"], (p) => p.desc.write(0, { max_seqs: 0 })],
   ["a q8_0 cache of heads of 48", ["UNSUPPORTED"], (p) => p.caches.write(0, { dtype: 2, head_dim: 48 })],
   ["a block size of 0", ["INVALID_ARGUMENT", "UNSUPPORTED"], (p) => p.desc.write(0, { block_size: 0 })],
+  ["deterministic in three ways", ["INVALID_ARGUMENT"], (p) => p.desc.write(0, { deterministic: 2 })],
+  ["a fourth way to compute", ["INVALID_ARGUMENT"], (p) => p.desc.write(0, { compute: 3 })],
   ["a block size of 17", ["INVALID_ARGUMENT", "UNSUPPORTED"], (p) => p.desc.write(0, { block_size: 17 })],
   ["more memory than there is", ["OUT_OF_MEMORY"], (p) => p.desc.write(0, { arena_bytes: 2n ** 60n })],
   [
