@@ -23,7 +23,7 @@ export interface Chat {
 }
 
 /** Why a choice has ended. */
-export type ChatFinish = "stop" | "length"
+export type ChatFinish = "stop" | "length" | "tool_calls"
 
 /** A piece of a choice's answer. Its text may be empty where it carries a scored token whose text is held back. */
 export interface ChatDelta {
@@ -34,9 +34,24 @@ export interface ChatDelta {
   readonly scored?: ScoredToken
 }
 
-/** Of each choice (`index`): its deltas, then one `finish`. After all of them, one `usage`. */
+/** The beginning of a choice's call of a tool, or more of its arguments' JSON; `call` counts from 0 in each choice. */
+export type ChatToolDelta =
+  | {
+      readonly type: "tool_call"
+      readonly index: number
+      readonly call: number
+      readonly id: string
+      readonly name: string
+    }
+  | { readonly type: "tool_arguments"; readonly index: number; readonly call: number; readonly text: string }
+
+/**
+ * Of each choice (`index`): its deltas, then one `finish`. After all of them, one `usage`. A call begins when the one before it is
+ * over.
+ */
 export type ChatEvent =
   | ChatDelta
+  | ChatToolDelta
   | {
       readonly type: "finish"
       readonly index: number
@@ -122,11 +137,20 @@ function deltas(index: number, { reasoning, content }: SplitText, scored?: Score
   return content === "" ? [first] : [first, { type: "content", index, text: content }]
 }
 
+/** A call of a tool, whole. */
+export interface ChatToolCall {
+  readonly id: string
+  readonly name: string
+  /** JSON; cut off where the answer is (`length`). */
+  arguments: string
+}
+
 /** One choice's whole answer. */
 export interface ChatAnswer {
   content: string
   /** Empty for models that do not think. */
   reasoning: string
+  readonly tool_calls: ChatToolCall[]
   reason: ChatFinish
   stop_string?: string
   /** Empty unless log-probabilities were asked for. */
@@ -135,7 +159,9 @@ export interface ChatAnswer {
 
 /** Answers it, once, and gathers the events of each choice. */
 export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: UsageBody }> {
-  const answers = chat.choices.list.map((): ChatAnswer => ({ content: "", reasoning: "", reason: "stop", scored: [] }))
+  const answers = chat.choices.list.map((): ChatAnswer => {
+    return { content: "", reasoning: "", tool_calls: [], reason: "stop", scored: [] }
+  })
   let usage: UsageBody = new UsageTotal().toJSON()
   for await (const event of chatEvents(chat)) {
     if (event.type === "usage") {
@@ -147,6 +173,15 @@ export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; 
     if (event.type === "finish") {
       answer.reason = event.reason
       answer.stop_string = event.stop_string
+      continue
+    }
+    if (event.type === "tool_call") {
+      answer.tool_calls[event.call] = { id: event.id, name: event.name, arguments: "" }
+      continue
+    }
+    if (event.type === "tool_arguments") {
+      const call = answer.tool_calls[event.call]
+      if (call !== undefined) call.arguments += event.text
       continue
     }
     answer[event.type] += event.text

@@ -49,7 +49,7 @@ export async function* messageEvents(
       yield* blocks.close()
       yield messageDelta(head, finish, event.usage)
       yield { type: "message_stop" }
-    } else yield* blocks.add(event)
+    } else if (event.type === "content" || event.type === "reasoning") yield* blocks.add(event)
   }
 }
 

@@ -1,6 +1,13 @@
 import { Elysia } from "elysia"
 import { readJson } from "../body.ts"
-import { type Chat, chatEvents, collectChat, prepareChat } from "../chat-engine.ts"
+import {
+  type Chat,
+  type ChatToolCall,
+  type ChatToolDelta,
+  chatEvents,
+  collectChat,
+  prepareChat,
+} from "../chat-engine.ts"
 import { chatLogprobsOf } from "../logprobs.ts"
 import {
   type ChatChunk,
@@ -54,9 +61,15 @@ async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<Chat
     object: "chat.completion",
     created: head.created,
     model: head.model,
-    choices: answers.map(({ content, reasoning, scored, reason }, index) => ({
+    choices: answers.map(({ content, reasoning, tool_calls, scored, reason }, index) => ({
       index,
-      message: { role: "assistant", content, ...(chat.reasoning && reasoningFields(reasoning)), refusal: null },
+      message: {
+        role: "assistant",
+        content: content === "" && tool_calls.length > 0 ? null : content,
+        ...(chat.reasoning && reasoningFields(reasoning)),
+        ...(tool_calls.length > 0 && { tool_calls: tool_calls.map(toolCallBody) }),
+        refusal: null,
+      },
       logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
       finish_reason: reason,
     })),
@@ -91,6 +104,10 @@ async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerato
       yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
       continue
     }
+    if (event.type === "tool_call" || event.type === "tool_arguments") {
+      yield chunk({ index, delta: { tool_calls: [toolCallDelta(event)] }, logprobs: null, finish_reason: null })
+      continue
+    }
     const { type, text, scored } = event
     yield chunk({
       index,
@@ -103,3 +120,11 @@ async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerato
 
 /** Clients look for it under either name. */
 const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })
+
+const toolCallBody = ({ id, name, arguments: text }: ChatToolCall) =>
+  ({ id, type: "function", function: { name, arguments: text } }) as const
+
+const toolCallDelta = (event: ChatToolDelta) =>
+  event.type === "tool_call"
+    ? { index: event.call, id: event.id, type: "function" as const, function: { name: event.name, arguments: "" } }
+    : { index: event.call, function: { arguments: event.text } }

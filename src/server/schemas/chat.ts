@@ -4,7 +4,6 @@ import { z } from "zod"
 import { checkContinuation, message, templateFields } from "./conversation.ts"
 import {
   acceptedFields,
-  finishReason,
   integer,
   notYet,
   STREAM_OPTIONS_ERROR,
@@ -12,6 +11,7 @@ import {
   streamOptionsNeedStream,
   usage,
 } from "./generation.ts"
+import { checkTools, toolCall, toolCallDelta, toolFields } from "./tools.ts"
 
 const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
 
@@ -33,9 +33,7 @@ export const chatRequest = z
     top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
     ...acceptedFields,
     response_format: notYet("structured output is", isTextFormat),
-    tools: notYet("tool calling is", (value) => Array.isArray(value) && value.length === 0),
-    tool_choice: notYet("tool calling is", (value) => value === "none" || value === "auto"),
-    parallel_tool_calls: notYet("tool calling is"),
+    ...toolFields,
     functions: notYet("function calling is"),
     function_call: notYet("function calling is", (value) => value === "none"),
     modalities: notYet("output other than text is", (value) => JSON.stringify(value) === '["text"]'),
@@ -49,6 +47,7 @@ export const chatRequest = z
     error: "needs logprobs to be true",
   })
   .superRefine(checkContinuation)
+  .superRefine(checkTools)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type { ChatMessageBody } from "./conversation.ts"
 export type ChatRequest = z.output<typeof chatRequest>
@@ -60,6 +59,7 @@ export const chatLogprobs = z.object({
 })
 export type ChatLogprobs = z.output<typeof chatLogprobs>
 
+const finishReason = z.enum(["stop", "length", "tool_calls"])
 const reasoning = z.string().describe("What the model thought before it answered, where it is one that does.")
 
 export const chatResponse = z.object({
@@ -72,9 +72,10 @@ export const chatResponse = z.object({
       index: z.int(),
       message: z.object({
         role: z.literal("assistant"),
-        content: z.string(),
+        content: z.string().nullable().describe("null where there are calls alone."),
         reasoning_content: reasoning.optional(),
         reasoning: reasoning.optional().describe("The same."),
+        tool_calls: z.array(toolCall).optional(),
         refusal: z.null(),
       }),
       logprobs: chatLogprobs.nullable(),
@@ -98,6 +99,7 @@ export const chatChunk = z.object({
         content: z.string().optional(),
         reasoning_content: reasoning.optional(),
         reasoning: reasoning.optional().describe("The same."),
+        tool_calls: z.array(toolCallDelta).optional(),
       }),
       logprobs: chatLogprobs.nullable(),
       finish_reason: finishReason.nullable(),
