@@ -109,9 +109,10 @@ function apiErrorOf(error: unknown): ApiError {
 const methodsOf = (routes: readonly { method: string; path: string }[], path: string): string[] =>
   routes.filter((route) => matches(route.path, path)).map(({ method }) => method)
 
-/** Whether a path is one of a route's, whose pattern may hold `:parameters`. */
+/** Whether a path is one of a route's, whose pattern may hold `:parameters`, or end in `*`. */
 function matches(pattern: string, path: string): boolean {
   if (pattern === path) return true
+  if (pattern.endsWith("/*")) return path.startsWith(pattern.slice(0, -1))
   if (!pattern.includes(":")) return false
   const segments = path.split("/")
   const parts = pattern.split("/")

@@ -77,6 +77,24 @@ const healthOf = async (url: string) => {
   return { code: response.status, retry: response.headers.get("retry-after"), body: (await response.json()) as Health }
 }
 
+test("a model is found by its name as it is, and escaped", async () => {
+  const names = ["owner/name:tag", "a b/c%d"]
+  await using server = await serveModels(Object.fromEntries(names.map((name) => [name, { tokens: saying("hello") }])))
+  const idOf = async (path: string) => ((await (await fetch(`${server.url}/v1/models/${path}`)).json()) as ModelBody).id
+  expect(await idOf("owner/name:tag")).toBe("owner/name:tag")
+  for (const name of names) {
+    expect(await idOf(encodeURIComponent(name))).toBe(name)
+    expect(await idOf(encodeURIComponent(name).replace("%2F", "/"))).toBe(name)
+    expect((await server.client.models.retrieve(name)).id).toBe(name)
+  }
+  for (const unknown of ["owner/other", "owner/name:tag/more", "%ff/x"]) {
+    const response = await fetch(`${server.url}/v1/models/${unknown}`)
+    expect([response.status, (await response.json()).error.code]).toEqual([404, "model_not_found"])
+  }
+  const deleted = await fetch(`${server.url}/v1/models/owner/name:tag`, { method: "DELETE" })
+  expect([deleted.status, deleted.headers.get("allow")]).toEqual([405, "GET"])
+})
+
 describe("on demand", () => {
   test("a model is loaded by its first request, once for all that come together", async () => {
     const doors = new Map([["b", Promise.withResolvers<void>()]])

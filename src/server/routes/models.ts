@@ -5,7 +5,7 @@ import { type ModelBody, modelBody, modelList } from "../schemas/service.ts"
 import type { ServerState } from "../state.ts"
 import { endpoint } from "./openapi.ts"
 
-/** `GET /v1/models` and `GET /v1/models/{model}`. */
+/** `GET /v1/models` and `GET /v1/models/{model}`, whose name may hold slashes, as they are or escaped. */
 export const modelRoutes = ({ models, startedAt }: ServerState) =>
   new Elysia({ prefix: "/v1/models" })
     .get("", () => ({ object: "list" as const, data: models.models.map((model) => describe(model, startedAt)) }), {
@@ -21,6 +21,19 @@ export const modelRoutes = ({ models, startedAt }: ServerState) =>
       response: { 200: responseBody(modelBody) },
       detail: endpoint({ tag: "Models", summary: "One model", response: modelBody, errors: { 404: "No such model." } }),
     })
+    .get("/*", ({ params }) => describe(models.get(unescaped(params["*"])), startedAt), {
+      response: { 200: responseBody(modelBody) },
+      detail: { hide: true },
+    })
+
+/** The rest of a path, which comes as it was sent; what is no escape stays. */
+function unescaped(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
+}
 
 function describe(managed: ManagedModel, startedAt: Date): ModelBody {
   const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
