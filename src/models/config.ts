@@ -45,12 +45,12 @@ export interface ModelConfig {
   rope_scaling: RopeScaling
   /** Extra factor of the rotated vectors' magnitude; 1 in nearly every model. */
   rope_attn_factor: number
-  /** How the model's hidden states become an embedding, where the file says so (`pooling_type`). */
-  pooling: "mean" | "cls" | "last" | undefined
+  /** How the model's hidden states become an embedding, where the file says so (`pooling_type`); `rank`: a score instead of one. */
+  pooling: "mean" | "cls" | "last" | "rank" | undefined
 }
 
-/** Values of `pooling_type` that give one vector; 0 is none of them, 4 a ranking head. */
-const POOLINGS: Readonly<Record<number, ModelConfig["pooling"]>> = { 1: "mean", 2: "cls", 3: "last" }
+/** Values of `pooling_type`; 0 is none of them. */
+const POOLINGS: Readonly<Record<number, ModelConfig["pooling"]>> = { 1: "mean", 2: "cls", 3: "last", 4: "rank" }
 
 /**
  * Reads the hyper-parameters of the file's architecture.

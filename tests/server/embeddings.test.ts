@@ -97,6 +97,15 @@ test("pooling and dimensions", async () => {
   expect(await vectorOf({ input: "abc", dimensions: HIDDEN })).toEqual(mean)
 })
 
+test("a model that ranks texts gives none", async () => {
+  const path = join(folder, "rank.gguf")
+  await writeTinyModel(path, { pooling_type: 4 })
+  await using ranker = await serveFile(path)
+  const refused = await ranker.client.embeddings.create({ model: "rank", input: "x" }).catch((error) => error)
+  expect(refused).toMatchObject({ status: 400, param: "model", code: "unsupported_model" })
+  expect(refused.message).toContain("pooling_type is 4")
+})
+
 test("the pooling that the file asks for is the default", async () => {
   expect(server.model.config.pooling).toBeUndefined()
   server.model.config.pooling = "last"

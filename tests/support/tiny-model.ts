@@ -33,6 +33,7 @@ export interface TinyModelOptions {
   /** Biases on Q, K, V and the attention output (qwen2 always has the first three). */
   attention_bias?: boolean
   sliding_window?: number
+  pooling_type?: number
   seed?: number
 }
 
@@ -47,7 +48,7 @@ export async function writeTinyModel(path: string, options: TinyModelOptions = {
 export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
   const { arch = "llama", hidden = 64, layers = 2, heads = 4, kv_heads = 2, ffn = 96, vocab = 320 } = options
   const { head_dim = hidden / heads, tied = false, attention_bias = false, format = "F32", seed = 1 } = options
-  const { context_length = 256, rope_base = 10000, rope, sliding_window } = options
+  const { context_length = 256, rope_base = 10000, rope, sliding_window, pooling_type } = options
   const key = (name: string) => `${arch}.${name}`
   const metadata: Record<string, MetadataValue> = {
     "general.architecture": meta.string(arch),
@@ -64,6 +65,7 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
     [key("rope.dimension_count")]: meta.u32(head_dim),
     [key("rope.freq_base")]: meta.f32(rope_base),
     ...(sliding_window === undefined ? {} : { [key("attention.sliding_window")]: meta.u32(sliding_window) }),
+    ...(pooling_type === undefined ? {} : { [key("pooling_type")]: meta.u32(pooling_type) }),
     ...tinyTokenizer(vocab),
   }
   if (rope?.type === "linear" || rope?.type === "yarn") {

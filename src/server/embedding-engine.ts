@@ -1,0 +1,131 @@
+/** What every API that embeds texts is made of: texts or token ids go in, vectors come out. */
+
+import { type EmbedRequest, embedTokens } from "../engine/embedding.ts"
+import type { LoadedModel } from "../engine/load.ts"
+import type { EngineLimits, Pooling } from "../engine/types.ts"
+import { invalidRequest } from "./errors.ts"
+import type { Run } from "./generation.ts"
+
+/** Texts that are ready to be embedded. */
+export interface Embedding {
+  readonly model: LoadedModel
+  readonly run: Run
+  readonly texts: readonly Int32Array[]
+  readonly pooling: Pooling
+  /** Leading numbers of each vector that are kept. */
+  readonly dimensions: number
+}
+
+export interface EmbeddingOptions {
+  readonly dimensions?: number | null
+  /** Default: what the model's file says, else the mean. */
+  readonly pooling?: Pooling | null
+  /** Cut texts to the model's context, where by default they are refused. */
+  readonly truncate?: boolean
+}
+
+/** @throws ApiError 400 naming what cannot be served. */
+export function prepareEmbedding(
+  model: LoadedModel,
+  run: Run,
+  inputs: readonly (string | readonly number[])[],
+  { dimensions, pooling, truncate = false }: EmbeddingOptions,
+): Embedding {
+  const { engine, config, name } = model
+  if (config.pooling === "rank")
+    throw invalidRequest(
+      `The model '${name}' ranks texts against each other (its pooling_type is 4) and gives no embeddings; use an embedding model.`,
+      "model",
+      "unsupported_model",
+    )
+  if ((dimensions ?? 1) > config.hidden_size)
+    throw invalidRequest(
+      `'dimensions': this model's embeddings have ${config.hidden_size} numbers; ask for as many or fewer.`,
+      "dimensions",
+      "invalid_value",
+    )
+  const texts = inputs.map((input) => tokensOf(model, input, truncate))
+  for (const tokens of texts) checkInput(tokens, engine.limits)
+  return {
+    model,
+    run,
+    texts,
+    pooling: pooling ?? config.pooling ?? "mean",
+    dimensions: dimensions ?? config.hidden_size,
+  }
+}
+
+/** The tokens of one input; a text gets the model's own beginning and end, also where it is cut. */
+function tokensOf(
+  { tokenizer, engine }: LoadedModel,
+  input: string | readonly number[],
+  truncate: boolean,
+): Int32Array {
+  if (typeof input !== "string") return Int32Array.from(input)
+  const { addBos, addEos, eosId } = tokenizer
+  const end = addEos && eosId !== undefined ? [eosId] : []
+  const text = tokenizer.encode(input, { addBos })
+  const kept = truncate ? text.subarray(0, engine.limits.context_length - end.length) : text
+  return end.length > 0 ? Int32Array.from([...kept, ...end]) : kept
+}
+
+/** @throws ApiError 400 for a text that is too long, or a token id that does not exist */
+function checkInput(tokens: Int32Array, { n_vocab, context_length }: EngineLimits): void {
+  if (tokens.length > context_length)
+    throw invalidRequest(
+      `A text has ${tokens.length} tokens, and the model's context holds ${context_length}; shorten it, or embed it in parts.`,
+      "input",
+      "context_length_exceeded",
+    )
+  const unknown = tokens.find((token) => token >= n_vocab)
+  if (unknown !== undefined)
+    throw invalidRequest(
+      `'input': token ${unknown} does not exist; ids are 0 to ${n_vocab - 1}.`,
+      "input",
+      "invalid_value",
+    )
+}
+
+/**
+ * Embeds the texts, once, as many at a time as the engine computes together: they are one request, and are not to fill its queue.
+ * @returns f32 [dimensions] of length 1 for each text, and what they took.
+ */
+export async function embed({
+  model,
+  run: { id, controller, standing },
+  texts,
+  pooling,
+  dimensions,
+}: Embedding): Promise<{ vectors: Float32Array[]; prompt_tokens: number }> {
+  const { engine } = model
+  const vectors: Float32Array[] = []
+  // Embeddings are not looked up in the prefix cache.
+  const { cache_salt: _, ...place } = standing
+  let next = 0
+  let prompt_tokens = 0
+  const work = async () => {
+    for (let index = next++; index < texts.length; index = next++) {
+      const request: EmbedRequest = { ...place, id: `${id}-${index}`, tokens: texts[index] as Int32Array, pooling }
+      const { vector, usage } = await embedTokens(engine, request, controller.signal)
+      vectors[index] = shorten(vector, dimensions)
+      prompt_tokens += usage.prompt_tokens
+    }
+  }
+  const workers = Array.from({ length: Math.min(texts.length, engine.limits.max_seqs) }, work)
+  try {
+    await Promise.all(workers)
+  } finally {
+    // The first failure stops the others.
+    controller.abort()
+    await Promise.allSettled(workers)
+  }
+  return { vectors, prompt_tokens }
+}
+
+/** The leading `dimensions` numbers of a vector, of length 1 again. */
+function shorten(vector: Float32Array, dimensions: number): Float32Array {
+  if (dimensions === vector.length) return vector
+  const part = vector.slice(0, dimensions)
+  const length = Math.sqrt(part.reduce((sum, value) => sum + value * value, 0))
+  return length > 0 ? part.map((value) => value / length) : part
+}
