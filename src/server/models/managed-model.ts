@@ -29,6 +29,8 @@ export class ManagedModel {
   lastUsed: Date | undefined
   /** Orders models by their last use. */
   lastUse = 0
+  /** What a request asked for in place of the manager's own time, until it leaves memory. */
+  keepAliveMs: number | undefined
   /** Runs while it is idle. */
   idleTimer: ReturnType<typeof setTimeout> | undefined
 

@@ -48,8 +48,7 @@ export class ModelManager implements AsyncDisposable {
   constructor({ models, open, budget, keepAliveMs, retryMs }: ManagerOptions) {
     this.#open = open
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
-    this.#keepAliveMs =
-      keepAliveMs !== undefined && keepAliveMs <= LONGEST_TIMER_MS ? keepAliveMs : Number.POSITIVE_INFINITY
+    this.#keepAliveMs = keepAliveMs ?? Number.POSITIVE_INFINITY
     this.#retryMs = retryMs ?? 5000
     for (const spec of models) this.#add(new ManagedModel(spec))
   }
@@ -125,6 +124,23 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /**
+   * Milliseconds that the model stays in memory without a request, in place of the manager's own time, until it leaves: Infinity is for
+   * ever, and 0 takes it out as soon as nobody uses it. One that is the caller's to close stays.
+   */
+  keepAlive(managed: ManagedModel, ms: number): void {
+    managed.keepAliveMs = ms
+    this.#watchIdle(managed)
+  }
+
+  /** When the model leaves memory if no request comes before; `undefined`: it stays. */
+  expiry(managed: ManagedModel): Date | undefined {
+    const ms = this.#idleMs(managed)
+    if (!managed.owned || ms === Number.POSITIVE_INFINITY) return undefined
+    const since = managed.idle ? (managed.lastUsed ?? managed.loadedAt) : undefined
+    return new Date((since?.getTime() ?? Date.now()) + ms)
+  }
+
+  /**
    * Admits no request any more, and waits for those that run.
    * @returns how many still run after `timeoutMs`.
    */
@@ -182,11 +198,17 @@ export class ModelManager implements AsyncDisposable {
 
   #watchIdle(managed: ManagedModel): void {
     clearTimeout(managed.idleTimer)
-    if (!managed.idle || this.#keepAliveMs === Number.POSITIVE_INFINITY) return
+    const ms = this.#idleMs(managed)
+    if (!managed.idle || ms === Number.POSITIVE_INFINITY) return
     managed.idleTimer = setTimeout(() => {
       if (managed.idle) this.#unload(managed)
-    }, this.#keepAliveMs)
+    }, ms)
     managed.idleTimer.unref()
+  }
+
+  /** What no timer can wait for is for ever. */
+  #idleMs({ keepAliveMs = this.#keepAliveMs }: ManagedModel): number {
+    return keepAliveMs <= LONGEST_TIMER_MS ? keepAliveMs : Number.POSITIVE_INFINITY
   }
 
   /** The model in memory; however many ask, it is loaded once. */
@@ -277,6 +299,7 @@ export class ModelManager implements AsyncDisposable {
   #unload(managed: ManagedModel): Promise<void> {
     const { model } = managed
     clearTimeout(managed.idleTimer)
+    managed.keepAliveMs = undefined
     managed.model = undefined
     managed.state = "unloading"
     managed.unloading = (async () => {

@@ -242,6 +242,30 @@ describe("keep-alive", () => {
     expect(stateOf(manager, "a")).toBe("ready")
   })
 
+  test("can be another for a model until it leaves", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: fake.open, keepAliveMs: 10_000 })
+    await use(manager, "a")
+    await use(manager, "b")
+    const a = manager.get("a")
+    const seconds = () => ((manager.expiry(a)?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now()) / 1000
+    expect(seconds()).toBeWithin(9, 10.1)
+    manager.keepAlive(a, Number.POSITIVE_INFINITY)
+    expect(seconds()).toBe(Number.POSITIVE_INFINITY)
+    const lease = await manager.lease("a")
+    manager.keepAlive(a, 0)
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("ready")
+    lease[Symbol.dispose]()
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("unloaded")
+    expect(stateOf(manager, "b")).toBe("ready")
+    await use(manager, "a")
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("ready")
+    expect(seconds()).toBeWithin(9, 10.1)
+  })
+
   test("for ever is for ever, and so is more than a timer can wait", async () => {
     for (const keepAliveMs of [undefined, Number.POSITIVE_INFINITY, 1e12]) {
       const fake = new FakeModels()
