@@ -1,0 +1,52 @@
+/**
+ * What the server costs when the model costs nothing:
+ *
+ *     bun tests/bench/http.ts [--engine inside|apart] [--model FILE] [--seconds 5] [--json]
+ *
+ * serves with an engine that answers at once (http/null-engine.ts), and with all that `rocmforge serve` has on by default: checks of
+ * requests and answers, chat template, tokenizer, detokenizer, metrics, request ids, a log line for every request. The server has one
+ * processor, and its 64 clients another. `inside`: the engine is in the server's process; `apart`: in a process of its own, beside the
+ * clients. Exits with 1 below 3000 chat answers/s of 16 tokens, or 50000 streamed tokens/s.
+ */
+
+import { parseArgs } from "node:util"
+import { resolveModel } from "../../src/store/index.ts"
+import { type LoadReport, measureHttp } from "./http/measure.ts"
+
+const FLOORS = { chat: 3000, stream: 50_000 }
+
+const { values } = parseArgs({
+  options: {
+    engine: { type: "string", default: "inside" },
+    model: { type: "string", default: "smollm2-135m" },
+    seconds: { type: "string", default: "5" },
+    json: { type: "boolean", default: false },
+  },
+})
+const { engine } = values
+if (engine !== "inside" && engine !== "apart") throw new Error("--engine is inside or apart")
+
+const report = await measureHttp({
+  model: await resolveModel(values.model),
+  engine,
+  seconds: Number(values.seconds),
+  tokens: { chat: 16, stream: 512 },
+  pinned: true,
+})
+if (values.json) console.log(JSON.stringify({ engine, ...report }))
+else {
+  console.log(line("chat answers", report.chat, FLOORS.chat))
+  console.log(line("streamed tokens", report.stream, FLOORS.stream))
+}
+process.exit(report.chat.perSecond >= FLOORS.chat && report.stream.perSecond >= FLOORS.stream ? 0 : 1)
+
+function line(
+  what: string,
+  { perSecond, serverUs, engineUs, serverBusy, clientsBusy }: LoadReport,
+  floor: number,
+): string {
+  const percent = (share: number) => `${(share * 100).toFixed(0)} %`
+  const apart = engineUs > 0 ? ` + ${engineUs.toFixed(1)} µs in the engine's process` : ""
+  const busy = `server ${percent(serverBusy)}, clients ${percent(clientsBusy)} of a processor`
+  return `${perSecond.toFixed(0)} ${what}/s (floor ${floor}): ${serverUs.toFixed(1)} µs each${apart}; ${busy}`
+}

@@ -1,0 +1,88 @@
+import { EventQueue } from "../../../src/engine/event-queue.ts"
+import {
+  type Engine,
+  type EngineEvent,
+  type EngineHealth,
+  type EngineLimits,
+  type EngineStats,
+  type GenerateRequest,
+  NO_STATS,
+} from "../../../src/engine/types.ts"
+
+interface Running {
+  readonly request: GenerateRequest
+  readonly events: EventQueue
+  made: number
+}
+
+/**
+ * An engine that computes nothing: every step gives each request its next token of a fixed text, and steps follow each other as fast as
+ * the event loop turns, as the real engine's do. What is left of the time is what all the rest costs.
+ */
+export class NullEngine implements Engine {
+  readonly limits: EngineLimits
+  readonly #running = new Set<Running>()
+  #looping = false
+  #steps = 0
+
+  /** @param tokens What every answer repeats. */
+  constructor(
+    readonly tokens: ArrayLike<number>,
+    n_vocab: number,
+  ) {
+    this.limits = { context_length: 1 << 20, n_vocab, max_seqs: 1024 }
+  }
+
+  async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
+    const running: Running = { request, events: new EventQueue(1), made: 0 }
+    const cancel = () => this.#end(running, "cancelled")
+    signal?.addEventListener("abort", cancel, { once: true })
+    this.#running.add(running)
+    try {
+      void this.#loop()
+      yield* running.events.read()
+    } finally {
+      signal?.removeEventListener("abort", cancel)
+      this.#running.delete(running)
+    }
+  }
+
+  stats(): EngineStats {
+    return { ...NO_STATS, running: this.#running.size, steps: this.#steps }
+  }
+
+  health(): EngineHealth {
+    return { state: "ready" }
+  }
+
+  async close(): Promise<void> {
+    for (const running of this.#running) this.#end(running, "cancelled")
+  }
+
+  async #loop(): Promise<void> {
+    if (this.#looping) return
+    this.#looping = true
+    while (this.#running.size > 0) {
+      await new Promise<void>((resolve) => setImmediate(resolve))
+      this.#steps++
+      for (const running of this.#running) {
+        const token = this.tokens[running.made++ % this.tokens.length] ?? 0
+        running.events.push({ type: "token", index: 0, token })
+        if (running.made === running.request.max_tokens) this.#end(running, "length")
+      }
+    }
+    this.#looping = false
+  }
+
+  #end(running: Running, reason: "length" | "cancelled"): void {
+    if (!this.#running.delete(running)) return
+    const usage = {
+      prompt_tokens: running.request.tokens.length,
+      completion_tokens: running.made,
+      cached_tokens: 0,
+      prefill_ms: 1,
+      decode_ms: 1,
+    }
+    running.events.push({ type: "end", index: 0, reason, usage })
+  }
+}
