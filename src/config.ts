@@ -272,7 +272,7 @@ export const OPTIONS = {
     name: "chunk-size",
     value: "tokens",
     description:
-      "prompt tokens of one step at most while others generate: less is smoother for them, more is faster for the prompt (default: 32 on the CPU, 512 on a GPU)",
+      "prompt tokens of one step at most while others generate: less is smoother for them, more is faster for the prompt (default: 16 on the CPU, 512 on a GPU)",
     schema: wholeNumber(1, 2 ** 20),
   }),
   prefixCache: option({

@@ -38,7 +38,7 @@ export interface LoadOptions {
   batch_size?: number
   /**
    * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
-   * tokens behind a long text, where each takes longer. 32 on the CPU and 512 on a GPU by default. Less is smoother for those who read,
+   * tokens behind a long text, where each takes longer. 16 on the CPU and 512 on a GPU by default. Less is smoother for those who read,
    * more is faster for those who wait for their first token.
    */
   chunk_size?: number
@@ -210,7 +210,7 @@ async function openEngine(
       {
         n_blocks,
         max_tokens,
-        chunk_tokens: options.chunk_size ?? (onCpu ? 32 : 512),
+        chunk_tokens: options.chunk_size ?? (onCpu ? 16 : 512),
         row_cost: rowCost(config),
         limits,
         max_queue: options.max_queue,

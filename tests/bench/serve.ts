@@ -42,7 +42,7 @@ const { values, positionals } = parseArgs({
     connections: { type: "string", default: "1000" },
     bound: { type: "string", default: "64" },
     minutes: { type: "string", default: "0" },
-    chunk: { type: "string", default: "32" },
+    chunk: { type: "string", default: "16" },
     json: { type: "boolean", default: false },
   },
 })
