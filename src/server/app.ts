@@ -106,8 +106,9 @@ function apiErrorOf(error: unknown): ApiError {
 }
 
 /** The methods that a path answers to, for 405's `Allow`. */
-const methodsOf = (routes: readonly { method: string; path: string }[], path: string): string[] =>
-  routes.filter((route) => matches(route.path, path)).map(({ method }) => method)
+const methodsOf = (routes: readonly { method: string; path: string }[], path: string): string[] => [
+  ...new Set(routes.filter((route) => matches(route.path, path)).map(({ method }) => method)),
+]
 
 /** Whether a path is one of a route's, whose pattern may hold `:parameters`, or end in `*`. */
 function matches(pattern: string, path: string): boolean {

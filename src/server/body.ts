@@ -1,9 +1,11 @@
 import { ApiError, invalidRequest } from "./errors.ts"
+import { checkStructure } from "./json-structure.ts"
 
 /**
  * Reads a request's JSON body, at most `limit` bytes of it. Only `application/json` is taken: a browser sends any other type across
  * origins without asking first, and pages on the web must not be able to drive a server on localhost.
- * @throws ApiError 415 for another content type, 413 for a larger body (declared or sent), 400 for malformed JSON.
+ * @throws ApiError 415 for another content type, 413 for a larger body (declared or sent, or of too many parts), 400 for JSON
+ * that is malformed or nests too deep.
  */
 export async function readJson(request: Request, limit: number): Promise<unknown> {
   const type = request.headers.get("content-type") ?? ""
@@ -16,6 +18,7 @@ export async function readJson(request: Request, limit: number): Promise<unknown
       "unsupported_media_type",
     )
   const bytes = await readBytes(request, limit)
+  checkStructure(bytes)
   let text: string
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes)

@@ -10,18 +10,25 @@ import { ModelLoadError, UnknownModelError } from "./models/errors.ts"
 import { currentRequest } from "./observe/request-record.ts"
 import type { ErrorBody } from "./schemas/error.ts"
 
+/** What an error repeats of a request is not more than this, in characters. */
+const LONGEST_MESSAGE = 2000
+const LONGEST_PARAM = 200
+const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text)
+
 /** A failure with everything its response needs; `param` is the request field at fault. */
 export class ApiError extends Error {
   override readonly name = "ApiError"
+  readonly param: string | null
   constructor(
     readonly status: number,
     readonly type: ErrorBody["error"]["type"],
     message: string,
-    readonly param: string | null = null,
+    param: string | null = null,
     readonly code: string | null = null,
     readonly headers: Readonly<Record<string, string>> = {},
   ) {
-    super(message)
+    super(clip(message, LONGEST_MESSAGE))
+    this.param = param === null ? null : clip(param, LONGEST_PARAM)
   }
 }
 
@@ -67,8 +74,10 @@ function fromIssue(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): Ap
   const param = path.length > 0 ? fieldName(path) : null
   if ((issue.code === "invalid_type" || issue.code === "invalid_union") && issue.input === undefined && param !== null)
     return invalidRequest(`'${param}' is required.`, param, "missing_required_parameter")
-  // Of a union's branches, report the one that got furthest into the value: it is the one that was meant.
+  // Of a union's branches, report the one that took the value's type, or got furthest into it: it is the one that was meant.
   if (issue.code === "invalid_union") {
+    const refused = issue.errors.flat().find(({ code, path }) => code === "custom" && path.length === 0)
+    if (refused !== undefined) return fromIssue(refused, path)
     const depth = (issues: readonly z.core.$ZodIssue[]) => Math.max(0, ...issues.map((i) => i.path.length))
     const [closest] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
     if (closest?.[0] !== undefined && depth(closest) > 0) return fromIssue(closest[0], path)

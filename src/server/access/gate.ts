@@ -1,8 +1,7 @@
 import { ApiError } from "../errors.ts"
+import { LIMITS } from "../limits.ts"
 import { type ApiKey, ApiKeys, credentialOf } from "./keys.ts"
 
-/** Header fields of one request at most; clients send a dozen or two. Their size is bounded by the HTTP parser. */
-const MAX_HEADERS = 100
 /** Open to whoever can reach the server: monitors have no keys. */
 const PUBLIC: ReadonlySet<string> = new Set(["/health", "/ready"])
 
@@ -19,11 +18,11 @@ export class Gate {
    * @throws ApiError 431 for too many headers, 401 without a good key.
    */
   admit({ headers }: Request, path: string): string | undefined {
-    if (headers.count > MAX_HEADERS)
+    if (headers.count > LIMITS.headers)
       throw new ApiError(
         431,
         "invalid_request_error",
-        `The request has ${headers.count} header fields; this server takes ${MAX_HEADERS}.`,
+        `The request has ${headers.count} header fields; this server takes ${LIMITS.headers}.`,
         null,
         "too_many_headers",
       )

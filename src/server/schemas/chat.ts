@@ -1,6 +1,7 @@
 /** `POST /v1/chat/completions`: request, response and stream chunk. */
 
 import { z } from "zod"
+import { LIMITS, list } from "../limits.ts"
 import { checkContinuation, message, templateFields } from "./conversation.ts"
 import {
   acceptedFields,
@@ -17,7 +18,7 @@ const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.liter
 
 export const chatRequest = z
   .strictObject({
-    messages: z.array(message).min(1),
+    messages: list(message, LIMITS.messages, 1),
     ...templateFields,
     ...samplingFields,
     max_completion_tokens: integer(1, 2 ** 31 - 1)

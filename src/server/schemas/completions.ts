@@ -1,6 +1,7 @@
 /** `POST /v1/completions`: request, response and stream chunk. */
 
 import { z } from "zod"
+import { LIMITS, textsOrTokens } from "../limits.ts"
 import {
   acceptedFields,
   finishReason,
@@ -11,24 +12,11 @@ import {
   usage,
 } from "./generation.ts"
 
-const tokenId = integer(0, 2 ** 31 - 1)
-const MAX_PROMPTS = 64
-
 export const completionRequest = z
   .strictObject({
-    prompt: z
-      .union(
-        [
-          z.string(),
-          z.array(tokenId).min(1),
-          z.array(z.string()).min(1).max(MAX_PROMPTS),
-          z.array(z.array(tokenId).min(1)).min(1).max(MAX_PROMPTS),
-        ],
-        { error: `expected a text, a list of token ids, or a list of up to ${MAX_PROMPTS} of either` },
-      )
-      .describe(
-        "A text, a list of token ids, or a list of either. Special tokens written in a text count as those tokens.",
-      ),
+    prompt: textsOrTokens(z.string(), LIMITS.prompts).describe(
+      "A text, a list of token ids, or a list of either. Special tokens written in a text count as those tokens.",
+    ),
     ...samplingFields,
     max_tokens: integer(1, 2 ** 31 - 1)
       .nullish()

@@ -1,6 +1,7 @@
 /** The messages of a conversation, as chat completions take them. */
 
 import { z } from "zod"
+import { LIMITS, list } from "../limits.ts"
 import { notYet } from "./generation.ts"
 
 const textPart = z.strictObject({
@@ -28,7 +29,7 @@ export const message = z
       })
       .describe("`developer` means `system`."),
     content: z
-      .union([z.string(), z.array(textPart)], { error: "expected a text or a list of text parts" })
+      .union([z.string(), list(textPart, LIMITS.parts)], { error: "expected a text or a list of text parts" })
       .nullish()
       .describe("Text, or text parts that are joined. An assistant's may be null."),
     name: z.string().nullish().describe("Passed to the chat template, which may ignore it."),
@@ -37,7 +38,7 @@ export const message = z
       .nullish()
       .describe("What the assistant thought before it answered; the chat template decides what of it the model sees."),
     reasoning: z.string().nullish().describe("Another name of reasoning_content."),
-    tool_calls: z.array(toolCall).nullish().describe("Tools that the assistant called."),
+    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Tools that the assistant called."),
     tool_call_id: z.string().nullish().describe("Which call a tool's message answers."),
     refusal: z.null().optional(),
     function_call: notYet("function calls are"),

@@ -1,28 +1,15 @@
 /** `POST /v1/embeddings`: request and response. */
 
 import { z } from "zod"
+import { LIMITS, textsOrTokens } from "../limits.ts"
 import { integer } from "./generation.ts"
-
-const tokenId = integer(0, 2 ** 31 - 1)
-/** Texts of one request, and token ids of one text that is given as such (OpenAI allows as many). */
-const MAX_INPUTS = 2048
 
 export const embeddingRequest = z.strictObject({
   model: z.string().min(1).describe("A name that /v1/models lists."),
-  input: z
-    .union(
-      [
-        z.string().min(1),
-        z.array(z.string().min(1)).min(1).max(MAX_INPUTS),
-        z.array(tokenId).min(1),
-        z.array(z.array(tokenId).min(1)).min(1).max(MAX_INPUTS),
-      ],
-      { error: `expected a text, a list of token ids, or a list of up to ${MAX_INPUTS} of either, none of them empty` },
-    )
-    .describe(
-      `A text, a list of token ids, or a list of up to ${MAX_INPUTS} of either; each up to the model's context long. To a text the ` +
-        "model's own beginning and end tokens are added; control tokens written in it are plain text. Token ids are taken as they are.",
-    ),
+  input: textsOrTokens(z.string().min(1), LIMITS.inputs).describe(
+    `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either; each up to the model's context long. To a text the ` +
+      "model's own beginning and end tokens are added; control tokens written in it are plain text. Token ids are taken as they are.",
+  ),
   dimensions: integer(1, 2 ** 20)
     .nullish()
     .describe(

@@ -1,6 +1,7 @@
 /** Request fields and response parts that chat and plain completions share. */
 
 import { z } from "zod"
+import { LIMITS, list } from "../limits.ts"
 
 /** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
 const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false) =>
@@ -42,7 +43,7 @@ export const samplingFields = {
     .nullish()
     .describe("The same seed and request give the same text, whatever else is running. Default: random."),
   stop: z
-    .union([z.string().min(1), z.array(z.string().min(1)).max(16)], {
+    .union([z.string().min(1), list(z.string().min(1), LIMITS.stops)], {
       error: "expected a string or a list of up to 16",
     })
     .nullish()

@@ -1,6 +1,7 @@
 /** `POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's requests, responses and stream events. */
 
 import { z } from "zod"
+import { LIMITS, list } from "../limits.ts"
 import { integer, notYet } from "./generation.ts"
 
 const cacheControl = z
@@ -17,7 +18,7 @@ const textBlock = z.strictObject({
   citations: z.array(z.never()).max(0).nullish().describe("Only none."),
 })
 const system = z
-  .union([z.string(), z.array(textBlock)], { error: "expected a text or a list of text blocks" })
+  .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
   .describe("The system prompt: a text, or text blocks that are joined.")
 
 const thinkingBlock = z
@@ -35,11 +36,11 @@ const message = z.discriminatedUnion(
   [
     z.strictObject({
       role: z.literal("user"),
-      content: z.union([z.string(), z.array(textBlock).min(1)], CONTENT_ERROR),
+      content: z.union([z.string(), list(textBlock, LIMITS.parts, 1)], CONTENT_ERROR),
     }),
     z.strictObject({
       role: z.literal("assistant"),
-      content: z.union([z.string(), z.array(assistantBlock).min(1)], CONTENT_ERROR),
+      content: z.union([z.string(), list(assistantBlock, LIMITS.parts, 1)], CONTENT_ERROR),
     }),
     z.strictObject({ role: z.literal("system"), content: system }),
   ],
@@ -49,12 +50,9 @@ const message = z.discriminatedUnion(
 /** What a prompt is made of, and so what can be counted. */
 const promptFields = {
   model: z.string().min(1).describe("A name that /v1/models lists."),
-  messages: z
-    .array(message)
-    .min(1)
-    .describe(
-      "Where the last one is the assistant's, it is the beginning of the answer, and the answer goes on with it.",
-    ),
+  messages: list(message, LIMITS.messages, 1).describe(
+    "Where the last one is the assistant's, it is the beginning of the answer, and the answer goes on with it.",
+  ),
   system: system.nullish(),
   cache_control: cacheControl,
   tools: notYet("tool use is", (value) => Array.isArray(value) && value.length === 0),
@@ -95,9 +93,7 @@ const promptFields = {
 export const messagesRequest = z.strictObject({
   ...promptFields,
   max_tokens: integer(1, 2 ** 31 - 1).describe("What the context leaves room for is the limit, where that is less."),
-  stop_sequences: z
-    .array(z.string().min(1))
-    .max(16)
+  stop_sequences: list(z.string().min(1), LIMITS.stops)
     .nullish()
     .describe("Up to 16 texts that end the answer; they are not part of it."),
   temperature: z.number().min(0).max(2).nullish().describe("0 is greedy. Default 1."),

@@ -1,11 +1,11 @@
 /** `POST /tokenize`, `/detokenize` and `/apply-template`, in the forms that llama-server and vLLM give them. */
 
 import { z } from "zod"
+import { LIMITS, list, tokenIds } from "../limits.ts"
 import { checkContinuation, message, templateFields } from "./conversation.ts"
-import { integer } from "./generation.ts"
 
 const model = z.string().min(1).nullish().describe("A name that /v1/models lists. Default: the first one.")
-const messages = z.array(message).min(1)
+const messages = list(message, LIMITS.messages, 1)
 
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null
 
@@ -63,7 +63,7 @@ export const tokenizeResponse = z.object({
 })
 export type TokenizeResponse = z.output<typeof tokenizeResponse>
 
-export const detokenizeRequest = z.strictObject({ model, tokens: z.array(integer(0, 2 ** 31 - 1)) })
+export const detokenizeRequest = z.strictObject({ model, tokens: tokenIds })
 export const detokenizeResponse = z.object({
   content: z.string().describe("The text, with control tokens as the vocabulary writes them."),
   prompt: z.string().describe("The same."),

@@ -1,9 +1,7 @@
 /** Tools that a conversation's answer may call: what a request says of them, and what an answer does. */
 
 import { z } from "zod"
-
-/** Tools of one request at most. */
-const MAX_TOOLS = 128
+import { boundedSchema, LIMITS, list } from "../limits.ts"
 
 export const functionName = z
   .string()
@@ -16,10 +14,7 @@ const functionTool = z.strictObject({
   function: z.strictObject({
     name: functionName,
     description: z.string().nullish().describe("What it does, and when to call it: the model reads it."),
-    parameters: z
-      .record(z.string(), z.unknown())
-      .nullish()
-      .describe("JSON Schema of its arguments, an object. Default: it takes none."),
+    parameters: boundedSchema.nullish().describe("JSON Schema of its arguments, an object. Default: it takes none."),
     strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
   }),
 })
@@ -39,7 +34,7 @@ const toolChoice = z.union(
 export type ToolChoice = z.output<typeof toolChoice>
 
 export const toolFields = {
-  tools: z.array(functionTool).max(MAX_TOOLS).nullish().describe("Functions that the answer may call."),
+  tools: list(functionTool, LIMITS.tools).nullish().describe("Functions that the answer may call."),
   tool_choice: toolChoice
     .nullish()
     .describe("auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one."),

@@ -1,0 +1,116 @@
+/** What one request may hold. Each limit is far above what real clients send, and refused by name before it costs time or memory. */
+
+import { z } from "zod"
+
+export const LIMITS = {
+  /** Header fields; their size is bounded by the HTTP parser. */
+  headers: 100,
+  /** Levels of lists and objects within each other in a body. */
+  depth: 100,
+  /** Lists, objects and fields of a body, together. */
+  nodes: 2 ** 18,
+  /** Messages of a conversation. */
+  messages: 4096,
+  /** Parts, or blocks, of one message. */
+  parts: 1024,
+  /** Tools of a request, and calls of one message. */
+  tools: 128,
+  /** Texts that end a generation. */
+  stops: 16,
+  /** Prompts of a completion. */
+  prompts: 64,
+  /** Inputs of an embedding. */
+  inputs: 2048,
+  /** Token ids of one list. */
+  tokens: 2 ** 20,
+  /** Characters of a JSON schema as JSON. */
+  schemaLength: 2 ** 17,
+  /** Levels of lists and objects in a JSON schema. */
+  schemaDepth: 64,
+  /** Characters of a regular expression, or of a grammar. */
+  grammarLength: 2 ** 16,
+} as const
+
+type Problem = { code: "custom"; path: number[]; input: unknown; message: string }
+
+/**
+ * A list of `min` to `max` items. Unlike zod's own maximum, which is looked at behind every item, a longer one is refused before what is
+ * in it is.
+ */
+export const list = <T extends z.ZodType>(item: T, max: number, min = 0) =>
+  guarded(z.array(item).min(min).max(max), (value) => tooMany(value, max))
+
+const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+
+/** A list of token ids. */
+export const tokenIds = guarded(z.array(tokenId).max(LIMITS.tokens), badTokens)
+
+/** A text, a list of token ids, or a list of up to `max` of either, none of them empty. */
+export function textsOrTokens(text: z.ZodString, max: number) {
+  const ids = z.array(tokenId).min(1).max(LIMITS.tokens)
+  const either = z.union([text, ids, z.array(text).min(1).max(max), z.array(ids).min(1).max(max)], {
+    error: `expected a text, a list of token ids, or a list of up to ${max} of either, none of them empty`,
+  })
+  return guarded(either, (value) => {
+    if (typeof value[0] === "number") return badTokens(value)
+    const problem = tooMany(value, max)
+    if (problem !== undefined) return problem
+    for (const [i, item] of value.entries()) {
+      const bad = Array.isArray(item) ? badTokens(item) : undefined
+      if (bad !== undefined) return { ...bad, path: [i, ...bad.path] }
+    }
+    return undefined
+  })
+}
+
+/** A schema behind a quick look at the value where it is a list, of which one problem is reported and not a million. */
+function guarded<T extends z.ZodType>(schema: T, problemOf: (value: readonly unknown[]) => Problem | undefined) {
+  const looked = z.preprocess((value, { issues }) => {
+    const problem = Array.isArray(value) ? problemOf(value) : undefined
+    if (problem !== undefined) issues.push(problem)
+    return value
+  }, schema)
+  // It takes what the schema takes, which `preprocess` forgets.
+  return looked as unknown as z.ZodType<z.output<T>, z.input<T>>
+}
+
+function tooMany(value: readonly unknown[], max: number): Problem | undefined {
+  if (value.length <= max) return undefined
+  return {
+    code: "custom",
+    path: [],
+    input: value,
+    message: `has ${value.length} items; this server takes up to ${max}`,
+  }
+}
+
+function badTokens(value: readonly unknown[]): Problem | undefined {
+  const bad = value.findIndex((id) => !(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31))
+  if (bad < 0) return tooMany(value, LIMITS.tokens)
+  return { code: "custom", path: [bad], input: value[bad], message: "expected a token id, a whole number from 0" }
+}
+
+/** A JSON schema that is no larger than can be compiled in reasonable time: for structured output and the parameters of tools. */
+export const boundedSchema = z.record(z.string(), z.unknown()).superRefine((schema, { addIssue }) => {
+  const length = JSON.stringify(schema).length
+  const { schemaLength, schemaDepth } = LIMITS
+  if (length > schemaLength)
+    addIssue(`the schema is ${length} characters of JSON; this server takes up to ${schemaLength}`)
+  else if (depthOf(schema) > schemaDepth)
+    addIssue(`the schema nests deeper than this server's limit of ${schemaDepth} levels of lists and objects`)
+})
+
+/** A regular expression or grammar of bearable length. */
+export const boundedPattern = z
+  .string()
+  .min(1)
+  .max(LIMITS.grammarLength, `is longer than this server's limit of ${LIMITS.grammarLength} characters`)
+
+/** Levels of lists and objects in a value that came out of a body, whose own depth is bounded. */
+const depthOf = (value: unknown): number =>
+  typeof value !== "object" || value === null
+    ? 0
+    : 1 + Object.values(value).reduce<number>((most, part) => Math.max(most, depthOf(part)), 0)

@@ -1,0 +1,163 @@
+/** Requests that are larger, deeper or longer than any client's are refused by name, before they cost time or memory. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { LIMITS } from "../../src/server/limits.ts"
+import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
+
+let server: ScriptedServer
+beforeAll(async () => {
+  server = await serveScript({ tokens: saying("hello") })
+})
+afterAll(() => server[Symbol.asyncDispose]())
+
+interface Answer {
+  status: number
+  ms: number
+  error: { message: string; param: string | null; code: string | null }
+}
+
+async function post(path: string, body: string): Promise<Answer> {
+  const start = performance.now()
+  const headers = { "content-type": "application/json" }
+  const response = await fetch(server.url + path, { method: "POST", body, headers })
+  const { error } = (await response.json()) as Pick<Answer, "error">
+  return { status: response.status, ms: performance.now() - start, error }
+}
+
+/** Long enough for a busy machine; what goes wrong here takes many seconds, or the server with it. */
+const SOON_MS = 2000
+const user = { role: "user", content: "hi" }
+const chat = { model: "script", messages: [user], max_tokens: 2 }
+const completion = { model: "script", prompt: "hi", max_tokens: 2 }
+const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels)
+const times = <T>(count: number, item: T): T[] => Array<T>(count).fill(item)
+
+describe("nesting", () => {
+  const deep = nested(100_000)
+  test.each([
+    ["/v1/completions", deep],
+    ["/v1/completions", "[".repeat(8 * 2 ** 20)],
+    ["/v1/completions", '{"a":'.repeat(100_000)],
+    ["/v1/completions", `{"model":"script","prompt":${deep}}`],
+    ["/v1/chat/completions", `{"model":"script","messages":[{"role":${deep},"content":"x"}]}`],
+    ["/v1/chat/completions", `{"model":"script","messages":[{"role":"user","content":"\\"["}],"metadata":${deep}}`],
+    ["/v1/chat/completions", `{"model":"script","messages":[],"tools":${deep}}`],
+    ["/v1/messages", `{"model":"script","messages":${deep}}`],
+    ["/v1/embeddings", `{"model":"script","input":${deep}}`],
+    ["/apply-template", `{"messages":[],"chat_template_kwargs":${deep}}`],
+  ])("of a hundred thousand levels to %s", async (path, body) => {
+    const { status, ms, error } = await post(path, body)
+    expect(status).toBe(400)
+    expect(error.message).toContain(`limit of ${LIMITS.depth} levels`)
+    expect(ms).toBeLessThan(SOON_MS)
+  })
+
+  test("up to the limit is looked at, and what stands in texts is none", async () => {
+    const metadata = (levels: number) => `{"model":"script","prompt":"x","user":${nested(levels)}}`
+    expect((await post("/v1/completions", metadata(LIMITS.depth - 1))).error).toMatchObject({ param: "user" })
+    expect((await post("/v1/completions", metadata(LIMITS.depth))).error.code).toBe("json_too_deep")
+    const prompt = `${nested(200)} \\ " ${nested(200)} \\`
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      body: JSON.stringify({ ...completion, prompt }),
+      headers: { "content-type": "application/json" },
+    })
+    expect(response.status).toBe(200)
+  })
+})
+
+test.each([
+  ["objects", `{"model":"script","prompt":[${"{},".repeat(2 ** 20)}{}]}`],
+  ["fields", `{${Array.from({ length: 300_000 }, (_, i) => `"k${i}":1`).join(",")}}`],
+])("a body of too many %s", async (_, body) => {
+  const { status, ms, error } = await post("/v1/completions", body)
+  expect([status, error.code]).toEqual([413, "request_too_large"])
+  expect(error.message).toContain(`up to ${LIMITS.nodes}`)
+  expect(ms).toBeLessThan(SOON_MS)
+})
+
+describe("lists", () => {
+  const part = { type: "text", text: "x" }
+  const call = { id: "a", type: "function", function: { name: "f", arguments: "{}" } }
+  const tool = { type: "function", function: { name: "f" } }
+  const cases: [path: string, body: object, param: string, limit: number][] = [
+    ["/v1/chat/completions", { ...chat, messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
+    [
+      "/v1/chat/completions",
+      { ...chat, messages: [{ role: "user", content: times(LIMITS.parts + 1, part) }] },
+      "messages[0].content",
+      LIMITS.parts,
+    ],
+    [
+      "/v1/chat/completions",
+      { ...chat, messages: [{ role: "assistant", tool_calls: times(LIMITS.tools + 1, call) }] },
+      "messages[0].tool_calls",
+      LIMITS.tools,
+    ],
+    ["/v1/chat/completions", { ...chat, tools: times(LIMITS.tools + 1, tool) }, "tools", LIMITS.tools],
+    ["/v1/chat/completions", { ...chat, stop: times(1_000_000, "a") }, "stop", LIMITS.stops],
+    ["/v1/completions", { ...completion, prompt: times(1_000_000, "a") }, "prompt", LIMITS.prompts],
+    ["/v1/completions", { ...completion, prompt: times(LIMITS.prompts + 1, [1]) }, "prompt", LIMITS.prompts],
+    ["/v1/completions", { ...completion, prompt: times(LIMITS.tokens + 1, 1) }, "prompt", LIMITS.tokens],
+    ["/v1/embeddings", { model: "script", input: times(LIMITS.inputs + 1, "a") }, "input", LIMITS.inputs],
+    ["/v1/messages", { ...chat, messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
+    ["/v1/messages", { ...chat, stop_sequences: times(1_000_000, "a") }, "stop_sequences", LIMITS.stops],
+    ["/tokenize", { messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
+    ["/detokenize", { tokens: times(LIMITS.tokens + 1, 1) }, "tokens", LIMITS.tokens],
+  ]
+  test.each(cases)("that are too long for %s are refused by name", async (path, body, param, limit) => {
+    const { status, ms, error } = await post(path, JSON.stringify(body))
+    expect(status).toBe(400)
+    if (path !== "/v1/messages") expect(error.param).toBe(param)
+    expect(error.message).toContain(param)
+    expect(error.message).toContain(`takes up to ${limit}`)
+    expect(ms).toBeLessThan(SOON_MS)
+  })
+
+  test.each([
+    ["/v1/completions", { ...completion, prompt: times(1_000_000, -1) }, "prompt[0]"],
+    ["/v1/completions", { ...completion, prompt: [[1], times(1_000_000, 0.5)] }, "prompt[1][0]"],
+    ["/v1/completions", { ...completion, prompt: [1, ...times(1_000_000, "a")] }, "prompt[1]"],
+    ["/v1/embeddings", { model: "script", input: times(1_000_000, -1) }, "input[0]"],
+    ["/detokenize", { tokens: times(1_000_000, -1) }, "tokens[0]"],
+  ])("of a million bad token ids for %s are named by the first", async (path, body, param) => {
+    const { status, ms, error } = await post(path, JSON.stringify(body))
+    expect([status, error.param]).toEqual([400, param])
+    expect(ms).toBeLessThan(SOON_MS)
+  })
+})
+
+describe("the schemas of tools", () => {
+  const withSchema = (parameters: unknown) =>
+    post(
+      "/v1/chat/completions",
+      JSON.stringify({ ...chat, tools: [{ type: "function", function: { name: "f", parameters } }] }),
+    )
+  const param = "tools[0].function.parameters"
+  const deep = (levels: number): object => (levels === 0 ? {} : { items: deep(levels - 1) })
+
+  test("that are too large", async () => {
+    const { status, error } = await withSchema({ enum: times(LIMITS.schemaLength / 4, "a") })
+    expect([status, error.param]).toEqual([400, param])
+    expect(error.message).toContain(`up to ${LIMITS.schemaLength}`)
+  })
+
+  test("that nest too deep", async () => {
+    const { status, error } = await withSchema(deep(LIMITS.schemaDepth))
+    expect([status, error.param]).toEqual([400, param])
+    expect(error.message).toContain(`limit of ${LIMITS.schemaDepth} levels`)
+  })
+})
+
+test("an error repeats little of what was sent", async () => {
+  const long = "x".repeat(100_000)
+  for (const body of [
+    { ...chat, [long]: 1 },
+    { ...chat, messages: [{ role: long, content: "x" }] },
+    { ...chat, model: long },
+  ]) {
+    const { status, error } = await post("/v1/chat/completions", JSON.stringify(body))
+    expect([400, 404]).toContain(status)
+    expect(JSON.stringify(error).length).toBeLessThan(3000)
+  }
+})
