@@ -41,6 +41,10 @@ export class Detokenizer {
   push(id: number): string {
     const special = this.tokenizer.isSpecial(id)
     if (special && !this.special && !this.shown?.has(id)) return ""
+    if (this.held.length === 0 && !this.dropSpace) {
+      const text = this.tokenizer.tokenText(id)
+      if (text !== undefined) return text
+    }
     let bytes = this.tokenizer.tokenBytes(id)
     if (bytes.length === 0) return ""
     if (this.dropSpace && !special && bytes[0] === SPACE) bytes = bytes.subarray(1)

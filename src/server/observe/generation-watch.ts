@@ -33,9 +33,9 @@ export class GenerationWatch {
       if (event.token === undefined) return
       const last = this.#lastAt[event.index] ?? 0
       this.#lastAt[event.index] = now
-      if (last !== 0) metrics.interToken.observe((now - last) / 1000)
+      if (last !== 0) metrics.interToken((now - last) / 1000)
       else {
-        metrics.firstToken.observe((now - this.#startedAt) / 1000)
+        metrics.firstToken((now - this.#startedAt) / 1000)
         this.#record?.firstToken()
       }
       return

@@ -7,6 +7,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client"
 import { version } from "../../../package.json"
 import { NO_STATS } from "../../engine/types.ts"
 import { type ModelManager, type ModelStatus, statusOf } from "../models/index.ts"
+import { ModelHistogram, type Observe } from "./histogram.ts"
 
 const TTFT = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
@@ -29,8 +30,6 @@ const RENAMED = [
 ] as const
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
-
-type Observe = Pick<Histogram.Internal<string>, "observe">
 
 /** Seconds, and tokens, of a choice that has ended. */
 export interface EndedChoice {
@@ -62,7 +61,7 @@ export class Metrics {
   constructor(readonly models: ModelManager) {
     const registers = [this.#registry]
     const histogram = (name: string, help: string, buckets: number[]) =>
-      new Histogram({ name, help, buckets, labelNames: ["model_name"], registers })
+      new ModelHistogram(name, help, buckets, this.#registry)
     this.#histograms = {
       firstToken: histogram("vllm:time_to_first_token_seconds", "Time to first token, in seconds.", TTFT),
       interToken: histogram("vllm:inter_token_latency_seconds", "Time between two tokens, in seconds.", PER_TOKEN),
@@ -140,20 +139,26 @@ export class Metrics {
   of(model_name: string): ModelMetrics {
     const known = this.#ofModel.get(model_name)
     if (known !== undefined) return known
-    const { firstToken, interToken, perToken, request, prefill, decode, promptTokens, generatedTokens } =
-      this.#histograms
+    const firstToken = this.#histograms.firstToken.of(model_name)
+    const interToken = this.#histograms.interToken.of(model_name)
+    const perToken = this.#histograms.perToken.of(model_name)
+    const request = this.#histograms.request.of(model_name)
+    const prefill = this.#histograms.prefill.of(model_name)
+    const decode = this.#histograms.decode.of(model_name)
+    const promptTokens = this.#histograms.promptTokens.of(model_name)
+    const generatedTokens = this.#histograms.generatedTokens.of(model_name)
     const metrics: ModelMetrics = {
-      firstToken: firstToken.labels({ model_name }),
-      interToken: interToken.labels({ model_name }),
+      firstToken,
+      interToken,
       ended: (finished_reason, choice) => {
         this.#success.inc({ model_name, finished_reason })
-        request.observe({ model_name }, choice.seconds)
-        prefill.observe({ model_name }, choice.prefillSeconds)
-        decode.observe({ model_name }, choice.decodeSeconds)
-        promptTokens.observe({ model_name }, choice.promptTokens)
-        generatedTokens.observe({ model_name }, choice.completionTokens)
+        request(choice.seconds)
+        prefill(choice.prefillSeconds)
+        decode(choice.decodeSeconds)
+        promptTokens(choice.promptTokens)
+        generatedTokens(choice.completionTokens)
         const after = choice.completionTokens - 1
-        if (after > 0) perToken.observe({ model_name }, choice.decodeSeconds / after)
+        if (after > 0) perToken(choice.decodeSeconds / after)
       },
       failed: () => this.#failures.inc({ model_name }),
     }

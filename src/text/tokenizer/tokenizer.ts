@@ -1,3 +1,4 @@
+import { incompleteTail } from "../utf8.ts"
 import { BpeModel, type TextModel } from "./bpe.ts"
 import { pieceToBytes } from "./byte-map.ts"
 import { TokenizerError } from "./errors.ts"
@@ -38,6 +39,8 @@ class GgufTokenizer implements Tokenizer {
   private readonly allSpecial: SpecialSplitter
   private readonly userDefined: SpecialSplitter
   private readonly bytes: (Uint8Array | undefined)[]
+  /** `null`: it has none of its own. */
+  private readonly texts: (string | null | undefined)[]
 
   constructor(source: TokenizerSource) {
     const { tokens } = source
@@ -45,6 +48,7 @@ class GgufTokenizer implements Tokenizer {
     this.types = source.tokenTypes
     this.vocabSize = tokens.length
     this.bytes = new Array(tokens.length)
+    this.texts = new Array(tokens.length)
     const ids = new Map<string, number>()
     for (const [id, token] of tokens.entries()) if (token.length > 0) ids.set(token, id)
     this.ids = ids
@@ -109,6 +113,16 @@ class GgufTokenizer implements Tokenizer {
       this.bytes[id] = bytes
     }
     return bytes
+  }
+
+  tokenText(id: number): string | undefined {
+    let text = this.texts[id]
+    if (text === undefined) {
+      const bytes = this.tokenBytes(id)
+      text = incompleteTail(bytes) > 0 ? null : decoder.decode(bytes)
+      this.texts[id] = text
+    }
+    return text ?? undefined
   }
 
   private computeBytes(id: number): Uint8Array {

@@ -46,6 +46,8 @@ export interface Tokenizer {
   encode(text: string | Uint8Array, options?: EncodeOptions): Int32Array
   /** The exact bytes a token stands for (a token may hold part of a UTF-8 character). Do not write into the result. */
   tokenBytes(id: number): Uint8Array
+  /** A token's text on its own; `undefined` where it ends within a UTF-8 character, which its successors may complete. */
+  tokenText(id: number): string | undefined
   /** The token as the vocabulary writes it (`Ġhello`, `▁hello`, `<0x0A>`). */
   piece(id: number): string
   /** The id of a piece as the vocabulary writes it. */
