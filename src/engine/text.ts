@@ -44,13 +44,14 @@ export async function* generateText(
   request: TextRequest,
   signal?: AbortSignal,
 ): AsyncGenerator<TextEvent, void, void> {
-  const stopped = new AbortController()
   const stop_tokens = request.ignore_eos ? new Set<number>() : tokenizer.eogIds
   const { prompt_tokens: tokens, stop, ignore_eos: _, shown_tokens: shown, ...rest } = request
   const choices = Array.from({ length: request.n ?? 1 }, () => {
     return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stop_tokens)
   })
-  const signals = signal ? AbortSignal.any([signal, stopped.signal]) : stopped.signal
+  // Only a stop string ends a choice ahead of the engine.
+  const stopped = stop.length > 0 ? new AbortController() : undefined
+  const signals = signal && stopped ? AbortSignal.any([signal, stopped.signal]) : (signal ?? stopped?.signal)
   for await (const event of engine.generate({ ...rest, tokens, stop_tokens }, signals)) {
     const { index } = event
     const choice = choices[index]
@@ -66,7 +67,8 @@ export async function* generateText(
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     }
     // Nobody hears any of them: the engine is told, and what it still says is their end.
-    if (choices.every(({ over, stop_string }) => over || stop_string !== undefined)) stopped.abort()
+    if (choice.stop_string !== undefined && choices.every(({ over, stop_string }) => over || stop_string !== undefined))
+      stopped?.abort()
   }
 }
 

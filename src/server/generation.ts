@@ -112,33 +112,61 @@ export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, param
  * Every choice's events as they come; each choice ends with one `end`. Aborting the controller stops all of them within a step, and
  * the first failure aborts it and is thrown.
  */
-export async function* runChoices(
+export function runChoices(
   model: LoadedModel,
   { requests }: Choices,
   controller: AbortController,
 ): AsyncGenerator<ChoiceEvent, void, void> {
+  const runs = requests.map((request) => runOne(model, request, controller))
+  const [only] = runs
+  return runs.length === 1 && only !== undefined ? only : runAll(runs, controller)
+}
+
+/** The choices of one request to the engine. */
+async function* runOne(
+  model: LoadedModel,
+  { first, request }: ChoiceRequest,
+  controller: AbortController,
+): AsyncGenerator<ChoiceEvent, void, void> {
+  const watch = new GenerationWatch(model.name, request)
+  let over = false
+  try {
+    for await (const event of generateText(model, watch.request, controller.signal)) {
+      watch.event(event)
+      yield { index: first + event.index, event }
+    }
+    over = true
+  } catch (cause) {
+    watch.failed()
+    throw cause
+  } finally {
+    if (!over) controller.abort()
+  }
+}
+
+/** Several of them side by side. */
+async function* runAll(
+  runs: readonly AsyncGenerator<ChoiceEvent, void, void>[],
+  controller: AbortController,
+): AsyncGenerator<ChoiceEvent, void, void> {
   const ready: ChoiceEvent[] = []
-  let running = requests.length
+  let running = runs.length
   let failure: { cause: unknown } | undefined
   let wake = () => {}
 
-  const run = async ({ first, request }: ChoiceRequest) => {
-    const watch = new GenerationWatch(model.name, request)
+  const follow = async (run: AsyncGenerator<ChoiceEvent, void, void>) => {
     try {
-      for await (const event of generateText(model, watch.request, controller.signal)) {
-        watch.event(event)
-        ready.push({ index: first + event.index, event })
+      for await (const event of run) {
+        ready.push(event)
         wake()
       }
     } catch (cause) {
-      watch.failed()
       failure ??= { cause }
-      controller.abort()
     }
     running--
     wake()
   }
-  const runs = requests.map(run)
+  const followed = runs.map(follow)
 
   try {
     for (;;) {
@@ -152,8 +180,8 @@ export async function* runChoices(
       })
     }
   } finally {
-    controller.abort()
-    await Promise.all(runs)
+    if (running > 0) controller.abort()
+    await Promise.all(followed)
   }
 }
 
