@@ -27,10 +27,12 @@ export const DATA_EVENTS: StreamFormat = {
 export interface EventStreamOptions {
   /** Stops whatever produces the events; aborted when the client goes away. */
   readonly controller: AbortController
-  /** Quiet time in milliseconds after which a comment is sent. */
+  /** Time in milliseconds after which a comment is sent if nothing else was. */
   readonly pingMs: number
   /** Default {@link DATA_EVENTS}. */
   readonly format?: StreamFormat
+  /** What the events need: disposed of behind the last of them, or when there is none. */
+  readonly held: Disposable
 }
 
 /**
@@ -38,50 +40,89 @@ export interface EventStreamOptions {
  * @throws what the first item throws, if it does so within a second.
  */
 export async function eventStream(events: AsyncIterable<unknown>, options: EventStreamOptions): Promise<Response> {
-  const format = options.format ?? DATA_EVENTS
+  const { controller, pingMs, format = DATA_EVENTS, held } = options
   const iterator = events[Symbol.asyncIterator]()
   const first = iterator.next()
-  await Promise.race([first, Bun.sleep(HEAD_START_MS)])
-
-  let open = true
-  const body = new ReadableStream<Uint8Array>({
-    start: (stream) => {
-      const encoder = new TextEncoder()
-      // After `cancel` the stream takes nothing more; what still comes until the work has stopped is dropped.
-      const write = (text: string) => {
-        if (open && text !== "") stream.enqueue(encoder.encode(text))
-      }
-      void send(write, iterator, first, format, options.pingMs).finally(() => {
-        if (open) stream.close()
-      })
+  try {
+    await Promise.race([first, Bun.sleep(HEAD_START_MS)])
+  } catch (error) {
+    held[Symbol.dispose]()
+    throw error
+  }
+  const outlet = new Outlet()
+  const sent = send(outlet, iterator, first, format, pingMs).finally(() => {
+    held[Symbol.dispose]()
+    outlet.end()
+  })
+  // A kind of stream of Bun's: what is written in one turn of the event loop goes out together at its end. The DOM's types lack it.
+  const source: Bun.DirectUnderlyingSource = {
+    type: "direct",
+    pull: (sink) => {
+      outlet.open(sink)
+      return sent
     },
     cancel: () => {
-      open = false
-      options.controller.abort()
+      outlet.close()
+      controller.abort()
     },
-  })
-  return new Response(body, {
+  }
+  return new Response(new ReadableStream(source as unknown as UnderlyingSource), {
     headers: { "content-type": format.contentType, "cache-control": "no-cache", "x-accel-buffering": "no" },
   })
 }
 
+/** Where a stream's text goes: kept until somebody reads it, and nowhere once nobody does. */
+class Outlet {
+  /** Something was written since it was set to false. */
+  used = false
+  #sink: ReadableStreamDirectController | undefined
+  #kept = ""
+  #over = false
+  #closed = false
+
+  open(sink: ReadableStreamDirectController): void {
+    this.#sink = sink
+    if (this.#kept !== "") sink.write(this.#kept)
+    this.#kept = ""
+    if (this.#over) sink.end()
+  }
+
+  write(text: string): void {
+    this.used = true
+    if (text === "" || this.#closed) return
+    if (this.#sink === undefined) this.#kept += text
+    else this.#sink.write(text)
+  }
+
+  end(): void {
+    this.#over = true
+    if (!this.#closed) this.#sink?.end()
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#sink = undefined
+    this.#kept = ""
+  }
+}
+
 /** Writes every event; never throws, since a failure is an event too. */
 async function send(
-  write: (text: string) => void,
+  outlet: Outlet,
   iterator: AsyncIterator<unknown>,
   first: Promise<IteratorResult<unknown>>,
   format: StreamFormat,
   pingMs: number,
 ): Promise<void> {
-  const ping = setInterval(() => write(format.ping), pingMs)
+  const ping = setInterval(() => {
+    if (!outlet.used) outlet.write(format.ping)
+    outlet.used = false
+  }, pingMs)
   try {
-    for (let next = await first; !next.done; next = await iterator.next()) {
-      write(format.event(next.value))
-      ping.refresh()
-    }
-    write(format.end)
+    for (let next = await first; !next.done; next = await iterator.next()) outlet.write(format.event(next.value))
+    outlet.write(format.end)
   } catch (thrown) {
-    write(format.failure(toApiError(thrown)))
+    outlet.write(format.failure(toApiError(thrown)))
   } finally {
     clearInterval(ping)
   }

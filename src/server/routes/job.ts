@@ -72,13 +72,7 @@ async function stream(start: Start<unknown>, pingMs: number): Promise<Response> 
   using held = new DisposableStack()
   const job = await start(held)
   const { controller, format } = job
-  return await eventStream(holding(held.move(), job.chunks()), { controller, pingMs, format })
-}
-
-/** The items of a stream; what is held goes with the last of them. */
-async function* holding<T>(held: Disposable, items: AsyncGenerator<T>): AsyncGenerator<T> {
-  using _ = held
-  yield* items
+  return await eventStream(job.chunks(), { controller, pingMs, format, held: held.move() })
 }
 
 function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
