@@ -36,8 +36,7 @@ export class Front {
   /** Never rejects. */
   async handle(sent: Request, server?: Server<unknown>): Promise<Response> {
     const { observers, tracing } = this.options
-    // Without a usable Host header the URL is a path alone.
-    const request = sent.url.startsWith("/") ? new Request(`http://localhost${sent.url}`, sent) : sent
+    const request = routable(sent)
     const path = pathOf(request.url)
     const record = new RequestRecord(requestIdOf(request.headers), request.method, path, observers, this.#over)
     record.span = tracing?.start(record, request.headers)
@@ -91,6 +90,17 @@ const tenths = (ms: number): number => Math.round(ms * 10) / 10
 function pathOf(url: string): string {
   const start = url.indexOf("/", url.indexOf("://") + 3)
   if (start < 0) return "/"
+/**
+ * Elysia looks for the path where it stands in `http://HOST/…`, so TLS's URLs, and those that are a path alone for want of a usable Host
+ * header, are made such. The request stays the object that Bun knows: its timeout can be set, and its client's end is heard.
+ */
+function routable(request: Request): Request {
+  const { url } = request
+  if (url.startsWith("http:")) return request
+  const value = url.startsWith("/") ? `http://localhost${url}` : url.replace(/^https:/, "http:")
+  return Object.defineProperty(request, "url", { value })
+}
+
   const query = url.indexOf("?", start)
   return query < 0 ? url.slice(start) : url.slice(start, query)
 }

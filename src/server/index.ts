@@ -6,10 +6,12 @@
  */
 
 import type { Server } from "bun"
+import { checkTls, type Tls } from "./access/tls.ts"
 import { createServer, type ServerOptions } from "./app.ts"
 import { ModelManager } from "./models/index.ts"
 
 export { type ApiKey, parseKeyFile } from "./access/keys.ts"
+export { checkTls, type Tls, TlsError } from "./access/tls.ts"
 export { createServer, type ServerOptions } from "./app.ts"
 export {
   BudgetError,
@@ -32,6 +34,8 @@ export interface StartOptions extends ServerOptions {
   readonly host?: string
   /** Default 8080; 0 takes any free port. */
   readonly port?: number
+  /** Speaks HTTPS, and only that. Default: HTTP. */
+  readonly tls?: Tls
 }
 
 export interface RunningServer {
@@ -53,13 +57,15 @@ const LAST_WORDS_MS = 2000
 
 /**
  * Serves the models over HTTP; resolves once it listens.
- * @throws Error when the address is in use or not this machine's; the message names it.
+ * @throws Error when the address is in use or not this machine's; the message names it. TlsError
  */
 export async function startServer({
   host = "127.0.0.1",
   port = 8080,
+  tls,
   ...options
 }: StartOptions): Promise<RunningServer> {
+  if (tls !== undefined) checkTls(tls)
   const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
   const app = createServer({ ...options, models })
   let server: Server<undefined>
@@ -72,6 +78,7 @@ export async function startServer({
       idleTimeout: options.idleTimeout ?? 60,
       // Bun's own limit answers with an empty body, so it stands far above the one that `readJson` enforces.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
       fetch: (request, server) => app.handle(request, server),
     })
   } catch (cause) {
@@ -82,7 +89,7 @@ export async function startServer({
     await server.stop(true)
   }
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
+    url: `http${tls === undefined ? "" : "s"}://${host.includes(":") ? `[${host}]` : host}:${server.port}`,
     get requests() {
       return models.requests
     },
