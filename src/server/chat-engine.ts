@@ -4,14 +4,16 @@
  */
 
 import type { LoadedModel } from "../engine/load.ts"
-import { encodePrompt, type ReasoningMarks, ReasoningSplitter, type SplitText } from "../text/index.ts"
+import { encodePrompt } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
+import { AnswerParts } from "./answer-parts.ts"
 import { type Choices, checkPrompt, finished, makeChoices, type Run, runChoices, UsageTotal } from "./generation.ts"
 import type { ScoredToken } from "./logprobs.ts"
 import { type Reasoning, reasoningOf, renderChat } from "./prompt.ts"
 import { samplingOf, stopStrings } from "./sampling.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { UsageBody } from "./schemas/generation.ts"
+import { type Calling, callingOf } from "./tools.ts"
 
 /** A conversation that is ready to be answered. */
 export interface Chat {
@@ -20,6 +22,8 @@ export interface Chat {
   readonly controller: AbortController
   /** Where to look for reasoning; `undefined` where the answer has none. */
   readonly reasoning: Reasoning | undefined
+  /** How calls of tools are written; `undefined` where the answer has none. */
+  readonly calling?: Calling
 }
 
 /** Why a choice has ended. */
@@ -70,6 +74,8 @@ export async function prepareChat(model: LoadedModel, run: Run, body: ChatReques
   const tokens = encodePrompt(model.tokenizer, prompt)
   checkPrompt(model, tokens, "messages")
   const reasoning = reasoningOf(model, prompt, body)
+  const calling = callingOf(model, body)
+  const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
   const choices = makeChoices(model, [tokens], {
     id: run.id,
@@ -78,16 +84,17 @@ export async function prepareChat(model: LoadedModel, run: Run, body: ChatReques
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
     stop: stopStrings(body.stop),
     ignoreEos: body.ignore_eos ?? false,
-    shownTokens: reasoning && markTokens(model.tokenizer, reasoning.marks),
+    shownTokens: markTokens(model.tokenizer, marks),
     standing: run.standing,
   })
-  return { model, choices, controller: run.controller, reasoning }
+  return { model, choices, controller: run.controller, reasoning, calling }
 }
 
 /** The marks, where they are tokens that text usually leaves out. */
-function markTokens(tokenizer: Tokenizer, { open, close }: ReasoningMarks): ReadonlySet<number> {
-  const ids = [open, close].map((mark) => tokenizer.idOf(mark))
-  return new Set(ids.filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[])
+function markTokens(tokenizer: Tokenizer, marks: readonly (string | undefined)[]): ReadonlySet<number> | undefined {
+  const ids = marks.map((mark) => (mark === undefined ? undefined : tokenizer.idOf(mark)))
+  const hidden = ids.filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[]
+  return hidden.length === 0 ? undefined : new Set(hidden)
 }
 
 /**
@@ -99,42 +106,36 @@ export async function* chatEvents({
   choices,
   controller,
   reasoning,
+  calling,
 }: Chat): AsyncGenerator<ChatEvent, void, void> {
   const usage = new UsageTotal()
-  const splitters = reasoning && choices.list.map(() => new ReasoningSplitter(reasoning.marks, reasoning.inside))
+  const plain = reasoning === undefined && calling === undefined
+  const parts = plain ? undefined : choices.list.map(({ index }) => new AnswerParts(index, reasoning, calling))
   let reasoning_tokens = 0
   for await (const { index, event } of runChoices(model, choices, controller)) {
-    const splitter = splitters?.[index]
+    const part = parts?.[index]
     if (event.type === "end") {
-      if (splitter !== undefined) yield* deltas(index, splitter.flush())
+      if (part !== undefined) yield* part.flush()
       const choice = choices.list[index]
       if (choice !== undefined) usage.add(choice, event.usage)
       const { stop_string } = event
-      const reason = finished(event.reason, controller.signal)
+      const ended = finished(event.reason, controller.signal)
+      const reason = ended === "stop" && part !== undefined && part.calls > 0 ? "tool_calls" : ended
       yield { type: "finish", index, reason, ...(stop_string !== undefined && { stop_string }) }
       continue
     }
     const { text, token, logprobs } = event
     const scored = token !== undefined && logprobs !== undefined ? { token, logprobs } : undefined
-    if (splitter === undefined) {
+    if (part === undefined) {
       if (scored !== undefined) yield { type: "content", index, text, scored }
       else if (text !== "") yield { type: "content", index, text }
       continue
     }
-    if (token !== undefined && splitter.reasoning) reasoning_tokens++
-    yield* deltas(index, splitter.push(text), scored)
+    if (token !== undefined && part.thinking) reasoning_tokens++
+    yield* part.push(text, scored)
   }
-  const details = splitters && { completion_tokens_details: { reasoning_tokens } }
+  const details = reasoning && { completion_tokens_details: { reasoning_tokens } }
   yield { type: "usage", usage: { ...usage.toJSON(), ...details } }
-}
-
-/** What one token brought; its score goes with the first of it. */
-function deltas(index: number, { reasoning, content }: SplitText, scored?: ScoredToken): ChatDelta[] {
-  const score = scored === undefined ? {} : { scored }
-  if (reasoning === "")
-    return content === "" && scored === undefined ? [] : [{ type: "content", index, text: content, ...score }]
-  const first: ChatDelta = { type: "reasoning", index, text: reasoning, ...score }
-  return content === "" ? [first] : [first, { type: "content", index, text: content }]
 }
 
 /** A call of a tool, whole. */

@@ -13,10 +13,12 @@ import {
   type ChatRequest as TemplateRequest,
 } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
+import { describedInFirst, describedInSystem, toolJson, toolSupport, withCalls } from "../text/tools/index.ts"
 import { invalidRequest } from "./errors.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { CompletionRequest } from "./schemas/completions.ts"
 import type { ChatMessageBody } from "./schemas/conversation.ts"
+import { offeredTools, type ToolFields } from "./tools.ts"
 
 /** A completion prompt: its tokens, and its text for `echo`. */
 export interface Prompt {
@@ -62,7 +64,7 @@ function gapMarks({ fim }: Tokenizer, model: string): { prefix: number; suffix: 
 }
 
 /** What a conversation's prompt is made of. */
-export interface Conversation {
+export interface Conversation extends ToolFields {
   readonly messages: readonly ChatMessageBody[]
   readonly add_generation_prompt?: boolean | null
   readonly continue_final_message?: boolean | null
@@ -82,13 +84,30 @@ export function renderChat(model: LoadedModel, conversation: Conversation): stri
       "model",
       "chat_template_missing",
     )
+  const support = toolSupport(chatTemplate)
+  const tools = offeredTools(conversation)
+  const messages = withCalls(support, conversation.messages.map(templateMessage))
+  const described = support.describes && tools.length > 0 ? tools.map(toolJson) : undefined
   const request: TemplateRequest = {
-    messages: conversation.messages.map(templateMessage),
+    messages,
+    tools: described,
     addGenerationPrompt: conversation.add_generation_prompt ?? true,
-    extra: templateVariables(chatTemplate, conversation),
+    // SmolLM3 has another name for them.
+    extra: { ...templateVariables(chatTemplate, conversation), ...(described && { xml_tools: described }) },
   }
+  const render = (messages: readonly ChatMessage[]) =>
+    conversation.continue_final_message
+      ? chatTemplate.renderContinuation({ ...request, messages })
+      : chatTemplate.render({ ...request, messages })
   try {
-    return conversation.continue_final_message ? chatTemplate.renderContinuation(request) : chatTemplate.render(request)
+    if (described !== undefined || tools.length === 0) return render(messages)
+    const prompt = support.format.prompt(tools)
+    try {
+      return render(describedInSystem(messages, prompt))
+    } catch (error) {
+      if (!(error instanceof ChatTemplateError && error.code === "raised")) throw error
+      return render(describedInFirst(messages, prompt))
+    }
   } catch (error) {
     if (!(error instanceof ChatTemplateError)) throw error
     const param = error.code === "missing" || error.code === "syntax" ? "model" : "messages"
@@ -111,7 +130,7 @@ const templateMessage = (message: ChatMessageBody): ChatMessage => ({
 })
 
 /** Variables that every rendering sets by itself. */
-const OWN_VARIABLES = ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"]
+const OWN_VARIABLES = ["messages", "tools", "xml_tools", "add_generation_prompt", "bos_token", "eos_token"]
 
 /** @throws ApiError 400 for a variable that would change nothing. */
 function templateVariables(template: ChatTemplate, conversation: Conversation): Record<string, unknown> {

@@ -35,6 +35,7 @@ const post = (path: string, body: RequestInit["body"], type = "application/json"
 
 const chat = { model: "script", messages: [{ role: "user", content: "hi" }], max_tokens: 2 }
 const completion = { model: "script", prompt: "hi", max_tokens: 2 }
+const TOOL = { type: "function", function: { name: "f" } }
 
 describe("fields that are refused, by name", () => {
   const image = { role: "user", content: [{ type: "image_url", image_url: { url: "data:" } }] }
@@ -63,7 +64,16 @@ describe("fields that are refused, by name", () => {
     ["chat/completions", { top_logprobs: 2 }, "top_logprobs", "invalid_value"],
     ["chat/completions", { stream_options: { include_usage: true } }, "stream_options", "invalid_value"],
     ["chat/completions", { stream: true, stream_options: { more: 1 } }, "stream_options.more", "unknown_parameter"],
-    ["chat/completions", { tools: [{ type: "function", function: { name: "f" } }] }, "tools", "unsupported_parameter"],
+    ["chat/completions", { tools: [{ type: "custom" }] }, "tools[0].type", "invalid_value"],
+    ["chat/completions", { tools: [TOOL, TOOL] }, "tools[1].function.name", "invalid_value"],
+    ["chat/completions", { tools: [TOOL], tool_choice: "required" }, "tool_choice", "unsupported_parameter"],
+    [
+      "chat/completions",
+      { tools: [TOOL], tool_choice: { type: "function", function: { name: "g" } } },
+      "tool_choice.function.name",
+      "invalid_value",
+    ],
+    ["chat/completions", { parallel_tool_calls: false }, "parallel_tool_calls", "unsupported_parameter"],
     ["chat/completions", { tool_choice: "required" }, "tool_choice", "invalid_value"],
     ["chat/completions", { response_format: { type: "json_object" } }, "response_format", "unsupported_parameter"],
     ["chat/completions", { reasoning_effort: "low" }, "reasoning_effort", "unsupported_parameter"],

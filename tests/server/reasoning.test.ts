@@ -173,7 +173,7 @@ describe("the template's switches", () => {
 
 describe("messages", () => {
   test("of all roles, with parts, names, calls and thoughts, reach the template", async () => {
-    const template = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}"
+    const template = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}{# tools, tool_calls, <tool_call> #}"
     await using server = await serve({ tokens: saying("ok") }, new ChatTemplate(template))
     const call = { id: "c1", type: "function" as const, function: { name: "add", arguments: '{"a":1}' } }
     await server.client.chat.completions.create({

@@ -58,9 +58,16 @@ export function checkTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<
   if (tool_choice === "required" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
   if (typeof tool_choice === "object" && tool_choice !== null && !names.includes(tool_choice.function.name))
     refuse(["tool_choice", "function", "name"], "none of the tools has this name")
-  const later = "is not supported yet; leave the field out"
-  if (names.length > 0 && tool_choice !== "none")
-    refuse(["tools"], `tool calling ${later}, or set tool_choice to none`, "unsupported_parameter")
+  const later = "is not supported yet"
+  const unsupported = "unsupported_parameter"
+  if (names.length > 0 && tool_choice && tool_choice !== "auto" && tool_choice !== "none")
+    refuse(["tool_choice"], `a choice that forces a call ${later}; use auto or none`, unsupported)
+  if (body.parallel_tool_calls === false)
+    refuse(["parallel_tool_calls"], `turning it off ${later}; leave the field out`, unsupported)
+  tools?.forEach((tool, i) => {
+    if (tool.function.strict)
+      refuse(["tools", i, "function", "strict"], `keeping to the schema ${later}; leave the field out`, unsupported)
+  })
 }
 
 /** A call that an answer makes. */

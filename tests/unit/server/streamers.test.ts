@@ -1,4 +1,4 @@
-/** For any cut of an answer into tokens, what is streamed is what the whole text says: characters, stop strings, reasoning. */
+/** For any cut of an answer into tokens, what is streamed is what the whole text says: characters, stop strings, reasoning, calls. */
 
 import { expect, test } from "bun:test"
 import fc from "fast-check"
@@ -8,6 +8,7 @@ import type { ChatRequest } from "../../../src/server/schemas/chat.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
+import { ToolCallSplitter, toolSupport } from "../../../src/text/tools/index.ts"
 import { scriptEngine, scriptModel } from "../../server/support/script-model.ts"
 
 const THINKING = new ChatTemplate("{{ messages[0].content.split('</think>')[-1] }}")
@@ -16,7 +17,7 @@ const END = 256
 const SILENT = 257
 
 /** A model that says these pieces, each of them one token, with a control token that has no text between any two. */
-function modelSaying(pieces: readonly Uint8Array[], thinks: boolean) {
+function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   const words = [...new Set(pieces.map((piece) => Array.from(piece, (byte) => BYTE_TO_CHAR[byte]).join("")))]
   const longer = words.filter((word) => word.length > 1)
   const tokens = [...BYTE_TO_CHAR, "<|im_end|>", "<|silent|>", ...longer]
@@ -43,7 +44,7 @@ function modelSaying(pieces: readonly Uint8Array[], thinks: boolean) {
     }
     yield { type: "end", index: 0, reason: "stop", usage }
   }
-  return { model: scriptModel(engine, "script", { tokenizer, chatTemplate: thinks ? THINKING : PLAIN }), script }
+  return { model: scriptModel(engine, "script", { tokenizer, chatTemplate: template }), script }
 }
 
 /** The definition, on the whole answer. */
@@ -99,7 +100,7 @@ const run = (id: string) => ({ id, controller: new AbortController(), standing: 
 test("streamed = unstreamed = the definition", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, stop, fc.boolean(), fc.boolean(), async (bytes, where, stops, thinks, logprobs) => {
-      const { model } = modelSaying(pieces(bytes, where), thinks)
+      const { model } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
       const body = { model: "script", messages: [{ role: "user", content: "x" }], stop: stops, logprobs } as ChatRequest
       const expected = reference(bytes, stops, thinks)
 
@@ -128,11 +129,91 @@ test("streamed = unstreamed = the definition", async () => {
 test("every token that is heard is scored once", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, fc.boolean(), async (bytes, where, thinks) => {
-      const { model, script } = modelSaying(pieces(bytes, where), thinks)
+      const { model, script } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
       const body = { model: "script", messages: [{ role: "user", content: "x" }], logprobs: true } as ChatRequest
       const { answers } = await collectChat(await prepareChat(model, run("c"), body))
       expect(answers[0]?.scored.map(({ token }) => token)).toEqual(script.slice(0, -1))
     }),
     { numRuns: 300, seed: 10 },
+  )
+}, 60_000)
+
+/** Templates of each family of calls, some of which think. */
+const CALLING = [
+  "<tool_call>",
+  "<tool_call> </think>",
+  "[TOOL_CALLS]",
+  "[TOOL_CALLS][ARGS] </think>",
+  '<|start_header_id|>"parameters"',
+].map((words) => new ChatTemplate(`{# tools ${words} #}x`))
+const callParts = fc.constantFrom(
+  "<tool_call>",
+  "</tool_call>",
+  "[TOOL_CALLS]",
+  "[ARGS]",
+  '{"name": "f", "arguments": ',
+  '{"name": "f", "parameters": ',
+  '{"é": "東", "b": [1, {}]}',
+  "{}",
+  "}",
+  "</think>",
+  "[",
+  "]",
+  ", ",
+  "f",
+  "\n",
+  "END",
+  "é",
+)
+const callAnswer = fc
+  .tuple(fc.constantFrom("", "<think>"), fc.array(callParts, { maxLength: 10 }))
+  .map(([start, parts]) => Uint8Array.from(Buffer.from(start + parts.join(""))))
+
+test("calls: streamed = unstreamed = the definition", async () => {
+  const tools = [{ type: "function", function: { name: "f" } }]
+  await fc.assert(
+    fc.asyncProperty(
+      callAnswer,
+      cuts,
+      fc.constantFrom(...CALLING),
+      fc.boolean(),
+      async (bytes, where, template, logprobs) => {
+        const { model } = modelSaying(pieces(bytes, where), template)
+        const messages = [{ role: "user", content: "x" }]
+        const body = { model: "script", messages, tools, stop: ["END"], logprobs } as ChatRequest
+        const said = reference(bytes, ["END"], template.source().includes("</think>"))
+        const splitter = new ToolCallSplitter(toolSupport(template).format, ["f"])
+        const definition = { reasoning: said.reasoning, content: "", calls: [] as string[] }
+        for (const piece of [...splitter.push(said.content), ...splitter.flush()])
+          if (piece.type === "content") definition.content += piece.text
+          else if (piece.type === "call") definition.calls.push("")
+          else definition.calls.push(`${definition.calls.pop()}${piece.text}`)
+
+        const { answers } = await collectChat(await prepareChat(model, run("d"), body))
+        const [whole] = answers
+        const calls = whole?.tool_calls ?? []
+        expect({
+          reasoning: whole?.reasoning,
+          content: whole?.content,
+          calls: calls.map((call) => call.arguments),
+        } as object).toEqual(definition)
+        expect(whole?.reason).toBe(calls.length > 0 ? "tool_calls" : "stop")
+
+        const streamed = { reasoning: "", content: "", calls: [] as string[] }
+        for await (const event of chatEvents(await prepareChat(model, run("e"), body))) {
+          if (event.type === "content" || event.type === "reasoning") streamed[event.type] += event.text
+          else if (event.type === "tool_call") {
+            expect(event.call).toBe(streamed.calls.length)
+            streamed.calls.push("")
+          } else if (event.type === "tool_arguments") {
+            // A call is over when the next one begins.
+            expect(event.call).toBe(streamed.calls.length - 1)
+            streamed.calls.push(`${streamed.calls.pop()}${event.text}`)
+          } else if (event.type === "finish") expect(event.reason).toBe(whole?.reason as never)
+        }
+        expect(streamed).toEqual(definition)
+      },
+    ),
+    { numRuns: 1500, seed: 11 },
   )
 }, 60_000)

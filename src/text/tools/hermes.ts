@@ -1,0 +1,52 @@
+/**
+ * Hermes, Qwen and their kin: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, once for each call. Also what models are asked for
+ * whose templates know no tools.
+ */
+
+import { callList, callObject } from "./call-object.ts"
+import { callId, type ToolFormat, toolJson } from "./format.ts"
+import type { Reader, Reading } from "./reader.ts"
+
+const OPEN = "<tool_call>"
+const CLOSE = "</tool_call>"
+
+export const hermes: ToolFormat = {
+  name: "hermes",
+  marks: [OPEN, CLOSE],
+  spelling: {
+    begin: `${OPEN}\n`,
+    separator: `\n${CLOSE}\n${OPEN}\n`,
+    end: `\n${CLOSE}`,
+    call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
+  },
+  read: readTagged,
+  prompt: (tools) =>
+    [
+      "# Tools",
+      "",
+      "These functions can be called, each described by its JSON Schema:",
+      "<tools>",
+      ...tools.map((tool) => JSON.stringify(toolJson(tool))),
+      "</tools>",
+      "",
+      "To call one, answer with its name and arguments as JSON between these tags, once for each call:",
+      OPEN,
+      '{"name": "function_name", "arguments": {"argument": "value"}}',
+      CLOSE,
+      "The results come in the next message. Answer in plain text where no function helps.",
+    ].join("\n"),
+  newId: callId,
+}
+
+/** A call, or a list of calls, between tags; the last closing tag may be missing. */
+export function* readTagged(reader: Reader, tools: readonly string[]): Reading {
+  while (yield* reader.textUpTo([OPEN])) {
+    yield* reader.space()
+    const read = (yield* reader.peek()) === "[" ? callList : callObject
+    if (yield* read(reader, tools)) {
+      reader.drop()
+      yield* reader.space()
+      if (yield* reader.literal(CLOSE)) reader.drop()
+    }
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * Llama 3 and 4: `{"name": …, "parameters": {…}}` without anything around it, several with `;` between them, and sometimes behind
+ * `<|python_tag|>`.
+ */
+
+import { callMembers, callObject } from "./call-object.ts"
+import { callId, type ToolFormat } from "./format.ts"
+import { hermes } from "./hermes.ts"
+
+const TAG = "<|python_tag|>"
+
+export const llama3: ToolFormat = {
+  name: "llama3",
+  marks: [TAG],
+  spelling: {
+    begin: "",
+    separator: "; ",
+    end: "",
+    call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "parameters": `, end: "}" }),
+  },
+  *read(reader, tools) {
+    for (;;) {
+      const mark = yield* reader.textUpTo([TAG, "{"])
+      if (mark === undefined) return
+      if (mark === TAG) yield* reader.space()
+      const read = mark === TAG ? callObject : callMembers
+      if (yield* read(reader, tools)) {
+        yield* reader.space()
+        if (yield* reader.literal(";")) reader.drop()
+      }
+    }
+  },
+  prompt: hermes.prompt,
+  newId: callId,
+}

@@ -1,0 +1,59 @@
+/**
+ * Mistral: `[TOOL_CALLS] [{"name": …, "arguments": {…}}, …]`, and since 2025 `[TOOL_CALLS]name[ARGS]{…}`, once for each call. Either
+ * model's answers are understood.
+ */
+
+import { callList, callObject } from "./call-object.ts"
+import { randomLetters, type Spelling, type ToolFormat } from "./format.ts"
+import { hermes } from "./hermes.ts"
+import type { Reader, Reading } from "./reader.ts"
+
+const OPEN = "[TOOL_CALLS]"
+const ID = "[CALL_ID]"
+const ARGUMENTS = "[ARGS]"
+
+const mistral = (name: string, spelling: Spelling): ToolFormat => ({
+  name,
+  marks: [OPEN, ID, ARGUMENTS],
+  spelling,
+  *read(reader, tools) {
+    while (yield* reader.textUpTo([OPEN])) {
+      yield* reader.space()
+      const next = yield* reader.peek()
+      const read = next === "[" ? callList : next === "{" ? callObject : namedCall
+      if (yield* read(reader, tools)) reader.drop()
+    }
+  },
+  prompt: hermes.prompt,
+  newId: () => randomLetters(9),
+})
+
+export const mistralList = mistral("mistral", {
+  begin: `${OPEN}[`,
+  separator: ", ",
+  end: "]",
+  call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
+})
+
+export const mistralNamed = mistral("mistral-args", {
+  begin: OPEN,
+  separator: OPEN,
+  end: "",
+  call: (name) => ({ begin: name + ARGUMENTS, end: "" }),
+})
+
+/** `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */
+function* namedCall(reader: Reader, tools: readonly string[]): Reading<boolean> {
+  const name = yield* reader.word(tools)
+  if (name === undefined || !(yield* reader.literal("["))) return false
+  if ((yield* reader.peek()) === "C") {
+    if (!(yield* reader.literal(ID.slice(1)))) return false
+    yield* reader.run(/^\w$/)
+    if (!(yield* reader.literal("["))) return false
+  }
+  if (!(yield* reader.literal(ARGUMENTS.slice(1)))) return false
+  yield* reader.space()
+  if ((yield* reader.peek()) !== "{") return false
+  reader.begin(name)
+  return yield* reader.arguments()
+}

@@ -1,0 +1,194 @@
+/** Calls of tools with the official client: plain and streamed, in every family's form, and back again. */
+
+import { describe, expect, test } from "bun:test"
+import OpenAI from "openai"
+import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
+
+const MESSAGES =
+  "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %};{% endfor %}"
+const TOOLS = "{% if tools %}{{ tools | tojson }}{% endif %}"
+/** By family: a template in its words, and an answer in its form that says "Hm." and calls f({"x": "y"}) and g({}). */
+const FAMILIES: Record<string, [template: string, answer: string]> = {
+  hermes: [
+    `${TOOLS}{# <tool_call> #}${MESSAGES}`,
+    'Hm.\n<tool_call>\n{"name": "f", "arguments": {"x": "y"}}\n</tool_call>\n<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>',
+  ],
+  smollm: [
+    `{# SmolLM #}${MESSAGES}`,
+    'Hm.<tool_call>[{"name": "f", "arguments": {"x": "y"}}, {"name": "g", "arguments": {}}]</tool_call>',
+  ],
+  mistral: [
+    `${TOOLS}{# [TOOL_CALLS] #}${MESSAGES}`,
+    'Hm.[TOOL_CALLS] [{"name": "f", "arguments": {"x": "y"}}, {"name": "g", "arguments": {}}]',
+  ],
+  "mistral, since 2025": [
+    `${TOOLS}{# [TOOL_CALLS] [ARGS] #}${MESSAGES}`,
+    'Hm.[TOOL_CALLS]f[ARGS]{"x": "y"}[TOOL_CALLS]g[ARGS]{}',
+  ],
+  llama3: [
+    `${TOOLS}{# <|start_header_id|> "parameters" #}${MESSAGES}`,
+    'Hm. {"name": "f", "parameters": {"x": "y"}}; {"name": "g", "parameters": {}}',
+  ],
+}
+
+const tool = (name: string): OpenAI.ChatCompletionFunctionTool => ({
+  type: "function",
+  function: {
+    name,
+    description: `Does ${name}.`,
+    parameters: { type: "object", properties: { x: { type: "string" } } },
+  },
+})
+const tools = [tool("f"), tool("g")]
+const messages: OpenAI.ChatCompletionMessageParam[] = [{ role: "user", content: "Do it." }]
+const request = { model: "script", messages, tools, max_tokens: 500 }
+
+async function serve(answer: string, template: string) {
+  const server = await serveScript(
+    { tokens: saying(answer) },
+    {},
+    { context_length: 8192 },
+    { chatTemplate: new ChatTemplate(template) },
+  )
+  return Object.assign(server, {
+    client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
+    prompt: () => byteTokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true }),
+  })
+}
+
+describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
+  const id = family.startsWith("mistral") ? /^[a-zA-Z0-9]{9}$/ : /^call_[a-zA-Z0-9]{24}$/
+  const expected = [
+    { id: expect.stringMatching(id), type: "function", function: { name: "f", arguments: '{"x": "y"}' } },
+    { id: expect.stringMatching(id), type: "function", function: { name: "g", arguments: "{}" } },
+  ]
+
+  test("calls come beside the content", async () => {
+    await using server = await serve(answer, template)
+    const { choices, usage } = await server.client.chat.completions.create(request)
+    expect(choices).toEqual([
+      {
+        index: 0,
+        message: { role: "assistant", content: "Hm.", tool_calls: expected, refusal: null },
+        logprobs: null,
+        finish_reason: "tool_calls",
+      },
+    ] as never)
+    expect(usage?.completion_tokens).toBe(answer.length + 1)
+    expect(server.prompt()).toContain('"description"')
+  })
+
+  test("streamed, they are the same, arguments in pieces", async () => {
+    await using server = await serve(answer, template)
+    const stream = server.client.chat.completions.stream(request)
+    const deltas: OpenAI.ChatCompletionChunk.Choice.Delta.ToolCall[] = []
+    for await (const chunk of stream) deltas.push(...(chunk.choices[0]?.delta.tool_calls ?? []))
+    const [choice] = (await stream.finalChatCompletion()).choices
+    expect(choice?.finish_reason).toBe("tool_calls")
+    expect(choice?.message.content).toBe("Hm.")
+    expect(choice?.message.tool_calls).toMatchObject(expected)
+    // The name comes once, ahead of its arguments, which come letter by letter, since each is a token.
+    expect(deltas[0]).toEqual({
+      index: 0,
+      id: expected[0]?.id,
+      type: "function",
+      function: { name: "f", arguments: "" },
+    } as never)
+    expect(deltas.slice(1, 4)).toEqual(["{", '"', "x"].map((letter) => ({ index: 0, function: { arguments: letter } })))
+    expect(deltas.filter((delta) => delta.id !== undefined).map(({ index }) => index)).toEqual([0, 1])
+  })
+
+  test("what was called is shown to the model again, with its result", async () => {
+    await using server = await serve("Done.", template)
+    const { choices } = await server.client.chat.completions.create({
+      ...request,
+      messages: [
+        ...messages,
+        {
+          role: "assistant",
+          content: null,
+          tool_calls: [{ id: "call_1", type: "function", function: { name: "f", arguments: '{"x":"é"}' } }],
+        },
+        { role: "tool", tool_call_id: "call_1", content: "42" },
+      ],
+    })
+    expect(choices[0]).toMatchObject({ finish_reason: "stop", message: { content: "Done." } })
+    expect(choices[0]?.message.tool_calls).toBeUndefined()
+    const prompt = server.prompt()
+    // As an object where the template writes it, and as the model's own text where it does not.
+    expect(prompt).toContain(
+      family === "smollm"
+        ? '<tool_call>[{"name": "f", "arguments": {"x":"é"}}]</tool_call>'
+        : '"arguments": {"x": "é"}',
+    )
+    expect(prompt).toContain("42")
+  })
+})
+
+test("a template that knows no tools has them described in a system prompt, and calls written as text", async () => {
+  await using server = await serve('<tool_call>{"name": "g"}</tool_call>', MESSAGES)
+  const call = (id: string, name: string) => ({ id, type: "function" as const, function: { name, arguments: "{}" } })
+  const { choices } = await server.client.chat.completions.create({
+    ...request,
+    messages: [
+      { role: "system", content: "Be brief." },
+      ...messages,
+      { role: "assistant", content: "Well.", tool_calls: [call("a", "f"), call("b", "g")] },
+      { role: "tool", tool_call_id: "a", content: "1" },
+      { role: "tool", tool_call_id: "b", content: [{ type: "text", text: "2" }] },
+    ],
+  })
+  expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "g", arguments: "{}" } }])
+  expect(choices[0]?.message.content).toBeNull()
+  const [system = "", rest = ""] = server.prompt().split("<user>Do it.;")
+  expect(system).toStartWith("<system>Be brief.\n\n# Tools")
+  for (const { function: described } of tools) expect(system).toContain(JSON.stringify(described))
+  expect(rest).toBe(
+    '<assistant>Well.\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\n<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>;' +
+      "<user><tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>;",
+  )
+})
+
+test("a template that takes no system prompt has it in front of the first message", async () => {
+  const template = `{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}${MESSAGES}`
+  await using server = await serve("Hm.", template)
+  await server.client.chat.completions.create(request)
+  expect(server.prompt()).toMatch(/^<user># Tools[\s\S]*\n\nDo it\.;$/)
+})
+
+test("with tool_choice none, the model is told of no tools, and calls none", async () => {
+  const [template, answer] = FAMILIES.hermes ?? ["", ""]
+  await using server = await serve(answer, template)
+  const { choices } = await server.client.chat.completions.create({ ...request, tool_choice: "none" })
+  expect(choices[0]).toMatchObject({ finish_reason: "stop", message: { content: answer } })
+  expect(server.prompt()).toBe("<user>Do it.;")
+})
+
+test("an answer that is cut off within a call says so", async () => {
+  await using server = await serve(
+    '<tool_call>{"name": "f", "arguments": {"x": "yes"}}</tool_call>',
+    `${TOOLS}{# <tool_call> #}${MESSAGES}`,
+  )
+  const { choices } = await server.client.chat.completions.create({ ...request, max_tokens: 47 })
+  expect(choices[0]?.finish_reason).toBe("length")
+  expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "f", arguments: '{"x": "ye' } }])
+})
+
+test("every choice has calls of its own, and every token its score", async () => {
+  const [template, answer] = FAMILIES.hermes ?? ["", ""]
+  await using server = await serve(answer, template)
+  const { choices } = await server.client.chat.completions.create({ ...request, n: 2, logprobs: true })
+  const ids = choices.flatMap(({ message }) => message.tool_calls?.map(({ id }) => id) ?? [])
+  expect(new Set(ids).size).toBe(4)
+  for (const { logprobs } of choices) expect(logprobs?.content?.map(({ token }) => token).join("")).toBe(answer)
+})
+
+test("thoughts come first, and no calls are looked for in them", async () => {
+  const template = `${TOOLS}{# <tool_call> </think> #}${MESSAGES}`
+  const thought = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+  await using server = await serve(`<think>${thought}</think>\n\n${thought}`, template)
+  const { choices } = await server.client.chat.completions.create(request)
+  expect(choices[0]?.message).toMatchObject({ content: null, reasoning_content: thought } as object)
+  expect(choices[0]?.message.tool_calls?.length).toBe(1)
+})
