@@ -70,11 +70,11 @@ export type ChatEvent =
  * @throws ApiError 400 naming the field that cannot be served.
  */
 export async function prepareChat(model: LoadedModel, run: Run, body: ChatRequest): Promise<Chat> {
+  const calling = callingOf(model, body)
   const prompt = renderChat(model, body)
   const tokens = encodePrompt(model.tokenizer, prompt)
   checkPrompt(model, tokens, "messages")
   const reasoning = reasoningOf(model, prompt, body)
-  const calling = callingOf(model, body)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
   const choices = makeChoices(model, [tokens], {

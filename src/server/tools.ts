@@ -2,12 +2,14 @@
 
 import type { LoadedModel } from "../engine/load.ts"
 import { type ToolFormat, type ToolFunction, toolSupport } from "../text/tools/index.ts"
+import { invalidRequest } from "./errors.ts"
 import type { FunctionTool, ToolChoice } from "./schemas/tools.ts"
 
 /** What a request says of tools. */
 export interface ToolFields {
   readonly tools?: FunctionTool[] | null
   readonly tool_choice?: ToolChoice | null
+  readonly parallel_tool_calls?: boolean | null
 }
 
 /** How an answer's calls are read. */
@@ -30,9 +32,23 @@ export function offeredTools({ tools, tool_choice }: ToolFields): ToolFunction[]
   }))
 }
 
-/** `undefined`: the answer makes no calls. */
+/**
+ * `undefined`: the answer makes no calls.
+ * @throws ApiError 400 naming what cannot be kept to.
+ */
 export function callingOf({ chatTemplate }: LoadedModel, body: ToolFields): Calling | undefined {
+  checkServed(body)
   const names = offeredTools(body).map(({ name }) => name)
   if (chatTemplate === undefined || names.length === 0) return undefined
   return { format: toolSupport(chatTemplate).format, names }
+}
+
+function checkServed({ tools, tool_choice, parallel_tool_calls }: ToolFields): void {
+  const later = (param: string, what: string) =>
+    invalidRequest(`'${param}': ${what} is not supported yet; leave the field out.`, param, "unsupported_parameter")
+  if (tool_choice && tool_choice !== "auto" && tool_choice !== "none")
+    throw later("tool_choice", "a choice that forces a call")
+  if (parallel_tool_calls === false) throw later("parallel_tool_calls", "turning it off")
+  const strict = tools?.findIndex((tool) => tool.function.strict) ?? -1
+  if (strict >= 0) throw later(`tools[${strict}].function.strict`, "keeping to the schema")
 }

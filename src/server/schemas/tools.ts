@@ -50,24 +50,14 @@ interface WithTools {
 /** Names are those of one function each, and a choice is one among tools. */
 export function checkTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
   const { tools, tool_choice } = body
-  const refuse = (path: (string | number)[], message: string, code?: string) =>
-    addIssue({ code: "custom", path, message, input: body, ...(code !== undefined && { params: { code } }) })
+  const refuse = (path: (string | number)[], message: string) =>
+    addIssue({ code: "custom", path, message, input: body })
   const names = tools?.map((tool) => tool.function.name) ?? []
   const twice = names.findIndex((name, i) => names.indexOf(name) < i)
   if (twice >= 0) refuse(["tools", twice, "function", "name"], "another tool has the same name")
   if (tool_choice === "required" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
   if (typeof tool_choice === "object" && tool_choice !== null && !names.includes(tool_choice.function.name))
     refuse(["tool_choice", "function", "name"], "none of the tools has this name")
-  const later = "is not supported yet"
-  const unsupported = "unsupported_parameter"
-  if (names.length > 0 && tool_choice && tool_choice !== "auto" && tool_choice !== "none")
-    refuse(["tool_choice"], `a choice that forces a call ${later}; use auto or none`, unsupported)
-  if (body.parallel_tool_calls === false)
-    refuse(["parallel_tool_calls"], `turning it off ${later}; leave the field out`, unsupported)
-  tools?.forEach((tool, i) => {
-    if (tool.function.strict)
-      refuse(["tools", i, "function", "strict"], `keeping to the schema ${later}; leave the field out`, unsupported)
-  })
 }
 
 /** A call that an answer makes. */
