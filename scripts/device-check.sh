@@ -16,11 +16,12 @@ Steps, all of them by default, in this order:
   impossible  a context of an impossible size is refused, and the next one works
   together    ten threads, then ten processes open the device at once
   reload      loads and unloads a model 50 times (MODEL, or a tiny one)
+  isolation   32 requests alone and at once, bit for bit, and the same of a tiny model with a small cache (needs MODEL)
   greedy      the greedy text of ten prompts, compared with the CPU's (needs MODEL)
   bench       tokens per second of an 8B shape in four formats
 
   -b BACKEND  nvidia (default) or amd
-  -m MODEL    a small model for reload and greedy
+  -m MODEL    a small model for reload, isolation and greedy
   -t SECONDS  the longest that one step may take (300)
 
 One line a step; the whole output goes to $OUT/device-check.log, or build/device-check.log without OUT.
@@ -38,7 +39,7 @@ while getopts b:m:t:h option; do
   esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- devices suite memcheck racecheck impossible together reload greedy bench
+[ $# -gt 0 ] || set -- devices suite memcheck racecheck impossible together reload isolation greedy bench
 
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
@@ -75,6 +76,11 @@ step() {
   case $1 in
     devices | together | impossible) bun "tests/device/$1.ts" "$backend" ;;
     reload) bun tests/device/reload.ts "$backend" "$model" 50 ;;
+    isolation)
+      bun test ./tests/unit/engine/isolation.test.ts --timeout 60000 || return 1
+      [ -n "$model" ] || { echo "needs -m MODEL.gguf"; return 77; }
+      bun tests/device/isolation.ts "$backend" "$model"
+      ;;
     greedy)
       [ -n "$model" ] || { echo "needs -m MODEL.gguf"; return 77; }
       bun tests/device/greedy.ts "$backend" "$model"

@@ -1,6 +1,6 @@
 /**
- * A real model on the CPU: a request's tokens and log-probabilities are the same bits alone and among 31 others, with preemption forced by
- * a small cache, whatever is cached, and however prompts are cut.
+ * A model on every backend present: with `deterministic`, a request's tokens and log-probabilities are the same bits alone and among 31
+ * others, with preemption forced by a small cache, whatever is cached, and however prompts are cut.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
@@ -8,13 +8,13 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
-import type { EngineEvent, GenerateRequest, SamplingParams } from "../../../src/engine/types.ts"
 import { buildModel } from "../../../src/models/registry.ts"
 import type { Dtype } from "../../../src/plan/ops.ts"
+import { mixedRequests, said as read } from "../../support/isolation.ts"
+import type { Backend } from "../../support/kernel-harness.ts"
+import { onEveryBackend } from "../../support/kernel-suite.ts"
 import { writeTinyModel } from "../../support/tiny-model.ts"
-import { randomNumbers } from "./requests.ts"
 
-const N_REQUESTS = 32
 const TIME = 60_000
 const CONTEXT = 160
 /** Blocks of the small cache: one request of full length, and little more. */
@@ -22,32 +22,7 @@ const N_BLOCKS = 14
 
 let folder: string
 let path: string
-/** By the cache's number format. */
-const alone = new Map<Dtype, Promise<string[]>>()
-const requests = makeRequests()
-
-/** Two families of prompts that begin alike, of all lengths, and every kind of sampling. */
-function makeRequests(): GenerateRequest[] {
-  const random = randomNumbers(7)
-  return Array.from({ length: N_REQUESTS }, (_, i) => {
-    const length = 1 + Math.floor(random() * 90)
-    const alike = i % 4 === 0 ? 0 : Math.floor(random() * 1.5 * length)
-    const tokens = Int32Array.from({ length }, (_, k) => (k < alike ? (i % 2) * 100 + k : Math.floor(random() * 320)))
-    const sampling: SamplingParams = {
-      temperature: [0, 0.1, 1, 1, 1][i % 5] as number,
-      top_k: i % 3 === 0 ? 40 : 0,
-      top_p: i % 3 === 1 ? 0.9 : 1,
-      min_p: 0,
-      repetition_penalty: i % 7 === 0 ? 1.2 : 1,
-      frequency_penalty: i % 6 === 0 ? 0.3 : 0,
-      presence_penalty: 0,
-      logit_bias: new Map(i % 8 === 0 ? [[3, 1.5]] : []),
-      seed: BigInt(i),
-      logprobs: 3,
-    }
-    return { id: `r${i}`, tokens, sampling, max_tokens: 20 + Math.floor(random() * 40), stop_tokens: new Set<number>() }
-  })
-}
+const requests = mixedRequests({ n: 32, longest: 90, n_vocab: 320 })
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-isolation-"))
@@ -58,41 +33,6 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true }))
 
-const load = (options: LoadOptions) =>
-  loadModel(path, { device: "cpu", threads: 1, ctx_size: CONTEXT, deterministic: true, ...options })
-
-/** What each request says when nothing else runs and nothing is cached. */
-function saidAlone(kv_type: Dtype = "f16"): Promise<string[]> {
-  const run = async () => {
-    await using model = await load({ max_seqs: 1, prefix_cache: false, kv_type })
-    const said: string[] = []
-    for (const asked of requests) said.push(await read(model, asked))
-    return said
-  }
-  const said = alone.get(kv_type) ?? run()
-  alone.set(kv_type, said)
-  return said
-}
-
-/** With a cache of `N_BLOCKS`. */
-async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
-  const large = await load({ max_seqs: 1 })
-  const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kv_type ?? "f16" })
-  const memory_limit = large.memory.weights + N_BLOCKS * kv
-  await large.close()
-  const model = await load({ ...options, memory_limit })
-  expect(model.engine.stats().blocks_total).toBe(N_BLOCKS)
-  return model
-}
-
-/** Everything that a request said, as text: equal bits are equal texts. */
-async function read({ engine }: LoadedModel, asked: GenerateRequest): Promise<string> {
-  const events: Extract<EngineEvent, { type: "token" }>[] = []
-  for await (const event of engine.generate(asked)) if (event.type === "token") events.push(event)
-  expect(events).toHaveLength(asked.max_tokens)
-  return JSON.stringify(events.map(({ token, logprobs }) => [token, logprobs?.logprob, logprobs?.top]))
-}
-
 const together: [name: string, options: LoadOptions][] = [
   ["with the prefix cache", { max_seqs: 8 }],
   ["without it", { max_seqs: 8, prefix_cache: false }],
@@ -102,57 +42,90 @@ const together: [name: string, options: LoadOptions][] = [
   ["with a cache of floats", { max_seqs: 8, kv_type: "f32" }],
   ["many at once", { max_seqs: 32, batch_size: 64, chunk_size: 64 }],
 ]
-for (const [name, options] of together) {
+onEveryBackend("a deterministic engine", (backend: Backend) => {
+  /** By the cache's number format. */
+  const alone = new Map<Dtype, Promise<string[]>>()
+
+  const load = (options: LoadOptions) =>
+    loadModel(path, { device: backend, threads: 1, ctx_size: CONTEXT, deterministic: true, ...options })
+
+  /** What each request says when nothing else runs and nothing is cached. */
+  function saidAlone(kv_type: Dtype = "f16"): Promise<string[]> {
+    const run = async () => {
+      await using model = await load({ max_seqs: 1, prefix_cache: false, kv_type })
+      const said: string[] = []
+      for (const asked of requests) said.push(await read(model, asked))
+      return said
+    }
+    const said = alone.get(kv_type) ?? run()
+    alone.set(kv_type, said)
+    return said
+  }
+
+  /** With a cache of `N_BLOCKS`. */
+  async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
+    const large = await load({ max_seqs: 1 })
+    const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kv_type ?? "f16" })
+    const memory_limit = large.memory.weights + N_BLOCKS * kv
+    await large.close()
+    const model = await load({ ...options, memory_limit })
+    expect(model.engine.stats().blocks_total).toBe(N_BLOCKS)
+    return model
+  }
+
+  for (const [name, options] of together) {
+    test(
+      `alone and among 31 others, ${name}`,
+      async () => {
+        await using model = await loadSmall(options)
+        const wanted = await saidAlone(options.kv_type)
+        const answers = await Promise.all(requests.map((asked) => read(model, asked)))
+        for (const [i, answer] of answers.entries()) expect(answer).toBe(wanted[i] as string)
+        const { n_preemptions, prefix_hit_tokens, blocks_free, accepted_tokens } = model.engine.stats()
+        expect(n_preemptions).toBeGreaterThan(0)
+        expect(prefix_hit_tokens > 0).toBe(options.prefix_cache !== false)
+        expect(blocks_free).toBe(N_BLOCKS)
+        expect(accepted_tokens > 0).toBe(options.speculative === "ngram")
+      },
+      TIME,
+    )
+  }
+
   test(
-    `alone and among 31 others, ${name}`,
+    "a prompt that was cached gives the same bits",
     async () => {
-      await using model = await loadSmall(options)
-      const wanted = await saidAlone(options.kv_type)
-      const answers = await Promise.all(requests.map((asked) => read(model, asked)))
-      for (const [i, answer] of answers.entries()) expect(answer).toBe(wanted[i] as string)
-      const { n_preemptions, prefix_hit_tokens, blocks_free, accepted_tokens } = model.engine.stats()
-      expect(n_preemptions).toBeGreaterThan(0)
-      expect(prefix_hit_tokens > 0).toBe(options.prefix_cache !== false)
-      expect(blocks_free).toBe(N_BLOCKS)
-      expect(accepted_tokens > 0).toBe(options.speculative === "ngram")
+      await using model = await load({ max_seqs: 2 })
+      const wanted = await saidAlone()
+      for (const [i, asked] of requests.slice(0, 16).entries()) {
+        for (const time of ["first", "second"])
+          expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${wanted[i]}`)
+      }
+      const { prefix_hit_tokens, prefix_query_tokens } = model.engine.stats()
+      expect(prefix_hit_tokens).toBeGreaterThan(prefix_query_tokens / 3)
     },
     TIME,
   )
-}
 
-test(
-  "a prompt that was cached gives the same bits",
-  async () => {
-    await using model = await load({ max_seqs: 2 })
-    const wanted = await saidAlone()
-    for (const [i, asked] of requests.slice(0, 16).entries()) {
-      for (const time of ["first", "second"]) expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${wanted[i]}`)
-    }
-    const { prefix_hit_tokens, prefix_query_tokens } = model.engine.stats()
-    expect(prefix_hit_tokens).toBeGreaterThan(prefix_query_tokens / 3)
-  },
-  TIME,
-)
-
-test(
-  "several choices give the bits of requests of their own",
-  async () => {
-    await using model = await loadSmall({ max_seqs: 4 })
-    const asked = requests.find(({ tokens, sampling }) => tokens.length > 40 && sampling.temperature === 1)
-    if (!asked) throw new Error("no such request")
-    const together: string[][] = [[], [], []]
-    for await (const event of model.engine.generate({ ...asked, n: 3 })) {
-      if (event.type === "token") together[event.index]?.push(JSON.stringify([event.token, event.logprobs]))
-    }
-    for (const [i, events] of together.entries()) {
-      const seed = asked.sampling.seed + BigInt(i)
-      const own: string[] = []
-      for await (const event of model.engine.generate({ ...asked, sampling: { ...asked.sampling, seed } })) {
-        if (event.type === "token") own.push(JSON.stringify([event.token, event.logprobs]))
+  test(
+    "several choices give the bits of requests of their own",
+    async () => {
+      await using model = await loadSmall({ max_seqs: 4 })
+      const asked = requests.find(({ tokens, sampling }) => tokens.length > 40 && sampling.temperature === 1)
+      if (!asked) throw new Error("no such request")
+      const together: string[][] = [[], [], []]
+      for await (const event of model.engine.generate({ ...asked, n: 3 })) {
+        if (event.type === "token") together[event.index]?.push(JSON.stringify([event.token, event.logprobs]))
       }
-      expect(events).toEqual(own)
-    }
-    expect(together[0]).not.toEqual(together[1] as string[])
-  },
-  TIME,
-)
+      for (const [i, events] of together.entries()) {
+        const seed = asked.sampling.seed + BigInt(i)
+        const own: string[] = []
+        for await (const event of model.engine.generate({ ...asked, sampling: { ...asked.sampling, seed } })) {
+          if (event.type === "token") own.push(JSON.stringify([event.token, event.logprobs]))
+        }
+        expect(events).toEqual(own)
+      }
+      expect(together[0]).not.toEqual(together[1] as string[])
+    },
+    TIME,
+  )
+})
