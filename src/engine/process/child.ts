@@ -36,11 +36,12 @@ class EngineChild {
   ) {}
 
   receive(raw: unknown): void {
-    const message = parseToChild(raw)
-    if (message.type === "load") void this.#load(message)
-    else if (message.type === "generate") void this.#generate(message.handle, message.request as GenerateRequest)
-    else if (message.type === "cancel") this.#requests.get(message.handle)?.abort()
-    else void this.#close()
+    for (const message of parseToChild(raw)) {
+      if (message.type === "load") void this.#load(message)
+      else if (message.type === "generate") void this.#generate(message.handle, message.request as GenerateRequest)
+      else if (message.type === "cancel") this.#requests.get(message.handle)?.abort()
+      else void this.#close()
+    }
   }
 
   async #load({ path, options, heartbeat_ms }: { path: string; options: LoadOptions; heartbeat_ms: number }) {

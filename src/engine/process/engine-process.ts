@@ -14,6 +14,7 @@ export class EngineProcess {
   readonly #child: Bun.Subprocess<"ignore", "ignore", "inherit">
   #reason: string | undefined
   #over = false
+  #outgoing: ToChild[] = []
   #kill: ReturnType<typeof setTimeout> | undefined
   /** Resolves after `onGone`. */
   readonly gone: Promise<void>
@@ -53,10 +54,15 @@ export class EngineProcess {
     return this.#child.pid
   }
 
-  /** A process that is gone hears nothing; `onGone` says so. */
+  /** What is sent in one turn of the event loop goes out together at its end. A process that is gone hears nothing; `onGone` says so. */
   send(message: ToChild): void {
+    if (this.#outgoing.length === 0) setImmediate(() => this.#flush())
+    this.#outgoing.push(message)
+  }
+
+  #flush(): void {
     try {
-      this.#child.send(message)
+      this.#child.send(this.#outgoing.splice(0))
     } catch (error) {
       if (this.#child.exitCode === null && this.#child.signalCode === null) this.kill(`cannot be reached (${error})`)
     }

@@ -18,7 +18,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Both sides are one program, unless it was replaced on the disk while it ran. */
-export const PROTOCOL = `${packageJson.version}/2`
+export const PROTOCOL = `${packageJson.version}/3`
 
 const sampling = z.object({
   temperature: z.number(),
@@ -72,8 +72,10 @@ export type ToChild =
   | { type: "cancel"; handle: number }
   | { type: "close" }
 
-/** @throws z.ZodError */
-export const parseToChild = (message: unknown): z.infer<typeof toChild> => toChild.parse(message)
+const manyToChild = z.array(toChild)
+
+/** What was sent together. @throws z.ZodError */
+export const parseToChild = (messages: unknown): z.infer<typeof manyToChild> => manyToChild.parse(messages)
 
 /** What is known of a loaded engine, besides how to reach it. */
 export type EngineFacts = Omit<LoadedEngine, "engine">

@@ -4,6 +4,8 @@ import type { SupervisedRequest } from "./supervised-request.ts"
 export class RequestTable {
   readonly #byId = new Map<string, SupervisedRequest>()
   readonly #byHandle = new Map<number, SupervisedRequest>()
+  /** Those that no engine process has. */
+  readonly #held = new Set<SupervisedRequest>()
   #handles = 0
   /** Attempts that the running engine process was sent, and those that it says it has. */
   #sent = 0
@@ -20,11 +22,12 @@ export class RequestTable {
 
   /** Those that no engine process has. */
   held(): SupervisedRequest[] {
-    return this.all().filter(({ handle }) => handle === undefined)
+    // One that comes back from an engine process has come before those that wait already.
+    return [...this.#held].sort((a, b) => a.arrival - b.arrival)
   }
 
   get nHeld(): number {
-    return this.#byId.size - this.#byHandle.size
+    return this.#held.size
   }
 
   /** Requests that an engine process was given, and that have not ended. */
@@ -43,12 +46,14 @@ export class RequestTable {
 
   add(entry: SupervisedRequest): void {
     this.#byId.set(entry.request.id, entry)
+    this.#held.add(entry)
   }
 
   /** A new handle, under which the request goes to the engine process. */
   dispatch(entry: SupervisedRequest): number {
     const handle = ++this.#handles
     this.#byHandle.set(handle, entry)
+    this.#held.delete(entry)
     this.#sent++
     return handle
   }
@@ -58,12 +63,14 @@ export class RequestTable {
     if (entry.handle !== undefined) this.#byHandle.delete(entry.handle)
     entry.handle = undefined
     entry.accepted = true
+    this.#held.add(entry)
   }
 
   /** Forgets it; false when it was forgotten before. */
   delete(entry: SupervisedRequest): boolean {
     if (this.#byId.get(entry.request.id) !== entry) return false
     this.#byId.delete(entry.request.id)
+    this.#held.delete(entry)
     if (entry.handle !== undefined) this.#byHandle.delete(entry.handle)
     if (this.#byId.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve()
     return true

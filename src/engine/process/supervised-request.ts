@@ -1,6 +1,8 @@
 import { EventQueue } from "../event-queue.ts"
 import type { EngineEvent, FinishReason, GenerateRequest, TokenLogprobs, Usage } from "../types.ts"
 
+let arrivals = 0
+
 /** One request as its supervisor knows it: where it is, what has come of it, and the queue that its consumer reads. */
 export class SupervisedRequest {
   /** The attempt that is in an engine process; `undefined` while it waits here. */
@@ -10,6 +12,8 @@ export class SupervisedRequest {
   cancelled = false
   /** It had to wait here once, and is not to be refused after that. */
   accepted = false
+  /** Its place in the order of arrival. */
+  readonly arrival = ++arrivals
 
   readonly #submitted = performance.now()
   /** Milliseconds from submission to the attempt that is in an engine process. */
