@@ -17,7 +17,11 @@ export async function readJson(request: Request, limit: number): Promise<unknown
       null,
       "unsupported_media_type",
     )
-  const bytes = await readBytes(request, limit)
+  const bytes = await readBytes(request, limit).catch((cause: unknown) => {
+    if (cause instanceof ApiError) throw cause
+    // Nobody is left to read this, but the log.
+    throw invalidRequest("The connection was closed before the whole body had come.", null, "incomplete_body")
+  })
   checkStructure(bytes)
   let text: string
   try {
@@ -33,10 +37,15 @@ export async function readJson(request: Request, limit: number): Promise<unknown
   }
 }
 
-/** The body's bytes; stops reading at the first byte beyond `limit`, whatever content-length promised. */
+/** The body's bytes. One whose length is declared is no longer than that, and comes in one piece; of others, what is beyond `limit` is not read. */
 async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
-  const declared = Number(request.headers.get("content-length") ?? 0)
-  if (declared > limit) throw tooLarge(limit)
+  const declared = request.headers.get("content-length")
+  if (declared !== null) {
+    if (Number(declared) > limit) throw tooLarge(limit)
+    const bytes = await request.bytes()
+    if (bytes.byteLength > limit) throw tooLarge(limit)
+    return bytes
+  }
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of request.body ?? []) {

@@ -1,7 +1,9 @@
 /** What a server tells those who watch it: metrics, request ids, logs and traces. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { once } from "node:events"
 import { mkdtemp, rm } from "node:fs/promises"
+import { createConnection } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createLog, openTracing } from "../../src/server/index.ts"
@@ -148,6 +150,22 @@ describe("logs", () => {
     )
     expect(lines[1]).toMatch(/^\S+ INFO {2}request method=GET path=\/v1\/models status=401 ms=\S+ request_id=req_/)
   })
+
+  test.each(["content-length: 900", "transfer-encoding: chunked"])(
+    "a client that goes in the middle of its body (%s) is no failure of the server",
+    async (framing) => {
+      const lines = await logged("json", async ({ url }) => {
+        const socket = createConnection(Number(new URL(url).port), "127.0.0.1")
+        const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\n`
+        socket.write(`${head}${framing}\r\n\r\n5\r\n{"a":\r\n`)
+        await once(socket, "connect")
+        await Bun.sleep(100)
+        socket.destroy()
+      })
+      expect(lines).toHaveLength(1)
+      expect(JSON.parse(lines[0] ?? "")).toMatchObject({ level: "info", status: 400 })
+    },
+  )
 })
 
 test("traces go to an OTLP receiver, under the caller's trace and with the first token's time", async () => {
