@@ -6,14 +6,12 @@
  * serves with an engine that answers at once (http/null-engine.ts), and with all that `rocmforge serve` has on by default: checks of
  * requests and answers, chat template, tokenizer, detokenizer, metrics, request ids, a log line for every request. The server has one
  * processor, and its 64 clients another. `inside`: the engine is in the server's process; `apart`: in a process of its own, beside the
- * clients. Exits with 1 below 3000 chat answers/s of 16 tokens, or 50000 streamed tokens/s.
+ * clients. Exits with 1 below the floors: 3000 chat answers/s of 16 tokens, and 50000 streamed tokens/s.
  */
 
 import { parseArgs } from "node:util"
 import { resolveModel } from "../../src/store/index.ts"
-import { type LoadReport, measureHttp } from "./http/measure.ts"
-
-const FLOORS = { chat: 3000, stream: 50_000 }
+import { FLOORS, type LoadReport, measureHttp } from "./http/measure.ts"
 
 const { values } = parseArgs({
   options: {
