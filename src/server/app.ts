@@ -9,6 +9,7 @@ import { ModelManager } from "./models/index.ts"
 import type { Logger } from "./observe/log.ts"
 import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
+import { Responses } from "./responses/responses.ts"
 import { chatRoutes } from "./routes/chat.ts"
 import { completionRoutes } from "./routes/completions.ts"
 import { docsRoutes } from "./routes/docs.ts"
@@ -17,6 +18,7 @@ import { healthRoutes } from "./routes/health.ts"
 import { messageRoutes } from "./routes/messages.ts"
 import { metricsRoutes } from "./routes/metrics.ts"
 import { modelRoutes } from "./routes/models.ts"
+import { responseRoutes } from "./routes/responses.ts"
 import { tokenizationRoutes } from "./routes/tokenization.ts"
 import type { ServerState } from "./state.ts"
 
@@ -39,6 +41,8 @@ export interface ServerOptions {
   readonly corsOrigins?: readonly string[]
   /** Takes a line for every request, and failures that nobody expected. Default: failures go to stderr, requests nowhere. */
   readonly log?: Logger
+  /** File in which responses are kept, made where it is missing. Default: in memory, as long as the server runs. */
+  readonly responsesPath?: string
   /** Default: no traces. Whoever made it closes it. */
   readonly tracing?: Tracing
 }
@@ -50,9 +54,11 @@ export interface ServerOptions {
 export function createServer(options: ServerOptions): Front {
   const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
   const metrics = new Metrics(models)
+  const responses = new Responses(options.responsesPath)
   const state: ServerState = {
     models,
     metrics,
+    responses,
     startedAt: new Date(),
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
@@ -75,6 +81,7 @@ export function createServer(options: ServerOptions): Front {
     .use(completionRoutes(state))
     .use(embeddingRoutes(state))
     .use(tokenizationRoutes(state))
+    .use(responseRoutes(state))
     .use(messageRoutes(state))
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
@@ -96,6 +103,7 @@ export function createServer(options: ServerOptions): Front {
       if (server !== undefined) app.server = server
       return app.fetch(request)
     },
+    close: () => responses.close(),
   })
 }
 

@@ -21,6 +21,7 @@ export interface FrontOptions {
   /** The pattern of the route that a path belongs to: metrics must not grow with what clients make up. */
   readonly routeOf: (path: string) => string
   readonly app: (request: Request, server: Server<unknown> | undefined) => Response | Promise<Response>
+  readonly close: () => Promise<void>
 }
 
 /** In front of every route, known or not: who may come in, under which id, and what is kept of it. */
@@ -46,6 +47,11 @@ export class Front {
     this.#cors.mark(request, headers)
     record.answered(response.status)
     return response
+  }
+
+  /** Ends what runs without a connection, and closes what the server keeps. Safe twice. */
+  close(): Promise<void> {
+    return this.options.close()
   }
 
   async #answer(request: Request, record: RequestRecord, server: Server<unknown> | undefined): Promise<Response> {
@@ -84,12 +90,6 @@ export class Front {
   }
 }
 
-const tenths = (ms: number): number => Math.round(ms * 10) / 10
-
-/** The path of a whole URL, as it stands there: routes are found by the same text. */
-function pathOf(url: string): string {
-  const start = url.indexOf("/", url.indexOf("://") + 3)
-  if (start < 0) return "/"
 /**
  * Elysia looks for the path where it stands in `http://HOST/…`, so TLS's URLs, and those that are a path alone for want of a usable Host
  * header, are made such. The request stays the object that Bun knows: its timeout can be set, and its client's end is heard.
@@ -101,6 +101,12 @@ function routable(request: Request): Request {
   return Object.defineProperty(request, "url", { value })
 }
 
+const tenths = (ms: number): number => Math.round(ms * 10) / 10
+
+/** The path of a whole URL, as it stands there: routes are found by the same text. */
+function pathOf(url: string): string {
+  const start = url.indexOf("/", url.indexOf("://") + 3)
+  if (start < 0) return "/"
   const query = url.indexOf("?", start)
   return query < 0 ? url.slice(start) : url.slice(start, query)
 }

@@ -87,6 +87,7 @@ export async function startServer({
   }
   const stop = async () => {
     await server.stop(true)
+    await app.close()
   }
   return {
     url: `http${tls === undefined ? "" : "s"}://${host.includes(":") ? `[${host}]` : host}:${server.port}`,

@@ -1,11 +1,13 @@
 import type { ModelManager } from "./models/index.ts"
 import type { Metrics } from "./observe/metrics.ts"
+import type { Responses } from "./responses/responses.ts"
 
 /** What every route reads. */
 export interface ServerState {
   /** Whoever made it closes it. */
   readonly models: ModelManager
   readonly metrics: Metrics
+  readonly responses: Responses
   readonly startedAt: Date
   /** Largest request body, in bytes. */
   readonly maxBodyBytes: number

@@ -75,7 +75,8 @@ async function stream(start: Start<unknown>, pingMs: number): Promise<Response> 
   return await eventStream(job.chunks(), { controller, pingMs, format, held: held.move() })
 }
 
-function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
+/** What a request brings to the engine beside its body. */
+export function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
   const key = keyOf(request.headers)
   const salt = body.cache_salt ?? ""
   const cache_salt = cacheByKey ? `${key ?? ""}/${salt}` : salt
@@ -88,7 +89,7 @@ function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey
 }
 
 /** Whom a request belongs to: the hash of the API key that it shows, so that no key is kept or travels on. */
-function keyOf(headers: Headers): string | undefined {
+export function keyOf(headers: Headers): string | undefined {
   const token = credentialOf(headers)
   return token === undefined ? undefined : new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32)
 }

@@ -1,0 +1,147 @@
+/** Makes one response, from the request to the store. */
+
+import type { LoadedModel } from "../../engine/load.ts"
+import { OverloadedError } from "../../engine/types.ts"
+import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../chat-engine.ts"
+import { invalidRequest, toApiError } from "../errors.ts"
+import { renamingFields } from "../field-names.ts"
+import type { Run } from "../generation.ts"
+import type { ResponseEvent } from "../schemas/response-events.ts"
+import type { StoredItem } from "../schemas/response-items.ts"
+import type { ResponseBody, ResponseRequest } from "../schemas/responses.ts"
+import type { StreamFormat } from "../sse.ts"
+import { inputItems } from "./items.ts"
+import { fieldNames, toChatRequest, withoutOldest } from "./request.ts"
+import type { Responses, RunningResponse } from "./responses.ts"
+import { newResponse, type ResponseHead, ResponseWriter } from "./writer.ts"
+
+/** Server-sent events that name their type, as the Responses API sends them; nothing follows the last one. */
+export const RESPONSE_EVENTS: StreamFormat = {
+  contentType: "text/event-stream; charset=utf-8",
+  event: (item) => `event: ${(item as ResponseEvent).type}\ndata: ${JSON.stringify(item)}\n\n`,
+  end: "",
+  failure: ({ message, param, code }) =>
+    `event: error\ndata: ${JSON.stringify({ type: "error", code, message, param, sequence_number: 0 })}\n\n`,
+  ping: ": ping\n\n",
+}
+
+/** How long a failure may take to be answered as such, with a status of its own; then the first events go out. */
+const HEAD_START_MS = 800
+
+/** One response that is ready to be made, once: by one of its three methods. */
+export class Responding {
+  private constructor(
+    readonly responses: Responses,
+    readonly chat: Chat,
+    readonly writer: ResponseWriter,
+    readonly running: RunningResponse,
+  ) {}
+
+  /** @throws ApiError 400 naming the field that cannot be served. */
+  static async prepare(
+    responses: Responses,
+    model: LoadedModel,
+    head: Run & ResponseHead,
+    body: ResponseRequest,
+  ): Promise<Responding> {
+    const owner = head.standing.key ?? ""
+    const input = inputItems(body.input, (id) => responses.store.item(id, owner))
+    const items = [...history(responses, body.previous_response_id, owner), ...input]
+    const whole = toChatRequest(body, items)
+    const chat = await renamingFields(fieldNames(body), () =>
+      prepareChat(model, head, body.truncation === "auto" ? withoutOldest(model, whole) : whole),
+    )
+    const response = newResponse(head, body)
+    const { controller } = head
+    const writer = new ResponseWriter(response, model.tokenizer, whole.logprobs === true)
+    return new Responding(responses, chat, writer, { response, input, owner, controller })
+  }
+
+  /** @throws what the generation throws; then nothing is stored. */
+  async complete(): Promise<ResponseBody> {
+    for await (const _ of this.#answer(chatEvents(this.chat))) {
+      // The response is what they make of it.
+    }
+    return this.running.response
+  }
+
+  /** Its events. A failure after they have begun is the last of them; one before it is thrown. */
+  async *events(): AsyncGenerator<ResponseEvent, void, void> {
+    const events = chatEvents(this.chat)
+    const first = events.next()
+    // It may fail before it is waited for.
+    first.catch(() => {})
+    await Promise.race([first, Bun.sleep(HEAD_START_MS)])
+    yield* this.#whole(events, first)
+  }
+
+  /** Makes it for nobody who waits: how it ends is in the store. */
+  async inBackground(): Promise<void> {
+    for await (const _ of this.#whole(chatEvents(this.chat))) {
+      // Whoever retrieves it sees what they have made of it.
+    }
+  }
+
+  /** From `response.created` to the end, whichever it is. */
+  async *#whole(
+    events: AsyncGenerator<ChatEvent, void, void>,
+    first = events.next(),
+  ): AsyncGenerator<ResponseEvent, void, void> {
+    const { responses, running, writer } = this
+    const { store } = running.response
+    if (store) responses.begin(running)
+    try {
+      yield* writer.begin()
+      yield* this.#answer(events, first)
+    } catch (thrown) {
+      if (isCancelled(thrown, running.controller.signal)) {
+        writer.cancel()
+        this.#keep()
+        return
+      }
+      const failed = writer.fail(toApiError(thrown))
+      this.#keep()
+      yield failed
+    } finally {
+      responses.end(running)
+    }
+  }
+
+  async *#answer(
+    events: AsyncGenerator<ChatEvent, void, void>,
+    first = events.next(),
+  ): AsyncGenerator<ResponseEvent, void, void> {
+    for (let next = await first; !next.done; next = await events.next()) {
+      for (const event of this.writer.write(next.value)) {
+        // Whoever reads the end can retrieve it.
+        if (event.type === "response.completed" || event.type === "response.incomplete") this.#keep()
+        yield event
+      }
+    }
+  }
+
+  #keep(): void {
+    const { response, input, owner } = this.running
+    if (response.store) this.responses.store.put({ response, input }, owner)
+  }
+}
+
+/** Its client left, or cancelled it; the server's own reasons are failures. */
+const isCancelled = (thrown: unknown, { reason }: AbortSignal): boolean =>
+  thrown === reason && !(thrown instanceof OverloadedError)
+
+/**
+ * The items of a response and of all that it goes on from.
+ * @throws ApiError 400 where one of them is not there, or not over.
+ */
+function history(responses: Responses, id: string | null | undefined, owner: string): StoredItem[] {
+  if (id === undefined || id === null) return []
+  const refuse = (what: string) =>
+    invalidRequest(`'previous_response_id': ${what}.`, "previous_response_id", "previous_response_not_found")
+  if (responses.running(id, owner) !== undefined) throw refuse(`the response '${id}' has not ended yet`)
+  if (responses.store.get(id, owner) === undefined)
+    throw refuse(`there is no response '${id}' under this API key: it was not stored, was deleted, or is too old`)
+  const chain = responses.store.chain(id, owner)
+  if (chain === undefined) throw refuse(`a response that '${id}' goes on from was deleted, or is too old`)
+  return chain.flatMap(({ response, input }) => [...input, ...response.output])
+}

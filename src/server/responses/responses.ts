@@ -1,0 +1,56 @@
+import { OverloadedError } from "../../engine/types.ts"
+import type { StoredItem } from "../schemas/response-items.ts"
+import type { ResponseBody } from "../schemas/responses.ts"
+import { ResponseStore, type StoredResponse } from "./store.ts"
+
+/** When a server that shuts down may be back, in seconds. */
+const RETRY_S = 5
+
+/** A response that is being made, and will be stored. */
+export interface RunningResponse extends StoredResponse {
+  /** As it is now. */
+  readonly response: ResponseBody
+  readonly input: readonly StoredItem[]
+  /** Who made it: the hash of the API key; "" without one. */
+  readonly owner: string
+  readonly controller: AbortController
+  /** Settles when it has ended, and was stored. Only of those that are made in the background. */
+  ended?: Promise<void>
+}
+
+/** A server's responses: those being made, by their ids, and the others in the store. */
+export class Responses {
+  readonly store: ResponseStore
+  readonly #running = new Map<string, RunningResponse>()
+
+  /** @param path Where they are kept. Default: in memory. @throws ResponseStoreError */
+  constructor(path?: string) {
+    this.store = new ResponseStore(path)
+  }
+
+  begin(running: RunningResponse): void {
+    this.#running.set(running.response.id, running)
+  }
+
+  end({ response }: RunningResponse): void {
+    this.#running.delete(response.id)
+  }
+
+  running(id: string, owner: string): RunningResponse | undefined {
+    const running = this.#running.get(id)
+    return running?.owner === owner ? running : undefined
+  }
+
+  find(id: string, owner: string): StoredResponse | undefined {
+    return this.running(id, owner) ?? this.store.get(id, owner)
+  }
+
+  /** Stops what is made in the background, and closes the store. Safe twice. */
+  async close(): Promise<void> {
+    const running = [...this.#running.values()]
+    const reason = new OverloadedError("the server is shutting down", "unavailable", RETRY_S)
+    for (const { controller, ended } of running) if (ended !== undefined) controller.abort(reason)
+    await Promise.all(running.map(({ ended }) => ended))
+    this.store.close()
+  }
+}

@@ -1,0 +1,12 @@
+/** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
+
+import type OpenAI from "openai"
+import type { ResponseEvent } from "../../../src/server/schemas/response-events.ts"
+import type { StoredItem } from "../../../src/server/schemas/response-items.ts"
+import type { ResponseBody } from "../../../src/server/schemas/responses.ts"
+
+/** The client adds `output_text` itself. */
+export const response = (body: ResponseBody): Omit<OpenAI.Responses.Response, "output_text"> => body
+export const item = (body: StoredItem): OpenAI.Responses.ResponseItem => body
+type Bare<Event> = Event extends { response: unknown } ? Omit<Event, "response"> : Event
+export const event = (body: Bare<ResponseEvent>): Bare<OpenAI.Responses.ResponseStreamEvent> => body
