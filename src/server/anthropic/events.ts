@@ -1,6 +1,6 @@
 /** Answers → the events of Anthropic's streams, and those → whole messages. */
 
-import type { ChatDelta, ChatEvent } from "../chat-engine.ts"
+import type { ChatDelta, ChatEvent, ChatToolDelta } from "../chat-engine.ts"
 import type { UsageBody } from "../schemas/generation.ts"
 import type { AnswerBlock, MessageEvent, MessagesResponse, MessageUsage, StopReason } from "../schemas/messages.ts"
 import type { StreamFormat } from "../sse.ts"
@@ -49,24 +49,26 @@ export async function* messageEvents(
       yield* blocks.close()
       yield messageDelta(head, finish, event.usage)
       yield { type: "message_stop" }
-    } else if (event.type === "content" || event.type === "reasoning") yield* blocks.add(event)
+    } else yield* blocks.add(event)
   }
 }
+
+type Delta = ChatDelta | ChatToolDelta
 
 /** The content blocks of a message: each begins with its first piece, and one is open at a time. */
 class Blocks {
   #index = 0
-  #open: ChatDelta["type"] | undefined;
+  #open: Delta["type"] | undefined;
 
-  *add({ type, text }: ChatDelta): Generator<MessageEvent> {
-    if (text === "") return
-    if (this.#open !== type) {
-      yield* this.close()
-      this.#open = type
-      yield { type: "content_block_start", index: this.#index, content_block: emptyBlock(type) }
+  *add(event: Delta): Generator<MessageEvent> {
+    if (event.type === "tool_call") {
+      const { id, name } = event
+      yield* this.#begin(event.type, { type: "tool_use", id, name, input: {}, caller: { type: "direct" } })
+      return
     }
-    const delta = type === "reasoning" ? thinkingDelta(text) : textDelta(text)
-    yield { type: "content_block_delta", index: this.#index, delta }
+    if (event.text === "") return
+    if (event.type !== "tool_arguments" && this.#open !== event.type) yield* this.#begin(event.type, EMPTY[event.type])
+    yield { type: "content_block_delta", index: this.#index, delta: deltaOf(event.type, event.text) }
   }
 
   *close(): Generator<MessageEvent> {
@@ -74,25 +76,46 @@ class Blocks {
     this.#open = undefined
     yield { type: "content_block_stop", index: this.#index++ }
   }
+
+  *#begin(type: Delta["type"], content_block: AnswerBlock): Generator<MessageEvent> {
+    yield* this.close()
+    this.#open = type
+    yield { type: "content_block_start", index: this.#index, content_block }
+  }
 }
 
-const emptyBlock = (type: ChatDelta["type"]): AnswerBlock =>
-  type === "reasoning" ? { type: "thinking", thinking: "", signature: "" } : { type: "text", text: "", citations: null }
-const textDelta = (text: string) => ({ type: "text_delta", text }) as const
-const thinkingDelta = (thinking: string) => ({ type: "thinking_delta", thinking }) as const
+const EMPTY = {
+  reasoning: { type: "thinking", thinking: "", signature: "" },
+  content: { type: "text", text: "", citations: null },
+} as const
+
+type BlockDelta = Extract<MessageEvent, { type: "content_block_delta" }>["delta"]
+
+function deltaOf(type: "content" | "reasoning" | "tool_arguments", text: string): BlockDelta {
+  if (type === "content") return { type: "text_delta", text }
+  if (type === "reasoning") return { type: "thinking_delta", thinking: text }
+  return { type: "input_json_delta", partial_json: text }
+}
 
 /** The message that a stream's events make up. */
 export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<MessagesResponse> {
   let message: MessagesResponse | undefined
+  let input = ""
   for await (const event of events) {
     if (event.type === "message_start") message = event.message
     else if (message === undefined) continue
-    else if (event.type === "content_block_start") message.content.push({ ...event.content_block })
-    else if (event.type === "content_block_delta") {
+    else if (event.type === "content_block_start") {
+      message.content.push({ ...event.content_block })
+      input = ""
+    } else if (event.type === "content_block_stop") {
+      const block = message.content[event.index]
+      if (block?.type === "tool_use") block.input = inputOf(input)
+    } else if (event.type === "content_block_delta") {
       const block = message.content[event.index]
       const { delta } = event
       if (block?.type === "text" && delta.type === "text_delta") block.text += delta.text
       else if (block?.type === "thinking" && delta.type === "thinking_delta") block.thinking += delta.thinking
+      else if (delta.type === "input_json_delta") input += delta.partial_json
     } else if (event.type === "message_delta") {
       const { delta, usage } = event
       message = { ...message, ...delta, usage: { ...message.usage, ...usage } }
@@ -100,6 +123,15 @@ export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<
   }
   if (message === undefined) throw new Error("the engine said nothing of this request, not even that it ended")
   return message
+}
+
+/** Nothing, where it was cut off. */
+function inputOf(json: string): Record<string, unknown> {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return {}
+  }
 }
 
 const emptyMessage = ({ id, model, prompt_tokens }: MessageHead): MessagesResponse => ({
@@ -129,7 +161,8 @@ function messageDelta(
 ): MessageEvent {
   const { prompt_tokens, completion_tokens, prompt_tokens_details, completion_tokens_details } = usage
   const cut: StopReason = completion_tokens < max_tokens ? "model_context_window_exceeded" : "max_tokens"
-  const ended: StopReason = finish?.stop_string === undefined ? "end_turn" : "stop_sequence"
+  const silent: StopReason = finish?.reason === "tool_calls" ? "tool_use" : "end_turn"
+  const ended: StopReason = finish?.stop_string === undefined ? silent : "stop_sequence"
   return {
     type: "message_delta",
     delta: {

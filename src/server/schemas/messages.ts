@@ -3,20 +3,16 @@
 import { z } from "zod"
 import { LIMITS, list } from "../limits.ts"
 import { integer, notYet } from "./generation.ts"
+import {
+  answerToolUse,
+  cacheControl,
+  checkMessageTools,
+  messageToolFields,
+  textBlock,
+  toolResultBlock,
+  toolUseBlock,
+} from "./message-tools.ts"
 
-const cacheControl = z
-  .looseObject({ type: z.literal("ephemeral") })
-  .nullish()
-  .describe("Taken and not used: prompts that begin alike share their cached beginning by themselves.")
-
-const textBlock = z.strictObject({
-  type: z.literal("text", {
-    error: (issue) => `${JSON.stringify(issue.input)} blocks are not supported here; only text is`,
-  }),
-  text: z.string(),
-  cache_control: cacheControl,
-  citations: z.array(z.never()).max(0).nullish().describe("Only none."),
-})
 const system = z
   .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
   .describe("The system prompt: a text, or text blocks that are joined.")
@@ -24,8 +20,11 @@ const system = z
 const thinkingBlock = z
   .strictObject({ type: z.literal("thinking"), thinking: z.string(), signature: z.string().optional() })
   .describe("An earlier answer's thinking, as it came.")
-const assistantBlock = z.discriminatedUnion("type", [textBlock, thinkingBlock], {
-  error: (issue) => `${blockType(issue.input)} blocks are not supported here; text and thinking are`,
+const userBlock = z.discriminatedUnion("type", [textBlock, toolResultBlock], {
+  error: (issue) => `${blockType(issue.input)} blocks are not supported here; text and tool_result are`,
+})
+const assistantBlock = z.discriminatedUnion("type", [textBlock, thinkingBlock, toolUseBlock], {
+  error: (issue) => `${blockType(issue.input)} blocks are not supported here; text, thinking and tool_use are`,
 })
 const blockType = (input: unknown): string =>
   typeof input === "object" && input !== null && "type" in input ? JSON.stringify(input.type) : "such"
@@ -36,7 +35,7 @@ const message = z.discriminatedUnion(
   [
     z.strictObject({
       role: z.literal("user"),
-      content: z.union([z.string(), list(textBlock, LIMITS.parts, 1)], CONTENT_ERROR),
+      content: z.union([z.string(), list(userBlock, LIMITS.parts, 1)], CONTENT_ERROR),
     }),
     z.strictObject({
       role: z.literal("assistant"),
@@ -55,8 +54,7 @@ const promptFields = {
   ),
   system: system.nullish(),
   cache_control: cacheControl,
-  tools: notYet("tool use is", (value) => Array.isArray(value) && value.length === 0),
-  tool_choice: notYet("tool use is", (value) => z.strictObject({ type: z.literal("none") }).safeParse(value).success),
+  ...messageToolFields,
   thinking: z
     .strictObject({
       type: z.enum(["adaptive", "disabled"], {
@@ -90,7 +88,7 @@ const promptFields = {
   context_management: notYet("context management is"),
 }
 
-export const messagesRequest = z.strictObject({
+const request = z.strictObject({
   ...promptFields,
   max_tokens: integer(1, 2 ** 31 - 1).describe("What the context leaves room for is the limit, where that is less."),
   stop_sequences: list(z.string().min(1), LIMITS.stops)
@@ -106,10 +104,11 @@ export const messagesRequest = z.strictObject({
   stream: z.boolean().nullish().describe("Send the answer as server-sent events, from message_start to message_stop."),
   container: notYet("a container is"),
 })
+export const messagesRequest = request.superRefine(checkMessageTools)
 export type MessagesRequest = z.output<typeof messagesRequest>
 export type MessageParam = MessagesRequest["messages"][number]
 
-export const countTokensRequest = z.strictObject(promptFields)
+export const countTokensRequest = z.strictObject(promptFields).superRefine(checkMessageTools)
 export type CountTokensRequest = z.output<typeof countTokensRequest>
 export const countTokensResponse = z.object({ input_tokens: z.int() })
 
@@ -136,9 +135,9 @@ const answerThinking = z.object({
   thinking: z.string(),
   signature: z.string().describe("Empty: nothing checks it."),
 })
-const answerBlock = z.discriminatedUnion("type", [answerThinking, answerText])
+const answerBlock = z.discriminatedUnion("type", [answerThinking, answerText, answerToolUse])
 export type AnswerBlock = z.output<typeof answerBlock>
-const stopReason = z.enum(["end_turn", "max_tokens", "stop_sequence", "model_context_window_exceeded"])
+const stopReason = z.enum(["end_turn", "tool_use", "max_tokens", "stop_sequence", "model_context_window_exceeded"])
 export type StopReason = z.output<typeof stopReason>
 
 export const messagesResponse = z.object({
@@ -178,6 +177,7 @@ export type MessageError = z.output<typeof messageError>
 const delta = z.discriminatedUnion("type", [
   z.object({ type: z.literal("text_delta"), text: z.string() }),
   z.object({ type: z.literal("thinking_delta"), thinking: z.string() }),
+  z.object({ type: z.literal("input_json_delta"), partial_json: z.string() }),
 ])
 /** One event of a stream; its `event:` line repeats its type. */
 export const messageEvent = z.discriminatedUnion("type", [

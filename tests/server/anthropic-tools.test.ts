@@ -1,0 +1,156 @@
+/** Tools with Anthropic's own client. */
+
+import { describe, expect, test } from "bun:test"
+import Anthropic from "@anthropic-ai/sdk"
+import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
+
+const TEMPLATE = new ChatTemplate(
+  "{% if tools %}{{ tools | tojson }}\n{% endif %}{# <tool_call> </think> #}{% for m in messages %}<{{ m.role }}>" +
+    "{{ m.content }}{% for c in m.tool_calls %}{{ c | tojson }}{% endfor %}{% if m.tool_call_id %}({{ m.tool_call_id }}){% endif %};{% endfor %}",
+)
+const CALLS =
+  'Hm.\n<tool_call>\n{"name": "f", "arguments": {"x": "é"}}\n</tool_call>\n<tool_call>{"name": "g"}</tool_call>'
+
+const tools: Anthropic.Tool[] = [
+  { name: "f", description: "Does f.", input_schema: { type: "object", properties: { x: { type: "string" } } } },
+  { name: "g", input_schema: { type: "object" }, cache_control: { type: "ephemeral" } },
+]
+const messages: Anthropic.MessageParam[] = [{ role: "user", content: "Do it." }]
+const request = { model: "script", max_tokens: 500, messages, tools }
+
+async function serve(answer: string) {
+  const limits = { context_length: 8192 }
+  const server = await serveScript({ tokens: saying(answer) }, {}, limits, { chatTemplate: TEMPLATE })
+  return Object.assign(server, {
+    client: new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 }),
+    prompt: () => byteTokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true }),
+  })
+}
+
+const use = (name: string, input: object) => ({
+  type: "tool_use",
+  id: expect.stringMatching(/^call_\w{24}$/),
+  name,
+  input,
+  caller: { type: "direct" },
+})
+
+describe("calls are blocks", () => {
+  test("of a message, whose reason they are", async () => {
+    await using server = await serve(CALLS)
+    const message = await server.client.messages.create(request)
+    expect(message.content as unknown[]).toEqual([
+      { type: "text", text: "Hm.", citations: null },
+      use("f", { x: "é" }),
+      use("g", {}),
+    ])
+    expect(message.stop_reason).toBe("tool_use")
+    expect(server.prompt()).toStartWith(
+      '[{"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}}}, ' +
+        '{"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}}]\n<user>Do it.;',
+    )
+  })
+
+  test("of a stream, with their input in pieces", async () => {
+    await using server = await serve(`<think>Well.</think>${CALLS}`)
+    const stream = server.client.messages.stream(request)
+    const events: Anthropic.RawMessageStreamEvent[] = []
+    for await (const event of stream) events.push(event)
+    const message = await stream.finalMessage()
+    expect(message.content as unknown[]).toEqual([
+      { type: "thinking", thinking: "Well.", signature: "" },
+      { type: "text", text: "Hm.", citations: null },
+      use("f", { x: "é" }),
+      use("g", {}),
+    ])
+    expect(message.stop_reason).toBe("tool_use")
+    const pieces = events.flatMap((event) =>
+      event.type === "content_block_delta" && event.delta.type === "input_json_delta" && event.index === 2
+        ? [event.delta.partial_json]
+        : [],
+    )
+    expect(pieces).toEqual([...'{"x": "é"}'])
+    const blocks = events.flatMap((event) =>
+      event.type === "content_block_start" || event.type === "content_block_stop" ? [[event.type, event.index]] : [],
+    )
+    expect(blocks).toEqual(
+      [0, 1, 2, 3].flatMap((i) => [
+        ["content_block_start", i],
+        ["content_block_stop", i],
+      ]),
+    )
+  })
+
+  test("that may be cut off", async () => {
+    await using server = await serve(CALLS)
+    const message = await server.client.messages.create({ ...request, max_tokens: 52 })
+    expect(message.stop_reason).toBe("max_tokens")
+    expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: null }, use("f", {})])
+  })
+})
+
+test("calls and their results are shown to the model", async () => {
+  await using server = await serve("Done.")
+  const { client } = server
+  const conversation: Anthropic.MessageParam[] = [
+    ...messages,
+    {
+      role: "assistant",
+      content: [
+        { type: "text", text: "Hm." },
+        { type: "tool_use", id: "a", name: "f", input: { x: "é" } },
+        { type: "tool_use", id: "b", name: "g", input: {} },
+      ],
+    },
+    {
+      role: "user",
+      content: [
+        { type: "tool_result", tool_use_id: "a", content: "42" },
+        { type: "tool_result", tool_use_id: "b", content: [{ type: "text", text: "no g" }], is_error: true },
+        { type: "text", text: "And " },
+        { type: "text", text: "now?" },
+      ],
+    },
+  ]
+  const message = await client.messages.create({ ...request, messages: conversation })
+  expect(message).toMatchObject({ content: [{ type: "text", text: "Done." }], stop_reason: "end_turn" })
+  const [, ...shown] = server.prompt().split("\n")
+  expect(shown.join("\n")).toBe(
+    '<user>Do it.;<assistant>Hm.{"id": "a", "type": "function", "function": {"name": "f", "arguments": {"x": "é"}}}' +
+      '{"id": "b", "type": "function", "function": {"name": "g", "arguments": {}}};' +
+      "<tool>42(a);<tool>Error: no g(b);<user>And now?;",
+  )
+  const { input_tokens } = await client.messages.countTokens({ model: "script", messages: conversation, tools })
+  expect(input_tokens).toBe(message.usage.input_tokens)
+})
+
+test("with the choice none there are no tools", async () => {
+  await using server = await serve(CALLS)
+  const message = await server.client.messages.create({ ...request, tool_choice: { type: "none" } })
+  expect(message).toMatchObject({ content: [{ type: "text", text: CALLS }], stop_reason: "end_turn" })
+  expect(server.prompt()).toBe("<user>Do it.;")
+})
+
+describe("what cannot be is refused, under its own name", () => {
+  const last = { role: "assistant", content: [{ type: "tool_use", id: "a", name: "f", input: {} }] }
+  test.each<[object, string]>([
+    [{ tools: [{ type: "bash_20250124", name: "bash" }] }, "tools[0].type"],
+    [{ tools: [{ name: "a b", input_schema: {} }] }, "tools[0].name"],
+    [{ tools: [{ name: "f" }] }, "tools[0].input_schema"],
+    [{ tools: [tools[0], tools[0]] }, "tools[1].name"],
+    [{ tools: [], tool_choice: { type: "any" } }, "tool_choice"],
+    [{ tool_choice: { type: "tool", name: "h" } }, "tool_choice.name"],
+    [{ messages: [...messages, last] }, "messages"],
+    [
+      { messages: [{ role: "user", content: [{ type: "tool_use", id: "a", name: "f", input: {} }] }] },
+      "messages[0].content[0].type",
+    ],
+  ])("%j names %s", async (fields, name) => {
+    await using server = await serve("x")
+    const error = await server.client.messages.create({ ...request, ...fields } as never).catch((thrown) => thrown)
+    expect(error).toBeInstanceOf(Anthropic.BadRequestError)
+    expect(error.message).toContain(`'${name}'`)
+    expect(server.engine.requests).toEqual([])
+  })
+})
