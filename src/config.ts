@@ -5,12 +5,15 @@
 
 import { z } from "zod"
 import {
+  apiKey,
   byteSize,
   decimal,
   duration,
   flag,
+  LOG_LEVELS,
   logitBias,
   nonEmpty,
+  origin,
   seed,
   wholeNumber,
   wholeNumbers,
@@ -29,6 +32,8 @@ export interface OptionSpec {
   schema: z.ZodType
   /** Given by repeating the flag; the values become an array. */
   repeatable?: boolean
+  /** No message repeats what was given. */
+  secret?: boolean
   /** Shown in help as the default. `undefined`: the description says what happens without it. */
   default?: string | number | boolean
 }
@@ -247,6 +252,64 @@ export const OPTIONS = {
     description: "port to listen on; 0 for any free one",
     schema: wholeNumber(0, 65535),
   }),
+  apiKey: option({
+    name: "api-key",
+    value: "key",
+    env: "ROCMFORGE_API_KEY",
+    repeatable: true,
+    secret: true,
+    description:
+      "a key that opens every route; without one only /health and /ready answer (repeatable; other users of this machine see the arguments of a process: prefer --api-key-file or the variable)",
+    schema: apiKey,
+  }),
+  apiKeyFile: option({
+    name: "api-key-file",
+    value: "file",
+    env: "ROCMFORGE_API_KEY_FILE",
+    description:
+      "a file of such keys, one a line, as KEY or NAME:KEY (the name stands for it in the log); # begins a comment",
+    schema: nonEmpty,
+  }),
+  corsOrigin: option({
+    name: "cors-origin",
+    value: "origin",
+    repeatable: true,
+    description:
+      "an origin whose pages may use the server from a browser, as https://chat.example; * for all (repeatable)",
+    schema: origin,
+  }),
+  tlsCert: option({
+    name: "tls-cert",
+    value: "file",
+    env: "ROCMFORGE_TLS_CERT",
+    description: "serve HTTPS with this certificate, and those behind it that vouch for it (PEM; with --tls-key)",
+    schema: nonEmpty,
+  }),
+  tlsKey: option({
+    name: "tls-key",
+    value: "file",
+    env: "ROCMFORGE_TLS_KEY",
+    description: "the private key of --tls-cert (PEM, not encrypted)",
+    schema: nonEmpty,
+  }),
+  logFormat: option({
+    name: "log-format",
+    value: "format",
+    env: "ROCMFORGE_LOG_FORMAT",
+    default: "text",
+    description: "text, or json: all of standard error is one JSON object a line",
+    schema: z.enum(["text", "json"], { error: "must be text or json" }),
+  }),
+  logLevel: option({
+    name: "log-level",
+    value: "level",
+    env: "ROCMFORGE_LOG_LEVEL",
+    default: "info",
+    description:
+      "info: a line for every request; debug: those of monitors too; warn or error: only what goes wrong; silent: nothing. Prompts, answers and keys are never logged",
+    schema: z.enum(LOG_LEVELS, { error: `must be ${LOG_LEVELS.join(", ")}` }),
+  }),
+
   maxSeqs: option({
     name: "max-seqs",
     value: "n",
@@ -413,6 +476,10 @@ export const VARIABLES: readonly { env: string; description: string }[] = [
   { env: "ROCMFORGE_LIBRARY_PATH", description: "folder of the native libraries (default: build/)" },
   { env: "ROCMFORGE_ALLOW_INTEGRATED", description: "1: use integrated GPUs too" },
   { env: "ROCMFORGE_GRAPHS", description: "0: launch every GPU kernel by itself, for debugging" },
+  {
+    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    description: "serve: where traces go, over HTTP (and OpenTelemetry's other OTEL_EXPORTER_OTLP_ variables)",
+  },
   { env: "HF_ENDPOINT", description: "address of the Hugging Face hub, or of a mirror" },
   { env: "HF_TOKEN", description: "token for gated and private models" },
 ]

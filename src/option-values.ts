@@ -68,3 +68,19 @@ export function duration(forever = false) {
 
 export const nonEmpty = z.string().min(1, { error: "must not be empty" })
 export const flag = z.boolean()
+
+/** A key that a header can carry. */
+export const apiKey = z
+  .string()
+  .regex(/^[\x21-\x7e]+$/, { error: "must be printable ASCII without spaces, and not empty" })
+
+const ORIGIN = "must be an origin as https://chat.example or http://localhost:3000, without a path, or * for all"
+export const origin = z.string().refine((text) => text === "*" || isOrigin(text), { error: ORIGIN })
+
+/** Whether a text is what browsers send as `Origin`, but for a slash behind it. */
+function isOrigin(text: string): boolean {
+  const url = URL.parse(text)
+  return url !== null && /^https?:$/.test(url.protocol) && url.origin === text.replace(/\/$/, "").toLowerCase()
+}
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const

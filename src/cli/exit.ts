@@ -41,6 +41,7 @@ const CODES: Readonly<Record<string, number>> = {
   ChatTemplateError: EXIT.usage,
   StopError: EXIT.usage,
   BudgetError: EXIT.usage,
+  TlsError: EXIT.usage,
   StoreError: EXIT.model,
   ModelNotFoundError: EXIT.model,
   ChecksumError: EXIT.model,

@@ -38,5 +38,7 @@ function parseOption(spec: OptionSpec, text: string): unknown {
   const result = spec.schema.safeParse(text)
   if (result.success) return result.data
   const variable = spec.env && process.env[spec.env] === text ? ` (or ${spec.env})` : ""
-  throw new UsageError(`--${spec.name}${variable} ${result.error.issues[0]?.message}, not "${text}"`)
+  throw new UsageError(
+    `--${spec.name}${variable} ${result.error.issues[0]?.message}${spec.secret ? "" : `, not "${text}"`}`,
+  )
 }

@@ -36,10 +36,20 @@ const writeSome = (bytes: Uint8Array, from: number): Promise<number> =>
 
 export const printLine = (line = ""): Promise<void> => print(`${line}\n`)
 
-/** A line for the user beside the output, on standard error. What nobody reads (EPIPE, EAGAIN) is dropped: the work still counts. */
-export function note(line: string): void {
+let noteForm = (text: string): string => text
+
+/** How notes are written from now on: standard error is of one form. */
+export function formNotes(form: (text: string) => string): void {
+  noteForm = form
+}
+
+/** A line for the user beside the output, on standard error. */
+export const note = (text: string): void => writeNote(`${noteForm(text)}\n`)
+
+/** Writes to standard error as it stands. What nobody reads (EPIPE, EAGAIN) is dropped: the work still counts. */
+export function writeNote(text: string): void {
   try {
-    writeSync(STDERR, `${line}\n`)
+    writeSync(STDERR, text)
   } catch (error) {
     const code = errorCode(error)
     if (code !== "EPIPE" && code !== "EAGAIN") throw error

@@ -1,12 +1,16 @@
 import type { ModelManager } from "../server/models/index.ts"
+import type { Logger } from "../server/observe/log.ts"
+import type { Tracing } from "../server/observe/tracing.ts"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT, UsageError } from "./exit.ts"
 import { onInterrupt } from "./interrupt.ts"
 import { type OptionValues, readOptions } from "./options.ts"
 import { note, printLine } from "./output.ts"
+import { ACCESS_OPTIONS, type Access, readAccess, warnIfOpen } from "./serve-access.ts"
 import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
 
+const OBSERVE_OPTIONS = ["logFormat", "logLevel"] as const
 const SERVER_OPTIONS = ["host", "port", "deadline", "cacheByKey", "preload", "drainTimeout"] as const
 
 export const serve: CommandSpec = {
@@ -18,28 +22,38 @@ export const serve: CommandSpec = {
     "Ctrl-C (or SIGTERM) stops it: requests that run may end first; a second Ctrl-C ends it at once.",
   examples: [
     "rocmforge serve smollm2-135m --port 8080",
-    "rocmforge serve model-a.gguf model-b.gguf --host 0.0.0.0",
+    "rocmforge serve smollm2-135m --host 0.0.0.0 --api-key-file keys.txt --tls-cert cert.pem --tls-key key.pem",
     "rocmforge serve model-a.gguf model-b.gguf --memory-budget 20G --keep-alive 10m",
     "curl http://127.0.0.1:8080/v1/models",
   ],
-  options: ["models", "gguf", ...SERVER_OPTIONS, ...MODEL_OPTIONS],
+  options: ["models", "gguf", ...SERVER_OPTIONS, ...ACCESS_OPTIONS, ...OBSERVE_OPTIONS, ...MODEL_OPTIONS],
   run: async (command, positional) => {
     const { models, gguf } = readOptions(command, ["models", "gguf"])
     const named = [...positional, ...models, ...(gguf === undefined ? [] : [gguf])]
     const names = named.length > 0 ? named : [process.env.ROCMFORGE_MODEL || DEFAULT_MODEL]
     const repeated = names.find((name, i) => names.indexOf(name) !== i)
     if (repeated !== undefined) throw new UsageError(`${repeated} is named twice; name every model once`)
+    // Imported here: only this command pays for loading logs, traces and the HTTP side.
+    const { openLog, openTraces } = await import("./serve-observe.ts")
+    const log = openLog(readOptions(command, OBSERVE_OPTIONS))
+    const access = await readAccess(readOptions(command, ACCESS_OPTIONS))
+    await using traces = await openTraces(process.env, log)
     await using manager = await manageModels(command, names)
-    return await listen(manager, readOptions(command, SERVER_OPTIONS))
+    return await listen(manager, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing: traces.tracing })
   },
+}
+
+interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
+  access: Access
+  log: Logger
+  tracing: Tracing | undefined
 }
 
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
   manager: ModelManager,
-  { host, port, deadline, cacheByKey, preload, drainTimeout }: OptionValues<(typeof SERVER_OPTIONS)[number]>,
+  { host, port, deadline, cacheByKey, preload, drainTimeout, access, log, tracing }: ListenOptions,
 ): Promise<number> {
-  // Imported here: only this command pays for loading the HTTP side.
   const { startServer } = await import("../server/index.ts")
   const stopped = Promise.withResolvers<void>()
   using _ = onInterrupt(stopped.resolve, ["SIGINT", "SIGTERM"])
@@ -48,12 +62,16 @@ async function listen(
     host,
     port,
     cacheByKey,
+    ...access,
+    log,
+    ...(tracing !== undefined && { tracing }),
     ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
   }).catch((error: unknown) => {
     throw new CommandError(error instanceof Error ? error.message : String(error))
   })
   try {
     await printLine(`listening on ${server.url}`)
+    warnIfOpen(access, host)
     await Promise.race([load(manager, preload), stopped.promise])
     await stopped.promise
     const { requests } = server

@@ -1,10 +1,10 @@
 /** Structured logs: one JSON object a line, or the same as a line for people. Prompts, answers and keys are never part of them. */
 
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino"
+import type { LOG_LEVELS } from "../../option-values.ts"
 
 export type { Logger } from "pino"
 
-export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 export type LogFormat = "json" | "text"
 

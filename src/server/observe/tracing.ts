@@ -25,11 +25,19 @@ export const tracingWanted = (env: Environment): boolean =>
   env.OTEL_SDK_DISABLED?.toLowerCase() !== "true" &&
   env.OTEL_TRACES_EXPORTER !== "none"
 
+/** A receiver that is gone is spoken of this often, in milliseconds. */
+const PROBLEM_EVERY_MS = 60_000
 /** Waiting for an endpoint that is gone must not hold up the end of the server for longer, in milliseconds. */
 const LAST_EXPORT_MS = 2000
 
-/** Traces to the endpoint that the `OTEL_EXPORTER_OTLP_…` variables name; the exporter reads them by itself, headers and timeouts too. */
-export async function openTracing(env: Environment = process.env): Promise<Tracing> {
+/**
+ * Traces to the endpoint that the `OTEL_EXPORTER_OTLP_…` variables name; the exporter reads them by itself, headers and timeouts too.
+ * @param onProblem Hears, now and then, why traces could not be sent.
+ */
+export async function openTracing(
+  env: Environment = process.env,
+  onProblem: (problem: string) => void = () => {},
+): Promise<Tracing> {
   const [api, sdk, { OTLPTraceExporter }, { resourceFromAttributes }, { W3CTraceContextPropagator }, { version }] =
     await Promise.all([
       import("@opentelemetry/api"),
@@ -39,6 +47,9 @@ export async function openTracing(env: Environment = process.env): Promise<Traci
       import("@opentelemetry/core"),
       import("../../../package.json"),
     ])
+  const say = sparingly(onProblem)
+  const ignore = () => {}
+  api.diag.setLogger({ error: say, warn: say, info: ignore, debug: ignore, verbose: ignore })
   const provider = new sdk.TracerProvider({
     resource: resourceFromAttributes({
       "service.name": env.OTEL_SERVICE_NAME || "rocmforge",
@@ -89,4 +100,20 @@ export async function openTracing(env: Environment = process.env): Promise<Traci
       await Promise.race([provider.shutdown().catch(() => {}), Bun.sleep(LAST_EXPORT_MS)])
     },
   }
+}
+
+/** Says the first problem, and one in a while of those that follow. */
+function sparingly(say: (problem: string) => void): (problem: string) => void {
+  let quietUntil = Number.NEGATIVE_INFINITY
+  return (problem) => {
+    const now = performance.now()
+    if (now < quietUntil) return
+    quietUntil = now + PROBLEM_EVERY_MS
+    say(messageOf(problem))
+  }
+}
+
+/** What went wrong, out of an error that OpenTelemetry has written as JSON. */
+function messageOf(problem: string): string {
+  return /^\{"message":("(?:[^"\\]|\\.)*")/.exec(problem)?.[1] ?? problem
 }
