@@ -1,0 +1,133 @@
+/** Vercel's AI SDK through its provider for servers that speak OpenAI's API: what an app does that changes nothing but a URL. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
+import { APICallError, generateText, isStepCount, streamText, tool } from "ai"
+import { z } from "zod"
+import { resolveModel } from "../../src/store/resolve.ts"
+import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
+import { type FileServer, serveFile } from "./support/serve-file.ts"
+
+setDefaultTimeout(120_000)
+
+const provider = (url: string) =>
+  createOpenAICompatible({
+    name: "rocmforge",
+    baseURL: `${url}/v1`,
+    apiKey: "none",
+    includeUsage: true,
+    supportsStructuredOutputs: true,
+  })
+
+describe("with SmolLM2", () => {
+  let server: FileServer
+  beforeAll(async () => {
+    server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+  const ask = () => ({
+    model: provider(server.url)(server.model.name),
+    system: "Answer in one sentence.",
+    prompt: "What is the capital of France?",
+    temperature: 0,
+    maxOutputTokens: 32,
+    maxRetries: 0,
+  })
+
+  test("chats, and streams the same", async () => {
+    const { text, finishReason, usage } = await generateText(ask())
+    expect(text).toContain("Paris")
+    expect(finishReason).toBe("stop")
+    expect(usage.inputTokens).toBeGreaterThan(20)
+    expect(usage.outputTokens).toBeGreaterThan(3)
+
+    const stream = streamText(ask())
+    const parts: string[] = []
+    for await (const part of stream.textStream) parts.push(part)
+    expect(parts.length).toBeGreaterThan(3)
+    expect(parts.join("")).toBe(text)
+    expect(await stream.finishReason).toBe("stop")
+    expect(await stream.usage).toMatchObject({ inputTokens: usage.inputTokens, outputTokens: usage.outputTokens })
+  })
+
+  test("gets errors as its own", async () => {
+    const error = await generateText({ ...ask(), temperature: 3 }).catch((thrown) => thrown)
+    expect(error).toBeInstanceOf(APICallError)
+    expect(error).toMatchObject({ statusCode: 400, isRetryable: false })
+    expect(error.message).toContain("'temperature'")
+  })
+})
+
+describe("tools", () => {
+  const TEMPLATE = new ChatTemplate(
+    "{% if tools %}{{ tools | tojson }}{% endif %}{# <tool_call> #}{% for m in messages %}<{{ m.role }}>{{ m.content }}" +
+      "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %};{% endfor %}",
+  )
+  const call = (city: string) =>
+    `<tool_call>\n{"name": "weather", "arguments": {"city": ${JSON.stringify(city)}}}\n</tool_call>`
+  const answers = [`Let me look.\n${call("Paris")}\n${call("Zürich")}`, "Sun, and snow."]
+
+  /** A model that gives these answers in turn. */
+  async function serve() {
+    const left = answers.map(saying)
+    const script = {
+      get tokens() {
+        return left.shift() ?? []
+      },
+    }
+    const server = await serveScript(script, {}, { context_length: 4096 }, { chatTemplate: TEMPLATE })
+    const asked: string[] = []
+    const options = {
+      model: provider(server.url)("script"),
+      prompt: "How is the weather?",
+      maxOutputTokens: 300,
+      maxRetries: 0,
+      stopWhen: isStepCount(3),
+      tools: {
+        weather: tool({
+          description: "Tells the weather.",
+          inputSchema: z.object({ city: z.string() }),
+          execute: async ({ city }) => {
+            asked.push(city)
+            return city === "Paris" ? "sun" : "snow"
+          },
+        }),
+      },
+    }
+    const prompt = () => byteTokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true })
+    return { options, asked, prompt, [Symbol.asyncDispose]: server[Symbol.asyncDispose] }
+  }
+
+  const expectLoop = (asked: string[], prompt: string) => {
+    expect(asked).toEqual(["Paris", "Zürich"])
+    expect(prompt).toContain('"description": "Tells the weather."')
+    expect(prompt).toEndWith(
+      '<user>How is the weather?;<assistant>Let me look.{"name": "weather", "arguments": {"city": "Paris"}}' +
+        '{"name": "weather", "arguments": {"city": "Zürich"}};<tool>sun;<tool>snow;',
+    )
+  }
+
+  test("are called, and their results answered", async () => {
+    await using server = await serve()
+    const { steps, text, finishReason } = await generateText(server.options)
+    expect(steps.map((step) => step.finishReason)).toEqual(["tool-calls", "stop"])
+    expect(steps[0]?.text).toBe("Let me look.")
+    expect(steps[0]?.toolCalls.map(({ input }) => input)).toEqual([{ city: "Paris" }, { city: "Zürich" }])
+    expect(text).toBe("Sun, and snow.")
+    expect(finishReason).toBe("stop")
+    expectLoop(server.asked, server.prompt())
+  })
+
+  test("are called from a stream, whose input comes in pieces", async () => {
+    await using server = await serve()
+    const stream = streamText(server.options)
+    const inputs = new Map<string, string[]>()
+    for await (const part of stream.fullStream)
+      if (part.type === "tool-input-delta") inputs.set(part.id, [...(inputs.get(part.id) ?? []), part.delta])
+    expect([...inputs.values()].map((pieces) => pieces.join(""))).toEqual(['{"city": "Paris"}', '{"city": "Zürich"}'])
+    for (const pieces of inputs.values()) expect(pieces.length).toBeGreaterThan(10)
+    expect(await stream.text).toBe("Sun, and snow.")
+    expectLoop(server.asked, server.prompt())
+  })
+})
