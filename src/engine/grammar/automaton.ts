@@ -1,0 +1,185 @@
+/**
+ * Runs a program over bytes. A state is a set of threads, each a node and a stack of nodes to return to; states, stacks and what follows
+ * a state and a byte are found once, when they are first needed.
+ */
+
+import { GrammarError } from "./expr.ts"
+import { Kind, type Program } from "./program.ts"
+
+/** No text goes on so. */
+export const DEAD = -1
+export const UNKNOWN = -2
+/** The stack of the outermost rule. */
+export const BOTTOM = 0
+/** Threads of a state, and nodes passed on the way to one, at most. */
+const MAX_THREADS = 4096
+const MAX_PASSED = 50_000
+/** States that are kept between two texts' tokens, and that one token may need. */
+const MAX_KEPT = 4096
+const MAX_STATES = 65_536
+
+/** States for which there is room at first. */
+const FIRST_STATES = 64
+
+/** A state without numbers of its automaton: by thread, its node and the nodes to return to. */
+export type Snapshot = { threads: readonly (readonly number[])[]; ends: boolean }
+
+export class Automaton {
+  /** [n, 256] by state and byte the state after it, `DEAD`, or `UNKNOWN` until `step` is asked. Replaced when it grows. */
+  next = new Int32Array(0)
+  /** [n] 1 for states in which the text may end: the outermost rule has come to its end. */
+  ends = new Uint8Array(0)
+  /** By state, [n, 2] stack and node; each node takes bytes. */
+  #threads: Int32Array[] = []
+  #known = new Map<string, number>()
+  /** By stack: the node to return to, and the stack below. */
+  #backs: number[] = [0]
+  #belows: number[] = [0]
+  #stacks = new Map<number, number>()
+
+  constructor(readonly program: Program) {}
+
+  start(): number {
+    return this.#closure([BOTTOM, this.program.root])
+  }
+
+  /** Whether there are so many states that it is better to `forget` them. */
+  get isFull(): boolean {
+    return this.#threads.length > MAX_KEPT
+  }
+
+  /** Forgets all states; their numbers mean nothing any more. */
+  forget(): void {
+    this.next = new Int32Array(0)
+    this.ends = new Uint8Array(0)
+    this.#threads = []
+    this.#known = new Map()
+    this.#backs = [0]
+    this.#belows = [0]
+    this.#stacks = new Map()
+  }
+
+  snapshot(state: number): Snapshot {
+    const threads = this.threads(state)
+    const paths: number[][] = []
+    for (let i = 0; i < threads.length; i += 2) {
+      const path = [threads[i + 1] as number]
+      for (let s = threads[i] as number; s !== BOTTOM; s = this.#belows[s] as number)
+        path.push(this.#backs[s] as number)
+      paths.push(path)
+    }
+    return { threads: paths, ends: this.ends[state] === 1 }
+  }
+
+  restore({ threads, ends }: Snapshot): number {
+    const seeds = threads.flatMap(([node, ...backs]) => [
+      backs.reduceRight((below, back) => this.#stack(back, below), BOTTOM),
+      node as number,
+    ])
+    return this.#closure(seeds, ends)
+  }
+
+  /** [n, 2] stack and node. */
+  threads(state: number): Int32Array {
+    return this.#threads[state] as Int32Array
+  }
+
+  /** The state of a single node, as if its rule were the outermost. */
+  alone(node: number): number {
+    return this.#closure([BOTTOM, node])
+  }
+
+  /** The state after the end of a rule that was called from such a stack, which is not the bottom. */
+  afterReturn(stack: number): number {
+    return this.#closure([this.#belows[stack] as number, this.#backs[stack] as number])
+  }
+
+  /** @throws GrammarError when a text can be read in too many ways at once. */
+  step(state: number, byte: number): number {
+    const at = state * 256 + byte
+    const known = this.next[at] as number
+    if (known !== UNKNOWN) return known
+    const { starts, items } = this.program
+    const seeds: number[] = []
+    const threads = this.threads(state)
+    for (let i = 0; i < threads.length; i += 2) {
+      const node = threads[i + 1] as number
+      const end = starts[node + 1] as number
+      for (let at = starts[node] as number; at < end; at += 2) {
+        const range = items[at] as number
+        if (byte >= (range & 0xff) && byte <= range >> 8) seeds.push(threads[i] as number, items[at + 1] as number)
+      }
+    }
+    const next = seeds.length === 0 ? DEAD : this.#closure(seeds)
+    this.next[at] = next
+    return next
+  }
+
+  #stack(back: number, below: number): number {
+    const key = below * this.program.n_nodes + back
+    let stack = this.#stacks.get(key)
+    if (stack === undefined) {
+      stack = this.#backs.push(back) - 1
+      this.#belows.push(below)
+      this.#stacks.set(key, stack)
+    }
+    return stack
+  }
+
+  /** The state of the nodes that take the next byte after these. @param seeds [n, 2] stack and node */
+  #closure(seeds: number[], mayEnd = false): number {
+    const { kinds, starts, items, n_nodes } = this.program
+    const passed = new Set<number>()
+    const keys: number[] = []
+    let ends = mayEnd
+    while (seeds.length > 0) {
+      const node = seeds.pop() as number
+      const stack = seeds.pop() as number
+      const key = stack * n_nodes + node
+      if (passed.has(key)) continue
+      passed.add(key)
+      const from = starts[node] as number
+      const kind = kinds[node]
+      if (kind === Kind.bytes) keys.push(key)
+      else if (kind === Kind.jump) {
+        for (let i = from; i < (starts[node + 1] as number); i++) seeds.push(stack, items[i] as number)
+      } else if (kind === Kind.call) {
+        seeds.push(this.#stack(items[from + 1] as number, stack), items[from] as number)
+      } else if (stack === BOTTOM) ends = true
+      else seeds.push(this.#belows[stack] as number, this.#backs[stack] as number)
+      if (passed.size > MAX_PASSED) throw tooAmbiguous()
+    }
+    return this.#intern(keys, ends)
+  }
+
+  #intern(keys: number[], ends: boolean): number {
+    if (keys.length > MAX_THREADS) throw tooAmbiguous()
+    keys.sort((a, b) => a - b)
+    const name = `${ends ? "." : ""}${keys.join()}`
+    let state = this.#known.get(name)
+    if (state === undefined) {
+      const { n_nodes } = this.program
+      const threads = Int32Array.from(keys.flatMap((key) => [Math.floor(key / n_nodes), key % n_nodes]))
+      state = this.#threads.push(threads) - 1
+      if (state >= this.ends.length) this.#grow()
+      this.ends[state] = ends ? 1 : 0
+      this.#known.set(name, state)
+    }
+    return state
+  }
+
+  #grow(): void {
+    const n_before = this.ends.length
+    if (n_before >= MAX_STATES) throw tooAmbiguous()
+    const n = Math.max(FIRST_STATES, 2 * n_before)
+    const next = new Int32Array(n * 256).fill(UNKNOWN, n_before * 256)
+    next.set(this.next)
+    const ends = new Uint8Array(n)
+    ends.set(this.ends)
+    this.next = next
+    this.ends = ends
+  }
+}
+
+const tooAmbiguous = (): GrammarError =>
+  new GrammarError("there are too many ways at once to read a text; write it so that fewer alternatives begin alike")

@@ -1,0 +1,191 @@
+/** Which tokens may come next, as bit masks: bit i % 32 of word i / 32 is token i. */
+
+import { Automaton, BOTTOM, DEAD, UNKNOWN } from "./automaton.ts"
+import type { Program } from "./program.ts"
+import type { TokenTrie } from "./token-trie.ts"
+
+/** What one node allows by itself, whoever called its rule. */
+export interface NodeTokens {
+  /** Tokens that it takes whole: a mask, or where they are few a list. */
+  mask: Uint32Array | undefined
+  list: Int32Array | undefined
+  /** Nodes of the trie at which its rule may have ended: what follows there is for the caller to take. */
+  returns: Int32Array
+}
+
+/** Masks kept at most: of states, and of nodes where they are no lists. */
+const MAX_STATE_MASKS = 128
+const MAX_NODE_MASKS = 256
+
+/** The masks of one grammar. What a node allows by itself is found once: most of a mask is the same wherever the text came from. */
+export class Masks {
+  readonly automaton: Automaton
+  readonly #trie: TokenTrie
+  readonly #n_words: number
+  /** By state, in the order of their last use. */
+  #masks = new Map<number, Uint32Array>()
+  readonly #nodes = new Map<number, NodeTokens>()
+  #n_node_masks = 0
+  /** By depth, the state at the node of the trie that is looked at. */
+  readonly #path: Int32Array
+  /** Control tokens that may stand for their text. */
+  readonly #visible: readonly [token: number, text: Uint8Array][]
+
+  /** @param common What nodes of rules allow that other grammars over this vocabulary have too. */
+  constructor(
+    program: Program,
+    trie: TokenTrie,
+    readonly common: Map<string, NodeTokens> = new Map(),
+    visible: readonly number[] = [],
+  ) {
+    this.automaton = new Automaton(program)
+    this.#trie = trie
+    this.#n_words = Math.ceil(trie.n_vocab / 32)
+    this.#path = new Int32Array(trie.longest + 1)
+    this.#visible = visible.map((token) => [token, trie.controls.get(token) ?? new Uint8Array(0)])
+  }
+
+  /** [ceil(n_vocab / 32)] do not write into it. */
+  of(state: number): Uint32Array {
+    const known = this.#masks.get(state)
+    if (known) {
+      this.#masks.delete(state)
+      this.#masks.set(state, known)
+      return known
+    }
+    const mask = this.#make(state)
+    if (this.#masks.size >= MAX_STATE_MASKS) this.#masks.delete(this.#masks.keys().next().value as number)
+    this.#masks.set(state, mask)
+    return mask
+  }
+
+  /** The state after a token, or `DEAD`. */
+  after(state: number, token: number): number {
+    const shown = this.#visible.find(([id]) => id === token)?.[1]
+    return this.#read(state, shown ?? this.#trie.bytesOf(token))
+  }
+
+  forget(): void {
+    this.automaton.forget()
+    this.#masks = new Map()
+  }
+
+  #read(state: number, bytes: Uint8Array): number {
+    if (bytes.length === 0) return DEAD
+    let at = state
+    for (const byte of bytes) {
+      at = this.automaton.step(at, byte)
+      if (at === DEAD) return DEAD
+    }
+    return at
+  }
+
+  #make(state: number): Uint32Array {
+    const { automaton } = this
+    const mask = new Uint32Array(this.#n_words)
+    const threads = automaton.threads(state)
+    for (let i = 0; i < threads.length; i += 2) {
+      const stack = threads[i] as number
+      const { mask: words, list, returns } = this.#node(threads[i + 1] as number)
+      if (words) for (let w = 0; w < words.length; w++) mask[w] = (mask[w] as number) | (words[w] as number)
+      if (list) for (const token of list) allow(mask, token)
+      if (stack === BOTTOM || returns.length === 0) continue
+      const caller = automaton.afterReturn(stack)
+      for (const node of returns) this.#walk(node, caller, mask)
+    }
+    for (const [token, text] of this.#visible) if (this.#read(state, text) !== DEAD) allow(mask, token)
+    return mask
+  }
+
+  #node(node: number): NodeTokens {
+    const { longest } = this.#trie
+    const alike = this.automaton.program.alike.get(node)
+    if (alike && alike.n_bytes >= longest) return this.#node(alike.node)
+    const name = this.automaton.program.common.get(node)
+    const known = name === undefined ? this.#nodes.get(node) : this.common.get(name)
+    if (known) return known
+    const mask = new Uint32Array(this.#n_words)
+    const returns: number[] = []
+    const like = alike && this.#node(alike.node)
+    const skipped = alike?.n_bytes ?? 0
+    // What both allow of the short tokens need not be looked for again.
+    if (like?.mask) mask.set(like.mask)
+    for (const token of like?.list ?? []) allow(mask, token)
+    for (const at of like?.returns ?? []) if ((this.#trie.depths[at] as number) <= skipped) returns.push(at)
+    this.#walk(0, this.automaton.alone(node), mask, skipped, returns)
+    const found = { ...listed(mask), returns: Int32Array.from(returns) }
+    if (name !== undefined) {
+      this.common.set(name, found)
+      return found
+    }
+    if (found.mask && ++this.#n_node_masks > MAX_NODE_MASKS) {
+      this.#nodes.clear()
+      this.#n_node_masks = 1
+    }
+    this.#nodes.set(node, found)
+    return found
+  }
+
+  /**
+   * Allows the tokens below a node of the trie that a state takes, and no other of more than `skipped` bytes; shorter ones stay as they are.
+   * @param returns Filled with the nodes beyond `skipped` bytes that have others below them, and at which the text may end.
+   */
+  #walk(from: number, state: number, mask: Uint32Array, skipped = 0, returns?: number[]): void {
+    const { bytes, depths, skip, deepest, first, tokens } = this.#trie
+    const { automaton } = this
+    const path = this.#path
+    path[depths[from] as number] = state
+    const end = skip[from] as number
+    for (let i = from + 1; i < end; ) {
+      const after = skip[i] as number
+      if ((deepest[i] as number) <= skipped) {
+        i = after
+        continue
+      }
+      const depth = depths[i] as number
+      const at = ((path[depth - 1] as number) << 8) | (bytes[i] as number)
+      let next = automaton.next[at] as number
+      if (next === UNKNOWN) next = automaton.step(at >> 8, at & 0xff)
+      if (next === DEAD) {
+        if (skipped > 0) this.#forbid(i, skipped, mask)
+        i = after
+        continue
+      }
+      path[depth] = next
+      if (depth > skipped) {
+        for (let k = first[i] as number; k < (first[i + 1] as number); k++) allow(mask, tokens[k] as number)
+        if (returns && automaton.ends[next] === 1 && after > i + 1) returns.push(i)
+      }
+      i++
+    }
+  }
+
+  /** Forbids the tokens at a node of the trie and below that have more than `skipped` bytes. */
+  #forbid(node: number, skipped: number, mask: Uint32Array): void {
+    const { depths, skip, first, tokens } = this.#trie
+    for (let i = node; i < (skip[node] as number); i++) {
+      if ((depths[i] as number) <= skipped) continue
+      for (let k = first[i] as number; k < (first[i + 1] as number); k++) {
+        const token = tokens[k] as number
+        mask[token >>> 5] = (mask[token >>> 5] as number) & ~(1 << (token & 31))
+      }
+    }
+  }
+}
+
+/** A mask of few tokens as their list. */
+function listed(mask: Uint32Array): Pick<NodeTokens, "mask" | "list"> {
+  const list: number[] = []
+  for (let w = 0; w < mask.length; w++) {
+    for (let bits = mask[w] as number; bits !== 0; bits &= bits - 1) {
+      if (list.length === mask.length) return { mask, list: undefined }
+      list.push(w * 32 + 31 - Math.clz32(bits & -bits))
+    }
+  }
+  return { mask: undefined, list: Int32Array.from(list) }
+}
+
+function allow(mask: Uint32Array, token: number): void {
+  const word = token >>> 5
+  mask[word] = (mask[word] as number) | (1 << (token & 31))
+}

@@ -1,0 +1,232 @@
+/** Rules as a flat program: an automaton over bytes whose nodes may call each other, as functions do. */
+
+import { type Expr, GrammarError, type Range, type Rules } from "./expr.ts"
+import { checkProgram } from "./program-check.ts"
+import { utf8 } from "./utf8.ts"
+
+/** What a node does; `items` are its own numbers of the program. */
+export const Kind = {
+  /** Returns to who called, or ends the text. */
+  end: 0,
+  /** Takes a byte: [n, 2] first | last << 8, and the node after it. */
+  bytes: 1,
+  /** Goes on at any of these nodes. */
+  jump: 2,
+  /** Goes on at the first node, and after its end at the second. */
+  call: 3,
+} as const
+
+/** Nodes at most: what takes more is refused. A node is about 30 bytes. */
+const MAX_NODES = 200_000
+/** Repetitions of more than so many nodes become rules, to which each of them is a call. */
+const LARGE = 24
+/** Expressions within expressions at most. */
+const MAX_DEPTH = 1000
+
+export const END = 0
+
+/** Tokens of at most so many bytes cannot tell the one node from the other. */
+export interface Unlimited {
+  node: number
+  n_bytes: number
+}
+
+export class Program {
+  readonly kinds: number[] = [Kind.end]
+  /** [n_nodes + 1] where a node's items begin. */
+  readonly starts: number[] = [0, 0]
+  readonly items: number[] = []
+  /** By node inside a limited repetition, the one that stands at its place where there is no limit. */
+  readonly alike = new Map<number, Unlimited>()
+  /** By node of a rule that other grammars have too, what it is called in all of them. */
+  readonly common = new Map<number, string>()
+  /** By rule, the node that it begins with. */
+  readonly entries = new Map<string, number>()
+  readonly root: number
+  #depth = 0
+
+  /**
+   * @throws GrammarError for a rule that is missing or calls itself before a character, for more than {@link MAX_NODES}, and where no text
+   * can be derived.
+   */
+  constructor({ bodies, common }: Pick<Rules, "bodies" | "common">) {
+    for (const name of bodies.keys()) this.entries.set(name, this.#jump([END]))
+    for (const [name, body] of bodies) {
+      const first = this.n_nodes
+      this.items[this.starts[this.#entry(name)] as number] = this.#node(body, END)
+      const key = common.get(name)
+      if (key !== undefined) for (let k = first; k < this.n_nodes; k++) this.common.set(k, `${key} ${k - first}`)
+    }
+    this.root = this.#entry("root")
+    checkProgram(this)
+  }
+
+  get n_nodes(): number {
+    return this.kinds.length
+  }
+
+  #entry(name: string): number {
+    const entry = this.entries.get(name)
+    if (entry === undefined) throw new GrammarError(`there is no rule named '${name}'`)
+    return entry
+  }
+
+  #add(kind: number, items: readonly number[]): number {
+    if (this.kinds.length >= MAX_NODES) {
+      throw new GrammarError(`it takes more than ${MAX_NODES} steps; use smaller counts, or fewer alternatives`)
+    }
+    for (const item of items) this.items.push(item)
+    this.starts.push(this.items.length)
+    return this.kinds.push(kind) - 1
+  }
+
+  #jump(targets: readonly number[]): number {
+    return this.#add(Kind.jump, targets)
+  }
+
+  #bytes(edges: readonly (readonly [Range, number])[]): number {
+    return this.#add(
+      Kind.bytes,
+      edges.flatMap(([[first, last], target]) => [first | (last << 8), target]),
+    )
+  }
+
+  /** The node of an expression after which the text goes on at `next`. */
+  #node(expr: Expr, next: number): number {
+    if (++this.#depth > MAX_DEPTH) throw new GrammarError(`it nests more than ${MAX_DEPTH} deep`)
+    const node = this.#nodeOf(expr, next)
+    this.#depth--
+    return node
+  }
+
+  #nodeOf(expr: Expr, next: number): number {
+    switch (expr.type) {
+      case "text":
+        return this.#text(expr.bytes, next)
+      case "chars":
+        return this.#chars(expr.ranges, next)
+      case "sequence":
+        return expr.parts.reduceRight((after, part) => this.#node(part, after), next)
+      case "choice":
+        return this.#jump(expr.parts.map((part) => this.#node(part, next)))
+      case "repeat":
+        return this.#repeat(expr.part, expr.min, expr.max, next)
+      case "rule":
+        // Where nothing follows there is nothing to return to: recursion at the end of a rule costs no depth.
+        return next === END ? this.#entry(expr.name) : this.#add(Kind.call, [this.#entry(expr.name), next])
+      case "free":
+        return this.#free(new TextEncoder().encode(expr.mark), this.#node(expr.after, next), expr.mayEnd, next)
+    }
+  }
+
+  #text(bytes: Uint8Array, next: number): number {
+    return bytes.reduceRight((after, byte) => this.#bytes([[[byte, byte], after]]), next)
+  }
+
+  #chars(ranges: readonly Range[], next: number): number {
+    // Characters that end alike share the nodes of their ends.
+    const made = new Map<string, number>()
+    const after = (rest: readonly Range[]): number => {
+      const [range, ...others] = rest
+      if (range === undefined) return next
+      const key = rest.join()
+      const known = made.get(key)
+      if (known !== undefined) return known
+      const node = this.#bytes([[range, after(others)]])
+      made.set(key, node)
+      return node
+    }
+    return this.#bytes(utf8(ranges).map(([first, ...rest]) => [first as Range, after(rest)]))
+  }
+
+  #repeat(part: Expr, min: number, max: number | undefined, next: number): number {
+    const once = this.#unit(part, Math.max(min, max ?? 0))
+    if (max === undefined) return this.#times(min, this.#loop(once, next) - 1, once)
+    let node = next
+    const limit = max - min
+    const unlimited = limit > 1 ? this.#loop(once, next) : 0
+    for (let left = 1; left <= limit; left++) {
+      const first = this.n_nodes
+      node = this.#jump([once(node), next])
+      // Every repetition takes a byte at least. Where the text ends behind them, the last one may be made otherwise.
+      if (limit === 1 || (left === 1 && next === END)) continue
+      for (let k = first; k < this.n_nodes - 1; k++) {
+        this.alike.set(k, { node: unlimited + k - first, n_bytes: left })
+      }
+    }
+    return this.#times(min, node, once)
+  }
+
+  /** The first node of a repetition without limit. */
+  #loop(once: (next: number) => number, next: number): number {
+    const loop = this.#jump([END, next])
+    const first = this.n_nodes
+    this.items[this.starts[loop] as number] = once(loop)
+    return first
+  }
+
+  /** Puts `once` in front of `next` n times over. */
+  #times(n: number, next: number, once: (next: number) => number): number {
+    let node = next
+    for (let i = 0; i < n; i++) node = once(node)
+    return node
+  }
+
+  /** A part that is repeated: as it is, or by a call where many copies would be large. */
+  #unit(part: Expr, copies: number): (next: number) => number {
+    if (copies < 2 || sizeOf(part) <= LARGE) return (next) => this.#node(part, next)
+    const entry = this.#jump([END])
+    this.items[this.starts[entry] as number] = this.#node(part, END)
+    return (next) => this.#add(Kind.call, [entry, next])
+  }
+
+  /** The search for a mark after Knuth, Morris and Pratt (1977): node i has seen i of its bytes. */
+  #free(mark: Uint8Array, found: number, mayEnd: boolean, next: number): number {
+    const n = mark.length
+    if (n === 0) throw new GrammarError("a mark is empty")
+    const nodes = Array.from({ length: n }, () => this.#jump([END, ...(mayEnd ? [next] : [])]))
+    const edges: (readonly [Range, number])[][] = []
+    let back = 0
+    for (let i = 0; i < n; i++) {
+      const byte = mark[i] as number
+      const on = i + 1 === n ? found : (nodes[i + 1] as number)
+      const rest = i === 0 ? [[[0, 255] as const, nodes[0] as number] as const] : (edges[back] as (typeof edges)[0])
+      edges.push([...rest.flatMap((edge) => cut(edge, byte)), [[byte, byte], on]])
+      this.items[this.starts[nodes[i] as number] as number] = this.#bytes(edges[i] as (typeof edges)[0])
+      if (i > 0) back = seen(mark, back, byte)
+    }
+    return nodes[0] as number
+  }
+}
+
+/** Bytes of the mark seen after one more byte, of which `i` had been. */
+function seen(mark: Uint8Array, i: number, byte: number): number {
+  for (let n = i + 1; n > 0; n--) {
+    const fits = mark[n - 1] === byte && mark.subarray(0, n - 1).every((b, k) => b === mark[i - n + 1 + k])
+    if (fits) return n
+  }
+  return 0
+}
+
+function cut([[first, last], target]: readonly [Range, number], byte: number): (readonly [Range, number])[] {
+  if (byte < first || byte > last) return [[[first, last], target]]
+  const parts: (readonly [Range, number])[] = []
+  if (first < byte) parts.push([[first, byte - 1], target])
+  if (last > byte) parts.push([[byte + 1, last], target])
+  return parts
+}
+
+/** About how many nodes it takes, up to what is `LARGE`. */
+function sizeOf(expr: Expr): number {
+  if (expr.type === "text") return expr.bytes.length
+  if (expr.type === "chars") return expr.ranges.length > 8 ? LARGE + 1 : 8
+  if (expr.type === "rule") return 1
+  if (expr.type === "free") return LARGE + 1
+  if (expr.type === "repeat") return sizeOf(expr.part) * Math.max(expr.max ?? 1, expr.min, 1) + 1
+  let size = 1
+  for (const part of expr.parts) {
+    size += sizeOf(part)
+    if (size > LARGE) break
+  }
+  return size
+}

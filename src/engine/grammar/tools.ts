@@ -1,0 +1,60 @@
+import type { ToolsConstraint } from "./constraint.ts"
+import {
+  ALL_CHARS,
+  charClass,
+  choice,
+  codeOf,
+  type Expr,
+  literal,
+  oneOf,
+  optional,
+  type Range,
+  type Rules,
+  repeat,
+  sequence,
+  without,
+} from "./expr.ts"
+import { SchemaConverter } from "./json-schema.ts"
+import { JsonRules } from "./json-text.ts"
+
+/** White space in front of an answer. */
+const BLANKS = " \t\n"
+const BLANK = repeat(oneOf(BLANKS), 0)
+
+/** @throws GrammarError naming the keyword of a function's parameters that is not supported. */
+export function toolsRules(constraint: ToolsConstraint): Rules {
+  const { trigger, at_start, open, calls, separator, close, between, required, parallel } = constraint
+  const rules = new JsonRules()
+  const call = rules.add(
+    choice(
+      ...calls.map(({ begin, parameters, end }, i) => {
+        const value = new SchemaConverter(parameters, rules, `tools/${i}/parameters`).convert()
+        return sequence(literal(begin), value, literal(end))
+      }),
+    ),
+  )
+  const more = (between: string | undefined, part: Expr): Expr =>
+    parallel && between !== undefined ? repeat(sequence(literal(between), part), 0) : literal("")
+  const block = rules.add(sequence(literal(open), call, more(separator, call), literal(close)))
+  const blocks = rules.add(sequence(block, more(between, sequence(literal(trigger), block))))
+  rules.define("root", begin())
+  return rules
+
+  function begin(): Expr {
+    const called = sequence(literal(trigger), blocks)
+    if (required) return sequence(repeat(oneOf(BLANKS), 0, 2), called)
+    if (!at_start) return { type: "free", mark: trigger, after: blocks, mayEnd: true }
+    return sequence(BLANK, choice(called, otherThan(Array.from(trigger))))
+  }
+}
+
+/** Any text that begins neither with these characters nor with a blank. */
+function otherThan(mark: readonly string[]): Expr {
+  const single = (char: string): Range => [codeOf(char), codeOf(char)]
+  const any = repeat(charClass(ALL_CHARS), 0)
+  return mark.reduceRight<Expr | undefined>((after, char, i) => {
+    const taken = i === 0 ? [char, ...BLANKS] : [char]
+    const other = sequence(charClass(without(ALL_CHARS, taken.map(single))), any)
+    return optional(after ? choice(other, sequence(literal(char), after)) : other)
+  }, undefined) as Expr
+}
