@@ -25,24 +25,48 @@ const raw = (url: string, text: string) =>
   })
 
 describe("API keys", () => {
+  const bearer = { authorization: "Bearer sk-ada-1" }
+
+  /** Every route: those of the API's description, the pages, and what the pages load. */
+  async function everyRoute(url: string): Promise<[method: string, path: string][]> {
+    const get = async (path: string) => await (await fetch(url + path, { headers: bearer })).text()
+    const { paths } = JSON.parse(await get("/swagger/json")) as { paths: Record<string, object> }
+    const api = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method): [string, string] => [method.toUpperCase(), path.replaceAll(/[{}]/g, "")]),
+    )
+    const html = (await get("/")) + (await get("/swagger"))
+    const assets = [...html.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path = ""]) => path)
+    expect(api.length).toBeGreaterThan(12)
+    expect(assets).toContain("/swagger/assets/swagger-ui.js")
+    const pages = new Set(["/", "/swagger", "/swagger/json", ...assets])
+    return [...api, ...[...pages].map((path): [string, string] => ["GET", path])]
+  }
+  const isOpen = (path: string) => path === "/health" || path === "/ready"
+
   test("every route but /health and /ready wants one, and so do those that do not exist", async () => {
     await using server = await locked()
-    const document = (await (
-      await fetch(`${server.url}/swagger/json`, { headers: { authorization: "Bearer sk-ada-1" } })
-    ).json()) as { paths: Record<string, object> }
-    const paths = Object.entries(document.paths).flatMap(([path, methods]) =>
-      Object.keys(methods).map((method) => [method.toUpperCase(), path] as const),
-    )
-    expect(paths.length).toBeGreaterThan(5)
-    const pages = ["/", "/swagger", "/swagger/json", "/ui/status.js", "/swagger/assets/swagger-ui.js", "/nope"]
-    for (const [method, path] of [...paths, ...pages.map((path) => ["GET", path] as const)]) {
+    const routes = await everyRoute(server.url)
+    const unknown: [string, string][] = [
+      ["GET", "/nope"],
+      ["HEAD", "/v1/models"],
+      ["OPTIONS", "/v1/models"],
+      ["PATCH", "/v1/chat/completions"],
+    ]
+    for (const [method, path] of [...routes, ...unknown]) {
       const response = await fetch(server.url + path, { method })
-      const open = path === "/health" || path === "/ready"
-      expect([path, response.status]).toEqual([path, open ? 200 : 401])
-      if (!open) expect(response.headers.get("www-authenticate")).toStartWith("Bearer")
+      expect([method, path, response.status]).toEqual([method, path, isOpen(path) ? 200 : 401])
+      if (!isOpen(path)) expect(response.headers.get("www-authenticate")).toStartWith("Bearer")
     }
-    expect((await fetch(`${server.url}/v1/models`, { method: "OPTIONS" })).status).toBe(401)
     expect(server.engine.requests.length).toBe(0)
+  })
+
+  test.each([bearer, { "x-api-key": "sk-bob-2" }])("every route opens to %j", async (headers) => {
+    await using server = await locked()
+    for (const [method, path] of await everyRoute(server.url)) {
+      const response = await fetch(server.url + path, { method, headers })
+      // What is sent is no request of theirs, but what they say of it is not that the key is wrong.
+      expect([method, path, response.status === 401]).toEqual([method, path, false])
+    }
   })
 
   test.each([
