@@ -18,6 +18,7 @@ import { healthRoutes } from "./routes/health.ts"
 import { messageRoutes } from "./routes/messages.ts"
 import { metricsRoutes } from "./routes/metrics.ts"
 import { modelRoutes } from "./routes/models.ts"
+import { ollamaRoutes } from "./routes/ollama.ts"
 import { responseRoutes } from "./routes/responses.ts"
 import { tokenizationRoutes } from "./routes/tokenization.ts"
 import type { ServerState } from "./state.ts"
@@ -83,6 +84,7 @@ export function createServer(options: ServerOptions): Front {
     .use(tokenizationRoutes(state))
     .use(responseRoutes(state))
     .use(messageRoutes(state))
+    .use(ollamaRoutes(state))
   const { routes } = app
   // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
   const ui = createUi((request) => {

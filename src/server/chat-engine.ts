@@ -4,6 +4,7 @@
  */
 
 import type { LoadedModel } from "../engine/load.ts"
+import type { Usage } from "../engine/types.ts"
 import { encodePrompt } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { AnswerParts } from "./answer-parts.ts"
@@ -62,6 +63,8 @@ export type ChatEvent =
       readonly reason: ChatFinish
       /** The stop string that ended it. */
       readonly stop_string?: string
+      /** What it took of the engine. */
+      readonly usage: Usage
     }
   | { readonly type: "usage"; readonly usage: UsageBody }
 
@@ -117,11 +120,11 @@ export async function* chatEvents({
     if (event.type === "end") {
       if (part !== undefined) yield* part.flush()
       const choice = choices.list[index]
-      if (choice !== undefined) usage.add(choice, event.usage)
-      const { stop_string } = event
+      const { stop_string, usage: cost } = event
+      if (choice !== undefined) usage.add(choice, cost)
       const ended = finished(event.reason, controller.signal)
       const reason = ended === "stop" && part !== undefined && part.calls > 0 ? "tool_calls" : ended
-      yield { type: "finish", index, reason, ...(stop_string !== undefined && { stop_string }) }
+      yield { type: "finish", index, reason, ...(stop_string !== undefined && { stop_string }), usage: cost }
       continue
     }
     const { text, token, logprobs } = event

@@ -2,10 +2,14 @@
 
 import { messageErrorBody } from "./anthropic/errors.ts"
 import { type ApiError, errorBody } from "./errors.ts"
+import { ollamaErrorBody } from "./ollama/errors.ts"
 
 type ErrorShape = (error: ApiError) => unknown
 
-const SHAPES: readonly (readonly [prefix: string, shape: ErrorShape])[] = [["/v1/messages", messageErrorBody]]
+const SHAPES: readonly (readonly [prefix: string, shape: ErrorShape])[] = [
+  ["/v1/messages", messageErrorBody],
+  ["/api", ollamaErrorBody],
+]
 
 /** The error as the clients of this path's API expect it. */
 export function failureResponse(request: Request, error: ApiError): Response {

@@ -2,7 +2,7 @@
 
 import { type EmbedRequest, embedTokens } from "../engine/embedding.ts"
 import type { LoadedModel } from "../engine/load.ts"
-import type { EngineLimits, Pooling } from "../engine/types.ts"
+import type { Pooling } from "../engine/types.ts"
 import { invalidRequest } from "./errors.ts"
 import type { Run } from "./generation.ts"
 
@@ -20,7 +20,9 @@ export interface EmbeddingOptions {
   readonly dimensions?: number | null
   /** Default: what the model's file says, else the mean. */
   readonly pooling?: Pooling | null
-  /** Cut texts to the model's context, where by default they are refused. */
+  /** Tokens of a text at most; default: the model's context. */
+  readonly context?: number
+  /** Cut texts that have more, where by default they are refused. */
   readonly truncate?: boolean
 }
 
@@ -29,9 +31,10 @@ export function prepareEmbedding(
   model: LoadedModel,
   run: Run,
   inputs: readonly (string | readonly number[])[],
-  { dimensions, pooling, truncate = false }: EmbeddingOptions,
+  { dimensions, pooling, context, truncate = false }: EmbeddingOptions,
 ): Embedding {
   const { engine, config, name } = model
+  const longest = context ?? engine.limits.context_length
   if (config.pooling === "rank")
     throw invalidRequest(
       `The model '${name}' ranks texts against each other (its pooling_type is 4) and gives no embeddings; use an embedding model.`,
@@ -44,8 +47,8 @@ export function prepareEmbedding(
       "dimensions",
       "invalid_value",
     )
-  const texts = inputs.map((input) => tokensOf(model, input, truncate))
-  for (const tokens of texts) checkInput(tokens, engine.limits)
+  const texts = inputs.map((input) => tokensOf(model, input, truncate ? longest : undefined))
+  for (const tokens of texts) checkInput(tokens, engine.limits.n_vocab, longest)
   return {
     model,
     run,
@@ -57,23 +60,23 @@ export function prepareEmbedding(
 
 /** The tokens of one input; a text gets the model's own beginning and end, also where it is cut. */
 function tokensOf(
-  { tokenizer, engine }: LoadedModel,
+  { tokenizer }: LoadedModel,
   input: string | readonly number[],
-  truncate: boolean,
+  longest: number | undefined,
 ): Int32Array {
   if (typeof input !== "string") return Int32Array.from(input)
   const { addBos, addEos, eosId } = tokenizer
   const end = addEos && eosId !== undefined ? [eosId] : []
   const text = tokenizer.encode(input, { addBos })
-  const kept = truncate ? text.subarray(0, engine.limits.context_length - end.length) : text
+  const kept = longest === undefined ? text : text.subarray(0, Math.max(0, longest - end.length))
   return end.length > 0 ? Int32Array.from([...kept, ...end]) : kept
 }
 
 /** @throws ApiError 400 for a text that is too long, or a token id that does not exist */
-function checkInput(tokens: Int32Array, { n_vocab, context_length }: EngineLimits): void {
-  if (tokens.length > context_length)
+function checkInput(tokens: Int32Array, n_vocab: number, longest: number): void {
+  if (tokens.length > longest)
     throw invalidRequest(
-      `A text has ${tokens.length} tokens, and the model's context holds ${context_length}; shorten it, or embed it in parts.`,
+      `A text has ${tokens.length} tokens, and the context holds ${longest}; shorten it, or embed it in parts.`,
       "input",
       "context_length_exceeded",
     )

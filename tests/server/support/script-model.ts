@@ -1,5 +1,6 @@
 import type { LoadedModel } from "../../../src/engine/load.ts"
 import type { EngineLimits } from "../../../src/engine/types.ts"
+import { Gguf } from "../../../src/gguf/reader.ts"
 import { type RunningServer, type StartOptions, startServer } from "../../../src/server/index.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
@@ -35,6 +36,7 @@ export const scriptModel = (
   ({
     name,
     path: `${name}.gguf`,
+    gguf: new Gguf(3, new Map(), new Map(), [{ path: `${name}.gguf`, size: 0 }], 32),
     config: { arch: "script" },
     tokenizer: byteTokenizer,
     chatTemplate: new ChatTemplate(TEMPLATE),

@@ -1,0 +1,93 @@
+/** What Ollama's API refuses, and how its clients hear of it. */
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { Ollama } from "ollama"
+import { OverloadedError } from "../../src/engine/types.ts"
+import { post, refusal } from "./support/ollama-requests.ts"
+import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
+
+const clientOf = (url: string) => new Ollama({ host: url })
+const request = { model: "script", messages: [{ role: "user", content: "hi" }] }
+
+describe("refused, in Ollama's form", () => {
+  let server: ScriptedServer
+  beforeAll(async () => {
+    server = await serveScript({ tokens: saying("x") })
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+
+  test.each([
+    [{ format: "json" }, "'format'"],
+    [{ format: { type: "object" } }, "'format'"],
+    [{ think: "much" }, "'think'"],
+    [{ keep_alive: "soon" }, "'keep_alive'"],
+    [{ keep_alive: 0 }, "'keep_alive': the server always keeps 'script'"],
+    [{ truncate: true }, "'truncate'"],
+    [{ top_logprobs: 2 }, "'top_logprobs': needs logprobs"],
+    [{ messages: [{ role: "user", content: "x", images: ["aGk="] }] }, "'messages[0].images'"],
+    [{ messages: [{ role: "robot", content: "x" }] }, "'messages[0].role'"],
+    [{ messages: [{ role: "user" }] }, "'messages[0].content'"],
+    [
+      { messages: [{ role: "user", content: "x", tool_calls: [{ function: { name: "f", arguments: {} } }] }] },
+      "tool_calls'",
+    ],
+    [{ options: { num_ctx: 4096 } }, "'options.num_ctx': 'script' is served with a context of 1024"],
+    [{ options: { num_ctx: 2 } }, "'options.num_ctx' holds 2"],
+    [{ options: { num_thread: 4 } }, "'options.num_thread': that is settled where the server is started (--threads)"],
+    [{ options: { mirostat: 2 } }, "'options.mirostat'"],
+    [{ options: { repeat_penalty: 1.1, repeat_last_n: 64 } }, "'options.repeat_last_n'"],
+    [{ options: { temprature: 1 } }, "'options.temprature'"],
+    [{ nonsense: 1 }, "'nonsense'"],
+  ])("chat with %j", async (fields, words) => {
+    server.model.config.context_length = 8192
+    const [status, error] = await refusal(server.url, "/api/chat", { ...request, ...fields })
+    expect([status, error]).toEqual([400, expect.stringContaining(words)])
+  })
+
+  test.each([
+    [{ template: "{{ .Prompt }}" }, "'template'"],
+    [{ images: ["aGk="] }, "'images'"],
+    [{ raw: true, system: "x" }, "'system': excludes raw"],
+    [{ suffix: "x", context: [1] }, "'context': excludes suffix"],
+  ])("generate with %j", async (fields, words) => {
+    const [status, error] = await refusal(server.url, "/api/generate", { model: "script", prompt: "x", ...fields })
+    expect([status, error]).toEqual([400, expect.stringContaining(words)])
+  })
+
+  test("whatever it is that failed", async () => {
+    const { url } = server
+    expect(await refusal(url, "/api/chat", { ...request, model: "other" })).toEqual([
+      404,
+      expect.stringContaining("'other' is not served"),
+    ])
+    expect(await refusal(url, "/api/nothing", {})).toEqual([404, expect.stringContaining("No route POST /api/nothing")])
+    await expect(clientOf(url).chat({ ...request, model: "other" })).rejects.toMatchObject({ status_code: 404 })
+    const wrong = await fetch(`${url}/api/chat`)
+    expect([wrong.status, wrong.headers.get("allow"), await wrong.json()]).toEqual([
+      405,
+      "POST",
+      { error: expect.any(String) },
+    ])
+    await using busy = await serveScript({ tokens: [], refusal: new OverloadedError("too many wait", "queue_full", 3) })
+    for (const stream of [true, false]) {
+      const response = await post(busy.url, "/api/chat", { ...request, stream })
+      expect([response.status, response.headers.get("retry-after")]).toEqual([429, "3"])
+    }
+    await using locked = await serveScript({ tokens: saying("x") }, { apiKeys: [{ name: "a", key: "secret" }] })
+    expect((await refusal(locked.url, "/api/chat", request))[0]).toBe(401)
+    const keyed = new Ollama({ host: locked.url, headers: { authorization: "Bearer secret" } })
+    expect((await keyed.chat({ ...request })).message.content).toBe("x")
+  })
+
+  test("what a web page sends without asking", async () => {
+    const form = { "content-type": "application/x-www-form-urlencoded" }
+    expect((await post(server.url, "/api/chat", request, form)).status).toBe(200)
+    for (const [name, value] of [
+      ["origin", "https://web.example"],
+      ["sec-fetch-site", "cross-site"],
+    ] as const) {
+      const response = await post(server.url, "/api/chat", request, { ...form, [name]: value })
+      expect([response.status, (await response.json()).error]).toEqual([415, expect.stringContaining("content-type")])
+    }
+  })
+})

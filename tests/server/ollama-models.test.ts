@@ -1,0 +1,194 @@
+/** Ollama's own client on the models: what there is, what is in memory and for how long, and embeddings. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Ollama } from "ollama"
+import { loadModel } from "../../src/engine/load.ts"
+import { ModelManager, startServer } from "../../src/server/index.ts"
+import { resolveModel } from "../../src/store/resolve.ts"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { post, refusal } from "./support/ollama-requests.ts"
+import { saying, serveScript, until } from "./support/script-model.ts"
+
+setDefaultTimeout(60_000)
+
+const NAMES = ["smol", "owner/tiny:q8", "embedder"]
+let folder: string
+let manager: ModelManager
+let server: Awaited<ReturnType<typeof startServer>>
+let client: Ollama
+
+/** The real model, one that was quantized, and one for embeddings: none is in memory until a request asks for it. */
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rocmforge-ollama-"))
+  const paths = [await resolveModel("smollm2-135m"), join(folder, "tiny.gguf"), join(folder, "embedder.gguf")]
+  await writeTinyModel(paths[1] as string, { format: "Q8_0", arch: "qwen2" })
+  await writeTinyModel(paths[2] as string, { pooling_type: 3 })
+  manager = new ModelManager({
+    models: NAMES.map((name, i) => ({
+      name,
+      path: paths[i] as string,
+      arch: i === 1 ? "qwen2" : "llama",
+      weights: 1,
+      cache: 1,
+    })),
+    open: ({ name, path }) => loadModel(path, { device: "cpu", threads: 2, ctx_size: 64, name }),
+  })
+  server = await startServer({ models: manager, port: 0 })
+  client = new Ollama({ host: server.url })
+})
+afterAll(async () => {
+  await server.stop()
+  await manager.close()
+  await rm(folder, { recursive: true })
+})
+
+const stateOf = (name: string) => manager.get(name).state
+
+test("the list has every model with its tag, in memory or not", async () => {
+  const { models } = await client.list()
+  expect(models.map(({ name }) => name)).toEqual(["smol:latest", "owner/tiny:q8", "embedder:latest"])
+  expect(models[0]).toMatchObject({
+    model: "smol:latest",
+    size: 98_362_432,
+    details: {
+      format: "gguf",
+      family: "llama",
+      families: ["llama"],
+      parameter_size: "134.52M",
+      quantization_level: "Q4_1",
+    },
+  })
+  expect(models[1]?.details).toMatchObject({ family: "qwen2", quantization_level: "Q8_0" })
+  expect(Date.parse(String(models[0]?.modified_at))).toBeGreaterThan(0)
+  expect(new Set(models.map(({ digest }) => digest)).size).toBe(3)
+  for (const { digest } of models) expect(digest).toMatch(/^[0-9a-f]{64}$/)
+  expect(NAMES.map(stateOf)).toEqual(["unloaded", "unloaded", "unloaded"])
+  expect(await client.ps()).toEqual({ models: [] })
+})
+
+test("a model is shown with its template, metadata and capabilities", async () => {
+  const shown = await client.show({ model: "smol" })
+  expect(shown).toMatchObject({
+    license: "apache-2.0",
+    details: { parameter_size: "134.52M", quantization_level: "Q4_1" },
+    capabilities: ["completion", "tools"],
+  })
+  expect(shown.template).toContain("<|im_start|>")
+  expect(shown.model_info as object).toMatchObject({
+    "general.architecture": "llama",
+    "general.parameter_count": 134_515_008,
+    "llama.context_length": 8192,
+    "llama.embedding_length": 576,
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.tokens": null,
+  })
+  const verbose = await (await post(server.url, "/api/show", { name: "smol:latest", verbose: true })).json()
+  expect(verbose.model_info["tokenizer.ggml.tokens"]).toHaveLength(49152)
+  expect(verbose.tensors).toContainEqual({ name: "output_norm.weight", type: "F32", shape: [576] })
+  expect((await client.show({ model: "embedder:latest" })).capabilities).toEqual(["embedding"])
+  expect((await client.show({ model: "owner/tiny:q8" })).details.family).toBe("qwen2")
+  expect(await refusal(server.url, "/api/show", { model: "owner/tiny" })).toEqual([404, expect.any(String)])
+  expect(await refusal(server.url, "/api/show", {})).toEqual([400, "'model': is required."])
+})
+
+test("the version is one that clients accept, and HEAD / says that somebody is there", async () => {
+  const { version } = await client.version()
+  expect(Bun.semver.satisfies(version, ">=0.6.4")).toBe(true)
+  const head = await fetch(server.url, { method: "HEAD" })
+  expect([head.status, await head.text()]).toEqual([200, ""])
+  expect(await (await fetch(server.url)).text()).toContain("<title>")
+})
+
+describe("keep_alive", () => {
+  const left = async (name: string) => {
+    const found = (await client.ps()).models.find((model) => model.name === name)
+    return found && (Date.parse(String(found.expires_at)) - Date.now()) / 1000
+  }
+
+  test("says how long a model stays, until it leaves", async () => {
+    const model = "owner/tiny:q8"
+    expect(await client.generate({ model, prompt: "" })).toMatchObject({ done_reason: "load" })
+    expect(stateOf(model)).toBe("ready")
+    expect((await client.ps()).models[0]).toMatchObject({
+      name: model,
+      size_vram: 0,
+      context_length: 64,
+      expires_at: "9999-12-31T23:59:59Z",
+    } as object)
+    for (const [keep_alive, seconds] of [
+      ["1h30m", 5400],
+      [120, 120],
+      ["300000ms", 300],
+    ] as const) {
+      await client.generate({ model, prompt: "x", keep_alive, options: { num_predict: 1 } })
+      expect(await left(model)).toBeWithin(seconds - 5, seconds + 0.1)
+    }
+    await client.embed({ model, input: "x", keep_alive: -1 })
+    expect(await left(model)).toBeGreaterThan(1e9)
+    // Requests that do not say leave it as it is.
+    await client.generate({ model, prompt: "x", keep_alive: "10m", options: { num_predict: 1 } })
+    await client.generate({ model, prompt: "x", options: { num_predict: 1 } })
+    expect(await left(model)).toBeWithin(595, 600.1)
+
+    await client.generate({ model, prompt: "x", keep_alive: 0, options: { num_predict: 8 } })
+    await until(() => stateOf(model) === "unloaded")
+    expect(await left(model)).toBeUndefined()
+    await client.generate({ model, prompt: "" })
+    expect(await left(model)).toBeGreaterThan(1e9)
+    expect(await client.generate({ model, prompt: "", keep_alive: "0s" })).toMatchObject({ done_reason: "unload" })
+    await until(() => stateOf(model) === "unloaded")
+    expect(await client.chat({ model, messages: [], keep_alive: 0 })).toMatchObject({ done_reason: "unload" })
+    expect(stateOf(model)).toBe("unloaded")
+  })
+})
+
+describe("embeddings", () => {
+  test("of one text or several are those of /v1/embeddings", async () => {
+    const model = "embedder"
+    const v1 = async (input: string[], dimensions?: number) => {
+      const body = JSON.stringify({ model, input, dimensions })
+      const headers = { "content-type": "application/json" }
+      const { data } = await (await fetch(`${server.url}/v1/embeddings`, { method: "POST", body, headers })).json()
+      return data.map(({ embedding }: { embedding: number[] }) => embedding)
+    }
+    const two = await client.embed({ model: "embedder:latest", input: ["one", "two"] })
+    expect(two).toMatchObject({ model: "embedder:latest", prompt_eval_count: expect.any(Number) })
+    expect(two.embeddings).toEqual(await v1(["one", "two"]))
+    expect(two.total_duration).toBeGreaterThan(two.load_duration)
+    expect((await client.embed({ model, input: "two" })).embeddings).toEqual([two.embeddings[1] as number[]])
+    expect((await client.embeddings({ model, prompt: "two" })).embedding).toEqual(two.embeddings[1] as number[])
+    expect((await client.embed({ model, input: "two", dimensions: 8 })).embeddings).toEqual(await v1(["two"], 8))
+  })
+
+  test("of texts that are too long are cut, or refused", async () => {
+    const model = "embedder"
+    const long = "a".repeat(500)
+    const cut = await client.embed({ model, input: long })
+    expect(cut.prompt_eval_count).toBe(64)
+    expect((await client.embed({ model, input: long, options: { num_ctx: 16 } })).prompt_eval_count).toBe(16)
+    expect(await refusal(server.url, "/api/embed", { model, input: long, truncate: false })).toEqual([
+      400,
+      expect.stringContaining("the context holds 64"),
+    ])
+    expect(await refusal(server.url, "/api/embed", { model, input: "x", options: { temperature: 1 } })).toEqual([
+      400,
+      "Unknown field 'options.temperature'.",
+    ])
+    expect(await refusal(server.url, "/api/embed", { model, input: [""] })).toEqual([400, expect.any(String)])
+  })
+})
+
+test("nothing changes the models, and each attempt is told what to do instead", async () => {
+  await using other = await serveScript({ tokens: saying("x") })
+  const { url } = other
+  for (const path of ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/blobs/sha256:00"])
+    expect(await refusal(url, path, { model: "x" })).toEqual([
+      501,
+      expect.stringContaining("does not change its models"),
+    ])
+  await expect(new Ollama({ host: url }).pull({ model: "llama3" })).rejects.toThrow("rocmforge serve")
+  await expect(new Ollama({ host: url }).delete({ model: "script" })).rejects.toMatchObject({ status_code: 501 })
+})

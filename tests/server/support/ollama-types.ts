@@ -1,0 +1,29 @@
+/** Checked by the compiler alone: what the server says it answers is what Ollama's client says it gets. */
+
+import type {
+  ChatResponse,
+  EmbeddingsResponse,
+  EmbedResponse,
+  GenerateResponse,
+  ModelResponse,
+  ShowResponse,
+} from "ollama"
+import type { z } from "zod"
+import type { OllamaChatResponse, OllamaGenerateResponse } from "../../../src/server/schemas/ollama.ts"
+import type {
+  embeddingsResponse,
+  embedResponse,
+  psResponse,
+  ShowResponse as ShowBody,
+} from "../../../src/server/schemas/ollama-models.ts"
+
+/** Times are texts, whatever the client's types say, and its `Map` is an object. */
+type Sent<T> = Omit<T, "created_at" | "modified_at" | "expires_at" | "model_info">
+
+/** The last piece of a stream has everything. */
+export const chat = (body: Required<OllamaChatResponse>): Sent<ChatResponse> => body
+export const generate = (body: Required<OllamaGenerateResponse>): Sent<GenerateResponse> => body
+export const running = (body: z.output<typeof psResponse>["models"][number]): Sent<ModelResponse> => body
+export const show = (body: ShowBody): Omit<Sent<ShowResponse>, "messages"> => body
+export const embed = (body: z.output<typeof embedResponse>): EmbedResponse => body
+export const embedding = (body: z.output<typeof embeddingsResponse>): EmbeddingsResponse => body
