@@ -77,8 +77,11 @@ export class Responding {
 
   /** Makes it for nobody who waits: how it ends is in the store. */
   async inBackground(): Promise<void> {
-    for await (const _ of this.#whole(chatEvents(this.chat))) {
-      // Whoever retrieves it sees what they have made of it.
+    const { log } = this.running
+    try {
+      for await (const event of this.#whole(chatEvents(this.chat))) log?.push(event)
+    } finally {
+      log?.end()
     }
   }
 

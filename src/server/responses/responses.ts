@@ -1,6 +1,7 @@
 import { OverloadedError } from "../../engine/types.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import type { ResponseBody } from "../schemas/responses.ts"
+import type { EventLog } from "./event-log.ts"
 import { ResponseStore, type StoredResponse } from "./store.ts"
 
 /** When a server that shuts down may be back, in seconds. */
@@ -16,6 +17,8 @@ export interface RunningResponse extends StoredResponse {
   readonly controller: AbortController
   /** Settles when it has ended, and was stored. Only of those that are made in the background. */
   ended?: Promise<void>
+  /** Of those in the background that are streamed. */
+  log?: EventLog
 }
 
 /** A server's responses: those being made, by their ids, and the others in the store. */

@@ -23,7 +23,7 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
   object: "response",
   created_at: head.created,
   completed_at: null,
-  status: "in_progress",
+  status: body.background ? "queued" : "in_progress",
   error: null,
   incomplete_details: null,
   model: head.model,
@@ -65,7 +65,10 @@ export class ResponseWriter {
   ) {}
 
   begin(): ResponseEvent[] {
-    return [this.#ofResponse("response.created"), this.#ofResponse("response.in_progress")]
+    const events = [this.#ofResponse("response.created")]
+    if (this.response.status === "queued") events.push(this.#ofResponse("response.queued"))
+    this.response.status = "in_progress"
+    return [...events, this.#ofResponse("response.in_progress")]
   }
 
   /** What the next of the conversation's events brings. */

@@ -3,40 +3,56 @@
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { readJson } from "../body.ts"
-import { ApiError, invalidRequest, toApiError, validationError } from "../errors.ts"
+import { ApiError, invalidRequest } from "../errors.ts"
 import { newId } from "../responses/items.ts"
 import { RESPONSE_EVENTS, Responding } from "../responses/respond.ts"
-import { requestBody, responseBody } from "../schemas/documented.ts"
+import { jsonSchema, requestBody, responseBody } from "../schemas/documented.ts"
 import { integer } from "../schemas/generation.ts"
 import { responseEvent } from "../schemas/response-events.ts"
 import {
   includes,
   itemList,
   type ResponseBody,
-  type ResponseRequest,
   responseDeleted,
   responseRequest,
   responseSchema,
 } from "../schemas/responses.ts"
 import { exampleModel, type ServerState } from "../state.ts"
-import { keyOf, runJob, standingOf } from "./job.ts"
+import { follow, respondInBackground } from "./background-response.ts"
+import { keyOf, runJob } from "./job.ts"
 import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
+import { inPath, inQuery, readQuery } from "./query.ts"
 
 const tag = "Responses"
 const NOT_FOUND = { 404: "No such response under this API key: it was not stored, was deleted, or is too old." }
 const BAD_QUERY = { 400: "A query parameter is not valid." }
 
 const flags = z.enum(["true", "false"])
-const retrieveQuery = z.strictObject({
-  include: includes.optional(),
-  include_obfuscation: flags.exclude(["true"], { error: "not supported; leave it out" }).optional(),
-  stream: flags.exclude(["true"], { error: "streaming a response again is not supported yet" }).optional(),
-})
+const retrieveQuery = z
+  .strictObject({
+    include: includes.optional(),
+    include_obfuscation: flags.exclude(["true"], { error: "not supported; leave it out" }).optional(),
+    stream: flags.default("false"),
+    starting_after: z.coerce
+      .number()
+      .pipe(integer(0, 2 ** 31 - 1))
+      .optional(),
+  })
+  .refine(({ stream, starting_after }) => stream === "true" || starting_after === undefined, {
+    path: ["starting_after"],
+    error: "needs stream to be true",
+  })
 const listQuery = z.strictObject({
   include: includes.optional(),
   limit: z.coerce.number().pipe(integer(1, 100)).default(20),
   order: z.enum(["asc", "desc"]).default("desc"),
   after: z.string().optional(),
+})
+
+const FLAG = { type: "string" as const, enum: ["true", "false"] }
+const INCLUDE = inQuery("include", "Changes nothing: what was made is there.", {
+  type: "array",
+  items: jsonSchema(includes.element, "input"),
 })
 
 export const responseRoutes = (state: ServerState) => {
@@ -63,7 +79,7 @@ export const responseRoutes = (state: ServerState) => {
         if (body.background) {
           // Its model may have to be loaded first.
           server?.timeout(request, 0)
-          return inBackground(state, body, request)
+          return respondInBackground(state, body, request)
         }
         return runJob<ResponseBody>(state, "resp", body, { request, server }, async (model, head) => {
           const responding = await Responding.prepare(responses, model, { ...head, id: newId("resp") }, body)
@@ -98,18 +114,32 @@ export const responseRoutes = (state: ServerState) => {
     )
     .get(
       "/:id",
-      ({ params, request }) => {
-        readQuery(request, retrieveQuery)
-        return find(params.id, request).response
+      ({ params, request, server }) => {
+        const { stream, starting_after } = readQuery(request, retrieveQuery)
+        const { response } = find(params.id, request)
+        if (stream === "false") return response
+        const log = responses.running(params.id, owner(request))?.log
+        if (log === undefined) throw notStreamed(params.id)
+        server?.timeout(request, 0)
+        return follow(log, state.pingMs, starting_after)
       },
       {
         response: { 200: responseBody(responseSchema) },
-        detail: endpoint({
-          tag,
-          summary: "Retrieve a response, also while it is made",
-          response: responseSchema,
-          errors: { ...BAD_QUERY, ...NOT_FOUND },
-        }),
+        detail: {
+          ...endpoint({
+            tag,
+            summary: "Retrieve a response, also while it is made",
+            response: responseSchema,
+            event: responseEvent,
+            errors: { ...BAD_QUERY, ...NOT_FOUND },
+          }),
+          parameters: [
+            inPath("id", "The response."),
+            inQuery("stream", "Its events, where it is still made in the background, and as a stream.", FLAG),
+            inQuery("starting_after", "Only events behind the one of this number.", { type: "integer", minimum: 0 }),
+            INCLUDE,
+          ],
+        },
       },
     )
     .delete(
@@ -179,6 +209,7 @@ export const responseRoutes = (state: ServerState) => {
             inQuery("limit", "Items at most, 1 to 100. Default 20.", { type: "integer", minimum: 1, maximum: 100 }),
             inQuery("order", "desc (default): the last item first.", { type: "string", enum: ["asc", "desc"] }),
             inQuery("after", "The items behind the one of this id.", { type: "string" }),
+            INCLUDE,
           ],
         },
       },
@@ -193,59 +224,15 @@ const notFound = (id: string): ApiError =>
     "id",
     "response_not_found",
   )
+const notStreamed = (id: string): ApiError =>
+  invalidRequest(
+    `'stream': the response '${id}' is not being streamed in the background, or has ended; retrieve it without.`,
+    "stream",
+    "not_streamed",
+  )
 const onConnection = (id: string): ApiError =>
   invalidRequest(
     `The response '${id}' is not made in the background; close its connection to stop it.`,
     "id",
     "not_in_background",
   )
-
-/** Answers at once. The model is loaded and the request checked before. */
-async function inBackground(state: ServerState, body: ResponseRequest, request: Request): Promise<ResponseBody> {
-  using held = new DisposableStack()
-  // Without the connection's signal: whoever asks may go.
-  const { model, controller } = held.use(await state.models.lease(body.model))
-  const standing = standingOf(body, request, state)
-  const created = Math.floor(Date.now() / 1000)
-  const head = { id: newId("resp"), created, model: model.name, controller, standing }
-  const responding = await Responding.prepare(state.responses, model, head, body)
-  const { running } = responding
-  const queued: ResponseBody = { ...structuredClone(running.response), status: "queued" }
-  running.ended = runToEnd(responding, held.move())
-  return queued
-}
-
-async function runToEnd(responding: Responding, held: Disposable): Promise<void> {
-  using _ = held
-  // A failed generation is in the response; what is thrown is that it could not be stored, which is logged.
-  await responding.inBackground().catch(toApiError)
-}
-
-/** @throws ApiError 400 */
-function readQuery<T extends z.ZodType>(request: Request, schema: T): z.output<T> {
-  const query: Record<string, string | string[]> = {}
-  const { searchParams } = new URL(request.url, "http://localhost")
-  for (const [name, value] of searchParams) {
-    const list = /^(include)\[\d*\]$/.exec(name)?.[1] ?? (name === "include" ? name : undefined)
-    if (list === undefined) query[name] = value
-    else query[list] = [...(query[list] ?? []), value]
-  }
-  const result = schema.safeParse(query, { reportInput: true })
-  if (!result.success) throw validationError(result.error)
-  return result.data
-}
-
-const inPath = (name: string, description: string) => ({
-  name,
-  in: "path" as const,
-  required: true,
-  description,
-  schema: { type: "string" as const },
-})
-const inQuery = (name: string, description: string, schema: object) => ({
-  name,
-  in: "query" as const,
-  required: false,
-  description,
-  schema,
-})

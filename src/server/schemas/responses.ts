@@ -67,7 +67,9 @@ export const responseRequest = z
     stream: z
       .boolean()
       .nullish()
-      .describe("Send the response as server-sent events while it is made. Not with background."),
+      .describe(
+        "Send the response as server-sent events while it is made; one in the background goes on when they are not read.",
+      ),
     stream_options: z.strictObject({ include_obfuscation: z.literal(false).nullish() }).nullish(),
     top_logprobs: integer(0, 20)
       .nullish()
@@ -109,11 +111,6 @@ export const responseRequest = z
   .refine(({ background, store }) => !background || store !== false, {
     path: ["store"],
     error: "a response made in the background has to be stored, or nobody could retrieve it",
-  })
-  .refine(({ background, stream }) => !(background && stream), {
-    path: ["stream"],
-    error: "a stream in the background is not supported yet; use one of the two",
-    params: { code: "unsupported_parameter" },
   })
   .refine(({ top_logprobs, include }) => !top_logprobs || include?.includes(LOGPROBS), {
     path: ["top_logprobs"],
