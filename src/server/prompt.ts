@@ -87,13 +87,15 @@ export function renderChat(model: LoadedModel, conversation: Conversation): stri
   const support = toolSupport(chatTemplate)
   const tools = offeredTools(conversation)
   const messages = withCalls(support, conversation.messages.map(templateMessage))
-  const described = support.describes && tools.length > 0 ? tools.map(toolJson) : undefined
+  // SmolLM3 has another name for them, and turns each into text in Python's way, for which there is none here.
+  const asText = chatTemplate.mentions("xml_tools")
+  const shown = tools.map((tool) => (asText ? JSON.stringify(toolJson(tool)) : toolJson(tool)))
+  const described = support.describes && tools.length > 0 ? shown : undefined
   const request: TemplateRequest = {
     messages,
     tools: described,
     addGenerationPrompt: conversation.add_generation_prompt ?? true,
-    // SmolLM3 has another name for them.
-    extra: { ...templateVariables(chatTemplate, conversation), ...(described && { xml_tools: described }) },
+    extra: { ...templateVariables(chatTemplate, conversation), ...(asText && { xml_tools: described }) },
   }
   const render = (messages: readonly ChatMessage[]) =>
     conversation.continue_final_message

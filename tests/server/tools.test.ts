@@ -157,6 +157,14 @@ test("a template that takes no system prompt has it in front of the first messag
   expect(server.prompt()).toMatch(/^<user># Tools[\s\S]*\n\nDo it\.;$/)
 })
 
+test("a template that makes text of each tool by itself, as SmolLM3's does, gets them as text", async () => {
+  const template = `{% if tools %}{% set xml_tools = tools %}{% endif %}{% for t in xml_tools %}{{ t | string }}\n{% endfor %}{# <tool_call> #}${MESSAGES}`
+  await using server = await serve("Hm.", template)
+  await server.client.chat.completions.create(request)
+  const [first, second] = tools.map((tool) => JSON.stringify(tool))
+  expect(server.prompt()).toBe(`${first}\n${second}\n<user>Do it.;`)
+})
+
 test("with tool_choice none, the model is told of no tools, and calls none", async () => {
   const [template, answer] = FAMILIES.hermes ?? ["", ""]
   await using server = await serve(answer, template)
