@@ -139,6 +139,13 @@ export const SERVE_OPTIONS = {
     description: "end a request that takes longer, in seconds, or as 5m (default: as long as it takes)",
     schema: duration().refine((seconds) => seconds > 0, { error: "must be more than 0" }),
   }),
+  responsesDb: option({
+    name: "responses-db",
+    value: "file",
+    env: "ROCMFORGE_RESPONSES_DB",
+    description: "an SQLite file that keeps what /v1/responses stores (default: in memory, until the server ends)",
+    schema: nonEmpty,
+  }),
   keepAlive: option({
     name: "keep-alive",
     value: "time",

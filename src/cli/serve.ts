@@ -11,7 +11,7 @@ import { ACCESS_OPTIONS, type Access, readAccess, warnIfOpen } from "./serve-acc
 import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
 
 const OBSERVE_OPTIONS = ["logFormat", "logLevel"] as const
-const SERVER_OPTIONS = ["host", "port", "deadline", "cacheByKey", "preload", "drainTimeout"] as const
+const SERVER_OPTIONS = ["host", "port", "deadline", "cacheByKey", "responsesDb", "preload", "drainTimeout"] as const
 
 export const serve: CommandSpec = {
   name: "serve",
@@ -52,7 +52,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
   manager: ModelManager,
-  { host, port, deadline, cacheByKey, preload, drainTimeout, access, log, tracing }: ListenOptions,
+  { host, port, deadline, cacheByKey, responsesDb, preload, drainTimeout, access, log, tracing }: ListenOptions,
 ): Promise<number> {
   const { startServer } = await import("../server/index.ts")
   const stopped = Promise.withResolvers<void>()
@@ -65,6 +65,7 @@ async function listen(
     ...access,
     log,
     ...(tracing !== undefined && { tracing }),
+    ...(responsesDb !== undefined && { responsesPath: responsesDb }),
     ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
   }).catch((error: unknown) => {
     throw new CommandError(error instanceof Error ? error.message : String(error))

@@ -28,6 +28,7 @@ export {
 } from "./models/index.ts"
 export { createLog, type LogOptions } from "./observe/log.ts"
 export { openTracing, type Tracing } from "./observe/tracing.ts"
+export { ResponseStoreError } from "./responses/database.ts"
 
 export interface StartOptions extends ServerOptions {
   /** Default 127.0.0.1. */
@@ -57,7 +58,7 @@ const LAST_WORDS_MS = 2000
 
 /**
  * Serves the models over HTTP; resolves once it listens.
- * @throws Error when the address is in use or not this machine's; the message names it. TlsError
+ * @throws Error when the address is in use or not this machine's; the message names it. TlsError, ResponseStoreError
  */
 export async function startServer({
   host = "127.0.0.1",
@@ -82,6 +83,7 @@ export async function startServer({
       fetch: (request, server) => app.handle(request, server),
     })
   } catch (cause) {
+    await app.close()
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`Cannot listen on ${host}:${port} (${reason}); choose another --port or --host.`, { cause })
   }

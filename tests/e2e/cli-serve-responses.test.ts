@@ -1,0 +1,68 @@
+/** Where `rocmforge serve` keeps responses. */
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { join } from "node:path"
+import OpenAI from "openai"
+import { writeTinyModel } from "../support/tiny-model.ts"
+import { runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+
+// Processes start slowly on a busy machine.
+setDefaultTimeout(60_000)
+
+const folder = temporaryFolder("responses")
+const at = (name: string) => join(folder.path, name)
+const model = at("tiny.gguf")
+
+beforeAll(async () => {
+  await writeTinyModel(model)
+})
+afterAll(folder.remove)
+
+/** A server, the client to it, and its end. */
+async function serve(args: string[]) {
+  const child = startCli(["serve", model, "--port", "0", "--log-level", "warn", ...args])
+  const line = new TextDecoder().decode((await child.stdout.getReader().read()).value)
+  const url = /^listening on (\S+)\n$/.exec(line)?.[1]
+  if (!url) throw new Error(`serve said ${JSON.stringify(line)}; ${await new Response(child.stderr).text()}`)
+  return {
+    responses: new OpenAI({ baseURL: `${url}/v1`, apiKey: "mine", maxRetries: 0 }).responses,
+    [Symbol.asyncDispose]: async () => {
+      child.kill("SIGTERM")
+      expect(await child.exited).toBe(0)
+    },
+  }
+}
+const request = { model: "tiny", input: "Hi", max_output_tokens: 5, temperature: 0 }
+
+test("a file keeps them over a restart; without one they are gone", async () => {
+  const file = ["--responses-db", at("kept/responses.db")]
+  let kept: OpenAI.Responses.Response
+  let background: string
+  {
+    await using server = await serve(file)
+    kept = await server.responses.create(request)
+    // The server is told to end while this one is made, and lets it end first.
+    background = (await server.responses.create({ ...request, max_output_tokens: 100, background: true })).id
+  }
+  {
+    await using server = await serve(file)
+    const { responses } = server
+    expect(await responses.retrieve(kept.id)).toMatchObject({ status: kept.status, output: kept.output })
+    expect((await responses.retrieve(background)).status).toMatch(/^(completed|incomplete)$/)
+    const next = await responses.create({ ...request, previous_response_id: kept.id })
+    expect(next.usage?.input_tokens).toBeGreaterThan(kept.usage?.input_tokens ?? Number.POSITIVE_INFINITY)
+  }
+  await using server = await serve([])
+  const error = await server.responses.retrieve(kept.id).catch((thrown) => thrown)
+  expect(error).toBeInstanceOf(OpenAI.NotFoundError)
+})
+
+test("what is no such file is said, and left as it is", async () => {
+  const notes = "these are notes, and no database".repeat(20)
+  await Bun.write(at("notes.txt"), notes)
+  const { code, stderr } = await runCli(["serve", model, "--port", "0", "--responses-db", at("notes.txt")])
+  expect(code).toBe(1)
+  expect(stderr).toContain("Cannot keep responses in ")
+  expect(stderr).toContain("--responses-db")
+  expect(await Bun.file(at("notes.txt")).text()).toBe(notes)
+})
