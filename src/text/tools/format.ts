@@ -10,13 +10,18 @@ export interface ToolFunction {
   readonly parameters: Readonly<Record<string, unknown>>
 }
 
-/** The calls of an answer, letter by letter: `begin`, calls with `separator` between them, `end`. */
+/** How calls are written, letter by letter: blocks, which begin with `trigger`, of one call or several. */
 export interface Spelling {
-  readonly begin: string
-  readonly separator: string
-  readonly end: string
+  readonly trigger: string
+  /** Between the trigger and a block's first call. */
+  readonly open: string
   /** What is around the arguments of a call. */
   readonly call: (name: string) => { readonly begin: string; readonly end: string }
+  /** Between two calls of a block; absent: each block has one. */
+  readonly separator?: string
+  readonly close: string
+  /** Between two blocks; absent: there is one. */
+  readonly between?: string
 }
 
 export interface ToolFormat {
@@ -40,11 +45,14 @@ export const toolJson = ({ name, description, parameters }: ToolFunction) => ({
 })
 
 /** Calls that were made, as the model wrote them or would have. */
-export const writeCalls = (
-  { begin, separator, end, call }: Spelling,
+export function writeCalls(
+  { trigger, open, call, separator, close, between = "" }: Spelling,
   calls: readonly { name: string; arguments: string }[],
-): string =>
-  begin + calls.map(({ name, arguments: args }) => call(name).begin + args + call(name).end).join(separator) + end
+): string {
+  const written = calls.map(({ name, arguments: args }) => call(name).begin + args + call(name).end)
+  const blocks = separator === undefined ? written : [written.join(separator)]
+  return blocks.map((block) => trigger + open + block + close).join(between)
+}
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -14,10 +14,11 @@ export const hermes: ToolFormat = {
   name: "hermes",
   marks: [OPEN, CLOSE],
   spelling: {
-    begin: `${OPEN}\n`,
-    separator: `\n${CLOSE}\n${OPEN}\n`,
-    end: `\n${CLOSE}`,
+    trigger: OPEN,
+    open: "\n",
     call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
+    close: `\n${CLOSE}`,
+    between: "\n",
   },
   read: readTagged,
   prompt: (tools) =>

@@ -13,10 +13,11 @@ export const llama3: ToolFormat = {
   name: "llama3",
   marks: [TAG],
   spelling: {
-    begin: "",
-    separator: "; ",
-    end: "",
-    call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "parameters": `, end: "}" }),
+    trigger: '{"name": "',
+    open: "",
+    call: (name) => ({ begin: `${name}", "parameters": `, end: "}" }),
+    close: "",
+    between: "; ",
   },
   *read(reader, tools) {
     for (;;) {

@@ -29,17 +29,19 @@ const mistral = (name: string, spelling: Spelling): ToolFormat => ({
 })
 
 export const mistralList = mistral("mistral", {
-  begin: `${OPEN}[`,
-  separator: ", ",
-  end: "]",
+  trigger: OPEN,
+  open: "[",
   call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
+  separator: ", ",
+  close: "]",
 })
 
 export const mistralNamed = mistral("mistral-args", {
-  begin: OPEN,
-  separator: OPEN,
-  end: "",
+  trigger: OPEN,
+  open: "",
   call: (name) => ({ begin: name + ARGUMENTS, end: "" }),
+  close: "",
+  between: "",
 })
 
 /** `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */

@@ -7,10 +7,11 @@ export const smollm: ToolFormat = {
   name: "smollm",
   marks: ["<tool_call>", "</tool_call>"],
   spelling: {
-    begin: "<tool_call>[",
-    separator: ", ",
-    end: "]</tool_call>",
+    trigger: "<tool_call>",
+    open: "[",
     call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
+    separator: ", ",
+    close: "]</tool_call>",
   },
   read: readTagged,
   /** The words it was trained with (model card of SmolLM2-1.7B-Instruct): others, it does not know what to make of. */
