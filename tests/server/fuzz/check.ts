@@ -1,0 +1,117 @@
+/** Whether an answer is one that the OpenAPI document tells of. */
+
+import Ajv, { type ValidateFunction } from "ajv"
+import type { FuzzRequest, OpenApi, Operation } from "./requests.ts"
+import type { Schema } from "./schema-values.ts"
+
+export interface FuzzAnswer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+}
+
+export class DocumentCheck {
+  readonly #ajv = new Ajv({ strict: false, allErrors: false, validateFormats: false })
+  readonly #compiled = new Map<Schema, ValidateFunction>()
+
+  constructor(readonly document: OpenApi) {}
+
+  /** What is wrong with an answer; `undefined`: nothing. */
+  problem(request: FuzzRequest, answer: FuzzAnswer): string | undefined {
+    const { status, headers, text } = answer
+    if (status >= 500) return `the server failed: ${status}`
+    if (!/^[\w.:=+/@-]{1,128}$/.test(headers.get("x-request-id") ?? "")) return "it has no request id"
+    const operations = this.document.paths[request.route] ?? {}
+    const operation = operations[request.method.toLowerCase()]
+    if (request.method === "HEAD" && operations.get !== undefined) {
+      // As `GET`, without the body.
+      return text === "" && operations.get.responses[status] !== undefined
+        ? undefined
+        : `HEAD was answered with ${status}, ${text}`
+    }
+    if (operation === undefined) return this.#wrongMethod(request, answer)
+    const content = operation.responses[status]?.content
+    if (content === undefined) return `status ${status} is not documented`
+    const type = headers.get("content-type")?.split(";")[0]?.trim() ?? ""
+    const documented = content[type]
+    if (documented === undefined) return `content type '${type}' of status ${status} is not documented`
+    if (status === 200 && this.#refuses(operation, request)) return "it takes what its schema refuses"
+    const { schema } = documented
+    // Other texts are strings, which need no check.
+    return schema && type !== "text/plain" ? this.#bodyProblem(schema, type, text) : undefined
+  }
+
+  /** A path's other methods are 405 and name the right ones. */
+  #wrongMethod({ method, route }: FuzzRequest, { status, headers }: FuzzAnswer): string | undefined {
+    if (status !== 405) return `${method} is not documented, and was answered with ${status}`
+    const methods = Object.keys(this.document.paths[route] ?? {}).map((name) => name.toUpperCase())
+    const allow = headers.get("allow")?.split(", ") ?? []
+    return methods.every((name) => allow.includes(name)) ? undefined : `Allow is '${allow}'`
+  }
+
+  #refuses({ requestBody }: Operation, { json }: FuzzRequest): boolean {
+    const schema = requestBody?.content["application/json"]?.schema
+    if (schema === undefined || json === undefined) return false
+    // As the server reads it, which has neither -0 nor a second field of one name.
+    return !this.#validate(schema)(JSON.parse(JSON.stringify(json)))
+  }
+
+  #bodyProblem(schema: Schema, type: string, text: string): string | undefined {
+    const validate = this.#validate(schema)
+    for (const part of partsOf(type, text)) {
+      let value: unknown
+      try {
+        value = JSON.parse(part)
+      } catch {
+        return `it is not JSON: ${part.slice(0, 200)}`
+      }
+      if (!validate(value)) return `${this.#ajv.errorsText(validate.errors)} in ${part.slice(0, 300)}`
+    }
+    return undefined
+  }
+
+  #validate(schema: Schema): ValidateFunction {
+    const known = this.#compiled.get(schema)
+    if (known !== undefined) return known
+    const validate = this.#ajv.compile(jsonSchema(schema) as object)
+    this.#compiled.set(schema, validate)
+    return validate
+  }
+}
+
+/** The JSON texts of an answer: one, or those of a stream's events. */
+function partsOf(type: string, text: string): string[] {
+  if (type === "text/event-stream") {
+    const lines = text.split("\n").filter((line) => line.startsWith("data: "))
+    return lines.map((line) => line.slice(6)).filter((data) => data !== "[DONE]")
+  }
+  return type === "application/x-ndjson" ? text.split("\n").filter((line) => line !== "") : [text]
+}
+
+/** OpenAPI 3.0's dialect → JSON schema: `nullable`, and exclusive bounds that are flags. */
+function jsonSchema(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(jsonSchema)
+  if (typeof schema !== "object" || schema === null) return schema
+  const {
+    nullable,
+    exclusiveMinimum,
+    exclusiveMaximum,
+    minimum,
+    maximum,
+    enum: values,
+    example: _,
+    properties,
+    ...rest
+  } = schema as Schema
+  const changed: Record<string, unknown> = Object.fromEntries(
+    Object.entries(rest).map(([key, value]) => [key, jsonSchema(value)]),
+  )
+  if (values !== undefined) changed.enum = values
+  if (properties !== undefined)
+    changed.properties = Object.fromEntries(
+      Object.entries(properties).map(([name, value]) => [name, jsonSchema(value)]),
+    )
+  if (minimum !== undefined) changed[exclusiveMinimum ? "exclusiveMinimum" : "minimum"] = minimum
+  if (maximum !== undefined) changed[exclusiveMaximum ? "exclusiveMaximum" : "maximum"] = maximum
+  return nullable ? { anyOf: [changed, { type: "null" }] } : changed
+}
