@@ -33,8 +33,12 @@ export const OPEN_TEMPLATE = new ChatTemplate(
     "{{ (m.content or '').split('</think>')[-1] }};{% endfor %}" +
     "{% if add_generation_prompt %}<assistant>{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}{% endif %}",
 )
-export const open = (says: string, options: Parameters<typeof serveScript>[1] = {}, script: object = {}) =>
-  serveScript({ tokens: saying(says), ...script }, options, {}, { chatTemplate: OPEN_TEMPLATE })
+export const open = (
+  says: string,
+  options: Parameters<typeof serveScript>[1] = {},
+  script: object = {},
+  limits: Parameters<typeof serveScript>[2] = {},
+) => serveScript({ tokens: saying(says), ...script }, options, limits, { chatTemplate: OPEN_TEMPLATE })
 /** The prompt of the newest request. */
 export const prompt = ({ model, engine }: ScriptedServer) =>
   model.tokenizer.decode(engine.requests.at(-1)?.tokens ?? [])
