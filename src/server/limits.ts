@@ -8,7 +8,7 @@ export const LIMITS = {
   /** Levels of lists and objects within each other in a body. */
   depth: 100,
   /** Lists, objects and fields of a body, together. */
-  nodes: 2 ** 18,
+  nodes: 2 ** 16,
   /** Messages of a conversation. */
   messages: 4096,
   /** Parts, or blocks, of one message. */
@@ -17,6 +17,12 @@ export const LIMITS = {
   tools: 128,
   /** Texts that end a generation. */
   stops: 16,
+  /** Characters of each. */
+  stopLength: 1024,
+  /** Things to be had beside an answer. */
+  includes: 32,
+  /** Pairs of a request's metadata. */
+  metadata: 16,
   /** Prompts of a completion. */
   prompts: 64,
   /** Inputs of an embedding. */
@@ -38,7 +44,18 @@ type Problem = { code: "custom"; path: number[]; input: unknown; message: string
  * in it is.
  */
 export const list = <T extends z.ZodType>(item: T, max: number, min = 0) =>
-  guarded(z.array(item).min(min).max(max), (value) => tooMany(value, max))
+  guardedList(z.array(item).min(min).max(max), (value) => tooMany(value, max))
+
+/** A text that ends a generation. */
+export const stopText = z.string().min(1).max(LIMITS.stopLength)
+
+/** Pairs that a client keeps with a request, as many and as long as OpenAI takes. */
+export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)), (value) => {
+  const count = typeof value === "object" && value !== null ? Object.keys(value).length : 0
+  return count > LIMITS.metadata
+    ? problem(value, `has ${count} pairs; this server takes up to ${LIMITS.metadata}`)
+    : undefined
+})
 
 const tokenId = z
   .int()
@@ -46,7 +63,7 @@ const tokenId = z
   .max(2 ** 31 - 1)
 
 /** A list of token ids. */
-export const tokenIds = guarded(z.array(tokenId).max(LIMITS.tokens), badTokens)
+export const tokenIds = guardedList(z.array(tokenId).max(LIMITS.tokens), badTokens)
 
 /** A text, a list of token ids, or a list of up to `max` of either, none of them empty. */
 export function textsOrTokens(text: z.ZodString, max: number) {
@@ -54,10 +71,10 @@ export function textsOrTokens(text: z.ZodString, max: number) {
   const either = z.union([text, ids, z.array(text).min(1).max(max), z.array(ids).min(1).max(max)], {
     error: `expected a text, a list of token ids, or a list of up to ${max} of either, none of them empty`,
   })
-  return guarded(either, (value) => {
+  return guardedList(either, (value) => {
     if (typeof value[0] === "number") return badTokens(value)
-    const problem = tooMany(value, max)
-    if (problem !== undefined) return problem
+    const long = tooMany(value, max)
+    if (long !== undefined) return long
     for (const [i, item] of value.entries()) {
       const bad = Array.isArray(item) ? badTokens(item) : undefined
       if (bad !== undefined) return { ...bad, path: [i, ...bad.path] }
@@ -66,31 +83,37 @@ export function textsOrTokens(text: z.ZodString, max: number) {
   })
 }
 
-/** A schema behind a quick look at the value where it is a list, of which one problem is reported and not a million. */
-function guarded<T extends z.ZodType>(schema: T, problemOf: (value: readonly unknown[]) => Problem | undefined) {
+/** A schema behind a quick look at the whole value, of which one problem is reported and not a million. */
+function guarded<T extends z.ZodType>(schema: T, problemOf: (value: unknown) => Problem | undefined) {
   const looked = z.preprocess((value, { issues }) => {
-    const problem = Array.isArray(value) ? problemOf(value) : undefined
-    if (problem !== undefined) issues.push(problem)
+    const found = problemOf(value)
+    if (found !== undefined) issues.push(found)
     return value
   }, schema)
   // It takes what the schema takes, which `preprocess` forgets.
   return looked as unknown as z.ZodType<z.output<T>, z.input<T>>
 }
 
+function guardedList<T extends z.ZodType>(schema: T, problemOf: (value: readonly unknown[]) => Problem | undefined) {
+  return guarded(schema, (value) => (Array.isArray(value) ? problemOf(value) : undefined))
+}
+
+const problem = (input: unknown, message: string, path: number[] = []): Problem => ({
+  code: "custom",
+  path,
+  input,
+  message,
+})
+
 function tooMany(value: readonly unknown[], max: number): Problem | undefined {
   if (value.length <= max) return undefined
-  return {
-    code: "custom",
-    path: [],
-    input: value,
-    message: `has ${value.length} items; this server takes up to ${max}`,
-  }
+  return problem(value, `has ${value.length} items; this server takes up to ${max}`)
 }
 
 function badTokens(value: readonly unknown[]): Problem | undefined {
   const bad = value.findIndex((id) => !(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31))
   if (bad < 0) return tooMany(value, LIMITS.tokens)
-  return { code: "custom", path: [bad], input: value[bad], message: "expected a token id, a whole number from 0" }
+  return problem(value[bad], "expected a token id, a whole number from 0", [bad])
 }
 
 /** A JSON schema that is no larger than can be compiled in reasonable time: for structured output and the parameters of tools. */

@@ -10,18 +10,30 @@ beforeAll(async () => {
 })
 afterAll(() => server[Symbol.asyncDispose]())
 
+interface Failure {
+  message: string
+  param: string | null
+  code: string | null
+}
+
 interface Answer {
   status: number
   ms: number
-  error: { message: string; param: string | null; code: string | null }
+  error: Failure
 }
 
 async function post(path: string, body: string): Promise<Answer> {
   const start = performance.now()
   const headers = { "content-type": "application/json" }
   const response = await fetch(server.url + path, { method: "POST", body, headers })
-  const { error } = (await response.json()) as Pick<Answer, "error">
-  return { status: response.status, ms: performance.now() - start, error }
+  const { error } = (await response.json()) as { error: Failure | string }
+  const ms = performance.now() - start
+  // Ollama's errors are their message.
+  return {
+    status: response.status,
+    ms,
+    error: typeof error === "string" ? { message: error, param: null, code: null } : error,
+  }
 }
 
 /** Long enough for a busy machine; what goes wrong here takes many seconds, or the server with it. */
@@ -102,13 +114,23 @@ describe("lists", () => {
     ["/v1/embeddings", { model: "script", input: times(LIMITS.inputs + 1, "a") }, "input", LIMITS.inputs],
     ["/v1/messages", { ...chat, messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
     ["/v1/messages", { ...chat, stop_sequences: times(1_000_000, "a") }, "stop_sequences", LIMITS.stops],
+    ["/v1/responses", { model: "script", input: times(LIMITS.messages + 1, user) }, "input", LIMITS.messages],
+    ["/v1/responses", { model: "script", input: "hi", include: times(100_000, "a") }, "include", LIMITS.includes],
+    ["/api/chat", { model: "script", messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
+    [
+      "/api/generate",
+      { model: "script", prompt: "x", options: { stop: times(100_000, "a") } },
+      "options.stop",
+      LIMITS.stops,
+    ],
+    ["/api/embed", { model: "script", input: times(LIMITS.inputs + 1, "a") }, "input", LIMITS.inputs],
     ["/tokenize", { messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
     ["/detokenize", { tokens: times(LIMITS.tokens + 1, 1) }, "tokens", LIMITS.tokens],
   ]
   test.each(cases)("that are too long for %s are refused by name", async (path, body, param, limit) => {
     const { status, ms, error } = await post(path, JSON.stringify(body))
     expect(status).toBe(400)
-    if (path !== "/v1/messages") expect(error.param).toBe(param)
+    if (path !== "/v1/messages" && !path.startsWith("/api/")) expect(error.param).toBe(param)
     expect(error.message).toContain(param)
     expect(error.message).toContain(`takes up to ${limit}`)
     expect(ms).toBeLessThan(SOON_MS)
@@ -125,6 +147,20 @@ describe("lists", () => {
     expect([status, error.param]).toEqual([400, param])
     expect(ms).toBeLessThan(SOON_MS)
   })
+})
+
+test.each([
+  [
+    "metadata of many pairs",
+    { ...chat, metadata: Object.fromEntries(times(40_000, 0).map((_, i) => [i, "a"])) },
+    "metadata",
+  ],
+  ["a stop string", { ...chat, stop: "x".repeat(4 * 2 ** 20) }, "stop"],
+  ["one of several stop strings", { ...chat, stop: ["a", "x".repeat(4 * 2 ** 20)] }, "stop[1]"],
+])("%s that is too long", async (_, body, param) => {
+  const { status, ms, error } = await post("/v1/chat/completions", JSON.stringify(body))
+  expect([status, error.param]).toEqual([400, param])
+  expect(ms).toBeLessThan(SOON_MS)
 })
 
 describe("the schemas of tools", () => {

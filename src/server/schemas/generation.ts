@@ -1,7 +1,7 @@
 /** Request fields and response parts that chat and plain completions share. */
 
 import { z } from "zod"
-import { LIMITS, list } from "../limits.ts"
+import { LIMITS, list, metadata, stopText } from "../limits.ts"
 
 /** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
 const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false) =>
@@ -43,7 +43,7 @@ export const samplingFields = {
     .nullish()
     .describe("The same seed and request give the same text, whatever else is running. Default: random."),
   stop: z
-    .union([z.string().min(1), list(z.string().min(1), LIMITS.stops)], {
+    .union([stopText, list(stopText, LIMITS.stops)], {
       error: "expected a string or a list of up to 16",
     })
     .nullish()
@@ -74,7 +74,7 @@ export const STREAM_OPTIONS_ERROR = { path: ["stream_options"], error: "needs st
 /** Fields that OpenAI clients send and that change nothing here: taken and not used. */
 export const acceptedFields = {
   user: z.string().nullish().describe("Taken and not used."),
-  metadata: z.record(z.string(), z.string()).nullish().describe("Taken and not used."),
+  metadata: metadata.nullish().describe("Taken and not used."),
   store: notYet("storing completions is", (value) => value === false),
   service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
 }

@@ -1,7 +1,7 @@
 /** `POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's requests, responses and stream events. */
 
 import { z } from "zod"
-import { LIMITS, list } from "../limits.ts"
+import { LIMITS, list, stopText } from "../limits.ts"
 import { integer, notYet } from "./generation.ts"
 import {
   answerToolUse,
@@ -91,7 +91,7 @@ const promptFields = {
 const request = z.strictObject({
   ...promptFields,
   max_tokens: integer(1, 2 ** 31 - 1).describe("What the context leaves room for is the limit, where that is less."),
-  stop_sequences: list(z.string().min(1), LIMITS.stops)
+  stop_sequences: list(stopText, LIMITS.stops)
     .nullish()
     .describe("Up to 16 texts that end the answer; they are not part of it."),
   temperature: z.number().min(0).max(2).nullish().describe("0 is greedy. Default 1."),

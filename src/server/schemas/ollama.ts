@@ -1,7 +1,7 @@
 /** `POST /api/chat` and `/api/generate`: Ollama's requests, and the objects that an answer is sent as. */
 
 import { z } from "zod"
-import { LIMITS, list, tokenIds } from "../limits.ts"
+import { LIMITS, list, stopText, tokenIds } from "../limits.ts"
 import { parseKeepAlive } from "../ollama/keep-alive.ts"
 import { integer, notYet } from "./generation.ts"
 import { toolFields } from "./tools.ts"
@@ -52,7 +52,7 @@ const ollamaOptions = z
       .describe("Tokens at most; 0 and less: what the prompt leaves of the context, as by default."),
     num_ctx: numCtx,
     stop: z
-      .union([z.string().min(1), z.array(z.string().min(1)).max(LIMITS.stops)], {
+      .union([stopText, list(stopText, LIMITS.stops)], {
         error: `expected a string or a list of up to ${LIMITS.stops}`,
       })
       .nullish()
