@@ -60,6 +60,7 @@ test("the API reference lists every endpoint and describes the request", async (
     "/v1/completions",
     "/v1/embeddings",
     "/v1/responses",
+    "/v1/responses/input_tokens",
     "/v1/responses/{id}",
     "/v1/responses/{id}",
     "/v1/responses/{id}/cancel",

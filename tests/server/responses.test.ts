@@ -207,6 +207,25 @@ describe("input", () => {
   })
 })
 
+test("input is counted as its response would count it, and nothing is generated", async () => {
+  await using server = await open("pong")
+  const { responses } = clientOf(server.url)
+  const first = await responses.create({ ...ask, input: "ping" })
+  const body = { ...ask, instructions: "Be brief.", previous_response_id: first.id }
+  const counted = await responses.inputTokens.count(body)
+  expect(counted).toEqual({
+    object: "response.input_tokens",
+    input_tokens: "<system>Be brief.;<user>ping;<assistant>pong;<user>hi;<assistant>".length,
+  })
+  expect(server.engine.requests).toHaveLength(1)
+  const { usage } = await responses.create(body)
+  expect(usage?.input_tokens).toBe(counted.input_tokens)
+  const error = await responses.inputTokens
+    .count({ ...ask, reasoning: { summary: "detailed" } })
+    .catch((thrown) => thrown)
+  expect([error.status, error.param]).toEqual([400, "reasoning.summary"])
+})
+
 describe("a conversation", () => {
   test("goes on from a response, whose instructions do not carry over", async () => {
     await using server = await open("pong")

@@ -2,10 +2,12 @@
 
 import type { LoadedModel } from "../../engine/load.ts"
 import { OverloadedError } from "../../engine/types.ts"
+import { encodePrompt } from "../../text/index.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../chat-engine.ts"
 import { invalidRequest, toApiError } from "../errors.ts"
 import { renamingFields } from "../field-names.ts"
 import type { Run } from "../generation.ts"
+import { renderChat } from "../prompt.ts"
 import type { ResponseEvent } from "../schemas/response-events.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import type { ResponseBody, ResponseRequest } from "../schemas/responses.ts"
@@ -45,15 +47,13 @@ export class Responding {
     body: ResponseRequest,
   ): Promise<Responding> {
     const owner = head.standing.key ?? ""
-    const input = inputItems(body.input, (id) => responses.store.item(id, owner))
-    const items = [...history(responses, body.previous_response_id, owner), ...input]
-    const whole = toChatRequest(body, items)
+    const { input, request } = conversationOf(responses, body, owner)
     const chat = await renamingFields(fieldNames(body), () =>
-      prepareChat(model, head, body.truncation === "auto" ? withoutOldest(model, whole) : whole),
+      prepareChat(model, head, body.truncation === "auto" ? withoutOldest(model, request) : request),
     )
     const response = newResponse(head, body)
     const { controller } = head
-    const writer = new ResponseWriter(response, model.tokenizer, whole.logprobs === true)
+    const writer = new ResponseWriter(response, model.tokenizer, request.logprobs === true)
     return new Responding(responses, chat, writer, { response, input, owner, controller })
   }
 
@@ -114,12 +114,16 @@ export class Responding {
     events: AsyncGenerator<ChatEvent, void, void>,
     first = events.next(),
   ): AsyncGenerator<ResponseEvent, void, void> {
-    for (let next = await first; !next.done; next = await events.next()) {
-      for (const event of this.writer.write(next.value)) {
-        // Whoever reads the end can retrieve it.
-        if (event.type === "response.completed" || event.type === "response.incomplete") this.#keep()
-        yield event
+    try {
+      for (let next = await first; !next.done; next = await events.next()) {
+        for (const event of this.writer.write(next.value)) {
+          // Whoever reads the end can retrieve it.
+          if (event.type === "response.completed" || event.type === "response.incomplete") this.#keep()
+          yield event
+        }
       }
+    } finally {
+      await events.return()
     }
   }
 
@@ -134,6 +138,29 @@ const isCancelled = (thrown: unknown, { reason }: AbortSignal): boolean =>
   thrown === reason && !(thrown instanceof OverloadedError)
 
 /**
+ * Tokens of the prompt that a response would have.
+ * @throws ApiError 400 naming the field that cannot be served.
+ */
+export function countInput(
+  responses: Responses,
+  model: LoadedModel,
+  owner: string,
+  body: ResponseRequest,
+): Promise<number> {
+  const { request } = conversationOf(responses, body, owner)
+  return renamingFields(fieldNames(body), async () => {
+    const fitting = body.truncation === "auto" ? withoutOldest(model, request) : request
+    return encodePrompt(model.tokenizer, renderChat(model, fitting)).length
+  })
+}
+
+/** The request's own input, and with what it goes on from what the model is asked. @throws ApiError 400 */
+function conversationOf(responses: Responses, body: ResponseRequest, owner: string) {
+  const input = inputItems(body.input, (id) => responses.store.item(id, owner))
+  return { input, request: toChatRequest(body, [...history(responses, body.previous_response_id, owner), ...input]) }
+}
+
+/**
  * The items of a response and of all that it goes on from.
  * @throws ApiError 400 where one of them is not there, or not over.
  */
@@ -142,9 +169,11 @@ function history(responses: Responses, id: string | null | undefined, owner: str
   const refuse = (what: string) =>
     invalidRequest(`'previous_response_id': ${what}.`, "previous_response_id", "previous_response_not_found")
   if (responses.running(id, owner) !== undefined) throw refuse(`the response '${id}' has not ended yet`)
-  if (responses.store.get(id, owner) === undefined)
-    throw refuse(`there is no response '${id}' under this API key: it was not stored, was deleted, or is too old`)
   const chain = responses.store.chain(id, owner)
-  if (chain === undefined) throw refuse(`a response that '${id}' goes on from was deleted, or is too old`)
+  if (chain === undefined) {
+    const why = "it was not stored, was deleted, or is too old"
+    const there = responses.store.get(id, owner) !== undefined
+    throw refuse(there ? `a response that '${id}' goes on from is gone` : `there is no response '${id}': ${why}`)
+  }
   return chain.flatMap(({ response, input }) => [...input, ...response.output])
 }

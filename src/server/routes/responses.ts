@@ -5,12 +5,14 @@ import { z } from "zod"
 import { readJson } from "../body.ts"
 import { ApiError, invalidRequest } from "../errors.ts"
 import { newId } from "../responses/items.ts"
-import { RESPONSE_EVENTS, Responding } from "../responses/respond.ts"
+import { countInput, RESPONSE_EVENTS, Responding } from "../responses/respond.ts"
 import { jsonSchema, requestBody, responseBody } from "../schemas/documented.ts"
 import { integer } from "../schemas/generation.ts"
 import { responseEvent } from "../schemas/response-events.ts"
 import {
   includes,
+  inputTokensRequest,
+  inputTokensResponse,
   itemList,
   type ResponseBody,
   responseDeleted,
@@ -50,13 +52,11 @@ const listQuery = z.strictObject({
 })
 
 const FLAG = { type: "string" as const, enum: ["true", "false"] }
-const INCLUDE = inQuery("include", "Changes nothing: what was made is there.", {
-  type: "array",
-  items: jsonSchema(includes.element, "input"),
-})
+const INCLUDE = inQuery("include", "Changes nothing: what was made is there.", jsonSchema(includes, "input"))
 
 export const responseRoutes = (state: ServerState) => {
   const { responses } = state
+  const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json" as const]
   const owner = (request: Request): string => keyOf(request.headers) ?? ""
   const find = (id: string, request: Request) => {
     const found = responses.find(id, owner(request))
@@ -92,7 +92,7 @@ export const responseRoutes = (state: ServerState) => {
         })
       },
       {
-        parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
+        parse,
         body: requestBody(responseRequest, {
           model: exampleModel(state),
           input: "Why is the sky blue?",
@@ -108,6 +108,25 @@ export const responseRoutes = (state: ServerState) => {
             `${count} at most, and none longer than ${ageMs / 86_400_000} days without use.`,
           response: responseSchema,
           event: responseEvent,
+          errors: GENERATION_ERRORS,
+        }),
+      },
+    )
+    .post(
+      "/input_tokens",
+      async ({ body, request }) => {
+        using lease = await state.models.lease(body.model, request.signal)
+        const input_tokens = await countInput(responses, lease.model, owner(request), body)
+        return { object: "response.input_tokens" as const, input_tokens }
+      },
+      {
+        parse,
+        body: requestBody(inputTokensRequest, { model: exampleModel(state), input: "Why is the sky blue?" }),
+        response: { 200: responseBody(inputTokensResponse) },
+        detail: endpoint({
+          tag,
+          summary: "Count the tokens that a response's prompt would have",
+          response: inputTokensResponse,
           errors: GENERATION_ERRORS,
         }),
       },

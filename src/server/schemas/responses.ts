@@ -1,17 +1,12 @@
 /** `/v1/responses`: requests, responses, and lists of their input. */
 
 import { z } from "zod"
-import { LIMITS, list } from "../limits.ts"
+import { LIMITS, list, metadata } from "../limits.ts"
 import { integer, notYet, samplingFields } from "./generation.ts"
 import { inputItem, outputItem, storedItem } from "./response-items.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./response-tools.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
-
-const MAX_PAIRS = 16
-const metadata = z
-  .record(z.string().max(64), z.string().max(512))
-  .refine((pairs) => Object.keys(pairs).length <= MAX_PAIRS, { error: `expected up to ${MAX_PAIRS} pairs` })
 
 const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
 const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
@@ -23,38 +18,58 @@ const efforts = z.enum(["none", "minimal", "low", "medium", "high", "xhigh"])
 export const LOGPROBS = "message.output_text.logprobs"
 /** What can be had beside a response. */
 const INCLUDABLE = [LOGPROBS, "reasoning.encrypted_content"] as const
-export const includes = z.array(
-  z.enum(INCLUDABLE, {
-    error: (issue) => `${JSON.stringify(issue.input)} is not supported; known are ${INCLUDABLE.join(", ")}`,
-  }),
-)
+const includable = z.enum(INCLUDABLE, {
+  error: (issue) => `${JSON.stringify(issue.input)} is not supported; known are ${INCLUDABLE.join(", ")}`,
+})
+export const includes = list(includable, LIMITS.includes)
+
+/** What a prompt is made of, and so what can be counted. */
+const promptFields = {
+  model: sampling.model,
+  input: z
+    .union([z.string().min(1), list(inputItem, LIMITS.messages, 1)], { error: "expected a text or a list of items" })
+    .describe("A user's message, or a list of messages and of what earlier responses put out."),
+  instructions: z
+    .string()
+    .nullish()
+    .describe("A system message in front of everything, of this response alone: those that continue it bring theirs."),
+  previous_response_id: z
+    .string()
+    .nullish()
+    .describe("Go on from a stored response: its input, its output and all before it come first."),
+  truncation: z
+    .enum(["auto", "disabled"])
+    .nullish()
+    .describe(
+      "auto: the oldest turns are left out until the prompt leaves room for max_output_tokens, by default an eighth of the context. " +
+        "disabled (default): what is too long is refused.",
+    ),
+  text: z
+    .strictObject({
+      format: notYet("structured output is", isTextFormat),
+      verbosity: notYet("verbosity is", (value) => value === "medium"),
+    })
+    .nullish(),
+  reasoning: z
+    .strictObject({
+      effort: efforts.nullish().describe("For models whose chat template has a switch for it; refused by others."),
+      summary: notYet("a summary of the reasoning is", isAutomatic),
+      generate_summary: notYet("a summary of the reasoning is", isAutomatic),
+      context: notYet("leaving out earlier reasoning is", isAutomatic),
+      mode: notYet("a mode of reasoning is", (value) => value === "standard"),
+    })
+    .nullish(),
+  ...responseToolFields,
+  conversation: notYet("a conversation object is"),
+}
 
 export const responseRequest = z
   .strictObject({
     ...sampling,
-    input: z
-      .union([z.string().min(1), list(inputItem, LIMITS.messages, 1)], { error: "expected a text or a list of items" })
-      .describe("A user's message, or a list of messages and of what earlier responses put out."),
-    instructions: z
-      .string()
-      .nullish()
-      .describe(
-        "A system message in front of everything, of this response alone: those that continue it bring theirs.",
-      ),
-    previous_response_id: z
-      .string()
-      .nullish()
-      .describe("Go on from a stored response: its input, its output and all before it come first."),
+    ...promptFields,
     max_output_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
       .describe("Reasoning among them. Default: what the prompt leaves of the context."),
-    truncation: z
-      .enum(["auto", "disabled"])
-      .nullish()
-      .describe(
-        "auto: the oldest turns are left out until the prompt leaves room for max_output_tokens, by default an eighth of the context. " +
-          "disabled (default): what is too long is refused.",
-      ),
     store: z
       .boolean()
       .nullish()
@@ -63,7 +78,7 @@ export const responseRequest = z
       .boolean()
       .nullish()
       .describe("Answer at once, and generate meanwhile: retrieve the response until it has ended. Needs store."),
-    metadata: metadata.nullish().describe(`Up to ${MAX_PAIRS} pairs, kept with the response.`),
+    metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, kept with the response.`),
     stream: z
       .boolean()
       .nullish()
@@ -79,24 +94,7 @@ export const responseRequest = z
       .describe(
         `\`${LOGPROBS}\`: every token's log-probability. \`reasoning.encrypted_content\` changes nothing: reasoning is plain text anyway.`,
       ),
-    text: z
-      .strictObject({
-        format: notYet("structured output is", isTextFormat),
-        verbosity: notYet("verbosity is", (value) => value === "medium"),
-      })
-      .nullish(),
-    reasoning: z
-      .strictObject({
-        effort: efforts.nullish().describe("For models whose chat template has a switch for it; refused by others."),
-        summary: notYet("a summary of the reasoning is", isAutomatic),
-        generate_summary: notYet("a summary of the reasoning is", isAutomatic),
-        context: notYet("leaving out earlier reasoning is", isAutomatic),
-        mode: notYet("a mode of reasoning is", (value) => value === "standard"),
-      })
-      .nullish(),
-    ...responseToolFields,
     max_tool_calls: notYet("running tools is"),
-    conversation: notYet("a conversation object is"),
     context_management: notYet("compacting a conversation is", isNone),
     prompt: notYet("a stored prompt is"),
     prompt_cache_options: notYet("choosing what is cached is"),
@@ -163,6 +161,9 @@ export const responseSchema = z.object({
   reasoning: z.object({ effort: efforts.nullable(), summary: z.null() }),
 })
 export type ResponseBody = z.output<typeof responseSchema>
+
+export const inputTokensRequest = z.strictObject(promptFields).superRefine(checkResponseTools)
+export const inputTokensResponse = z.object({ object: z.literal("response.input_tokens"), input_tokens: z.int() })
 
 export const responseDeleted = z.object({ id: z.string(), object: z.literal("response"), deleted: z.literal(true) })
 
