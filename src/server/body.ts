@@ -1,5 +1,9 @@
 import { ApiError, invalidRequest } from "./errors.ts"
 import { checkStructure } from "./json-structure.ts"
+import { nextTurn } from "./turns.ts"
+
+/** Bytes of a body that takes milliseconds to read. */
+const LARGE = 2 ** 20
 
 /**
  * Reads a request's JSON body, at most `limit` bytes of it. Only `application/json` is taken: a browser sends any other type across
@@ -22,19 +26,26 @@ export async function readJson(request: Request, limit: number): Promise<unknown
     // Nobody is left to read this, but the log.
     throw invalidRequest("The connection was closed before the whole body had come.", null, "incomplete_body")
   })
+  // Each of these steps takes tens of milliseconds for a large body; others have their turn between them.
+  const rest = bytes.byteLength > LARGE ? nextTurn : () => undefined
   checkStructure(bytes)
+  await rest()
   let text: string
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes)
   } catch {
     throw invalidRequest("The body is not valid UTF-8.", null, "invalid_json")
   }
+  await rest()
+  let value: unknown
   try {
-    return JSON.parse(text)
+    value = JSON.parse(text)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : "syntax error"
     throw invalidRequest(`The body is not valid JSON: ${reason}.`, null, "invalid_json")
   }
+  await rest()
+  return value
 }
 
 /** The body's bytes. One whose length is declared is no longer than that, and comes in one piece; of others, what is beyond `limit` is not read. */

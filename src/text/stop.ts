@@ -43,7 +43,7 @@ export class StopMatcher {
     }
     if (stops.includes(""))
       throw new StopError("a stop string is empty, which would stop every text at its start; leave it out")
-    this.root = buildAutomaton(stops)
+    this.root = automatonOf(stops)
     this.node = this.root
   }
 
@@ -82,6 +82,15 @@ function step(from: Node, unit: number): Node {
     if (!node.fallback) return node
     node = node.fallback
   }
+}
+
+/** A request's choices look for the same list. */
+const automata = new WeakMap<readonly string[], Node>()
+
+function automatonOf(stops: readonly string[]): Node {
+  const root = automata.get(stops) ?? buildAutomaton(stops)
+  automata.set(stops, root)
+  return root
 }
 
 function buildAutomaton(stops: readonly string[]): Node {
