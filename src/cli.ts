@@ -2,7 +2,10 @@
 import { ENGINE_COMMAND } from "./engine/process/command.ts"
 
 // Each imports what it needs: an engine process has no command line, and a command no engine process's side.
-if (process.argv[2] === ENGINE_COMMAND) {
+if (!Bun.isMainThread) {
+  // In a program that is one file, its threads begin here too.
+  await import("./engine/grammar/thread-main.ts")
+} else if (process.argv[2] === ENGINE_COMMAND) {
   const { runEngineProcess } = await import("./engine/process/child.ts")
   runEngineProcess()
 } else {

@@ -5,6 +5,7 @@ import {
   STEP_HEADER_WORDS,
   STEP_OUTPUT_WORDS,
   STEP_SEQ_WORDS,
+  type StepOutput,
   Words,
   writeBiasPair,
   writePenaltyPair,
@@ -25,6 +26,9 @@ const outputsOf = ({ samples, draft }: Slice): number => (samples ? 1 + draft.le
 const pairsOf = ({ sequence: { counts, sampling }, draft }: Slice): number =>
   (1 + draft.length) * ((counts ? counts.size + draft.length : 0) + sampling.logit_bias.size)
 
+/** Words of a slice's mask: under a constraint it has one output. */
+const maskWordsOf = ({ samples, sequence: { matcher } }: Slice): number => (samples ? (matcher?.mask?.length ?? 0) : 0)
+
 export class StepBuffer {
   words = new Words(4096)
   /** Words in use. */
@@ -39,7 +43,9 @@ export class StepBuffer {
     const off_seqs = off_tokens + n_tokens
     const off_outputs = off_seqs + slices.length * STEP_SEQ_WORDS
     const off_blocks = off_outputs + n_outputs * STEP_OUTPUT_WORDS
-    const off_pairs = off_blocks + n_block_ids
+    const off_masks = off_blocks + n_block_ids
+    const n_mask_words = sum(slices, maskWordsOf)
+    const off_pairs = off_masks + n_mask_words
     const most = off_pairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : 0)) * PAIR_WORDS
     if (most > this.words.length) this.words = new Words(2 * most)
     const { i32 } = this.words
@@ -47,6 +53,7 @@ export class StepBuffer {
     let block = off_blocks
     let output = off_outputs
     let n_pairs = 0
+    let mask_start = 0
     for (const [i, slice] of slices.entries()) {
       const { sequence, n_rows, draft } = slice
       const { ids } = sequence.blocks
@@ -62,15 +69,18 @@ export class StepBuffer {
       })
       block += ids.length
       if (!slice.samples) continue
+      const mask_words = maskWordsOf(slice)
+      if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, off_masks + mask_start)
       // A drafted row's token is chosen as if the guesses before it had been said.
       const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
       for (let k = 0; k <= draft.length; k++) {
-        const at = { row: row_start + n_rows - 1 + k, counter: sequence.output.length + k }
+        const at = { row: row_start + n_rows - 1 + k, counter: sequence.output.length + k, mask_start, mask_words }
         n_pairs = this.#writeOutput(sequence.sampling, counts, at, output, off_pairs, n_pairs)
         output += STEP_OUTPUT_WORDS
         const token = draft[k]
         if (token !== undefined) counts?.set(token, (counts.get(token) ?? 0) + 1)
       }
+      mask_start += mask_words
     }
     this.length = off_pairs + n_pairs * PAIR_WORDS
     writeStepHeader(this.words, {
@@ -84,8 +94,8 @@ export class StepBuffer {
       n_block_ids,
       off_pairs,
       n_pairs,
-      off_masks: 0,
-      n_mask_words: 0,
+      off_masks,
+      n_mask_words,
     })
   }
 
@@ -93,7 +103,7 @@ export class StepBuffer {
   #writeOutput(
     s: SamplingParams,
     counts: ReadonlyMap<number, number> | undefined,
-    { row, counter }: { row: number; counter: number },
+    { row, counter, mask_start, mask_words }: Pick<StepOutput, "row" | "counter" | "mask_start" | "mask_words">,
     at: number,
     off_pairs: number,
     pair: number,
@@ -116,8 +126,8 @@ export class StepBuffer {
       n_penalties,
       bias_start: pair + n_penalties,
       n_biases,
-      mask_start: 0,
-      mask_words: 0,
+      mask_start: mask_words > 0 ? mask_start : 0,
+      mask_words,
     })
     let word = off_pairs + pair * PAIR_WORDS
     for (const [token, count] of counts ?? []) {

@@ -1,4 +1,5 @@
 import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
+import { checkConstraint } from "./grammar/constraint.ts"
 import { type EngineLimits, type GenerateRequest, RequestError, type SamplingParams } from "./types.ts"
 
 /** Ranges of the sampling parameters, named as in OpenAI's API. */
@@ -36,7 +37,13 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
   if (!(Number.isInteger(max_tokens) && max_tokens >= 1)) {
     refuse("max_tokens", `max_tokens is ${max_tokens}; it must be a whole number from 1 on`)
   }
-  const { n = 1, priority = 0, deadline_ms = 1 } = request
+  const { n = 1, priority = 0, deadline_ms = 1, constraint, stop_tokens } = request
+  if (constraint) {
+    checkConstraint(constraint)
+    const { param } = constraint
+    if (embeds) refuse(param, `an embedding has no text for ${param} to constrain; leave it out`)
+    if (stop_tokens.size === 0) refuse("ignore_eos", `under ${param} a text has to end somewhere; leave ignore_eos out`)
+  }
   if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
     refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
   }

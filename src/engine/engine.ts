@@ -4,6 +4,8 @@ import { StepBuffer } from "./batch.ts"
 import { checkRequest } from "./check-request.ts"
 import { startDeadline } from "./deadline.ts"
 import { type HiddenStates, Pooler } from "./embedding.ts"
+import type { Constraint } from "./grammar/constraint.ts"
+import type { Grammars } from "./grammar/grammars.ts"
 import { BLOCK_SIZE, BlockPool } from "./kv-cache.ts"
 import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
@@ -48,7 +50,12 @@ export interface LocalEngineOptions {
   step_cost?: Pick<StepCost, "record" | "leastAcceptance">
   /** For embeddings, which are refused without it. */
   hidden?: HiddenStates
+  /** For constraints, which are refused without it. The engine closes it. */
+  grammars?: Pick<Grammars, "open" | "close">
 }
+
+/** The part of a step's time that the next one waits at most for masks of some sequences, while others could go on. */
+const MASK_PATIENCE = 0.1
 
 /** The engine in this process. Its loop alone owns the native context, the block tables and the sequences. */
 export class LocalEngine implements Engine {
@@ -71,6 +78,11 @@ export class LocalEngine implements Engine {
   #accepted = 0
   #looping = false
   #closed = false
+  readonly #grammars: Pick<Grammars, "open" | "close"> | undefined
+  /** Milliseconds of the last step. */
+  #step_ms = 0
+  /** Called when a mask has come. */
+  #onMask = () => {}
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
@@ -93,6 +105,7 @@ export class LocalEngine implements Engine {
     this.#max_queue = max_queue
     this.#cost = step_cost
     this.#hidden = options.hidden
+    this.#grammars = options.grammars
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
@@ -146,6 +159,7 @@ export class LocalEngine implements Engine {
     if (this.#closed) return
     this.#closed = true
     for (const active of this.#requests.values()) this.#fail(active, new EngineError("the engine was closed"))
+    this.#grammars?.close()
     this.#context.close()
   }
 
@@ -158,6 +172,10 @@ export class LocalEngine implements Engine {
     if (this.#requests.has(request.id)) {
       throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
     }
+    if (request.constraint && !this.#grammars) {
+      const message = "this engine was opened without a vocabulary, and cannot keep a text to a constraint"
+      throw new RequestError(message, request.constraint.param, "unsupported_parameter")
+    }
     const { n_queued } = this.#scheduler
     if (n_queued >= this.#max_queue) {
       throw queueFull(n_queued, this.#retryAfter())
@@ -166,7 +184,22 @@ export class LocalEngine implements Engine {
     this.#arrivals += active.choices.length
     this.#requests.set(request.id, active)
     for (const choice of active.choices) this.#scheduler.add(choice)
+    if (request.constraint) this.#constrain(active, request.constraint)
     return active
+  }
+
+  /** Has each choice's text followed; a choice takes part in steps once it is known what may come next. */
+  #constrain(active: ActiveRequest, constraint: Constraint): void {
+    const events = {
+      onMask: () => {
+        this.#onMask()
+        void this.#wake()
+      },
+      onFailure: (error: Error) => this.#fail(active, error),
+    }
+    for (const choice of active.choices) {
+      choice.matcher = this.#grammars?.open(constraint, active.request.stop_tokens, events)
+    }
   }
 
   /** Steps while there is work, letting everything else in this process run between steps. */
@@ -177,6 +210,7 @@ export class LocalEngine implements Engine {
     await nextTurn()
     try {
       while (!this.#closed) {
+        await this.#masks()
         const slices = this.#scheduler.schedule()
         if (slices.length === 0) break
         this.#run(slices)
@@ -191,6 +225,20 @@ export class LocalEngine implements Engine {
     }
   }
 
+  /** Waits a moment for masks that are on their way, so that their sequences do not miss a step that others are ready for. */
+  async #masks(): Promise<void> {
+    const until = performance.now() + MASK_PATIENCE * this.#step_ms
+    while (this.#scheduler.isSplit && !this.#closed && performance.now() < until) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.max(0, until - performance.now()))
+        this.#onMask = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+
   #run(slices: readonly Slice[]): void {
     const start = performance.now()
     try {
@@ -202,6 +250,7 @@ export class LocalEngine implements Engine {
       return
     }
     this.#steps++
+    this.#step_ms = performance.now() - start
     if (slices.every(({ n_rows }) => n_rows === 1)) {
       const rows = slices.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
       this.#cost.record(rows, performance.now() - start)
@@ -272,7 +321,9 @@ export class LocalEngine implements Engine {
 
   #refuse(sequence: Sequence): void {
     sequence.blocks.disown()
-    const message = "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
+    const message = sequence.matcher
+      ? "no token may come next: the constraint and the model's vocabulary (or a NaN in the logits) leave none"
+      : "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
     this.#fail(sequence.owner, new EngineError(message))
   }
 

@@ -12,6 +12,7 @@ import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
+import { Grammars } from "./grammar/grammars.ts"
 import { blocksFor } from "./kv-cache.ts"
 import { rowCost } from "./row-cost.ts"
 import { selfCheck } from "./self-check.ts"
@@ -216,6 +217,7 @@ async function openEngine(
         max_queue: options.max_queue,
         prefix_cache: options.prefix_cache,
         max_drafted,
+        grammars: new Grammars({ path: gguf.files[0]?.path ?? "", n_vocab: config.n_vocab }),
         hidden: {
           width: config.hidden_size,
           norm: definition.outputNorm(),

@@ -64,6 +64,7 @@ export class Scheduler {
     take(sequence.state === "running" ? this.running : this.waiting, sequence)
     sequence.state = "ended"
     sequence.blocks.release()
+    sequence.matcher?.close()
     this.#fair.leave(sequence.key)
     return true
   }
@@ -73,12 +74,19 @@ export class Scheduler {
     this.#fair.charge(sequence.key, sequence.advance(n))
   }
 
-  /** The next step; empty when there is nothing to do. Blocks for its tokens are taken. */
+  /** Some sequences could take part in the next step if their masks had come, and others can already. */
+  get isSplit(): boolean {
+    const n_ready = this.running.filter(({ ready }) => ready).length
+    return n_ready < this.running.length && (n_ready > 0 || this.waiting.some(({ ready }) => ready))
+  }
+
+  /** The next step; empty when there is nothing to do, or masks have to come first. Blocks for its tokens are taken. */
   schedule(): Slice[] {
     this.#admit()
     const slices = this.#decode()
     this.#read(slices)
-    if (slices.length === 0 && this.waiting.length > 0) throw new RangeError("sequences wait, and none can run")
+    const stuck = slices.length === 0 && this.waiting.some(({ ready }) => ready)
+    if (stuck && this.running.every(({ ready }) => ready)) throw new RangeError("sequences wait, and none can run")
     return slices
   }
 
@@ -92,9 +100,11 @@ export class Scheduler {
     let budget = Math.min(max_drafted, max_tokens - n_decoding - n_reading)
     for (const sequence of [...this.running]) {
       // Taken from the end by those before it: then it is not running any more.
-      if (sequence.state !== "running" || sequence.n_pending > 1) continue
+      if (sequence.state !== "running" || sequence.n_pending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
-      const draft = budget > 0 && !sequence.embeds ? this.#draft(sequence, budget, n_decoding) : []
+      // Under a constraint, what may follow a guess is not known before it came true.
+      const drafts = budget > 0 && !sequence.embeds && !sequence.matcher
+      const draft = drafts ? this.#draft(sequence, budget, n_decoding) : []
       budget -= draft.length
       slices.push({ sequence, n_rows: 1, samples: !sequence.embeds, draft })
     }
@@ -114,7 +124,7 @@ export class Scheduler {
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
   #read(slices: Slice[]): void {
     const { max_tokens, chunk_tokens, row_cost } = this.limits
-    const reading = this.running.filter(({ n_pending }) => n_pending > 1)
+    const reading = this.running.filter(({ n_pending, ready }) => n_pending > 1 && ready)
     const beside = slices.length > 0
     let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, max_tokens)
     let work = beside ? chunk_tokens : max_tokens
@@ -170,7 +180,7 @@ export class Scheduler {
   #next(): Sequence | undefined {
     let best: Sequence | undefined
     for (const sequence of this.waiting) {
-      if (sequence.index > 0 && !sequence.owner.prompt_done) continue
+      if (!sequence.ready || (sequence.index > 0 && !sequence.owner.prompt_done)) continue
       if (!best || this.#turn(sequence, best) < 0) best = sequence
     }
     return best

@@ -1,3 +1,4 @@
+import type { Matcher } from "./grammar/matcher.ts"
 import { BLOCK_SIZE, type BlockPool, BlockTable } from "./kv-cache.ts"
 import { blockKey } from "./prefix-cache.ts"
 import type { ActiveRequest } from "./request.ts"
@@ -22,6 +23,8 @@ export class Sequence {
   cached_tokens = 0
   /** `waiting` for its first step, or for the next one after a preemption. */
   state: "waiting" | "running" | "ended" = "waiting"
+  /** Follows its text, where that must keep to a constraint. */
+  matcher: Matcher | undefined
 
   readonly #keys: string[] = []
   #speculator: Speculator | undefined
@@ -65,6 +68,11 @@ export class Sequence {
   get speculator(): Speculator {
     this.#speculator ??= new Speculator((position) => this.tokenAt(position))
     return this.#speculator
+  }
+
+  /** It is known which tokens may come next. */
+  get ready(): boolean {
+    return this.matcher === undefined || this.matcher.mask !== undefined
   }
 
   get priority(): number {
@@ -135,7 +143,9 @@ export class Sequence {
     const { index } = this
     this.owner.events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
     if (this.request.stop_tokens.has(token)) return "stop"
-    return this.output.length >= this.max_output ? "length" : undefined
+    if (this.output.length >= this.max_output) return "length"
+    this.matcher?.accept(token)
+    return undefined
   }
 
   finish(reason: FinishReason, embedding?: Float32Array): void {

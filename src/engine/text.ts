@@ -12,7 +12,8 @@ import {
   type Usage,
 } from "./types.ts"
 
-export interface TextRequest extends Pick<GenerateRequest, "n" | "priority" | "key" | "cache_salt" | "deadline_ms"> {
+export interface TextRequest
+  extends Pick<GenerateRequest, "n" | "priority" | "key" | "cache_salt" | "deadline_ms" | "constraint"> {
   /** Unique among the requests in flight. */
   id: string
   prompt_tokens: Int32Array

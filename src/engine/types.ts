@@ -3,6 +3,8 @@
  * Tokens go in, tokens come out; text belongs to `src/text`.
  */
 
+import type { Constraint } from "./grammar/constraint.ts"
+
 /** How one request's tokens are chosen. Every field has a neutral value, so a sampler never sees `undefined`. */
 export interface SamplingParams {
   /** 0 is greedy. */
@@ -70,6 +72,8 @@ export interface GenerateRequest {
   cache_salt?: string
   /** Milliseconds from submission by which it must have ended; over it, it ends with an OverloadedError. */
   deadline_ms?: number
+  /** What each choice's text must be: it can end where the constraint lets it, and only there. Such choices are not speculated on. */
+  constraint?: Constraint
   /** The prompt's embedding is wanted, pooled so, and no token; `n` is 1, and the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
 }
@@ -166,7 +170,8 @@ export interface Engine {
   /**
    * Accepts a request and yields its tokens, with exactly one `end` for each of its choices. Leaving the loop early, or aborting the
    * signal, cancels the request within one step and frees its blocks.
-   * @throws RequestError (before the first event) for a prompt that is empty, too long, or holds an unknown id.
+   * @throws RequestError (before the first event) for a prompt that is empty, too long, or holds an unknown id, and for a
+   * constraint that cannot be kept to; later, for one that turns out to be too ambiguous.
    * @throws OverloadedError when the queue is full, or its deadline passes.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>

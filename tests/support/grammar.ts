@@ -53,7 +53,7 @@ export function allowedTokens(mask: Uint32Array): number[] {
 }
 
 /** What ends strings, numbers, lists and objects first: it brings any JSON to its end. */
-const ENDINGS = ["@", ".", '"', "]", "}", "0", "1", ":", ",", "-", "\\", "n", "t", "f", "u", "l", "e", "a", "s", "r"]
+const ENDINGS = ['"', "]", "}", "0", "1", ":", ",", "-", "\\", "n", "t", "f", "u", "l", "e", "a", "s", "r"]
 
 /**
  * A text of random allowed tokens; after `patience` of them it makes for the end. `undefined` where it did not come within `limit`.
@@ -63,9 +63,9 @@ export function randomText(
   masks: Masks,
   { trie, tokenizer }: Vocabulary,
   random: () => number,
-  { patience = 30, limit = 600, onState = (_: number) => {} } = {},
+  { patience = 30, limit = 600, endings = ENDINGS, onState = (_: number) => {} } = {},
 ): string | undefined {
-  const single = new Map(ENDINGS.map((char) => [char, tokenizer.encode(char)[0] as number]))
+  const single = new Map(endings.map((char) => [char, tokenizer.encode(char)[0] as number]))
   const bytes: number[] = []
   let state = masks.automaton.start()
   for (let i = 0; i < limit; i++) {
@@ -78,7 +78,7 @@ export function randomText(
     }
     if (allowed.length === 0) throw new Error(`nothing is allowed after ${Buffer.from(bytes)}`)
     const ending =
-      over && random() < 0.9 ? ENDINGS.find((char) => isAllowed(mask, single.get(char) as number)) : undefined
+      over && random() < 0.9 ? endings.find((char) => isAllowed(mask, single.get(char) as number)) : undefined
     const token = ending ? (single.get(ending) as number) : (allowed[Math.floor(random() * allowed.length)] as number)
     state = masks.after(state, token)
     if (state < 0) throw new Error(`token ${token} was allowed, and is not taken`)

@@ -14,9 +14,11 @@ export const BOTTOM = 0
 /** Threads of a state, and nodes passed on the way to one, at most. */
 const MAX_THREADS = 4096
 const MAX_PASSED = 50_000
-/** States that are kept between two texts' tokens, and that one token may need. */
+/** States that are kept between two texts' tokens, and that one token may need; the same of threads and stacks, in all. */
 const MAX_KEPT = 4096
-const MAX_STATES = 65_536
+const MAX_STATES = 16_384
+const MAX_KEPT_PARTS = 250_000
+const MAX_PARTS = 1_000_000
 
 /** States for which there is room at first. */
 const FIRST_STATES = 64
@@ -36,6 +38,7 @@ export class Automaton {
   #backs: number[] = [0]
   #belows: number[] = [0]
   #stacks = new Map<number, number>()
+  #n_parts = 0
 
   constructor(readonly program: Program) {}
 
@@ -45,7 +48,7 @@ export class Automaton {
 
   /** Whether there are so many states that it is better to `forget` them. */
   get isFull(): boolean {
-    return this.#threads.length > MAX_KEPT
+    return this.#threads.length > MAX_KEPT || this.#n_parts > MAX_KEPT_PARTS
   }
 
   /** Forgets all states; their numbers mean nothing any more. */
@@ -57,6 +60,7 @@ export class Automaton {
     this.#backs = [0]
     this.#belows = [0]
     this.#stacks = new Map()
+    this.#n_parts = 0
   }
 
   snapshot(state: number): Snapshot {
@@ -119,6 +123,7 @@ export class Automaton {
     const key = below * this.program.n_nodes + back
     let stack = this.#stacks.get(key)
     if (stack === undefined) {
+      this.#count(1)
       stack = this.#backs.push(back) - 1
       this.#belows.push(below)
       this.#stacks.set(key, stack)
@@ -160,12 +165,18 @@ export class Automaton {
     if (state === undefined) {
       const { n_nodes } = this.program
       const threads = Int32Array.from(keys.flatMap((key) => [Math.floor(key / n_nodes), key % n_nodes]))
+      this.#count(keys.length)
       state = this.#threads.push(threads) - 1
       if (state >= this.ends.length) this.#grow()
       this.ends[state] = ends ? 1 : 0
       this.#known.set(name, state)
     }
     return state
+  }
+
+  #count(n_parts: number): void {
+    this.#n_parts += n_parts
+    if (this.#n_parts > MAX_PARTS) throw tooAmbiguous()
   }
 
   #grow(): void {

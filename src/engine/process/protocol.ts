@@ -5,6 +5,7 @@
 
 import { z } from "zod"
 import packageJson from "../../../package.json" with { type: "json" }
+import { constraintSchema } from "../grammar/constraint.ts"
 import type { LoadedEngine, LoadOptions } from "../load.ts"
 import type {
   EngineLimits,
@@ -18,7 +19,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Both sides are one program, unless it was replaced on the disk while it ran. */
-export const PROTOCOL = `${packageJson.version}/3`
+export const PROTOCOL = `${packageJson.version}/4`
 
 const sampling = z.object({
   temperature: z.number(),
@@ -44,6 +45,7 @@ const request = z.strictObject({
   key: z.string().optional(),
   cache_salt: z.string().optional(),
   deadline_ms: z.number().optional(),
+  constraint: constraintSchema.optional(),
   pooling: z.enum(["mean", "cls", "last"]).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 

@@ -1,0 +1,127 @@
+import { DEAD } from "./automaton.ts"
+import { compileConstraint } from "./compile.ts"
+import { type Constraint, constraintKey } from "./constraint.ts"
+import { GrammarError } from "./expr.ts"
+import type { Masks, NodeTokens } from "./masks.ts"
+import type { FromThread, ToThread } from "./messages.ts"
+import type { TokenTrie } from "./token-trie.ts"
+
+/** Grammars that are kept compiled, the one used longest ago making way for a new one; texts beyond them wait for a place. */
+const MAX_GRAMMARS = 32
+
+interface Grammar {
+  masks: Masks
+  texts: Set<Text>
+}
+
+interface Text {
+  grammar: Grammar
+  state: number
+  /** Tokens that led to its state. */
+  n_tokens: number
+  stop_tokens: readonly number[]
+}
+
+type Open = Extract<ToThread, { type: "open" }>
+
+/** The texts of one engine that keep to constraints, and the grammars that they have in common. */
+export class Texts {
+  /** By what they say, in the order of their last use. */
+  readonly #grammars = new Map<string, Grammar>()
+  readonly #texts = new Map<number, Text>()
+  #waiting: Open[] = []
+  readonly #common = new Map<string, NodeTokens>()
+
+  constructor(
+    readonly trie: TokenTrie,
+    readonly post: (message: FromThread) => void,
+  ) {}
+
+  receive(message: Exclude<ToThread, { type: "vocabulary" }>): void {
+    const { id } = message
+    try {
+      if (message.type === "open") this.#open(message)
+      else if (message.type === "accept") this.#accept(id, message.token)
+      else this.#close(id)
+    } catch (error) {
+      this.#close(id)
+      const reason = error instanceof Error ? error.message : String(error)
+      this.post({ type: error instanceof GrammarError ? "refused" : "failed", id, reason })
+    }
+  }
+
+  #open(asked: Open): void {
+    const { id, constraint, stop_tokens, tokens } = asked
+    const key = constraintKey(constraint)
+    if (!this.#grammars.has(key) && !this.#makeRoom()) {
+      this.#waiting.push(asked)
+      this.post({ type: "waiting", id })
+      return
+    }
+    this.post({ type: "begun", id })
+    const grammar = this.#grammar(key, constraint)
+    const text: Text = { grammar, stop_tokens, n_tokens: 0, state: grammar.masks.automaton.start() }
+    grammar.texts.add(text)
+    this.#texts.set(id, text)
+    for (const token of tokens) this.#advance(text, token)
+    this.#sendMask(id, text)
+  }
+
+  #accept(id: number, token: number): void {
+    const text = this.#texts.get(id)
+    if (!text) return
+    this.#advance(text, token)
+    this.#sendMask(id, text)
+  }
+
+  #close(id: number): void {
+    this.#waiting = this.#waiting.filter((asked) => asked.id !== id)
+    const text = this.#texts.get(id)
+    if (!text) return
+    text.grammar.texts.delete(text)
+    this.#texts.delete(id)
+    if (text.grammar.texts.size > 0) return
+    for (const asked of this.#waiting.splice(0)) this.receive(asked)
+  }
+
+  #grammar(key: string, constraint: Constraint): Grammar {
+    const grammar = this.#grammars.get(key) ?? {
+      masks: compileConstraint(constraint, this.trie, this.#common),
+      texts: new Set(),
+    }
+    this.#grammars.delete(key)
+    this.#grammars.set(key, grammar)
+    return grammar
+  }
+
+  #makeRoom(): boolean {
+    for (const [key, { texts }] of this.#grammars) {
+      if (this.#grammars.size < MAX_GRAMMARS) break
+      if (texts.size === 0) this.#grammars.delete(key)
+    }
+    return this.#grammars.size < MAX_GRAMMARS
+  }
+
+  #advance(text: Text, token: number): void {
+    const { masks, texts } = text.grammar
+    if (masks.automaton.isFull) {
+      const kept = [...texts].map((other) => [other, masks.automaton.snapshot(other.state)] as const)
+      masks.forget()
+      for (const [other, snapshot] of kept) other.state = masks.automaton.restore(snapshot)
+    }
+    const state = masks.after(text.state, token)
+    if (state === DEAD) throw new Error(`token ${token} was chosen against its constraint`)
+    text.state = state
+    text.n_tokens++
+  }
+
+  #sendMask(id: number, { grammar: { masks }, state, n_tokens, stop_tokens }: Text): void {
+    const mask = masks.of(state).slice()
+    const ends = masks.automaton.ends[state] === 1
+    for (const token of stop_tokens) {
+      const [word, bit] = [token >>> 5, 1 << (token & 31)]
+      if (word < mask.length) mask[word] = ends ? (mask[word] as number) | bit : (mask[word] as number) & ~bit
+    }
+    this.post({ type: "mask", id, n_tokens, mask })
+  }
+}
