@@ -13,7 +13,11 @@ const VERSION = 1
 const TABLES = `
   CREATE TABLE responses (id TEXT PRIMARY KEY, owner TEXT NOT NULL, used INTEGER NOT NULL, size INTEGER NOT NULL,
     response TEXT NOT NULL, input TEXT NOT NULL) STRICT;
-  CREATE INDEX responses_by_use ON responses (used, size);
+  CREATE INDEX responses_by_use ON responses (used);
+  CREATE TABLE totals (n INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
+  INSERT INTO totals VALUES (0, 0);
+  CREATE TRIGGER response_in AFTER INSERT ON responses BEGIN UPDATE totals SET n = n + 1, size = size + new.size; END;
+  CREATE TRIGGER response_out AFTER DELETE ON responses BEGIN UPDATE totals SET n = n - 1, size = size - old.size; END;
   CREATE TABLE items (item TEXT, response TEXT REFERENCES responses (id) ON DELETE CASCADE,
     PRIMARY KEY (item, response)) STRICT, WITHOUT ROWID;
   CREATE INDEX items_by_response ON items (response);
@@ -44,6 +48,8 @@ export function openDatabase(path: string): Database {
     db.run("PRAGMA journal_mode = WAL")
     db.run("PRAGMA synchronous = NORMAL")
     db.run("PRAGMA foreign_keys = ON")
+    // A row that another replaces is counted out.
+    db.run("PRAGMA recursive_triggers = ON")
     // What is deleted is overwritten.
     db.run("PRAGMA secure_delete = ON")
     return db

@@ -99,11 +99,11 @@ export class Responding {
     } catch (thrown) {
       if (isCancelled(thrown, running.controller.signal)) {
         writer.cancel()
-        this.#keep()
+        responses.keep(running)
         return
       }
       const failed = writer.fail(toApiError(thrown))
-      this.#keep()
+      responses.keep(running)
       yield failed
     } finally {
       responses.end(running)
@@ -118,18 +118,14 @@ export class Responding {
       for (let next = await first; !next.done; next = await events.next()) {
         for (const event of this.writer.write(next.value)) {
           // Whoever reads the end can retrieve it.
-          if (event.type === "response.completed" || event.type === "response.incomplete") this.#keep()
+          if (event.type === "response.completed" || event.type === "response.incomplete")
+            this.responses.keep(this.running)
           yield event
         }
       }
     } finally {
       await events.return()
     }
-  }
-
-  #keep(): void {
-    const { response, input, owner } = this.running
-    if (response.store) this.responses.store.put({ response, input }, owner)
   }
 }
 

@@ -6,6 +6,8 @@ import { ResponseStore, type StoredResponse } from "./store.ts"
 
 /** When a server that shuts down may be back, in seconds. */
 const RETRY_S = 5
+/** What responses that were stopped may take to end. */
+const LAST_WORDS_MS = 2000
 
 /** A response that is being made, and will be stored. */
 export interface RunningResponse extends StoredResponse {
@@ -25,6 +27,7 @@ export interface RunningResponse extends StoredResponse {
 export class Responses {
   readonly store: ResponseStore
   readonly #running = new Map<string, RunningResponse>()
+  #closed = false
 
   /** @param path Where they are kept. Default: in memory. @throws ResponseStoreError */
   constructor(path?: string) {
@@ -37,6 +40,11 @@ export class Responses {
 
   end({ response }: RunningResponse): void {
     this.#running.delete(response.id)
+  }
+
+  /** Stores it as it is, where that is wanted, unless the server has ended. */
+  keep({ response, input, owner }: RunningResponse): void {
+    if (response.store && !this.#closed) this.store.put({ response, input }, owner)
   }
 
   running(id: string, owner: string): RunningResponse | undefined {
@@ -53,7 +61,11 @@ export class Responses {
     const running = [...this.#running.values()]
     const reason = new OverloadedError("the server is shutting down", "unavailable", RETRY_S)
     for (const { controller, ended } of running) if (ended !== undefined) controller.abort(reason)
-    await Promise.all(running.map(({ ended }) => ended))
+    const late = Promise.withResolvers<void>()
+    const timer = setTimeout(late.resolve, LAST_WORDS_MS)
+    await Promise.race([Promise.all(running.map(({ ended }) => ended)), late.promise])
+    clearTimeout(timer)
+    this.#closed = true
     this.store.close()
   }
 }

@@ -129,7 +129,7 @@ export class ResponseStore implements Disposable {
   }
 
   #totals(): z.output<typeof totals> {
-    return totals.parse(this.#db.query("SELECT count(*) AS n, coalesce(sum(size), 0) AS size FROM responses").get())
+    return totals.parse(this.#db.query("SELECT n, size FROM totals").get())
   }
 
   #evict(now: number): void {

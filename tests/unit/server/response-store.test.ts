@@ -46,6 +46,8 @@ describe("a store", () => {
     store.put(a, "me")
     expect(store.count).toBe(1)
     expect(store.get("a", "me")?.response.status).toBe("completed")
+    store.delete("a", "me")
+    expect(store.count).toBe(0)
   })
 
   test("finds an item in any response that has it", () => {
