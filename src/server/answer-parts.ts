@@ -54,8 +54,9 @@ export class AnswerParts {
     // Of the calls, these pieces may begin the last ones.
     let call = this.calls - pieces.filter(({ type }) => type === "call").length - 1
     for (const piece of pieces) {
-      if (piece.type === "content") deltas.push({ type: "content", index, text: piece.text })
-      else if (piece.type === "arguments") deltas.push({ type: "tool_arguments", index, call, text: piece.text })
+      if (piece.type === "content") {
+        if (!this.calling?.required) deltas.push({ type: "content", index, text: piece.text })
+      } else if (piece.type === "arguments") deltas.push({ type: "tool_arguments", index, call, text: piece.text })
       else {
         const id = this.calling?.format.newId() ?? ""
         deltas.push({ type: "tool_call", index, call: ++call, id, name: piece.name })

@@ -1,5 +1,6 @@
 /** Runs the choices of one HTTP request side by side and brings their events together. */
 
+import type { Constraint } from "../engine/grammar/constraint.ts"
 import type { LoadedModel } from "../engine/load.ts"
 import { generateText, type TextEvent, type TextRequest } from "../engine/text.ts"
 import { EngineError, type FinishReason, type SamplingParams, type Usage } from "../engine/types.ts"
@@ -44,6 +45,8 @@ export interface ChoiceOptions {
   readonly ignoreEos: boolean
   /** Control tokens that come out as text. */
   readonly shownTokens?: ReadonlySet<number>
+  /** What each choice's text must be. */
+  readonly constraint?: Constraint
   /** Its place among other requests. */
   readonly standing: Standing
 }
@@ -78,6 +81,7 @@ export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], 
         stop: options.stop,
         ignore_eos: options.ignoreEos,
         shown_tokens: options.shownTokens,
+        ...(options.constraint !== undefined && { constraint: options.constraint }),
         ...options.standing,
       }
       return { first, request }

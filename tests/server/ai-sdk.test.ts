@@ -51,6 +51,25 @@ describe("with SmolLM2", () => {
     expect(await stream.usage).toMatchObject({ inputTokens: usage.inputTokens, outputTokens: usage.outputTokens })
   })
 
+  test("calls a tool that it has to, with input that validates", async () => {
+    const inputSchema = z.object({ city: z.string().max(30), days: z.int().min(1).max(7) })
+    const options = {
+      ...ask(),
+      tools: { weather: tool({ description: "Tells the weather.", inputSchema }) },
+      toolChoice: "required",
+      temperature: 1.5,
+      seed: 4,
+      maxOutputTokens: 200,
+      providerOptions: { rocmforge: { parallel_tool_calls: false } },
+    } as const
+    const { toolCalls, finishReason } = await generateText(options)
+    expect(finishReason).toBe("tool-calls")
+    expect(toolCalls.map(({ toolName }) => toolName)).toEqual(["weather"])
+    expect(inputSchema.safeParse(toolCalls[0]?.input).success).toBe(true)
+    const streamed = await streamText(options).toolCalls
+    expect(streamed.map(({ input }) => input)).toEqual(toolCalls.map(({ input }) => input))
+  })
+
   test("gets errors as its own", async () => {
     const error = await generateText({ ...ask(), temperature: 3 }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(APICallError)

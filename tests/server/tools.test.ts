@@ -126,6 +126,64 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
   })
 })
 
+describe("what the answer is kept to", () => {
+  const HERMES = FAMILIES.hermes?.[0] ?? ""
+  const constraintOf = async (fields: object, template = HERMES) => {
+    await using server = await serve("x", template)
+    await server.client.chat.completions.create({ ...request, ...fields })
+    return server.engine.requests[0]?.constraint
+  }
+  const parameters = { type: "object", properties: { x: { type: "string" } } }
+  const calls = ["f", "g"].map((name) => ({ begin: `{"name": "${name}", "arguments": `, parameters, end: "}" }))
+  const expected = {
+    type: "tools",
+    param: "tools",
+    trigger: "<tool_call>",
+    open: "\n",
+    calls,
+    close: "\n</tool_call>",
+    between: "\n",
+    required: false,
+    parallel: true,
+  }
+
+  test("is calls of the tools among free text, of that tool alone, or one at most", async () => {
+    expect(await constraintOf({})).toEqual(expected as never)
+    expect(await constraintOf({ tool_choice: "required", parallel_tool_calls: false })).toEqual({
+      ...expected,
+      required: true,
+      parallel: false,
+    } as never)
+    expect(await constraintOf({ tool_choice: { type: "function", function: { name: "g" } } })).toEqual({
+      ...expected,
+      calls: calls.slice(1),
+      required: true,
+      parallel: false,
+    } as never)
+    expect(await constraintOf({ tool_choice: "none" })).toBeUndefined()
+    expect(await constraintOf({ tools: [] })).toBeUndefined()
+  })
+
+  test("begins behind a thinking model's thoughts", async () => {
+    const constraint = await constraintOf({}, `${HERMES}{# </think> #}<think>`)
+    expect(constraint?.reasoning).toEqual({ open: "<think>", close: "</think>", inside: true })
+  })
+
+  test("is any object where a schema that is not strict has more to it than can be kept", async () => {
+    const functions = [
+      { name: "f", parameters: { type: "object", not: { required: ["x"] } } },
+      { name: "g", parameters: { properties: { x: { type: "string" } } } },
+      { name: "h" },
+    ]
+    const constraint = await constraintOf({ tools: functions.map((each) => ({ type: "function", function: each })) })
+    expect(constraint?.type === "tools" && constraint.calls.map((call) => call.parameters)).toEqual([
+      { type: "object" },
+      parameters,
+      { type: "object", properties: {}, additionalProperties: false },
+    ])
+  })
+})
+
 test("a template that knows no tools has them described in a system prompt, and calls written as text", async () => {
   await using server = await serve('<tool_call>{"name": "g"}</tool_call>', MESSAGES)
   const call = (id: string, name: string) => ({ id, type: "function" as const, function: { name, arguments: "{}" } })
@@ -181,6 +239,16 @@ test("an answer that is cut off within a call says so", async () => {
   const { choices } = await server.client.chat.completions.create({ ...request, max_tokens: 47 })
   expect(choices[0]?.finish_reason).toBe("length")
   expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "f", arguments: '{"x": "ye' } }])
+})
+
+test("where calls are required, the beginning of one is no content", async () => {
+  await using server = await serve('<tool_call>{"name": "f"', `${TOOLS}{# <tool_call> #}${MESSAGES}`)
+  const cut = { ...request, max_tokens: 20, logprobs: true }
+  const { choices } = await server.client.chat.completions.create({ ...cut, tool_choice: "required" })
+  expect(choices[0]).toMatchObject({ finish_reason: "length", message: { content: "" } })
+  expect(choices[0]?.logprobs?.content?.length).toBe(20)
+  const auto = await server.client.chat.completions.create(cut)
+  expect(auto.choices[0]?.message.content).toBe('<tool_call>{"name": ')
 })
 
 test("every choice has calls of its own, and every token its score", async () => {

@@ -20,6 +20,15 @@ const functionTool = z.strictObject({
 })
 export type FunctionTool = z.output<typeof functionTool>
 
+const WEATHER = {
+  type: "function",
+  function: {
+    name: "get_weather",
+    description: "Get the weather of a city.",
+    parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+  },
+}
+
 const CHOICES = ["none", "auto", "required"] as const
 
 const toolChoice = z.union(
@@ -34,7 +43,15 @@ const toolChoice = z.union(
 export type ToolChoice = z.output<typeof toolChoice>
 
 export const toolFields = {
-  tools: list(functionTool, LIMITS.tools).nullish().describe("Functions that the answer may call."),
+  tools: list(functionTool, LIMITS.tools)
+    .nullish()
+    .meta({
+      description:
+        "Functions that the answer may call, in the form that the model knows; a model that knows none is told of one. Arguments " +
+        "validate against the schema; what a schema has that cannot be kept is refused where the function is strict, and otherwise lets " +
+        "it take any object.",
+      example: [WEATHER],
+    }),
   tool_choice: toolChoice
     .nullish()
     .describe("auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one."),
