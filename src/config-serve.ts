@@ -166,6 +166,12 @@ export const SERVE_OPTIONS = {
     schema: flag,
     default: false,
   }),
+  maxBody: option({
+    name: "max-body",
+    value: "size",
+    description: "the largest body that a request may have, as 8M; a larger one is refused with 413 (default: 32M)",
+    schema: byteSize.refine((bytes) => bytes >= 1024, { error: "must be at least 1K" }),
+  }),
   drainTimeout: option({
     name: "drain-timeout",
     value: "time",

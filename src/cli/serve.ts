@@ -11,7 +11,16 @@ import { ACCESS_OPTIONS, type Access, readAccess, warnIfOpen } from "./serve-acc
 import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
 
 const OBSERVE_OPTIONS = ["logFormat", "logLevel"] as const
-const SERVER_OPTIONS = ["host", "port", "deadline", "cacheByKey", "responsesDb", "preload", "drainTimeout"] as const
+const SERVER_OPTIONS = [
+  "host",
+  "port",
+  "deadline",
+  "cacheByKey",
+  "responsesDb",
+  "preload",
+  "drainTimeout",
+  "maxBody",
+] as const
 
 export const serve: CommandSpec = {
   name: "serve",
@@ -52,7 +61,19 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
   manager: ModelManager,
-  { host, port, deadline, cacheByKey, responsesDb, preload, drainTimeout, access, log, tracing }: ListenOptions,
+  {
+    host,
+    port,
+    deadline,
+    cacheByKey,
+    responsesDb,
+    preload,
+    drainTimeout,
+    maxBody,
+    access,
+    log,
+    tracing,
+  }: ListenOptions,
 ): Promise<number> {
   const { startServer } = await import("../server/index.ts")
   const stopped = Promise.withResolvers<void>()
@@ -65,6 +86,7 @@ async function listen(
     ...access,
     log,
     ...(tracing !== undefined && { tracing }),
+    ...(maxBody !== undefined && { maxBodyBytes: maxBody }),
     ...(responsesDb !== undefined && { responsesPath: responsesDb }),
     ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),
   }).catch((error: unknown) => {

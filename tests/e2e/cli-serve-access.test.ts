@@ -49,10 +49,10 @@ const serve = (args: string[], env: Record<string, string> = {}) =>
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` })
 const statusFor = async (url: string, headers: Record<string, string> = {}) =>
   (await fetch(`${url}/v1/models`, { headers, tls: { ca: cert } })).status
-const complete = (url: string, headers: Record<string, string> = {}) =>
+const complete = (url: string, headers: Record<string, string> = {}, prompt = "whatnobodymayread") =>
   fetch(`${url}/v1/completions`, {
     method: "POST",
-    body: JSON.stringify({ model: "tiny", prompt: "whatnobodymayread", max_tokens: 3, ignore_eos: true }),
+    body: JSON.stringify({ model: "tiny", prompt, max_tokens: 3, ignore_eos: true }),
     headers: { "content-type": "application/json", ...headers },
     tls: { ca: cert },
   })
@@ -182,6 +182,15 @@ test("--tls-cert and --tls-key serve HTTPS", async () => {
   await stop()
 })
 
+test("--max-body bounds what a request may carry", async () => {
+  const { url, stop } = await serve(["--max-body", "1K"])
+  expect((await complete(url)).status).toBe(200)
+  const response = await complete(url, {}, "x".repeat(1024))
+  expect(response.status).toBe(413)
+  expect(await response.text()).toContain("limit of 1024 bytes")
+  await stop()
+})
+
 test("an expired certificate is served with a warning", async () => {
   const expired = selfSigned(-1)
   await Bun.write(at("expired.pem"), expired.cert)
@@ -206,6 +215,7 @@ test("what cannot work is said before anything is loaded", async () => {
     [tls("nowhere.pem", "key.pem"), "nowhere.pem cannot be read"],
     [tls("cert.pem", "other-key.pem"), "does not belong to"],
     [tls("key.pem", "cert.pem"), "swapped"],
+    [["--max-body", "100"], "at least 1K"],
     [["--log-format", "xml"], "text or json"],
     [["--log-level", "loud"], "trace, debug, info"],
   ]

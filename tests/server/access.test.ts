@@ -137,9 +137,11 @@ describe("API keys", () => {
     await using server = await locked()
     const headers = { "x-api-key": "sk-ada-1" }
     const document = await (await fetch(`${server.url}/swagger/json`, { headers })).json()
-    expect(document.security).toEqual([{ apiKey: [] }])
+    expect(document.security).toEqual([{ apiKey: [] }, { xApiKey: [] }])
     expect(document.components.securitySchemes.apiKey).toEqual({ type: "http", scheme: "bearer" })
+    expect(document.components.securitySchemes.xApiKey).toEqual({ type: "apiKey", in: "header", name: "x-api-key" })
     expect(document.paths["/health"].get.security).toEqual([])
+    expect(document.paths["/health"].get.responses["401"]).toBeUndefined()
     expect(document.paths["/v1/models"].get.security).toBeUndefined()
     expect(document.paths["/v1/models"].get.responses["401"]).toBeDefined()
   })

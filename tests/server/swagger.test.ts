@@ -129,9 +129,10 @@ describe("in a browser", () => {
     })
     const { page } = visited
     await page.locator(".auth-wrapper .authorize").click()
-    await page.locator(".auth-container input").fill("sk-button")
-    await page.locator(".auth-btn-wrapper .authorize").click()
-    await page.locator(".auth-btn-wrapper .btn-done").click()
+    const bearer = page.locator(".auth-container", { hasText: "(http, Bearer)" })
+    await bearer.locator("input").fill("sk-button")
+    await bearer.locator(".authorize").click()
+    await bearer.locator(".btn-done").click()
     const [models] = (await operationsOf(locked.url, { "x-api-key": "sk-page" })).filter(
       ({ method, path }) => method === "GET" && path === "/v1/models",
     )

@@ -23,8 +23,14 @@ export const docsRoutes = ({ locked }: ServerState) =>
       swagger({
         path: "/swagger",
         documentation: {
-          components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
-          security: locked ? [{ apiKey: [] }] : [],
+          components: {
+            securitySchemes: {
+              apiKey: { type: "http", scheme: "bearer" },
+              xApiKey: { type: "apiKey", in: "header", name: "x-api-key" },
+            },
+          },
+          // Either of them.
+          security: locked ? [{ apiKey: [] }, { xApiKey: [] }] : [],
           info: {
             title: "ROCmForge",
             version,

@@ -39,7 +39,7 @@ export function endpoint(doc: EndpointDoc) {
     description,
     responses: {
       200: { description: "Success", content },
-      ...failures(errors, doc.failure),
+      ...failures(errors, doc.failure, doc.open),
       ...Object.fromEntries(more),
     },
   }
@@ -48,13 +48,18 @@ export function endpoint(doc: EndpointDoc) {
 /** What every endpoint can answer. */
 const COMMON_ERRORS = {
   401: "The server wants an API key, and the request shows none, or one that is not good.",
-  431: "The request has too many header fields.",
+  431: "The request has too many header fields, or (an answer without a body) they are too large.",
 }
 
-/** Errors by their status, with what each means; those that every endpoint has are added. */
-export function failures(errors: Readonly<Record<number, string>>, shape: z.ZodType = errorBody) {
+/** Errors by their status, with what each means; those that every endpoint has are added. @param open it needs no API key */
+export function failures(
+  errors: Readonly<Record<number, string>>,
+  shape: z.ZodType = errorBody,
+  open = false,
+): Record<string, object> {
   const content = { "application/json": { schema: jsonSchema(shape, "output") } }
-  const all = Object.entries({ ...errors, ...COMMON_ERRORS })
+  const { 401: locked, ...common } = COMMON_ERRORS
+  const all = Object.entries({ ...errors, ...common, ...(!open && { 401: locked }) })
   return Object.fromEntries(all.map(([status, description]) => [status, { description, content }]))
 }
 
