@@ -5,7 +5,7 @@ import { OverloadedError } from "../../engine/types.ts"
 import { encodePrompt } from "../../text/index.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../chat-engine.ts"
 import { invalidRequest, toApiError } from "../errors.ts"
-import { renamingFields } from "../field-names.ts"
+import { type FieldNames, renamed, renamingFields } from "../field-names.ts"
 import type { Run } from "../generation.ts"
 import { renderChat } from "../prompt.ts"
 import type { ResponseEvent } from "../schemas/response-events.ts"
@@ -37,6 +37,7 @@ export class Responding {
     readonly chat: Chat,
     readonly writer: ResponseWriter,
     readonly running: RunningResponse,
+    readonly names: FieldNames,
   ) {}
 
   /** @throws ApiError 400 naming the field that cannot be served. */
@@ -48,20 +49,23 @@ export class Responding {
   ): Promise<Responding> {
     const owner = head.standing.key ?? ""
     const { input, request } = conversationOf(responses, body, owner)
-    const chat = await renamingFields(fieldNames(body), () =>
+    const names = fieldNames(body)
+    const chat = await renamingFields(names, () =>
       prepareChat(model, head, body.truncation === "auto" ? withoutOldest(model, request) : request),
     )
     const response = newResponse(head, body)
     const { controller } = head
     const writer = new ResponseWriter(response, model.tokenizer, request.logprobs === true)
-    return new Responding(responses, chat, writer, { response, input, owner, controller })
+    return new Responding(responses, chat, writer, { response, input, owner, controller }, names)
   }
 
   /** @throws what the generation throws; then nothing is stored. */
   async complete(): Promise<ResponseBody> {
-    for await (const _ of this.#answer(chatEvents(this.chat))) {
-      // The response is what they make of it.
-    }
+    await renamingFields(this.names, async () => {
+      for await (const _ of this.#answer(chatEvents(this.chat))) {
+        // The response is what they make of it.
+      }
+    })
     return this.running.response
   }
 
@@ -71,7 +75,7 @@ export class Responding {
     const first = events.next()
     // It may fail before it is waited for.
     first.catch(() => {})
-    await Promise.race([first, Bun.sleep(HEAD_START_MS)])
+    await renamingFields(this.names, () => Promise.race([first, Bun.sleep(HEAD_START_MS)]))
     yield* this.#whole(events, first)
   }
 
@@ -102,7 +106,7 @@ export class Responding {
         responses.keep(running)
         return
       }
-      const failed = writer.fail(toApiError(thrown))
+      const failed = writer.fail(toApiError(renamed(this.names, thrown)))
       responses.keep(running)
       yield failed
     } finally {
