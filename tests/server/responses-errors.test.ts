@@ -49,6 +49,11 @@ describe("errors have OpenAI's shape", () => {
     [{ tools: [{ type: "web_search" }] }, "tools[0].type", "invalid_value"],
     [{ tools: [{ type: "function", name: "a b" }] }, "tools[0].name", "invalid_value"],
     [{ tools: Array(2).fill({ type: "function", name: "f" }) }, "tools[1].name", "invalid_value"],
+    [
+      { tools: [{ type: "function", name: "f", parameters: { type: "array" } }] },
+      "tools[0].parameters",
+      "invalid_value",
+    ],
     [{ tool_choice: "required" }, "tool_choice", "invalid_value"],
     [{ tool_choice: { type: "function", name: "f" } }, "tool_choice.name", "invalid_value"],
     [

@@ -2,6 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import OpenAI from "openai"
+import { zodResponsesFunction } from "openai/helpers/zod"
+import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { until } from "./support/script-model.ts"
 import { type FileServer, serveFile } from "./support/serve-file.ts"
@@ -59,6 +61,80 @@ test("a conversation goes on by its id as it does by its messages, with the prom
     max_completion_tokens: greedy.max_output_tokens,
   })
   expect(choices[0]?.message.content).toBe(next.output_text)
+})
+
+describe("functions", () => {
+  const Weather = z.object({ city: z.string(), days: z.int(), unit: z.enum(["celsius", "fahrenheit"]) })
+  const tools = [
+    zodResponsesFunction({
+      name: "get_weather",
+      description: "The weather of the next days in a city.",
+      parameters: Weather,
+    }),
+    zodResponsesFunction({
+      name: "get_time",
+      description: "The time in a city.",
+      parameters: z.object({ city: z.string() }),
+    }),
+  ]
+  const input = "What will the weather be in Paris in the next three days, in degrees celsius?"
+  const named = { type: "function" as const, name: "get_weather" }
+
+  test("that have to be called are, with arguments that the client parses, streamed the same", async () => {
+    const body = { model, input, tools, tool_choice: named, temperature: 0, max_output_tokens: 100 }
+    const parsed = await responses.parse(body)
+    expect(parsed.status).toBe("completed")
+    expect(parsed.output).toHaveLength(1)
+    const [called] = parsed.output
+    if (called?.type !== "function_call") throw new Error(`it did not call: ${JSON.stringify(parsed.output)}`)
+    expect(called.name).toBe("get_weather")
+    expect(Weather.parse(called.parsed_arguments)).toEqual(Weather.parse(JSON.parse(called.arguments)))
+    const streamed = await responses.stream(body).finalResponse()
+    expect(streamed.output).toMatchObject([{ name: "get_weather", arguments: called.arguments, status: "completed" }])
+  })
+
+  test("keep to their schemas however wild the sampling is, and the conversation goes on behind them", async () => {
+    const made = await Promise.all(
+      Array.from({ length: 4 }, (_, seed) =>
+        responses.parse({
+          model,
+          input,
+          tools,
+          tool_choice: "required",
+          temperature: 1.5,
+          max_output_tokens: 400,
+          seed,
+        } as Parameters<typeof responses.parse>[0]),
+      ),
+    )
+    for (const { status, output } of made) {
+      const calls = output.filter((item) => item.type === "function_call")
+      expect(calls.length).toBeGreaterThan(0)
+      for (const { name, arguments: text } of status === "completed" ? calls : calls.slice(0, -1))
+        if (name === "get_weather") Weather.parse(JSON.parse(text))
+        else expect(Object.keys(JSON.parse(text))).toEqual(["city"])
+    }
+    const first = await responses.create({
+      model,
+      input,
+      tools,
+      tool_choice: named,
+      temperature: 0,
+      max_output_tokens: 100,
+    })
+    const [called] = first.output
+    const call_id = called?.type === "function_call" ? called.call_id : ""
+    const next = await responses.create({
+      model,
+      previous_response_id: first.id,
+      input: [{ type: "function_call_output", call_id, output: "Sunny, 21 degrees." }],
+      tools,
+      tool_choice: "none",
+      ...greedy,
+    })
+    expect(next.output).toMatchObject([{ type: "message" }])
+    expect(next.output_text).not.toBe("")
+  })
 })
 
 test("what is cut off by its length says so", async () => {
