@@ -1,6 +1,7 @@
 /** The step buffer: what `scheduler.ts` decided, as the words of `hip/abi.h`. One object is reused for every step. */
 
 import {
+  GREEDY_OUTPUT,
   PAIR_WORDS,
   STEP_HEADER_WORDS,
   STEP_OUTPUT_WORDS,
@@ -19,8 +20,9 @@ import type { SamplingParams } from "./types.ts"
 const sum = (slices: readonly Slice[], size: (slice: Slice) => number): number =>
   slices.reduce((total, slice) => total + size(slice), 0)
 
-/** Outputs of a slice: its last row's and its drafted rows'. */
-const outputsOf = ({ samples, draft }: Slice): number => (samples ? 1 + draft.length : 0)
+/** Outputs of a slice: its last row's and its drafted rows', or all rows' where they are scored. */
+export const outputsOf = ({ sequence, n_rows, samples, draft }: Slice): number =>
+  sequence.request.targets !== undefined ? n_rows : samples ? 1 + draft.length : 0
 
 /** Pairs of a slice at most: every drafted token may be new to the penalties of those after it. */
 const pairsOf = ({ sequence: { counts, sampling }, draft }: Slice): number =>
@@ -28,6 +30,9 @@ const pairsOf = ({ sequence: { counts, sampling }, draft }: Slice): number =>
 
 /** Words of a slice's mask: under a constraint it has one output. */
 const maskWordsOf = ({ samples, sequence: { matcher } }: Slice): number => (samples ? (matcher?.mask?.length ?? 0) : 0)
+
+/** Added to a logit, it makes its token the one that is chosen; log-probabilities are those of the logits before it. */
+const CERTAIN = 1e30
 
 export class StepBuffer {
   words = new Words(4096)
@@ -46,7 +51,7 @@ export class StepBuffer {
     const off_masks = off_blocks + n_block_ids
     const n_mask_words = sum(slices, maskWordsOf)
     const off_pairs = off_masks + n_mask_words
-    const most = off_pairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : 0)) * PAIR_WORDS
+    const most = off_pairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : outputsOf(slice))) * PAIR_WORDS
     if (most > this.words.length) this.words = new Words(2 * most)
     const { i32 } = this.words
     let row = 0
@@ -68,6 +73,12 @@ export class StepBuffer {
         block_start: block - off_blocks,
       })
       block += ids.length
+      const { targets } = sequence.request
+      for (let k = 0; targets && k < n_rows; k++) {
+        const target = targets[sequence.n_cached + k] ?? 0
+        this.#writeScore(row_start + k, target, sequence.sampling.logprobs ?? 0, output, off_pairs, n_pairs++)
+        output += STEP_OUTPUT_WORDS
+      }
       if (!slice.samples) continue
       const mask_words = maskWordsOf(slice)
       if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, off_masks + mask_start)
@@ -97,6 +108,12 @@ export class StepBuffer {
       off_masks,
       n_mask_words,
     })
+  }
+
+  /** One RfStepOutput at word `at` that chooses a row's target, and pair number `pair` to that end. */
+  #writeScore(row: number, target: number, n_top: number, at: number, off_pairs: number, pair: number): void {
+    writeStepOutput(this.words, at, { ...GREEDY_OUTPUT, row, n_top, bias_start: pair, n_biases: 1 })
+    writeBiasPair(this.words, off_pairs + pair * PAIR_WORDS, target, CERTAIN)
   }
 
   /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on; returns the number of the pair after them. */

@@ -24,11 +24,11 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
     throw new RequestError(message, param, code)
   }
   if (tokens.length === 0) refuse("prompt", "the prompt is empty; give it at least one token")
-  const embeds = request.pooling !== undefined
-  if (embeds ? tokens.length > context_length : tokens.length >= context_length) {
+  const reads = request.pooling !== undefined || request.targets !== undefined
+  if (reads ? tokens.length > context_length : tokens.length >= context_length) {
     refuse(
       "prompt",
-      `the prompt has ${tokens.length} tokens, the context holds ${context_length}${embeds ? "" : " with the completion"}; shorten it, or raise --ctx-size`,
+      `the prompt has ${tokens.length} tokens, the context holds ${context_length}${reads ? "" : " with the completion"}; shorten it, or raise --ctx-size`,
       "context_length_exceeded",
     )
   }
@@ -41,13 +41,14 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
   if (constraint) {
     checkConstraint(constraint)
     const { param } = constraint
-    if (embeds) refuse(param, `an embedding has no text for ${param} to constrain; leave it out`)
+    if (reads) refuse(param, `a prompt that is only read has no text for ${param} to constrain; leave it out`)
     if (stop_tokens.size === 0) refuse("ignore_eos", `under ${param} a text has to end somewhere; leave ignore_eos out`)
   }
   if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
     refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
   }
-  if (embeds && n !== 1) refuse("n", `n is ${n}; a prompt has one embedding`)
+  if (reads && n !== 1) refuse("n", `n is ${n}; a prompt that is only read is read once`)
+  checkTargets(request, n_vocab, refuse)
   if (!Number.isFinite(priority)) refuse("priority", `priority is ${priority}; it must be a finite number`)
   if (!(deadline_ms > 0)) refuse("deadline_ms", `deadline_ms is ${deadline_ms}; it must be above 0`)
   for (const [name, [low, high]] of Object.entries(RANGES)) {
@@ -65,4 +66,17 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
     if (!Number.isFinite(bias))
       refuse("logit_bias", `logit_bias of token ${token} is ${bias}; it must be a finite number`)
   }
+}
+
+function checkTargets(
+  { tokens, targets, pooling }: GenerateRequest,
+  n_vocab: number,
+  refuse: (param: string, message: string) => never,
+): void {
+  if (targets === undefined) return
+  if (pooling !== undefined) refuse("targets", "targets and pooling exclude each other")
+  if (targets.length !== tokens.length)
+    refuse("targets", `there are ${targets.length} targets for ${tokens.length} tokens; each token has one`)
+  const unknown = targets.find((token) => token < 0 || token >= n_vocab)
+  if (unknown !== undefined) refuse("targets", `token ${unknown} does not exist; ids are 0 to ${n_vocab - 1}`)
 }

@@ -1,14 +1,7 @@
 /** Embeddings: a text's hidden states after the output norm, pooled to one vector of length 1. */
 
-import {
-  type Engine,
-  EngineError,
-  type GenerateRequest,
-  GREEDY,
-  OverloadedError,
-  type Pooling,
-  type Usage,
-} from "./types.ts"
+import { read } from "./reading.ts"
+import { type Engine, EngineError, type GenerateRequest, GREEDY, type Pooling, type Usage } from "./types.ts"
 
 /** Where the hidden states of a step's rows can be read once it is done, and what is left to do to them. */
 export interface HiddenStates {
@@ -91,13 +84,7 @@ export async function embedTokens(
   request: EmbedRequest,
   signal?: AbortSignal,
 ): Promise<Embedding> {
-  const whole: GenerateRequest = { ...request, sampling: GREEDY, max_tokens: 1, stop_tokens: new Set() }
-  for await (const event of engine.generate(whole, signal)) {
-    if (event.type !== "end") continue
-    if (event.embedding !== undefined) return { vector: event.embedding, usage: event.usage }
-    const reason: unknown = signal?.reason
-    if (reason instanceof OverloadedError || reason instanceof EngineError) throw reason
-    throw new EngineError("the request was cancelled before it ended")
-  }
-  throw new EngineError("the engine ended a request without its embedding")
+  const { embedding, usage } = await read(engine, { ...request, sampling: GREEDY }, signal)
+  if (embedding === undefined) throw new EngineError("the engine ended a request without its embedding")
+  return { vector: embedding, usage }
 }

@@ -1,6 +1,6 @@
 import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
-import { StepBuffer } from "./batch.ts"
+import { outputsOf, StepBuffer } from "./batch.ts"
 import { checkRequest } from "./check-request.ts"
 import { startDeadline } from "./deadline.ts"
 import { type HiddenStates, Pooler } from "./embedding.ts"
@@ -23,6 +23,7 @@ import {
   type GenerateRequest,
   type Pooling,
   queueFull,
+  type Reading,
   RequestError,
 } from "./types.ts"
 
@@ -261,11 +262,12 @@ export class LocalEngine implements Engine {
       const first = result
       const first_row = row
       row += slice.n_rows + slice.draft.length
-      if (slice.samples) result += 1 + slice.draft.length
+      result += outputsOf(slice)
       // Its request may have failed with a choice before it.
       if (slice.sequence.state !== "running") continue
       if (slice.samples) this.#publish(slice, first)
       else if (slice.sequence.embeds) this.#addRows(slice, first_row)
+      else if (slice.sequence.reads) this.#addScores(slice, first)
       else {
         this.#scheduler.advance(slice.sequence, slice.n_rows)
         slice.sequence.seal()
@@ -313,10 +315,27 @@ export class LocalEngine implements Engine {
     try {
       pooler.add(row, n_rows, n_cached)
       this.#scheduler.advance(sequence, n_rows)
-      if (n_cached + n_rows === n_tokens) this.#finish(sequence, "stop", pooler.result())
+      if (n_cached + n_rows === n_tokens) this.#finish(sequence, "stop", { embedding: pooler.result() })
     } catch (cause) {
       this.#fail(sequence.owner, cause instanceof EngineError ? cause : new EngineError(messageOf(cause), { cause }))
     }
+  }
+
+  /** Keeps the scores of a slice's rows, whose results begin with number `first`, and ends its request with the last of them. */
+  #addScores({ sequence, n_rows }: Slice, first: number): void {
+    const { request, n_cached, n_tokens, scores } = sequence
+    for (let i = 0; i < n_rows; i++) {
+      const { token, logprob, top } = readStepResult(this.#results, first + i)
+      // Only a broken model rules a token out altogether.
+      if (token !== request.targets?.[n_cached + i]) {
+        this.#refuse(sequence)
+        return
+      }
+      scores[n_cached + i] = { logprob, top }
+    }
+    this.#scheduler.advance(sequence, n_rows)
+    sequence.seal()
+    if (sequence.n_cached === n_tokens) this.#finish(sequence, "stop", { scores })
   }
 
   #refuse(sequence: Sequence): void {
@@ -327,13 +346,13 @@ export class LocalEngine implements Engine {
     this.#fail(sequence.owner, new EngineError(message))
   }
 
-  #finish(sequence: Sequence, reason: FinishReason, embedding?: Float32Array): void {
+  #finish(sequence: Sequence, reason: FinishReason, reading?: Reading): void {
     if (!this.#scheduler.remove(sequence)) return
     const { started, choices } = sequence.owner
     if (started !== undefined && choices.every(({ state }) => state === "ended")) {
       this.#service.record(performance.now() - started)
     }
-    sequence.finish(reason, embedding)
+    sequence.finish(reason, reading)
   }
 
   #cancel(active: ActiveRequest): void {

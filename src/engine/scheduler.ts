@@ -8,7 +8,7 @@ export interface Slice {
   sequence: Sequence
   /** Rows of the step: the first `n_rows` tokens that the model has not seen. */
   n_rows: number
-  /** The slice reaches the sequence's end, so that its last row's logits give the next token (of an embedding none is wanted). */
+  /** The slice reaches the sequence's end, so that its last row's logits give the next token (of what is only read none is wanted). */
   samples: boolean
   /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
   draft: readonly number[]
@@ -103,10 +103,10 @@ export class Scheduler {
       if (sequence.state !== "running" || sequence.n_pending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
       // Under a constraint, what may follow a guess is not known before it came true.
-      const drafts = budget > 0 && !sequence.embeds && !sequence.matcher
+      const drafts = budget > 0 && !sequence.reads && !sequence.matcher
       const draft = drafts ? this.#draft(sequence, budget, n_decoding) : []
       budget -= draft.length
-      slices.push({ sequence, n_rows: 1, samples: !sequence.embeds, draft })
+      slices.push({ sequence, n_rows: 1, samples: !sequence.reads, draft })
     }
     return slices
   }
@@ -123,23 +123,28 @@ export class Scheduler {
 
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
   #read(slices: Slice[]): void {
-    const { max_tokens, chunk_tokens, row_cost } = this.limits
+    const { max_tokens, chunk_tokens, row_cost, max_seqs, max_drafted } = this.limits
     const reading = this.running.filter(({ n_pending, ready }) => n_pending > 1 && ready)
     const beside = slices.length > 0
     let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, max_tokens)
     let work = beside ? chunk_tokens : max_tokens
     let least = beside ? Math.ceil(chunk_tokens / 4) : 0
+    // Each row of a text that is scored is an output; every sequence that runs has one.
+    let outputs = slices.reduce((left, { draft }) => left - draft.length, max_seqs + max_drafted - this.running.length)
     for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
       // Another sequence may have computed the same text since this one began.
       sequence.adopt()
       this.#skipAdopted(sequence)
       const cost = beside ? row_cost(sequence.n_cached) : 1
-      const n_rows = Math.min(sequence.n_pending, rows, Math.max(Math.floor(work / cost), least))
+      const scored = sequence.request.targets !== undefined
+      const most = scored ? Math.min(rows, 1 + outputs) : rows
+      const n_rows = Math.min(sequence.n_pending, most, Math.max(Math.floor(work / cost), least))
       if (n_rows < 1) return
+      if (scored) outputs -= n_rows - 1
       rows -= n_rows
       work -= n_rows * cost
       least = 0
-      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending && !sequence.embeds, draft: [] })
+      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending && !sequence.reads, draft: [] })
     }
   }
 
@@ -211,7 +216,7 @@ export class Scheduler {
     if (owner.started === undefined) {
       owner.started = performance.now()
       this.prompt_tokens += request.tokens.length
-      if (this.pool.prefixes.keep && !sequence.embeds) this.prefix_query_tokens += request.tokens.length
+      if (this.pool.prefixes.keep && !sequence.reads) this.prefix_query_tokens += request.tokens.length
     }
     this.#skipAdopted(sequence)
   }

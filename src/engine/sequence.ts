@@ -3,7 +3,7 @@ import { BLOCK_SIZE, type BlockPool, BlockTable } from "./kv-cache.ts"
 import { blockKey } from "./prefix-cache.ts"
 import type { ActiveRequest } from "./request.ts"
 import { Speculator } from "./speculator.ts"
-import type { FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import type { FinishReason, GenerateRequest, Reading, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
 /** One choice of a request on its way through the engine: its tokens and its blocks. */
 export class Sequence {
@@ -15,6 +15,8 @@ export class Sequence {
   /** Occurrences in the output, and 0 for tokens of the prompt alone; kept only when a penalty asks for them. */
   readonly counts: Map<number, number> | undefined
   readonly blocks: BlockTable
+  /** Log-probabilities of its targets so far, by their places. */
+  readonly scores: TokenLogprobs[] = []
   /** Tokens whose K and V are in its blocks; 0 unless it runs. */
   n_cached = 0
   /** The greatest `n_cached` there was: what is computed below it was computed before. */
@@ -59,9 +61,14 @@ export class Sequence {
   /** Names its i-th block, whose tokens must all be known. Without a prefix cache a request finds its own blocks alone. */
   readonly keyOf: (block: number) => string
 
-  /** An embedding is wanted: each of its rows has to be computed for it, and none gives a token. */
+  /** An embedding is wanted. */
   get embeds(): boolean {
     return this.request.pooling !== undefined
+  }
+
+  /** It is only read, for an embedding or for scores: each of its rows has to be computed, and none gives a token. */
+  get reads(): boolean {
+    return this.embeds || this.request.targets !== undefined
   }
 
   /** Made when it is first asked for a draft. */
@@ -105,7 +112,7 @@ export class Sequence {
    * that one of them goes on writing cannot be shared, and there is no operation that copies one.
    */
   adopt(): void {
-    if (this.embeds) return
+    if (this.reads) return
     this.blocks.adopt(this.keyOf, Math.floor((this.n_tokens - 1) / BLOCK_SIZE))
   }
 
@@ -148,9 +155,8 @@ export class Sequence {
     return undefined
   }
 
-  finish(reason: FinishReason, embedding?: Float32Array): void {
-    const end = { type: "end", index: this.index, reason, usage: this.#usage() } as const
-    this.owner.events.push(embedding === undefined ? end : { ...end, embedding })
+  finish(reason: FinishReason, reading: Reading = {}): void {
+    this.owner.events.push({ type: "end", index: this.index, reason, usage: this.#usage(), ...reading })
   }
 
   #usage(): Usage {

@@ -76,6 +76,11 @@ export interface GenerateRequest {
   constraint?: Constraint
   /** The prompt's embedding is wanted, pooled so, and no token; `n` is 1, and the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
+  /**
+   * Of each of the prompt's tokens, the one to follow it, [tokens.length]: their log-probabilities are wanted, with `sampling.logprobs`
+   * alternatives, and no token; `n` is 1, and the prompt may fill the context. See `scoreTokens`.
+   */
+  targets?: Int32Array
 }
 
 export interface TokenLogprobs {
@@ -89,10 +94,16 @@ export interface TokenLogprobs {
  */
 export type FinishReason = "stop" | "length" | "cancelled"
 
-/** `index`: which of the request's `n` choices. `embedding`: where one was asked for, and the request was not cancelled. */
+/** What a request that gives no tokens gives at its end, unless it was cancelled: `scores` are those of its targets. */
+export interface Reading {
+  embedding?: Float32Array
+  scores?: TokenLogprobs[]
+}
+
+/** `index`: which of the request's `n` choices. */
 export type EngineEvent =
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
-  | { type: "end"; index: number; reason: FinishReason; usage: Usage; embedding?: Float32Array }
+  | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & Reading)
 
 export interface Usage {
   prompt_tokens: number

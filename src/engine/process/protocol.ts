@@ -12,6 +12,7 @@ import type {
   EngineStats,
   FinishReason,
   GenerateRequest,
+  Reading,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -47,6 +48,7 @@ const request = z.strictObject({
   deadline_ms: z.number().optional(),
   constraint: constraintSchema.optional(),
   pooling: z.enum(["mean", "cls", "last"]).optional(),
+  targets: z.instanceof(Int32Array).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 
 /** `handle` names one attempt at a request, and is never used again. */
@@ -92,7 +94,7 @@ export interface StepMessage {
   /** [n], of `tokens`; absent when no request asked for any. */
   logprobs?: (TokenLogprobs | undefined)[]
   /** They come after the tokens of this message, as do the failures. */
-  ends: { handle: number; index: number; reason: FinishReason; usage: Usage; embedding?: Float32Array }[]
+  ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & Reading)[]
   failures: { handle: number; error: WireError }[]
   /** The engine cannot go on. */
   fault?: WireError

@@ -215,9 +215,9 @@ export class SupervisedEngine implements Engine {
       const entry = this.#requests.byHandle(tokens[i] ?? 0)
       entry?.token(tokens[i + 1] ?? 0, tokens[i + 2] ?? 0, logprobs?.[i / 3])
     }
-    for (const { handle, index, reason, usage, embedding } of ends) {
+    for (const { handle, index, reason, usage, ...reading } of ends) {
       const entry = this.#requests.byHandle(handle)
-      entry?.end(index, reason, usage, embedding)
+      entry?.end(index, reason, usage, reading)
       if (entry?.over && this.#requests.delete(entry)) this.#places++
     }
     for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))

@@ -1,5 +1,5 @@
 import { EventQueue } from "../event-queue.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, TokenLogprobs, Usage } from "../types.ts"
+import type { EngineEvent, FinishReason, GenerateRequest, Reading, TokenLogprobs, Usage } from "../types.ts"
 
 let arrivals = 0
 
@@ -63,8 +63,8 @@ export class SupervisedRequest {
   }
 
   /** @param usage as counted in the engine process. */
-  end(index: number, reason: FinishReason, usage: Usage, embedding?: Float32Array): void {
-    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms }, embedding)
+  end(index: number, reason: FinishReason, usage: Usage, reading: Reading): void {
+    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms }, reading)
   }
 
   /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
@@ -91,10 +91,9 @@ export class SupervisedRequest {
     return this.#events.read()
   }
 
-  #end(index: number, reason: FinishReason, usage: Usage, embedding?: Float32Array): void {
+  #end(index: number, reason: FinishReason, usage: Usage, reading?: Reading): void {
     if (this.over || this.#ended.has(index)) return
     this.#ended.add(index)
-    const end = { type: "end", index, reason, usage } as const
-    this.#events.push(embedding === undefined ? end : { ...end, embedding })
+    this.#events.push({ type: "end", index, reason, usage, ...reading })
   }
 }
