@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test"
 import { request as httpRequest } from "node:http"
 import { createConnection } from "node:net"
+import Anthropic from "@anthropic-ai/sdk"
+import { Ollama } from "ollama"
 import OpenAI from "openai"
 import { parseKeyFile } from "../../src/server/index.ts"
 import { saying, serveScript } from "./support/script-model.ts"
@@ -131,6 +133,23 @@ describe("API keys", () => {
     expect(error).toBeInstanceOf(OpenAI.AuthenticationError)
     const answer = await client("sk-bob-2").chat.completions.create(chat)
     expect(answer.choices[0]?.message.content).toBe("he")
+  })
+
+  test("so do Anthropic's client, by x-api-key or as a token, and Ollama's", async () => {
+    await using server = await locked()
+    const ask = (options: ConstructorParameters<typeof Anthropic>[0]) =>
+      new Anthropic({ baseURL: server.url, maxRetries: 0, apiKey: null, authToken: null, ...options }).messages.create(
+        chat,
+      )
+    for (const options of [{ apiKey: "sk-ada-1" }, { authToken: "sk-ada-1" }])
+      expect((await ask(options)).content).toMatchObject([{ type: "text", text: "he" }])
+    const error = await ask({ apiKey: "wrong" }).catch((thrown) => thrown)
+    expect(error).toBeInstanceOf(Anthropic.AuthenticationError)
+    expect(error.error).toMatchObject({ type: "error", error: { type: "authentication_error" } })
+
+    const ollama = (key: string) => new Ollama({ host: server.url, headers: { authorization: `Bearer ${key}` } })
+    expect((await ollama("sk-bob-2").list()).models.map(({ name }) => name)).toHaveLength(1)
+    expect(ollama("wrong").list()).rejects.toThrow("API key")
   })
 
   test("the document says so", async () => {
