@@ -5,9 +5,10 @@
 
 import type { LoadedModel } from "../engine/load.ts"
 import type { Usage } from "../engine/types.ts"
-import { encodePrompt } from "../text/index.ts"
+import { promptOptions } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { AnswerParts } from "./answer-parts.ts"
+import { encodeToRead } from "./encoding/index.ts"
 import { type Choices, checkPrompt, finished, makeChoices, type Run, runChoices, UsageTotal } from "./generation.ts"
 import type { ScoredToken } from "./logprobs.ts"
 import { type Reasoning, reasoningOf, renderChat } from "./prompt.ts"
@@ -75,7 +76,7 @@ export type ChatEvent =
 export async function prepareChat(model: LoadedModel, run: Run, body: ChatRequest): Promise<Chat> {
   const calling = callingOf(model, body)
   const prompt = renderChat(model, body)
-  const tokens = encodePrompt(model.tokenizer, prompt)
+  const tokens = await encodeToRead(model, prompt, promptOptions(model.tokenizer, prompt), "messages")
   checkPrompt(model, tokens, "messages")
   const reasoning = reasoningOf(model, prompt, body)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]

@@ -3,6 +3,7 @@
 import { type EmbedRequest, embedTokens } from "../engine/embedding.ts"
 import type { LoadedModel } from "../engine/load.ts"
 import type { Pooling } from "../engine/types.ts"
+import { encodeText, encodeToRead } from "./encoding/index.ts"
 import { invalidRequest } from "./errors.ts"
 import type { Run } from "./generation.ts"
 
@@ -27,12 +28,12 @@ export interface EmbeddingOptions {
 }
 
 /** @throws ApiError 400 naming what cannot be served. */
-export function prepareEmbedding(
+export async function prepareEmbedding(
   model: LoadedModel,
   run: Run,
   inputs: readonly (string | readonly number[])[],
   { dimensions, pooling, context, truncate = false }: EmbeddingOptions,
-): Embedding {
+): Promise<Embedding> {
   const { engine, config, name } = model
   const longest = context ?? engine.limits.context_length
   if (config.pooling === "rank")
@@ -47,7 +48,8 @@ export function prepareEmbedding(
       "dimensions",
       "invalid_value",
     )
-  const texts = inputs.map((input) => tokensOf(model, input, truncate ? longest : undefined))
+  const texts: Int32Array[] = []
+  for (const input of inputs) texts.push(await tokensOf(model, input, truncate ? longest : undefined))
   for (const tokens of texts) checkInput(tokens, engine.limits.n_vocab, longest)
   return {
     model,
@@ -59,15 +61,16 @@ export function prepareEmbedding(
 }
 
 /** The tokens of one input; a text gets the model's own beginning and end, also where it is cut. */
-function tokensOf(
-  { tokenizer }: LoadedModel,
+async function tokensOf(
+  model: LoadedModel,
   input: string | readonly number[],
   longest: number | undefined,
-): Int32Array {
+): Promise<Int32Array> {
   if (typeof input !== "string") return Int32Array.from(input)
-  const { addBos, addEos, eosId } = tokenizer
+  const { addBos, addEos, eosId } = model.tokenizer
   const end = addEos && eosId !== undefined ? [eosId] : []
-  const text = tokenizer.encode(input, { addBos })
+  const encode = longest === undefined ? encodeToRead : encodeText
+  const text = await encode(model, input, { addBos }, "input")
   const kept = longest === undefined ? text : text.subarray(0, Math.max(0, longest - end.length))
   return end.length > 0 ? Int32Array.from([...kept, ...end]) : kept
 }

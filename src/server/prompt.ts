@@ -6,7 +6,6 @@ import {
   type ChatTemplate,
   ChatTemplateError,
   contentText,
-  encodePrompt,
   endsInReasoning,
   type ReasoningMarks,
   reasoningMarks,
@@ -14,6 +13,7 @@ import {
 } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import { describedInFirst, describedInSystem, toolJson, toolSupport, withCalls } from "../text/tools/index.ts"
+import { encodeToRead } from "./encoding/index.ts"
 import { invalidRequest } from "./errors.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { CompletionRequest } from "./schemas/completions.ts"
@@ -30,23 +30,29 @@ export interface Prompt {
  * Every prompt of the request; special tokens written in a text count as those tokens, since nothing else can place them here.
  * @throws ApiError 400 when there is a suffix, and the model has no tokens to say so.
  */
-export function completionPrompts(
-  { tokenizer, name }: LoadedModel,
+export async function completionPrompts(
+  model: LoadedModel,
   { prompt, suffix }: Pick<CompletionRequest, "prompt" | "suffix">,
-): Prompt[] {
+): Promise<Prompt[]> {
+  const { tokenizer, name } = model
   const isIds = (value: unknown[]): value is number[] => typeof value[0] === "number"
   const list: (string | number[])[] = typeof prompt === "string" ? [prompt] : isIds(prompt) ? [prompt] : prompt
   const marks = suffix ? gapMarks(tokenizer, name) : undefined
-  return list.map((item) => {
+  const after = marks === undefined ? [] : await encodeToRead(model, suffix ?? "", { special: true }, "suffix")
+  const promptOf = async (item: string | number[]): Promise<Prompt> => {
     const isText = typeof item === "string"
     const addBos = tokenizer.addBos && marks === undefined
-    const before = isText ? tokenizer.encode(item, { special: true, addBos }) : Int32Array.from(item)
+    const options = { special: true, addBos }
+    const before = isText ? await encodeToRead(model, item, options, "prompt") : Int32Array.from(item)
     const text = isText ? () => item : () => tokenizer.decode(item, { special: true })
     if (marks === undefined) return { tokens: before, text }
     const bos = isText && tokenizer.addBos && tokenizer.bosId !== undefined ? [tokenizer.bosId] : []
-    const after = tokenizer.encode(suffix ?? "", { special: true })
-    return { tokens: Int32Array.of(...bos, marks.prefix, ...before, marks.suffix, ...after, marks.middle), text }
-  })
+    const parts = [bos, [marks.prefix], before, [marks.suffix], after, [marks.middle]]
+    return { tokens: Int32Array.from(parts.flatMap((part) => [...part])), text }
+  }
+  const prompts: Prompt[] = []
+  for (const item of list) prompts.push(await promptOf(item))
+  return prompts
 }
 
 /**
@@ -116,10 +122,6 @@ export function renderChat(model: LoadedModel, conversation: Conversation): stri
     throw invalidRequest(`'${param}': ${error.message}.`, param, `chat_template_${error.code}`)
   }
 }
-
-/** The tokens of these messages' prompt. @throws as `renderChat` does. */
-export const chatPrompt = (model: LoadedModel, messages: readonly ChatMessageBody[]): Int32Array =>
-  encodePrompt(model.tokenizer, renderChat(model, { messages }))
 
 /** A message as templates know it: `developer` is newer than they are, and means `system`. */
 const templateMessage = (message: ChatMessageBody): ChatMessage => ({

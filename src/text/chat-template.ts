@@ -3,7 +3,7 @@ import { runBounded, TimeLimitError } from "./bounded.ts"
 import { ChatTemplateError } from "./chat-errors.ts"
 import { type ChatMessage, contentText, normaliseMessage } from "./chat-messages.ts"
 import { BoundedInterpreter, DEFAULT_LIMITS, type RenderLimits, templateEnvironment } from "./jinja-bounded.ts"
-import type { Tokenizer } from "./tokenizer/types.ts"
+import type { EncodeOptions, Tokenizer } from "./tokenizer/types.ts"
 
 /** A conversation to write as a prompt. */
 export interface ChatRequest {
@@ -186,9 +186,13 @@ export function chatTemplateFromMetadata(
   return new ChatTemplate(sources, options)
 }
 
-/** Token ids of a rendered prompt: its special tokens count as such, and BOS comes in front if the model wants it and the template left it out. */
-export function encodePrompt(tokenizer: Tokenizer, prompt: string): Int32Array {
+/** How a rendered prompt is encoded: its special tokens count as such, and BOS comes in front if the model wants it and the template left it out. */
+export function promptOptions(tokenizer: Tokenizer, prompt: string): EncodeOptions {
   const bos = tokenizer.bosId === undefined ? "" : tokenizer.piece(tokenizer.bosId)
   const has = bos !== "" && prompt.startsWith(bos)
-  return tokenizer.encode(prompt, { special: true, addBos: tokenizer.addBos && !has })
+  return { special: true, addBos: tokenizer.addBos && !has }
 }
+
+/** Token ids of a rendered prompt. */
+export const encodePrompt = (tokenizer: Tokenizer, prompt: string): Int32Array =>
+  tokenizer.encode(prompt, promptOptions(tokenizer, prompt))

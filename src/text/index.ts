@@ -6,6 +6,7 @@ export {
   type ChatTemplateOptions,
   chatTemplateFromMetadata,
   encodePrompt,
+  promptOptions,
 } from "./chat-template.ts"
 export { Detokenizer, type DetokenizerOptions } from "./detokenizer.ts"
 export type { RenderLimits } from "./jinja-bounded.ts"

@@ -29,7 +29,10 @@ export function prepareOllamaGenerate(model: LoadedModel, run: Run, body: Ollama
   return renamingFields(fieldNames(body), async () => {
     if (isRaw(model, body)) {
       const request = toChatRequest(model, body, [])
-      const [{ tokens } = { tokens: new Int32Array() }] = completionPrompts(model, { prompt: prompt ?? "", suffix })
+      const [{ tokens } = { tokens: new Int32Array() }] = await completionPrompts(model, {
+        prompt: prompt ?? "",
+        suffix,
+      })
       checkPrompt(model, tokens, "prompt")
       return fitted(textChat(model, run, request, tokens), options)
     }

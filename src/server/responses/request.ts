@@ -1,9 +1,10 @@
 /** Requests of the Responses API → the chat engine's. */
 
 import type { LoadedModel } from "../../engine/load.ts"
-import { encodePrompt } from "../../text/index.ts"
+import { encodeChat } from "../encoding/index.ts"
 import { renderChat } from "../prompt.ts"
 import type { ChatRequest } from "../schemas/chat.ts"
+import { chatFormat, FORMAT_FIELD_NAMES } from "../schemas/response-format.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import { chatTools, toolFieldNames } from "../schemas/response-tools.ts"
 import { LOGPROBS, type ResponseRequest } from "../schemas/responses.ts"
@@ -31,6 +32,7 @@ export function toChatRequest(body: ResponseRequest, items: readonly StoredItem[
     top_logprobs: logprobs ? (body.top_logprobs ?? 0) : undefined,
     reasoning_effort: body.reasoning?.effort,
     ...chatTools(body),
+    ...chatFormat(body),
   }
 }
 
@@ -40,6 +42,7 @@ export const fieldNames = (body: ResponseRequest): Readonly<Record<string, strin
   max_completion_tokens: "max_output_tokens",
   reasoning_effort: "reasoning.effort",
   ...toolFieldNames(body),
+  ...FORMAT_FIELD_NAMES,
 })
 
 /**
@@ -47,13 +50,13 @@ export const fieldNames = (body: ResponseRequest): Readonly<Record<string, strin
  * for the engine to refuse. A turn begins with a user's message.
  * @throws ApiError 400 as `renderChat` does.
  */
-export function withoutOldest(model: LoadedModel, request: ChatRequest): ChatRequest {
+export async function withoutOldest(model: LoadedModel, request: ChatRequest): Promise<ChatRequest> {
   const { context_length } = model.engine.limits
   const room = Math.min(request.max_completion_tokens ?? Math.ceil(context_length / 8), Math.floor(context_length / 2))
-  const fits = (messages: ChatRequest["messages"]): boolean =>
-    encodePrompt(model.tokenizer, renderChat(model, { ...request, messages })).length + room <= context_length
+  const fits = async (messages: ChatRequest["messages"]): Promise<boolean> =>
+    (await encodeChat(model, renderChat(model, { ...request, messages }))).length + room <= context_length
   const { messages } = request
-  if (fits(messages)) return request
+  if (await fits(messages)) return request
   const system = messages[0]?.role === "system" || messages[0]?.role === "developer" ? messages.slice(0, 1) : []
   const from = (start: number) => [...system, ...messages.slice(start)]
   const turns = messages.flatMap(({ role }, i) => (role === "user" ? [i] : []))
@@ -61,7 +64,7 @@ export function withoutOldest(model: LoadedModel, request: ChatRequest): ChatReq
   let [low, high] = [1, turns.length - 1]
   while (low < high) {
     const middle = (low + high) >> 1
-    if (fits(from(turns[middle] ?? 0))) high = middle
+    if (await fits(from(turns[middle] ?? 0))) high = middle
     else low = middle + 1
   }
   const start = turns[Math.max(low, 0)]

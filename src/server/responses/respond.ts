@@ -2,8 +2,8 @@
 
 import type { LoadedModel } from "../../engine/load.ts"
 import { OverloadedError } from "../../engine/types.ts"
-import { encodePrompt } from "../../text/index.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../chat-engine.ts"
+import { encodeChat } from "../encoding/index.ts"
 import { invalidRequest, toApiError } from "../errors.ts"
 import { type FieldNames, renamed, renamingFields } from "../field-names.ts"
 import type { Run } from "../generation.ts"
@@ -50,8 +50,8 @@ export class Responding {
     const owner = head.standing.key ?? ""
     const { input, request } = conversationOf(responses, body, owner)
     const names = fieldNames(body)
-    const chat = await renamingFields(names, () =>
-      prepareChat(model, head, body.truncation === "auto" ? withoutOldest(model, request) : request),
+    const chat = await renamingFields(names, async () =>
+      prepareChat(model, head, body.truncation === "auto" ? await withoutOldest(model, request) : request),
     )
     const response = newResponse(head, body)
     const { controller } = head
@@ -149,8 +149,8 @@ export function countInput(
 ): Promise<number> {
   const { request } = conversationOf(responses, body, owner)
   return renamingFields(fieldNames(body), async () => {
-    const fitting = body.truncation === "auto" ? withoutOldest(model, request) : request
-    return encodePrompt(model.tokenizer, renderChat(model, fitting)).length
+    const fitting = body.truncation === "auto" ? await withoutOldest(model, request) : request
+    return (await encodeChat(model, renderChat(model, fitting))).length
   })
 }
 

@@ -12,7 +12,7 @@ import {
   UsageTotal,
 } from "../generation.ts"
 import { CompletionLogprobsWriter, type ScoredToken } from "../logprobs.ts"
-import { completionPrompts } from "../prompt.ts"
+import { completionPrompts, type Prompt } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
 import {
   type CompletionChunk,
@@ -34,7 +34,10 @@ export const completionRoutes = (state: ServerState) =>
   new Elysia().post(
     "/v1/completions",
     ({ body, request, server }) =>
-      runJob(state, "cmpl", body, { request, server }, (model, head) => new CompletionJob(model, head, body)),
+      runJob(state, "cmpl", body, { request, server }, async (model, head) => {
+        const prompts = await completionPrompts(model, body)
+        return new CompletionJob(model, head, body, prompts)
+      }),
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
       body: requestBody(completionRequest, {
@@ -67,8 +70,8 @@ class CompletionJob implements Job<CompletionResponse> {
     readonly model: LoadedModel,
     readonly head: Head,
     readonly body: CompletionRequest,
+    prompts: readonly Prompt[],
   ) {
-    const prompts = completionPrompts(model, body)
     for (const { tokens } of prompts) checkPrompt(model, tokens, "prompt")
     const logprobs = body.logprobs ?? undefined
     const n = body.n ?? 1

@@ -17,8 +17,8 @@ export const embeddingRoutes = (state: ServerState) =>
   new Elysia().post(
     "/v1/embeddings",
     ({ body, request, server }) =>
-      runJob<EmbeddingResponse>(state, "embd", { ...body, stream: false }, { request, server }, (model, head) => {
-        const embedding = prepareEmbedding(model, head, inputs(body), body)
+      runJob<EmbeddingResponse>(state, "embd", { ...body, stream: false }, { request, server }, async (model, head) => {
+        const embedding = await prepareEmbedding(model, head, inputs(body), body)
         return {
           controller: head.controller,
           complete: async () => {

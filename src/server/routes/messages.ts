@@ -1,11 +1,11 @@
 /** Anthropic's API: `POST /v1/messages` and `POST /v1/messages/count_tokens`. */
 
 import { Elysia } from "elysia"
-import { encodePrompt } from "../../text/index.ts"
 import { foldMessage, MESSAGE_EVENTS, messageEvents } from "../anthropic/events.ts"
 import { fieldNames, toChatRequest, toConversation } from "../anthropic/request.ts"
 import { readJson } from "../body.ts"
 import { chatEvents, prepareChat } from "../chat-engine.ts"
+import { encodeChat } from "../encoding/index.ts"
 import { renamingFields } from "../field-names.ts"
 import { renderChat } from "../prompt.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
@@ -63,7 +63,7 @@ export const messageRoutes = (state: ServerState) => {
         using lease = await state.models.lease(body.model, request.signal)
         const { model } = lease
         const prompt = await renamingFields(fieldNames(body), async () => renderChat(model, toConversation(body)))
-        return { input_tokens: encodePrompt(model.tokenizer, prompt).length }
+        return { input_tokens: (await encodeChat(model, prompt)).length }
       },
       {
         parse,

@@ -153,10 +153,10 @@ function embedTexts<T>(
 ): Promise<T> | Promise<Response> {
   const came = performance.now()
   const managed = findModel(state.models, name)
-  return runJob(state, "embd", { model: managed.name, stream: false }, begun, (model, head) => {
+  return runJob(state, "embd", { model: managed.name, stream: false }, begun, async (model, head) => {
     const loaded = performance.now()
     const context = contextOf(model, options?.num_ctx)
-    const embedding = prepareEmbedding(model, head, inputs, { dimensions, truncate: truncate ?? true, context })
+    const embedding = await prepareEmbedding(model, head, inputs, { dimensions, truncate: truncate ?? true, context })
     applyKeepAlive(state.models, managed, keep_alive)
     return {
       controller: head.controller,

@@ -1,8 +1,8 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
-import { encodePrompt } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
 import { readJson } from "../body.ts"
+import { encodeChat, encodeText } from "../encoding/index.ts"
 import { invalidRequest } from "../errors.ts"
 import { renderChat } from "../prompt.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
@@ -30,9 +30,13 @@ export function tokenizationRoutes(state: ServerState) {
   const model = exampleModel(state)
   const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json"] as const
   /** Holds the model, the first one by default, while `use` runs. */
-  const withModel = async <T>(name: string | null | undefined, request: Request, use: (model: LoadedModel) => T) => {
+  const withModel = async <T>(
+    name: string | null | undefined,
+    request: Request,
+    use: (model: LoadedModel) => T | Promise<T>,
+  ) => {
     using lease = await state.models.lease(name ?? exampleModel(state), request.signal)
-    return use(lease.model)
+    return await use(lease.model)
   }
   return new Elysia()
     .post("/tokenize", ({ body, request }) => withModel(body.model, request, (model) => tokenize(model, body)), {
@@ -68,9 +72,9 @@ export function tokenizationRoutes(state: ServerState) {
     )
 }
 
-function tokenize(model: LoadedModel, body: TokenizeRequest): TokenizeResponse {
+async function tokenize(model: LoadedModel, body: TokenizeRequest): Promise<TokenizeResponse> {
   const { tokenizer, engine } = model
-  const ids = [...tokensOf(model, body)]
+  const ids = [...(await tokensOf(model, body))]
   return {
     tokens: body.with_pieces ? ids.map((id) => ({ id, piece: pieceOf(tokenizer, id) })) : ids,
     count: ids.length,
@@ -79,13 +83,13 @@ function tokenize(model: LoadedModel, body: TokenizeRequest): TokenizeResponse {
   }
 }
 
-function tokensOf(model: LoadedModel, body: TokenizeRequest): Int32Array {
+async function tokensOf(model: LoadedModel, body: TokenizeRequest): Promise<Int32Array> {
   const { tokenizer } = model
   const { messages, prompt, content } = body
-  if (messages) return encodePrompt(tokenizer, renderChat(model, { ...body, messages }))
+  if (messages) return await encodeChat(model, renderChat(model, { ...body, messages }))
   const around = body.add_special ?? body.add_special_tokens ?? typeof prompt === "string"
   const special = body.parse_special ?? true
-  return tokenizer.encode(prompt ?? content ?? "", { special, addBos: around && tokenizer.addBos })
+  return await encodeText(model, prompt ?? content ?? "", { special, addBos: around && tokenizer.addBos })
 }
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })

@@ -19,6 +19,7 @@ const NO_BYTES = new Uint8Array(0)
 
 class GgufTokenizer implements Tokenizer {
   readonly vocabSize: number
+  readonly longestToken: number
   readonly kind: "bpe" | "spm"
   readonly pre: string | undefined
   readonly bosId: number | undefined
@@ -47,6 +48,8 @@ class GgufTokenizer implements Tokenizer {
     this.tokens = tokens
     this.types = source.tokenTypes
     this.vocabSize = tokens.length
+    // As the vocabulary writes them, which is no shorter than their texts.
+    this.longestToken = tokens.reduce((most, { length }) => Math.max(most, length), 1)
     this.bytes = new Array(tokens.length)
     this.texts = new Array(tokens.length)
     const ids = new Map<string, number>()

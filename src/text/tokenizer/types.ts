@@ -28,6 +28,8 @@ export interface Tokenizer {
   readonly eotId: number | undefined
   readonly unkId: number | undefined
   readonly padId: number | undefined
+  /** UTF-16 units of the longest token: a text of n units has n / longestToken tokens at least. */
+  readonly longestToken: number
   /** Ids that end a generation: EOS, EOT, EOM, and tokens known by name to end a turn. */
   readonly eogIds: ReadonlySet<number>
   /** Fill-in-the-middle markers, where the vocabulary has them. */
