@@ -124,7 +124,10 @@ export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRe
   const routes = Object.keys(document.paths)
   const wrongMethod = fc
     .tuple(fc.constantFrom(...routes), fc.constantFrom(...METHODS), oddHeaders)
-    .filter(([route, method]) => document.paths[route]?.[method.toLowerCase()] === undefined)
+    .filter(
+      ([route, method]) =>
+        !routes.some((other) => document.paths[other]?.[method.toLowerCase()] && covers(other, route)),
+    )
     .map(([route, method, headers]) => ({
       method,
       route,
@@ -134,6 +137,10 @@ export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRe
     }))
   return fc.oneof({ weight: 20, arbitrary: fc.oneof(...operations) }, { weight: 1, arbitrary: wrongMethod })
 }
+
+/** Whether a path is one of a route's, whose pattern may hold `{parameters}`. */
+const covers = (route: string, path: string): boolean =>
+  new RegExp(`^${route.replace(/[.]/g, "\\.").replace(/\{\w+\}/g, "[^/]+")}$`).test(path)
 
 function requestOf(route: string, method: string, operation: Operation, known: Known): fc.Arbitrary<FuzzRequest> {
   const { parameters = [] } = operation
