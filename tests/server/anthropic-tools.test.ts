@@ -1,9 +1,13 @@
 /** Tools with Anthropic's own client. */
 
-import { describe, expect, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
+import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
+import { serveFile } from "./support/serve-file.ts"
+
+setDefaultTimeout(120_000)
 
 const TEMPLATE = new ChatTemplate(
   "{% if tools %}{{ tools | tojson }}\n{% endif %}{# <tool_call> </think> #}{% for m in messages %}<{{ m.role }}>" +
@@ -123,6 +127,41 @@ test("calls and their results are shown to the model", async () => {
   )
   const { input_tokens } = await client.messages.countTokens({ model: "script", messages: conversation, tools })
   expect(input_tokens).toBe(message.usage.input_tokens)
+})
+
+test("SmolLM2 uses the tool that it has to, with an input that validates", async () => {
+  await using server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 1024 })
+  const client = new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 })
+  const properties = { word: { enum: ["yes", "no"] }, n: { type: "integer", minimum: 3, maximum: 5 } }
+  const input_schema = { type: "object" as const, properties, required: ["word", "n"], additionalProperties: false }
+  const forced = {
+    model: server.model.name,
+    max_tokens: 200,
+    messages,
+    temperature: 1.5,
+    tools: [
+      { name: "stop", input_schema: { ...input_schema, properties: {}, required: [] } },
+      { name: "answer", input_schema },
+    ],
+  }
+  for (const tool_choice of [
+    { type: "tool", name: "answer" },
+    { type: "any", disable_parallel_tool_use: true },
+  ] as const)
+    for (const message of [
+      await client.messages.create({ ...forced, tool_choice }),
+      await client.messages.stream({ ...forced, tool_choice }).finalMessage(),
+    ]) {
+      expect(message.stop_reason).toBe("tool_use")
+      const [block, ...others] = message.content
+      expect(others).toEqual([])
+      if (block?.type !== "tool_use") throw new Error("no tool was used")
+      if (tool_choice.type === "tool") expect(block.name).toBe("answer")
+      if (block.name !== "answer") continue
+      const { word, n } = block.input as { word: string; n: number }
+      expect(["yes", "no"]).toContain(word)
+      expect([3, 4, 5]).toContain(n)
+    }
 })
 
 test("with the choice none there are no tools", async () => {
