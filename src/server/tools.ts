@@ -1,12 +1,11 @@
 /** The tools of a request, as the model's chat template and its answers know them. */
 
 import type { Constraint } from "../engine/grammar/constraint.ts"
-import { GrammarError } from "../engine/grammar/expr.ts"
-import { SchemaConverter } from "../engine/grammar/json-schema.ts"
-import { JsonRules } from "../engine/grammar/json-text.ts"
 import type { LoadedModel } from "../engine/load.ts"
 import { type ToolFormat, type ToolFunction, toolSupport } from "../text/tools/index.ts"
 import { invalidRequest } from "./errors.ts"
+import { unkeptPart } from "./kept-schema.ts"
+import { LIMITS } from "./limits.ts"
 import type { Reasoning } from "./prompt.ts"
 import type { FunctionTool, ToolChoice } from "./schemas/tools.ts"
 
@@ -25,6 +24,9 @@ export interface Calling {
   /** The answer is calls alone: what else there is of it is a call that was cut off before it began. */
   readonly required: boolean
 }
+
+/** Characters of the schemas of a request's functions together, at most: looking at them takes time. */
+const MAX_SCHEMAS_LENGTH = LIMITS.schemaLength
 
 /** A function that takes nothing. */
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false }
@@ -58,12 +60,13 @@ export function toolsConstraint(
   reasoning: Reasoning | undefined,
 ): Constraint {
   const { trigger, open, call, separator, close, between } = format.spelling
+  const schemas = keptSchemas(body)
   return {
     type: "tools",
     param: "tools",
     trigger,
     open,
-    calls: calledTools(body).map((tool) => ({ ...call(tool.function.name), parameters: keptSchema(tool, body) })),
+    calls: calledTools(body).map((tool, i) => ({ ...call(tool.function.name), parameters: schemas[i] ?? true })),
     separator,
     close,
     between,
@@ -84,21 +87,31 @@ function calledTools(body: ToolFields): FunctionTool[] {
   return (body.tools ?? []).filter((tool) => name === undefined || tool.function.name === name)
 }
 
-function keptSchema(tool: FunctionTool, { tools }: ToolFields): Record<string, unknown> {
-  const schema = { type: "object", ...(tool.function.parameters ?? NO_PARAMETERS) }
-  const param = `tools[${tools?.indexOf(tool)}].function.parameters`
-  if (schema.type !== "object")
-    throw invalidRequest(
-      `'${param}': arguments are an object, so that its 'type' has to be "object".`,
-      param,
-      "invalid_value",
-    )
-  try {
-    new SchemaConverter(schema, new JsonRules()).convert()
-    return schema
-  } catch (error) {
-    if (!(error instanceof GrammarError)) throw error
-    if (tool.function.strict) throw invalidRequest(`'${param}': ${error.message}.`, param, "invalid_schema")
-    return { type: "object" }
+/** The schemas of the functions' arguments, as far as they can be kept to. */
+function keptSchemas(body: ToolFields): Record<string, unknown>[] {
+  const schemas = calledTools(body).map((tool) => ({ tool, schema: argumentsSchema(tool, body) }))
+  const texts = schemas.map(({ schema }) => JSON.stringify(schema))
+  const length = texts.reduce((sum, text) => sum + text.length, 0)
+  if (length > MAX_SCHEMAS_LENGTH) {
+    const message = `the schemas have ${length} characters of JSON together; this server takes up to ${MAX_SCHEMAS_LENGTH}`
+    throw invalidRequest(`'tools': ${message}.`, "tools", "constraint_too_large")
   }
+  return schemas.map(({ tool, schema }, i) => {
+    const problem = unkeptPart(texts[i] ?? "{}")
+    if (problem === undefined) return schema
+    if (!tool.function.strict) return { type: "object" }
+    const param = parametersField(tool, body)
+    throw invalidRequest(`'${param}': ${problem}.`, param, "invalid_schema")
+  })
 }
+
+function argumentsSchema(tool: FunctionTool, body: ToolFields): Record<string, unknown> {
+  const schema = { type: "object", ...(tool.function.parameters ?? NO_PARAMETERS) }
+  if (schema.type === "object") return schema
+  const param = parametersField(tool, body)
+  const message = `arguments are an object, so 'type' has to be "object"`
+  throw invalidRequest(`'${param}': ${message}.`, param, "invalid_value")
+}
+
+const parametersField = (tool: FunctionTool, { tools }: ToolFields): string =>
+  `tools[${tools?.indexOf(tool)}].function.parameters`

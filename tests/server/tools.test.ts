@@ -184,6 +184,17 @@ describe("what the answer is kept to", () => {
   })
 })
 
+test("schemas that are too large together are refused", async () => {
+  await using server = await serve("x", `{# tools <tool_call> #}${MESSAGES}`)
+  const large = (name: string) => ({
+    type: "function" as const,
+    function: { name, parameters: { type: "object", description: "x".repeat(70_000) } },
+  })
+  const body = { ...request, tools: [large("f"), large("g")] }
+  const error = await server.client.chat.completions.create(body).catch((thrown) => thrown)
+  expect(error).toMatchObject({ status: 400, param: "tools", code: "constraint_too_large" })
+})
+
 test("a template that knows no tools has them described in a system prompt, and calls written as text", async () => {
   await using server = await serve('<tool_call>{"name": "g"}</tool_call>', MESSAGES)
   const call = (id: string, name: string) => ({ id, type: "function" as const, function: { name, arguments: "{}" } })
