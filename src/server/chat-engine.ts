@@ -15,6 +15,7 @@ import { type Reasoning, reasoningOf, renderChat } from "./prompt.ts"
 import { samplingOf, stopStrings } from "./sampling.ts"
 import type { ChatRequest } from "./schemas/chat.ts"
 import type { UsageBody } from "./schemas/generation.ts"
+import { constraintOf } from "./structured.ts"
 import { type Calling, callingOf, toolsConstraint } from "./tools.ts"
 
 /** A conversation that is ready to be answered. */
@@ -89,7 +90,7 @@ export async function prepareChat(model: LoadedModel, run: Run, body: ChatReques
     stop: stopStrings(body.stop),
     ignoreEos: body.ignore_eos ?? false,
     shownTokens: markTokens(model.tokenizer, marks),
-    constraint: calling && toolsConstraint(calling, body, reasoning),
+    constraint: calling ? toolsConstraint(calling, body, reasoning) : constraintOf(body, reasoning),
     standing: run.standing,
   })
   return { model, choices, controller: run.controller, reasoning, calling }

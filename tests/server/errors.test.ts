@@ -85,7 +85,7 @@ describe("fields that are refused, by name", () => {
       "invalid_value",
     ],
     ["chat/completions", { tool_choice: "required" }, "tool_choice", "invalid_value"],
-    ["chat/completions", { response_format: { type: "json_object" } }, "response_format", "unsupported_parameter"],
+    ["chat/completions", { regex: "a", grammar: "b" }, "grammar", "unsupported_parameter"],
     ["chat/completions", { reasoning_effort: "low" }, "reasoning_effort", "unsupported_parameter"],
     ["chat/completions", { store: true }, "store", "unsupported_parameter"],
     ["chat/completions", { service_tier: "flex" }, "service_tier", "invalid_value"],

@@ -19,6 +19,9 @@ export function compileConstraint(constraint: Constraint, trie: TokenTrie, commo
   return new Masks(new Program(rules), trie, common, visibleControls(constraint, trie))
 }
 
+/** @throws GrammarError where it is at fault in itself, whatever the vocabulary. */
+export const checkForm = (constraint: Constraint): void => void rulesOf(constraint)
+
 function rulesOf(constraint: Constraint): Rules {
   switch (constraint.type) {
     case "json_object":

@@ -24,6 +24,7 @@ import {
 } from "../schemas/completions.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
 import { exampleModel, type ServerState } from "../state.ts"
+import { constraintOf } from "../structured.ts"
 import { type Head, type Job, runJob } from "./job.ts"
 import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
 
@@ -88,6 +89,7 @@ class CompletionJob implements Job<CompletionResponse> {
         maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
         stop: stopStrings(body.stop),
         ignoreEos: body.ignore_eos ?? false,
+        constraint: constraintOf(body),
         standing: head.standing,
       },
     )

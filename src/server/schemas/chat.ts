@@ -12,9 +12,8 @@ import {
   streamOptionsNeedStream,
   usage,
 } from "./generation.ts"
+import { checkStructured, structuredFields } from "./structured.ts"
 import { checkTools, toolCall, toolCallDelta, toolFields } from "./tools.ts"
-
-const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
 
 export const chatRequest = z
   .strictObject({
@@ -33,7 +32,7 @@ export const chatRequest = z
       .describe("Report the log-probability of every token, those of the reasoning among them."),
     top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
     ...acceptedFields,
-    response_format: notYet("structured output is", isTextFormat),
+    ...structuredFields,
     ...toolFields,
     functions: notYet("function calling is"),
     function_call: notYet("function calling is", (value) => value === "none"),
@@ -49,6 +48,7 @@ export const chatRequest = z
   })
   .superRefine(checkContinuation)
   .superRefine(checkTools)
+  .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type { ChatMessageBody } from "./conversation.ts"
 export type ChatRequest = z.output<typeof chatRequest>

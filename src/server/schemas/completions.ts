@@ -11,6 +11,7 @@ import {
   streamOptionsNeedStream,
   usage,
 } from "./generation.ts"
+import { checkStructured, structuredFields } from "./structured.ts"
 
 export const completionRequest = z
   .strictObject({
@@ -25,6 +26,7 @@ export const completionRequest = z
       .nullish()
       .describe("Report log-probabilities, with this many alternatives for every token."),
     echo: z.boolean().nullish().describe("Put the prompt in front of the text. Not together with logprobs."),
+    ...structuredFields,
     ...acceptedFields,
     best_of: integer(1, 20)
       .nullish()
@@ -48,6 +50,7 @@ export const completionRequest = z
     error: "log-probabilities of the prompt are not supported yet; use echo without logprobs",
     params: { code: "unsupported_parameter" },
   })
+  .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type CompletionRequest = z.output<typeof completionRequest>
 
