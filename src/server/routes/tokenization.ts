@@ -1,5 +1,6 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
+import { Detokenizer } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
 import { readJson } from "../body.ts"
 import { encodeChat, encodeText } from "../encoding/index.ts"
@@ -17,7 +18,11 @@ import {
   tokenizeResponse,
 } from "../schemas/tokenization.ts"
 import { exampleModel, type ServerState } from "../state.ts"
+import { pause } from "../turns.ts"
 import { endpoint, GENERATION_ERRORS } from "./openapi.ts"
+
+/** Tokens that are decoded at a time; a list that is longer is long. */
+const SLICE = 1 << 13
 
 /** What these endpoints can answer besides success. */
 const { 429: _, ...ERRORS } = GENERATION_ERRORS
@@ -74,13 +79,15 @@ export function tokenizationRoutes(state: ServerState) {
 
 async function tokenize(model: LoadedModel, body: TokenizeRequest): Promise<TokenizeResponse> {
   const { tokenizer, engine } = model
-  const ids = [...(await tokensOf(model, body))]
-  return {
+  const ids = Array.from(await tokensOf(model, body))
+  const answer: TokenizeResponse = {
     tokens: body.with_pieces ? ids.map((id) => ({ id, piece: pieceOf(tokenizer, id) })) : ids,
     count: ids.length,
     max_model_len: engine.limits.context_length,
     token_strs: body.return_token_strs ? ids.map((id) => tokenizer.piece(id)) : null,
   }
+  // To check a long list again, as answers are, takes longer than to make it.
+  return ids.length > SLICE ? (Response.json(answer) as unknown as TokenizeResponse) : answer
 }
 
 async function tokensOf(model: LoadedModel, body: TokenizeRequest): Promise<Int32Array> {
@@ -105,7 +112,7 @@ function pieceOf(tokenizer: Tokenizer, id: number): string | number[] {
 }
 
 /** @throws ApiError 400 for an id that does not exist */
-function detokenize({ tokenizer }: LoadedModel, tokens: readonly number[]): { content: string; prompt: string } {
+async function detokenize({ tokenizer }: LoadedModel, tokens: readonly number[]) {
   const unknown = tokens.find((id) => id >= tokenizer.vocabSize)
   if (unknown !== undefined)
     throw invalidRequest(
@@ -113,6 +120,12 @@ function detokenize({ tokenizer }: LoadedModel, tokens: readonly number[]): { co
       "tokens",
       "invalid_value",
     )
-  const text = tokenizer.decode(tokens, { special: true })
+  const detokenizer = new Detokenizer(tokenizer, { special: true, continuation: false })
+  const parts: string[] = []
+  for (let start = 0; start < tokens.length; start += SLICE) {
+    for (const token of tokens.slice(start, start + SLICE)) parts.push(detokenizer.push(token))
+    await pause()
+  }
+  const text = parts.join("") + detokenizer.flush()
   return { content: text, prompt: text }
 }

@@ -7,19 +7,17 @@ import { checkContinuation, message, templateFields } from "./conversation.ts"
 const model = z.string().min(1).nullish().describe("A name that /v1/models lists. Default: the first one.")
 const messages = list(message, LIMITS.messages, 1)
 
+const text = z
+  .string()
+  .max(LIMITS.text, `is longer than this server's limit of ${LIMITS.text} characters; send it in parts`)
+
 const isGiven = (value: unknown): boolean => value !== undefined && value !== null
 
 export const tokenizeRequest = z
   .strictObject({
     model,
-    content: z
-      .string()
-      .nullish()
-      .describe("The text; tokens that the model puts around a text are left out by default."),
-    prompt: z
-      .string()
-      .nullish()
-      .describe("The text; tokens that the model puts around a text are put there by default."),
+    content: text.nullish().describe("The text; tokens that the model puts around a text are left out by default."),
+    prompt: text.nullish().describe("The text; tokens that the model puts around a text are put there by default."),
     messages: messages.nullish().describe("A conversation, written by the model's chat template."),
     ...templateFields,
     add_special: z.boolean().nullish().describe("Put the tokens there that the model expects around a text (BOS)."),
