@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
-import { APICallError, generateText, isStepCount, streamText, tool } from "ai"
+import { APICallError, generateText, isStepCount, Output, streamText, tool } from "ai"
 import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
@@ -68,6 +68,32 @@ describe("with SmolLM2", () => {
     expect(inputSchema.safeParse(toolCalls[0]?.input).success).toBe(true)
     const streamed = await streamText(options).toolCalls
     expect(streamed.map(({ input }) => input)).toEqual(toolCalls.map(({ input }) => input))
+  })
+
+  test("makes objects of a schema, streamed too", async () => {
+    const schema = z.object({
+      name: z.string().max(20),
+      kind: z.enum(["cat", "dog"]),
+      legs: z.int().min(0).max(4),
+      tags: z.array(z.string().max(10)).max(2),
+    })
+    const options = {
+      ...ask(),
+      output: Output.object({ schema }),
+      prompt: "Invent a pet.",
+      temperature: 1.5,
+      seed: 2,
+      maxOutputTokens: 300,
+    } as const
+    const { output, text } = await generateText(options)
+    expect(schema.safeParse(output).success).toBe(true)
+    expect(JSON.parse(text)).toEqual(output)
+    const stream = streamText(options)
+    const partial: unknown[] = []
+    for await (const part of stream.partialOutputStream) partial.push(part)
+    expect(partial.length).toBeGreaterThan(3)
+    expect(partial.at(-1)).toEqual(output)
+    expect(await stream.output).toEqual(output)
   })
 
   test("gets errors as its own", async () => {
