@@ -35,6 +35,8 @@ export const LIMITS = {
   schemaLength: 2 ** 17,
   /** Levels of lists and objects in a JSON schema. */
   schemaDepth: 64,
+  /** Texts of which an answer is to be one. */
+  choices: 1024,
   /** Characters of a regular expression, or of a grammar. */
   grammarLength: 2 ** 16,
 } as const
@@ -143,7 +145,6 @@ export const boundedSchema = z.record(z.string(), z.unknown()).superRefine((sche
 /** A regular expression or grammar of bearable length. */
 export const boundedPattern = z
   .string()
-  .min(1)
   .max(LIMITS.grammarLength, `is longer than this server's limit of ${LIMITS.grammarLength} characters`)
 
 /** Levels of lists and objects in a value that came out of a body, whose own depth is bounded. */

@@ -163,6 +163,42 @@ test.each([
   expect(ms).toBeLessThan(SOON_MS)
 })
 
+describe("the forms of an answer", () => {
+  const format = (schema: unknown) => ({
+    response_format: { type: "json_schema", json_schema: { name: "form", schema } },
+  })
+  const deep = (levels: number): object => (levels === 0 ? {} : { items: deep(levels - 1) })
+  const text = "a".repeat(LIMITS.grammarLength + 1)
+  const path = "response_format.json_schema.schema"
+  test.each([
+    [format({ enum: times(LIMITS.schemaLength / 4, "a") }), path, `up to ${LIMITS.schemaLength}`],
+    [format(deep(LIMITS.schemaDepth)), path, `limit of ${LIMITS.schemaDepth} levels`],
+    [{ regex: text }, "regex", `limit of ${LIMITS.grammarLength}`],
+    [{ grammar: text }, "grammar", `limit of ${LIMITS.grammarLength}`],
+    [{ structured_outputs: { regex: text } }, "structured_outputs.regex", `limit of ${LIMITS.grammarLength}`],
+    [
+      { structured_outputs: { json: deep(LIMITS.schemaDepth) } },
+      "structured_outputs.json",
+      `limit of ${LIMITS.schemaDepth} levels`,
+    ],
+    [
+      { structured_outputs: { choice: times(LIMITS.choices + 1, "a") } },
+      "structured_outputs.choice",
+      `takes up to ${LIMITS.choices}`,
+    ],
+  ])("that are too large are refused by name: %#", async (fields, param, message) => {
+    for (const [route, base] of [
+      ["/v1/chat/completions", chat],
+      ["/v1/completions", completion],
+    ] as const) {
+      const { status, ms, error } = await post(route, JSON.stringify({ ...base, ...fields }))
+      expect([status, error.param]).toEqual([400, param])
+      expect(error.message).toContain(message)
+      expect(ms).toBeLessThan(SOON_MS)
+    }
+  })
+})
+
 describe("the schemas of tools", () => {
   const withSchema = (parameters: unknown) =>
     post(

@@ -1,9 +1,10 @@
 /** Fields that say what form the text must have. */
 
 import { z } from "zod"
+import { boundedPattern, boundedSchema, LIMITS, list } from "../limits.ts"
 
 const jsonSchema = z
-  .union([z.boolean(), z.record(z.string(), z.unknown())], { error: "expected a JSON schema: an object" })
+  .union([z.boolean(), boundedSchema], { error: "expected a JSON schema: an object" })
   .describe("A JSON Schema, draft 2020-12. A keyword that cannot be kept is refused by name.")
 
 const responseFormat = z
@@ -29,9 +30,9 @@ const responseFormat = z
 const structuredOutputs = z
   .strictObject({
     json: jsonSchema.nullish(),
-    regex: z.string().nullish(),
-    choice: z.array(z.string().min(1)).min(1).max(1024).nullish().describe("The text is one of these."),
-    grammar: z.string().nullish(),
+    regex: boundedPattern.nullish(),
+    choice: list(z.string().min(1), LIMITS.choices, 1).nullish().describe("The text is one of these."),
+    grammar: boundedPattern.nullish(),
   })
   .refine((value) => given(value).length === 1, { error: "needs one of json, regex, choice and grammar" })
   .nullish()
@@ -39,12 +40,10 @@ const structuredOutputs = z
 
 export const structuredFields = {
   response_format: responseFormat,
-  regex: z
-    .string()
+  regex: boundedPattern
     .nullish()
     .describe("The whole text matches this ECMAScript regular expression (no look-around, no back-references)."),
-  grammar: z
-    .string()
+  grammar: boundedPattern
     .nullish()
     .describe(
       'The whole text is derived from the rule `root` of this grammar, in the EBNF of llama.cpp (GBNF) and xgrammar: `root ::= "a" [0-9]{2,4} | item*`.',
@@ -71,7 +70,7 @@ interface Body extends StructuredFields {
   tool_choice?: unknown
 }
 
-/** One form at a time; it has an end, and nothing beside it. */
+/** One form at a time; it has an end, and only JSON has calls of tools beside it. */
 export function checkStructured(body: Body, context: z.RefinementCtx): void {
   const [first, second] = constraining(body)
   const refuse = (field: string, message: string) =>
@@ -79,6 +78,11 @@ export function checkStructured(body: Body, context: z.RefinementCtx): void {
   if (first === undefined) return
   if (second !== undefined) refuse(second, `the text cannot have a second form beside ${first}; leave one of them out`)
   else if (body.ignore_eos) refuse("ignore_eos", `a text under ${first} has to end somewhere; leave ignore_eos out`)
-  else if (Array.isArray(body.tools) && body.tools.length > 0 && body.tool_choice !== "none")
+  else if (
+    first !== "response_format" &&
+    Array.isArray(body.tools) &&
+    body.tools.length > 0 &&
+    body.tool_choice !== "none"
+  )
     refuse(first, 'is not supported beside tools; leave tools out, or set tool_choice to "none"')
 }
