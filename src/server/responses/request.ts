@@ -4,6 +4,7 @@ import type { LoadedModel } from "../../engine/load.ts"
 import { encodeChat } from "../encoding/index.ts"
 import { renderChat } from "../prompt.ts"
 import type { ChatRequest } from "../schemas/chat.ts"
+import { chatFormat, FORMAT_FIELD_NAMES } from "../schemas/response-format.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import { chatTools, toolFieldNames } from "../schemas/response-tools.ts"
 import { LOGPROBS, type ResponseRequest } from "../schemas/responses.ts"
@@ -31,6 +32,7 @@ export function toChatRequest(body: ResponseRequest, items: readonly StoredItem[
     top_logprobs: logprobs ? (body.top_logprobs ?? 0) : undefined,
     reasoning_effort: body.reasoning?.effort,
     ...chatTools(body),
+    ...chatFormat(body),
   }
 }
 
@@ -40,6 +42,7 @@ export const fieldNames = (body: ResponseRequest): Readonly<Record<string, strin
   max_completion_tokens: "max_output_tokens",
   reasoning_effort: "reasoning.effort",
   ...toolFieldNames(body),
+  ...FORMAT_FIELD_NAMES,
 })
 
 /**

@@ -6,6 +6,7 @@ import type { ApiError } from "../errors.ts"
 import { chatLogprobsOf, type ScoredToken } from "../logprobs.ts"
 import type { UsageBody } from "../schemas/generation.ts"
 import type { ResponseEvent } from "../schemas/response-events.ts"
+import { formatBodyOf } from "../schemas/response-format.ts"
 import type { OutputItem, OutputLogprobs } from "../schemas/response-items.ts"
 import type { ResponseBody, ResponseRequest } from "../schemas/responses.ts"
 import { newId } from "./items.ts"
@@ -43,7 +44,7 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
   }),
   tool_choice: body.tool_choice ?? "auto",
   truncation: body.truncation ?? "disabled",
-  text: { format: { type: "text" } },
+  text: { format: formatBodyOf(body.text?.format) },
   reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
 })
 

@@ -3,13 +3,13 @@
 import { z } from "zod"
 import { LIMITS, list, metadata } from "../limits.ts"
 import { integer, notYet, samplingFields } from "./generation.ts"
+import { checkResponseFormat, formatBody, responseFormat, responseFormatFields } from "./response-format.ts"
 import { inputItem, outputItem, storedItem } from "./response-items.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./response-tools.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
 
 const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
-const isTextFormat = (value: unknown): boolean => z.strictObject({ type: z.literal("text") }).safeParse(value).success
 const isAutomatic = (value: unknown): boolean => value === "auto"
 const unused = z.string().nullish().describe("Taken and not used.")
 
@@ -46,7 +46,7 @@ const promptFields = {
     ),
   text: z
     .strictObject({
-      format: notYet("structured output is", isTextFormat),
+      format: responseFormat,
       verbosity: notYet("verbosity is", (value) => value === "medium"),
     })
     .nullish(),
@@ -67,6 +67,7 @@ export const responseRequest = z
   .strictObject({
     ...sampling,
     ...promptFields,
+    ...responseFormatFields,
     max_output_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
       .describe("Reasoning among them. Default: what the prompt leaves of the context."),
@@ -106,6 +107,7 @@ export const responseRequest = z
     user: unused,
   })
   .superRefine(checkResponseTools)
+  .superRefine(checkResponseFormat)
   .refine(({ background, store }) => !background || store !== false, {
     path: ["store"],
     error: "a response made in the background has to be stored, or nobody could retrieve it",
@@ -157,7 +159,7 @@ export const responseSchema = z.object({
   tools: z.array(toolBody),
   tool_choice: toolChoiceBody,
   truncation: z.enum(["auto", "disabled"]),
-  text: z.object({ format: z.object({ type: z.literal("text") }) }),
+  text: z.object({ format: formatBody }),
   reasoning: z.object({ effort: efforts.nullable(), summary: z.null() }),
 })
 export type ResponseBody = z.output<typeof responseSchema>
