@@ -28,7 +28,7 @@ else {
     place === "inside"
       ? joinModel(await readModel(path), await nullEngine(path), "null")
       : await superviseModel(path, { name: "null", command })
-  const log = createLog({ format: "json", level: "info", write: (line) => process.stderr.write(line) })
+  const log = createLog({ format: "text", level: "info", write: (line) => process.stderr.write(line) })
   const server = await startServer({ models: [model], port: 0, log })
   console.log(
     JSON.stringify({ port: Number(new URL(server.url).port), engine: "pid" in model.engine ? model.engine.pid : null }),
