@@ -25,14 +25,29 @@ export const outputsOf = ({ sequence, n_rows, samples, draft }: Slice): number =
   sequence.request.targets !== undefined ? n_rows : samples ? 1 + draft.length : 0
 
 /** Pairs of a slice at most: every drafted token may be new to the penalties of those after it. */
-const pairsOf = ({ sequence: { counts, sampling }, draft }: Slice): number =>
-  (1 + draft.length) * ((counts ? counts.size + draft.length : 0) + sampling.logit_bias.size)
+const pairsOf = ({ sequence: { counts, sampling, request }, draft }: Slice): number =>
+  (1 + draft.length) *
+  ((counts ? counts.size + draft.length : 0) +
+    sampling.logit_bias.size +
+    (request.min_tokens ? request.stop_tokens.size : 0))
 
 /** Words of a slice's mask: under a constraint it has one output. */
 const maskWordsOf = ({ samples, sequence: { matcher } }: Slice): number => (samples ? (matcher?.mask?.length ?? 0) : 0)
 
-/** Added to a logit, it makes its token the one that is chosen; log-probabilities are those of the logits before it. */
+/**
+ * Added to a logit, it makes its token the one that is chosen, and subtracted, one that is not; log-probabilities are those of the
+ * logits before it.
+ */
 const CERTAIN = 1e30
+
+/** The biases of a sequence's output number `counter`. */
+function biasesOf(
+  { sampling: { logit_bias }, request }: Slice["sequence"],
+  counter: number,
+): ReadonlyMap<number, number> {
+  if (counter >= (request.min_tokens ?? 0)) return logit_bias
+  return new Map([...logit_bias, ...Array.from(request.stop_tokens, (token) => [token, -CERTAIN] as const)])
+}
 
 export class StepBuffer {
   words = new Words(4096)
@@ -85,8 +100,10 @@ export class StepBuffer {
       // A drafted row's token is chosen as if the guesses before it had been said.
       const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
       for (let k = 0; k <= draft.length; k++) {
-        const at = { row: row_start + n_rows - 1 + k, counter: sequence.output.length + k, mask_start, mask_words }
-        n_pairs = this.#writeOutput(sequence.sampling, counts, at, output, off_pairs, n_pairs)
+        const counter = sequence.output.length + k
+        const at = { row: row_start + n_rows - 1 + k, counter, mask_start, mask_words }
+        const biases = biasesOf(sequence, counter)
+        n_pairs = this.#writeOutput(sequence.sampling, counts, biases, at, output, off_pairs, n_pairs)
         output += STEP_OUTPUT_WORDS
         const token = draft[k]
         if (token !== undefined) counts?.set(token, (counts.get(token) ?? 0) + 1)
@@ -120,13 +137,14 @@ export class StepBuffer {
   #writeOutput(
     s: SamplingParams,
     counts: ReadonlyMap<number, number> | undefined,
+    biases: ReadonlyMap<number, number>,
     { row, counter, mask_start, mask_words }: Pick<StepOutput, "row" | "counter" | "mask_start" | "mask_words">,
     at: number,
     off_pairs: number,
     pair: number,
   ): number {
     const n_penalties = counts?.size ?? 0
-    const n_biases = s.logit_bias.size
+    const n_biases = biases.size
     writeStepOutput(this.words, at, {
       row,
       temperature: s.temperature,
@@ -151,7 +169,7 @@ export class StepBuffer {
       writePenaltyPair(this.words, word, token, count)
       word += PAIR_WORDS
     }
-    for (const [token, bias] of s.logit_bias) {
+    for (const [token, bias] of biases) {
       writeBiasPair(this.words, word, token, bias)
       word += PAIR_WORDS
     }

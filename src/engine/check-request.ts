@@ -37,12 +37,16 @@ export function checkRequest(request: GenerateRequest, { context_length, n_vocab
   if (!(Number.isInteger(max_tokens) && max_tokens >= 1)) {
     refuse("max_tokens", `max_tokens is ${max_tokens}; it must be a whole number from 1 on`)
   }
-  const { n = 1, priority = 0, deadline_ms = 1, constraint, stop_tokens } = request
+  const { n = 1, priority = 0, deadline_ms = 1, constraint, stop_tokens, min_tokens = 0 } = request
+  if (!(Number.isInteger(min_tokens) && min_tokens >= 0 && min_tokens <= max_tokens)) {
+    refuse("min_tokens", `min_tokens is ${min_tokens}; it must be a whole number up to max_tokens, ${max_tokens}`)
+  }
   if (constraint) {
     checkConstraint(constraint)
     const { param } = constraint
     if (reads) refuse(param, `a prompt that is only read has no text for ${param} to constrain; leave it out`)
     if (stop_tokens.size === 0) refuse("ignore_eos", `under ${param} a text has to end somewhere; leave ignore_eos out`)
+    if (min_tokens > 0) refuse("min_tokens", `under ${param} a text ends where it has to; leave min_tokens out`)
   }
   if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
     refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)

@@ -13,7 +13,7 @@ import {
 } from "./types.ts"
 
 export interface TextRequest
-  extends Pick<GenerateRequest, "n" | "priority" | "key" | "cache_salt" | "deadline_ms" | "constraint"> {
+  extends Pick<GenerateRequest, "n" | "min_tokens" | "priority" | "key" | "cache_salt" | "deadline_ms" | "constraint"> {
   /** Unique among the requests in flight. */
   id: string
   prompt_tokens: Int32Array
@@ -23,6 +23,8 @@ export interface TextRequest
   stop: string[]
   /** Go on after the model's end-of-generation tokens. */
   ignore_eos?: boolean
+  /** The token that ends a choice comes as a `text` too, an empty one. */
+  report_end?: boolean
   /** Control tokens that come out as their text, where by default they say nothing. */
   shown_tokens?: ReadonlySet<number>
 }
@@ -46,9 +48,9 @@ export async function* generateText(
   signal?: AbortSignal,
 ): AsyncGenerator<TextEvent, void, void> {
   const stop_tokens = request.ignore_eos ? new Set<number>() : tokenizer.eogIds
-  const { prompt_tokens: tokens, stop, ignore_eos: _, shown_tokens: shown, ...rest } = request
+  const { prompt_tokens: tokens, stop, ignore_eos: _, shown_tokens: shown, report_end, ...rest } = request
   const choices = Array.from({ length: request.n ?? 1 }, () => {
-    return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stop_tokens)
+    return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stop_tokens, request.min_tokens ?? 0)
   })
   // Only a stop string ends a choice ahead of the engine.
   const stopped = stop.length > 0 ? new AbortController() : undefined
@@ -66,7 +68,7 @@ export async function* generateText(
       const { token, logprobs } = event
       const text = choice.push(token)
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
-    }
+    } else if (report_end && choice.stop_string === undefined) yield { ...event, type: "text", text: "" }
     // Nobody hears any of them: the engine is told, and what it still says is their end.
     if (choice.stop_string !== undefined && choices.every(({ over, stop_string }) => over || stop_string !== undefined))
       stopped?.abort()
@@ -80,11 +82,14 @@ class ChoiceText {
   /** What it was stopped by. */
   stop_string: string | undefined
   readonly #matcher: StopMatcher
+  #n_tokens = 0
 
   constructor(
     readonly detokenizer: Detokenizer,
     stop: readonly string[],
     readonly stopTokens: ReadonlySet<number>,
+    /** Stop strings are looked for from this token on. */
+    readonly min_tokens: number,
   ) {
     this.#matcher = new StopMatcher(stop)
   }
@@ -94,6 +99,7 @@ class ChoiceText {
   }
 
   push(token: number): string {
+    if (++this.#n_tokens < this.min_tokens) return this.detokenizer.push(token)
     const found = this.#matcher.push(this.detokenizer.push(token))
     this.stop_string = found.stop
     return found.text

@@ -56,6 +56,8 @@ export interface GenerateRequest {
   max_tokens: number
   /** A token that ends the request (it is still reported, as the last token). */
   stop_tokens: ReadonlySet<number>
+  /** None of `stop_tokens` is among so many tokens, the first ones; 0 by default. */
+  min_tokens?: number
   /**
    * Completions of this one prompt, 1 by default. They share the prompt's blocks, and choice i draws with `seed + i` as if it were a
    * request of its own.

@@ -81,16 +81,18 @@ export async function prepareChat(model: LoadedModel, run: Run, body: ChatReques
   checkPrompt(model, tokens, "messages")
   const reasoning = reasoningOf(model, prompt, body)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
+  const form = constraintOf(body, reasoning)
   const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
   const choices = makeChoices(model, [tokens], {
     id: run.id,
     n: body.n ?? 1,
     sampling: samplingOf(body, model.engine.limits, logprobs),
     maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
+    minTokens: body.min_tokens ?? 0,
     stop: stopStrings(body.stop),
     ignoreEos: body.ignore_eos ?? false,
     shownTokens: markTokens(model.tokenizer, marks),
-    constraint: calling ? toolsConstraint(calling, body, reasoning) : constraintOf(body, reasoning),
+    constraint: calling ? toolsConstraint(calling, body, reasoning, form) : form,
     standing: run.standing,
   })
   return { model, choices, controller: run.controller, reasoning, calling }

@@ -1,11 +1,12 @@
 /** What every API that embeds texts is made of: texts or token ids go in, vectors come out. */
 
-import { type EmbedRequest, embedTokens } from "../engine/embedding.ts"
+import { embedTokens } from "../engine/embedding.ts"
 import type { LoadedModel } from "../engine/load.ts"
 import type { Pooling } from "../engine/types.ts"
 import { encodeText, encodeToRead } from "./encoding/index.ts"
 import { invalidRequest } from "./errors.ts"
 import type { Run } from "./generation.ts"
+import { sideBySide } from "./side-by-side.ts"
 
 /** Texts that are ready to be embedded. */
 export interface Embedding {
@@ -104,28 +105,15 @@ export async function embed({
   dimensions,
 }: Embedding): Promise<{ vectors: Float32Array[]; prompt_tokens: number }> {
   const { engine } = model
-  const vectors: Float32Array[] = []
   // Embeddings are not looked up in the prefix cache.
   const { cache_salt: _, ...place } = standing
-  let next = 0
-  let prompt_tokens = 0
-  const work = async () => {
-    for (let index = next++; index < texts.length; index = next++) {
-      const request: EmbedRequest = { ...place, id: `${id}-${index}`, tokens: texts[index] as Int32Array, pooling }
-      const { vector, usage } = await embedTokens(engine, request, controller.signal)
-      vectors[index] = shorten(vector, dimensions)
-      prompt_tokens += usage.prompt_tokens
-    }
+  const embeddings = await sideBySide(texts, engine.limits.max_seqs, controller, (tokens, index) =>
+    embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
+  )
+  return {
+    vectors: embeddings.map(({ vector }) => shorten(vector, dimensions)),
+    prompt_tokens: embeddings.reduce((sum, { usage }) => sum + usage.prompt_tokens, 0),
   }
-  const workers = Array.from({ length: Math.min(texts.length, engine.limits.max_seqs) }, work)
-  try {
-    await Promise.all(workers)
-  } finally {
-    // The first failure stops the others.
-    controller.abort()
-    await Promise.allSettled(workers)
-  }
-  return { vectors, prompt_tokens }
 }
 
 /** The leading `dimensions` numbers of a vector, of length 1 again. */

@@ -41,8 +41,12 @@ export interface ChoiceOptions {
   readonly sampling: SamplingParams
   /** `undefined`: what the prompt leaves of the context. */
   readonly maxTokens: number | undefined
+  /** Before so many tokens, nothing ends a choice but its limit. */
+  readonly minTokens?: number
   readonly stop: string[]
   readonly ignoreEos: boolean
+  /** The token that ends a choice is told, where there is one. */
+  readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
@@ -79,7 +83,9 @@ export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], 
         sampling: forChoice(options.sampling, start),
         max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
         stop: options.stop,
+        ...(options.minTokens && { min_tokens: options.minTokens }),
         ignore_eos: options.ignoreEos,
+        report_end: options.reportEnd,
         shown_tokens: options.shownTokens,
         ...(options.constraint !== undefined && { constraint: options.constraint }),
         ...options.standing,

@@ -41,6 +41,29 @@ export class CompletionLogprobsWriter {
     this.#detokenizer = new Detokenizer(tokenizer)
   }
 
+  /**
+   * The prompt's tokens, before all others. The first has no score, since nothing is before it.
+   * @param scores [tokens.length - 1]
+   * @param text The prompt as it stands in the answer, which may lack the token that every text begins with.
+   */
+  takePrompt(tokens: Int32Array, scores: readonly TokenLogprobs[], text: string): CompletionLogprobs {
+    const detokenizer = new Detokenizer(this.tokenizer, { special: true, continuation: false })
+    let end = 0
+    const starts = Array.from(tokens, (token) => {
+      const start = end
+      end += detokenizer.push(token).length
+      return start
+    })
+    const hidden = Math.max(0, end - text.length)
+    this.#offset = text.length
+    return {
+      tokens: Array.from(tokens, (token) => tokenText(this.tokenizer, token)),
+      token_logprobs: [null, ...scores.map(({ logprob }) => logprob)],
+      top_logprobs: [null, ...scores.map((score) => this.#byText(score))],
+      text_offset: starts.map((start) => Math.max(0, start - hidden)),
+    }
+  }
+
   /** The next tokens of this choice, in order. */
   take(tokens: readonly ScoredToken[]): CompletionLogprobs {
     return {

@@ -5,6 +5,8 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import OpenAI from "openai"
+import { GREEDY } from "../../src/engine/types.ts"
+import { CompletionLogprobsWriter } from "../../src/server/logprobs.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
@@ -82,26 +84,181 @@ describe("best_of", () => {
   })
 })
 
+const FIM = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>"]
+const metadata = new Map<string, unknown>([
+  ["tokenizer.ggml.model", "gpt2"],
+  ["tokenizer.ggml.pre", "gpt-2"],
+  ["tokenizer.ggml.tokens", [...BYTE_TO_CHAR, "<|begin|>", "<|im_end|>", ...FIM]],
+  ["tokenizer.ggml.token_type", [...BYTE_TO_CHAR.map(() => 1), ...Array(6).fill(3)]],
+  ["tokenizer.ggml.merges", []],
+  ["tokenizer.ggml.bos_token_id", 256],
+  ["tokenizer.ggml.eos_token_id", 257],
+  ["tokenizer.ggml.add_bos_token", true],
+])
+/** Bytes, a token that begins every text, and the marks of gaps. */
+const beginning = tokenizerFromMetadata((key) => metadata.get(key))
+
+describe("echo with logprobs", () => {
+  let folder: string
+  let server: FileServer
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "rocmforge-echo-"))
+    await writeTinyModel(join(folder, "tiny.gguf"))
+    server = await serveFile(join(folder, "tiny.gguf"), { max_seqs: 4 })
+  })
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]()
+    await rm(folder, { recursive: true })
+  })
+
+  const create = (fields: object) =>
+    server.client.completions.create({
+      model: server.model.name,
+      temperature: 0,
+      echo: true,
+      logprobs: 1,
+      ...fields,
+    } as OpenAI.CompletionCreateParamsNonStreaming)
+
+  test("scores a prompt as the model scored the same tokens when it said them", async () => {
+    const { tokenizer, engine } = server.model
+    const prompt = tokenizer.encode("Once upon a time", { addBos: tokenizer.addBos })
+    const ids = [...prompt]
+    const request = { id: "said", tokens: prompt, sampling: GREEDY, max_tokens: 20, stop_tokens: new Set<number>() }
+    for await (const event of engine.generate(request)) if (event.type === "token") ids.push(event.token)
+    const said = await create({ prompt: [...prompt], max_tokens: 20, ignore_eos: true })
+    expect(said.usage).toMatchObject({
+      prompt_tokens: prompt.length,
+      completion_tokens: 20,
+      prompt_tokens_details: { cached_tokens: 0 },
+    })
+    const read = await create({ prompt: ids, max_tokens: 0 })
+    expect(read.choices[0]).toMatchObject({ finish_reason: "length" })
+    expect(read.usage).toMatchObject({ prompt_tokens: ids.length, completion_tokens: 0, total_tokens: ids.length })
+    // The bits are the same, in whatever chunks.
+    const { text_offset: _, ...scores } = said.choices[0]?.logprobs ?? {}
+    expect(read.choices[0]?.logprobs).toMatchObject(scores)
+    expect(scores.token_logprobs).toHaveLength(ids.length)
+    expect([scores.token_logprobs?.[0], scores.top_logprobs?.[0]]).toEqual([null, null] as never)
+  })
+
+  test("tells where each token stands", async () => {
+    const { choices } = await create({ prompt: "Hello, you there", max_tokens: 0 })
+    const { text, logprobs } = choices[0] ?? {}
+    expect(text).toBe("Hello, you there")
+    const { tokens = [], text_offset = [] } = logprobs ?? {}
+    expect(text_offset.map((start, i) => text?.slice(start, text_offset[i + 1]))).toEqual(tokens)
+
+    // A token that begins every text is no part of it.
+    const writer = new CompletionLogprobsWriter(beginning)
+    const score = { logprob: -1, top: [] }
+    const { tokens: written, text_offset: starts } = writer.takePrompt(Int32Array.of(256, 97, 98), [score, score], "ab")
+    expect([written, starts]).toEqual([
+      ["<|begin|>", "a", "b"],
+      [0, 0, 1],
+    ])
+    expect(writer.take([{ token: 99, logprobs: score }]).text_offset).toEqual([2])
+  })
+
+  test("works for several prompts and choices, and streamed", async () => {
+    const prompts = ["Once", "Twice upon", "T"]
+    const fields = { prompt: prompts, n: 2, max_tokens: 4, temperature: 1, seed: 5 }
+    const whole = await create(fields)
+    expect(whole.choices.map(({ text }, i) => text.startsWith(prompts[i >> 1] ?? "?"))).toEqual(Array(6).fill(true))
+    for (const [i, prompt] of prompts.entries())
+      expect((await create({ ...fields, prompt })).choices[1]?.logprobs).toEqual(
+        whole.choices[2 * i + 1]?.logprobs as never,
+      )
+
+    for (const max_tokens of [4, 0]) {
+      const { choices } = await create({ ...fields, max_tokens })
+      const stream = (await create({
+        ...fields,
+        max_tokens,
+        stream: true,
+      })) as unknown as AsyncIterable<OpenAI.Completion>
+      const streamed = choices.map(() => ({ text: "", scores: [] as (number | null)[], offsets: [] as number[] }))
+      for await (const chunk of stream)
+        for (const { index, text, logprobs } of chunk.choices) {
+          const choice = streamed[index]
+          if (choice === undefined) continue
+          choice.text += text
+          choice.scores.push(...(logprobs?.token_logprobs ?? []))
+          choice.offsets.push(...(logprobs?.text_offset ?? []))
+        }
+      expect(streamed).toEqual(
+        choices.map(({ text, logprobs }) => ({
+          text,
+          scores: logprobs?.token_logprobs ?? [],
+          offsets: logprobs?.text_offset ?? [],
+        })),
+      )
+    }
+  })
+
+  test("counts the token behind a prompt also where it ends the text", async () => {
+    await using script = await serveScript({ tokens: saying("") })
+    const client = new OpenAI({ baseURL: `${script.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const request = { model: "script", prompt: [104], max_tokens: 1, logprobs: 0 }
+    const echoed = await client.completions.create({ ...request, echo: true })
+    expect(echoed.choices[0]).toMatchObject({ text: "h", logprobs: { token_logprobs: [null, -0.5] } as never })
+    const plain = await client.completions.create(request)
+    expect(plain.choices[0]?.logprobs?.token_logprobs).toEqual([])
+  })
+
+  test.each([
+    [{ max_tokens: 0, echo: false }, "max_tokens"],
+    [{ suffix: "x" }, "suffix"],
+    [{ logprobs: 21 }, "logprobs"],
+  ])("refuses %j", async (fields, param) => {
+    const error = await create({ prompt: "x", ...fields }).catch((thrown) => thrown)
+    expect(error).toMatchObject({ status: 400, param })
+  })
+})
+
+describe("min_tokens", () => {
+  test("keeps the model from ending before, guessed tokens among them", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "rocmforge-least-"))
+    await writeTinyModel(join(folder, "tiny.gguf"))
+    for (const speculative of ["off", "ngram"] as const) {
+      await using server = await serveFile(join(folder, "tiny.gguf"), { speculative })
+      const ends = Object.fromEntries([...server.model.tokenizer.eogIds].map((id) => [id, 100]))
+      const body = { model: server.model.name, prompt: "Once", max_tokens: 40, temperature: 0, logit_bias: ends }
+      for (const min_tokens of [0, 1, 12, 40]) {
+        const { choices, usage } = await server.client.completions.create({ ...body, min_tokens } as typeof body)
+        const [count, reason] = min_tokens === 40 ? [40, "length"] : [min_tokens + 1, "stop"]
+        expect([usage?.completion_tokens, choices[0]?.finish_reason]).toEqual([count, reason as never])
+      }
+      const error = await server.client.completions
+        .create({ ...body, min_tokens: 41 } as typeof body)
+        .catch((thrown) => thrown)
+      expect(error).toMatchObject({ status: 400, param: "min_tokens" })
+    }
+    await rm(folder, { recursive: true })
+  })
+
+  test("looks for stop strings behind it alone", async () => {
+    await using server = await serveScript({ tokens: saying("abcdbc") })
+    const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const messages = [{ role: "user" as const, content: "hi" }]
+    const said = async (fields: object) => {
+      const { choices } = await client.chat.completions.create({ model: "script", messages, ...fields })
+      return choices[0]?.message.content
+    }
+    expect(await said({ stop: "bc" })).toBe("a")
+    expect(await said({ stop: "bc", min_tokens: 4 })).toBe("abcd")
+    expect(await said({ stop: "bc", min_tokens: 6 })).toBe("abcdbc")
+  })
+})
+
 describe("a suffix", () => {
-  const FIM = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>"]
-  const metadata = new Map<string, unknown>([
-    ["tokenizer.ggml.model", "gpt2"],
-    ["tokenizer.ggml.pre", "gpt-2"],
-    ["tokenizer.ggml.tokens", [...BYTE_TO_CHAR, "<|begin|>", "<|im_end|>", ...FIM]],
-    ["tokenizer.ggml.token_type", [...BYTE_TO_CHAR.map(() => 1), ...Array(6).fill(3)]],
-    ["tokenizer.ggml.merges", []],
-    ["tokenizer.ggml.bos_token_id", 256],
-    ["tokenizer.ggml.eos_token_id", 257],
-    ["tokenizer.ggml.add_bos_token", true],
-  ])
-  const tokenizer = tokenizerFromMetadata((key) => metadata.get(key))
-  const parts = { tokenizer, chatTemplate: new ChatTemplate("") }
+  const parts = { tokenizer: beginning, chatTemplate: new ChatTemplate("") }
   const clientOf = (url: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 })
 
   test("makes a prompt of prefix, suffix and middle, as text and as ids", async () => {
     // The padding token ends what fills the gap.
     const script = { tokens: [...Buffer.from("mid"), 261, ...Buffer.from("more")] }
-    await using server = await serveScript(script, {}, { n_vocab: tokenizer.vocabSize }, parts)
+    await using server = await serveScript(script, {}, { n_vocab: beginning.vocabSize }, parts)
     const client = clientOf(server.url)
     const request = { model: "script", prompt: "a(", suffix: ")b", max_tokens: 20 }
     const { choices } = await client.completions.create(request)

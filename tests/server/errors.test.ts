@@ -114,7 +114,7 @@ describe("fields that are refused, by name", () => {
     ["completions", { best_of: 3, stream: true }, "best_of", "invalid_value"],
     ["completions", { best_of: 21 }, "best_of", "invalid_value"],
     ["completions", { suffix: "end" }, "suffix", "unsupported_parameter"],
-    ["completions", { echo: true, logprobs: 1 }, "echo", "unsupported_parameter"],
+    ["completions", { echo: true, logprobs: 1, suffix: "x" }, "suffix", "unsupported_parameter"],
     ["completions", { logprobs: true }, "logprobs", "invalid_type"],
   ]
   test.each(cases)("%s %j → %s", async (path, fields, param, code) => {

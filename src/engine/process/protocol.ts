@@ -41,6 +41,7 @@ const request = z.strictObject({
   sampling,
   max_tokens: z.number(),
   stop_tokens: z.set(z.number()),
+  min_tokens: z.number().optional(),
   n: z.number().optional(),
   priority: z.number().optional(),
   key: z.string().optional(),

@@ -1,5 +1,7 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../engine/load.ts"
+import { scoreTokens } from "../../engine/scoring.ts"
+import type { TokenLogprobs } from "../../engine/types.ts"
 import { readJson } from "../body.ts"
 import {
   type Choices,
@@ -16,6 +18,7 @@ import { completionPrompts, type Prompt } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
 import {
   type CompletionChunk,
+  type CompletionLogprobs,
   type CompletionRequest,
   type CompletionResponse,
   completionChunk,
@@ -23,6 +26,8 @@ import {
   completionResponse,
 } from "../schemas/completions.ts"
 import { requestBody, responseBody } from "../schemas/documented.ts"
+import type { UsageBody } from "../schemas/generation.ts"
+import { sideBySide } from "../side-by-side.ts"
 import { exampleModel, type ServerState } from "../state.ts"
 import { constraintOf } from "../structured.ts"
 import { type Head, type Job, runJob } from "./job.ts"
@@ -61,8 +66,7 @@ export const completionRoutes = (state: ServerState) =>
 /** One request: its choices, and what is sent for each. */
 class CompletionJob implements Job<CompletionResponse> {
   readonly #choices: Choices
-  /** The text that `echo` puts in front, by prompt. */
-  readonly #echo: string[]
+  readonly #prompts: readonly Prompt[]
   /** Choices that are generated for each prompt. */
   readonly #tries: number
   readonly #scores: (CompletionLogprobsWriter | undefined)[]
@@ -74,11 +78,11 @@ class CompletionJob implements Job<CompletionResponse> {
     prompts: readonly Prompt[],
   ) {
     for (const { tokens } of prompts) checkPrompt(model, tokens, "prompt")
+    this.#prompts = prompts
     const logprobs = body.logprobs ?? undefined
     const n = body.n ?? 1
     this.#tries = body.best_of ?? n
-    this.#echo = prompts.map(({ text }) => (body.echo ? text() : ""))
-    this.#choices = makeChoices(
+    const choices = makeChoices(
       model,
       prompts.map(({ tokens }) => tokens),
       {
@@ -87,12 +91,16 @@ class CompletionJob implements Job<CompletionResponse> {
         // Ranking needs each token's own score.
         sampling: samplingOf(body, model.engine.limits, logprobs ?? (this.#tries > n ? 0 : undefined)),
         maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
+        // Who has the prompt scored looks for the token behind it, whichever it is.
+        reportEnd: this.#scoresPrompt,
+        minTokens: body.min_tokens ?? 0,
         stop: stopStrings(body.stop),
         ignoreEos: body.ignore_eos ?? false,
         constraint: constraintOf(body),
         standing: head.standing,
       },
     )
+    this.#choices = body.max_tokens === 0 ? { ...choices, requests: [] } : choices
     this.#scores = this.#choices.list.map(() =>
       logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
     )
@@ -102,14 +110,20 @@ class CompletionJob implements Job<CompletionResponse> {
     return this.head.controller
   }
 
+  get #scoresPrompt(): boolean {
+    return this.body.echo === true && typeof this.body.logprobs === "number"
+  }
+
   async complete(): Promise<CompletionResponse> {
+    const scores = await this.#promptScores()
     const { drafts, usage } = await collect(this.model, this.#choices, this.head.controller)
     const chosen = best(drafts, this.#tries, this.body.n ?? 1)
-    const parts = chosen.map(({ draft: { text, scored, reason }, index }, place) => ({
-      ...this.#part(index, this.#echoOf(index) + text, scored, reason),
-      index: place,
-    }))
-    return { ...this.#head(), choices: parts, usage: usage.toJSON() }
+    const parts = chosen.map(({ draft: { text, scored, reason }, index }, place) => {
+      const echo = this.#echo(index, scores)
+      const part = this.#part(index, text, scored, this.body.max_tokens === 0 ? "length" : reason)
+      return { ...part, text: echo.text + text, logprobs: joined(echo.logprobs, part.logprobs), index: place }
+    })
+    return { ...this.#head(), choices: parts, usage: this.#usage(usage) }
   }
 
   async *chunks(): AsyncGenerator<CompletionChunk> {
@@ -120,16 +134,18 @@ class CompletionJob implements Job<CompletionResponse> {
       ...(withUsage ? { usage: null } : {}),
     })
     const usage = new UsageTotal()
+    const scores = await this.#promptScores()
     const begun = new Set<number>()
+    const begin = (index: number) => {
+      begun.add(index)
+      const { text, logprobs } = this.#echo(index, scores)
+      return text === "" && logprobs === null ? [] : [chunk({ index, text, logprobs, finish_reason: null })]
+    }
 
     for await (const { index, event } of runChoices(this.model, this.#choices, this.head.controller)) {
       const choice = this.#choices.list[index]
       if (choice === undefined) continue
-      if (!begun.has(index)) {
-        begun.add(index)
-        const echo = this.#echoOf(index)
-        if (echo !== "") yield chunk(this.#part(index, echo, undefined, null))
-      }
+      if (!begun.has(index)) yield* begin(index)
       if (event.type === "end") {
         usage.add(choice, event.usage)
         yield chunk(this.#part(index, "", undefined, finished(event.reason, this.head.controller.signal)))
@@ -139,12 +155,41 @@ class CompletionJob implements Job<CompletionResponse> {
       const scored = token !== undefined && logprobs !== undefined ? [{ token, logprobs }] : undefined
       if (text !== "" || scored !== undefined) yield chunk(this.#part(index, text, scored, null))
     }
-    if (withUsage) yield { ...chunk(), usage: usage.toJSON() }
+    for (const { index } of this.body.max_tokens === 0 ? this.#choices.list : []) {
+      yield* begin(index)
+      yield chunk(this.#part(index, "", undefined, "length"))
+    }
+    if (withUsage) yield { ...chunk(), usage: this.#usage(usage) }
   }
 
-  /** The prompt's text in front of this choice, where `echo` asks for it. */
-  #echoOf(index: number): string {
-    return this.#echo[this.#choices.list[index]?.prompt ?? -1] ?? ""
+  /** Of each prompt, what its tokens from the second on are to the model; nothing unless both `echo` and `logprobs` ask for it. */
+  #promptScores(): Promise<TokenLogprobs[][]> {
+    const { model, head, body } = this
+    const { engine } = model
+    const prompts = this.#scoresPrompt ? this.#prompts : []
+    return sideBySide(prompts, engine.limits.max_seqs, head.controller, async ({ tokens }, index) => {
+      if (tokens.length < 2) return []
+      const request = { ...head.standing, id: `${head.id}-prompt-${index}`, tokens, top: body.logprobs ?? 0 }
+      return (await scoreTokens(engine, request, head.controller.signal)).scores
+    })
+  }
+
+  /** What stands in front of a choice: its prompt, where `echo` asks for that. */
+  #echo(index: number, scores: readonly TokenLogprobs[][]): { text: string; logprobs: CompletionLogprobs | null } {
+    const which = this.#choices.list[index]?.prompt ?? -1
+    const prompt = this.#prompts[which]
+    if (!this.body.echo || prompt === undefined) return { text: "", logprobs: null }
+    const text = prompt.text()
+    return { text, logprobs: this.#scores[index]?.takePrompt(prompt.tokens, scores[which] ?? [], text) ?? null }
+  }
+
+  /** Prompts that were scored were computed for this request, wherever its choices found them. */
+  #usage(total: UsageTotal): UsageBody {
+    const usage = total.toJSON()
+    if (this.body.max_tokens !== 0)
+      return this.#scoresPrompt ? { ...usage, prompt_tokens_details: { cached_tokens: 0 } } : usage
+    const prompt_tokens = this.#prompts.reduce((sum, { tokens }) => sum + tokens.length, 0)
+    return { ...usage, prompt_tokens, total_tokens: prompt_tokens }
   }
 
   #part<Reason>(index: number, text: string, scored: readonly ScoredToken[] | undefined, finish_reason: Reason) {
@@ -155,6 +200,17 @@ class CompletionJob implements Job<CompletionResponse> {
   #head() {
     const { id, created, model } = this.head
     return { id, object: "text_completion" as const, created, model }
+  }
+}
+
+/** The log-probabilities of a prompt and of what was generated behind it. */
+function joined(before: CompletionLogprobs | null, behind: CompletionLogprobs | null): CompletionLogprobs | null {
+  if (before === null || behind === null) return behind
+  return {
+    tokens: [...before.tokens, ...behind.tokens],
+    token_logprobs: [...before.token_logprobs, ...behind.token_logprobs],
+    top_logprobs: [...before.top_logprobs, ...behind.top_logprobs],
+    text_offset: [...before.text_offset, ...behind.text_offset],
   }
 }
 

@@ -19,13 +19,16 @@ export const completionRequest = z
       "A text, a list of token ids, or a list of either. Special tokens written in a text count as those tokens.",
     ),
     ...samplingFields,
-    max_tokens: integer(1, 2 ** 31 - 1)
+    max_tokens: integer(0, 2 ** 31 - 1)
       .nullish()
-      .describe("Default 16."),
+      .describe("Default 16. 0 is for echo: nothing is generated."),
     logprobs: integer(0, 20)
       .nullish()
       .describe("Report log-probabilities, with this many alternatives for every token."),
-    echo: z.boolean().nullish().describe("Put the prompt in front of the text. Not together with logprobs."),
+    echo: z
+      .boolean()
+      .nullish()
+      .describe("Put the prompt in front of the text; with logprobs, those of its tokens too (the first has none)."),
     ...structuredFields,
     ...acceptedFields,
     best_of: integer(1, 20)
@@ -45,10 +48,14 @@ export const completionRequest = z
     path: ["best_of"],
     error: "choices can only be ranked when they are done; leave out stream, or best_of",
   })
-  .refine((body) => !(body.echo && body.logprobs !== undefined && body.logprobs !== null), {
-    path: ["echo"],
-    error: "log-probabilities of the prompt are not supported yet; use echo without logprobs",
+  .refine(({ echo, logprobs, suffix }) => !(echo && typeof logprobs === "number" && suffix), {
+    path: ["suffix"],
+    error: "a gap's prompt has no log-probabilities; leave out echo, logprobs or suffix",
     params: { code: "unsupported_parameter" },
+  })
+  .refine(({ max_tokens, echo }) => max_tokens !== 0 || echo, {
+    path: ["max_tokens"],
+    error: "must be at least 1, unless echo is true",
   })
   .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
@@ -56,8 +63,8 @@ export type CompletionRequest = z.output<typeof completionRequest>
 
 export const completionLogprobs = z.object({
   tokens: z.array(z.string()),
-  token_logprobs: z.array(z.number()),
-  top_logprobs: z.array(z.record(z.string(), z.number())),
+  token_logprobs: z.array(z.number().nullable()).describe("null for a prompt's first token."),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
   text_offset: z.array(z.int()).describe("Where each token starts in the text, in UTF-16 units."),
 })
 export type CompletionLogprobs = z.output<typeof completionLogprobs>

@@ -48,6 +48,9 @@ export const samplingFields = {
     })
     .nullish()
     .describe("Up to 16 strings that end the text; they are not part of it."),
+  min_tokens: integer(0, 2 ** 31 - 1)
+    .nullish()
+    .describe("Before so many tokens, neither the model's end token nor a stop string ends the text. Default 0."),
   n: integer(1, 8).nullish().describe("Choices for each prompt. Default 1."),
   stream: z.boolean().nullish().describe("Send the text as server-sent events, ended by `data: [DONE]`."),
   stream_options: z

@@ -7,5 +7,7 @@ import type { ModelBody } from "../../../src/server/schemas/service.ts"
 
 export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
 export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body
-export const completion = (body: CompletionResponse): OpenAI.Completion => body
+/** A prompt's first token has no log-probability, which the client's types do not know. */
+type Choice = Omit<OpenAI.CompletionChoice, "logprobs">
+export const completion = (body: CompletionResponse): Omit<OpenAI.Completion, "choices"> & { choices: Choice[] } => body
 export const model = (body: ModelBody): OpenAI.Model => body
