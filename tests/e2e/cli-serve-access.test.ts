@@ -227,7 +227,7 @@ test("what cannot work is said before anything is loaded", async () => {
   }
 })
 
-test("a compiled executable does the same: keys, HTTPS, JSON logs, traces, and the pages' files", async () => {
+test("a compiled executable does the same: keys, HTTPS, JSON logs, traces, threads, and the pages' files", async () => {
   const executable = at("rocmforge")
   const build = Bun.spawn([process.execPath, "build", "--compile", "src/cli.ts", "--outfile", executable], {
     cwd: ROOT,
@@ -253,6 +253,18 @@ test("a compiled executable does the same: keys, HTTPS, JSON logs, traces, and t
   const { url, stop } = await listening(child)
   expect(await statusFor(url)).toBe(401)
   expect((await complete(url, bearer("sk-env"))).status).toBe(200)
+  const post = async (path: string, body: object) => {
+    const headers = { "content-type": "application/json", ...bearer("sk-env") }
+    const response = await fetch(url + path, { method: "POST", headers, body: JSON.stringify(body), tls: { ca: cert } })
+    expect([path, response.status]).toEqual([path, 200])
+    return await response.json()
+  }
+  // These two work in threads, which begin in the executable as well.
+  expect(await post("/tokenize", { content: "x".repeat(100_000) })).toMatchObject({ count: expect.any(Number) })
+  const form = { type: "json_schema", json_schema: { name: "form", schema: { enum: ["yes", "no"] } } }
+  const asked = { model: "tiny", messages: [{ role: "user", content: "well?" }], response_format: form }
+  const answer = (await post("/v1/chat/completions", asked)) as { choices: { message: { content: string } }[] }
+  expect(["yes", "no"]).toContain(JSON.parse(answer.choices[0]?.message.content ?? ""))
   for (const path of ["/", "/swagger", "/swagger/json", "/swagger/assets/swagger-ui.js", "/metrics"]) {
     const response = await fetch(url + path, { headers: bearer("sk-env"), tls: { ca: cert } })
     expect([path, response.status]).toEqual([path, 200])
