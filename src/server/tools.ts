@@ -58,6 +58,7 @@ export function toolsConstraint(
   { format, required }: Calling,
   body: ToolFields,
   reasoning: Reasoning | undefined,
+  form?: Constraint,
 ): Constraint {
   const { trigger, open, call, separator, close, between } = format.spelling
   const schemas = keptSchemas(body)
@@ -71,6 +72,7 @@ export function toolsConstraint(
     close,
     between,
     required,
+    ...(form && { answer: form.type === "json_schema" ? form.schema : { type: "object" } }),
     parallel: namedTool(body) === undefined && body.parallel_tool_calls !== false,
     reasoning: reasoning && { ...reasoning.marks, inside: reasoning.inside },
   }

@@ -92,7 +92,7 @@ describe("what is refused", () => {
       "invalid_constraint",
     ],
     [{ text: { format: { type: "json_object" } }, regex: "a" }, "regex", unsupported],
-    [{ text: { format: { type: "json_object" } }, tools }, "text.format", unsupported],
+    [{ regex: "a", tools }, "regex", unsupported],
     [{ text: { format: { type: "json_object" } }, ignore_eos: true }, "ignore_eos", unsupported],
     [{ regex: "(" }, "regex", "invalid_constraint"],
     [{ grammar: "root ::=" }, "grammar", "invalid_constraint"],

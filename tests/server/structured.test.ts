@@ -185,7 +185,7 @@ describe("what cannot be kept is refused by name", () => {
     [{ structured_outputs: { regex: "a", grammar: "b" } }, "structured_outputs", "needs one of"],
     [{ regex: "a", grammar: 'root ::= "a"' }, "grammar", "second form"],
     [{ regex: "a", ignore_eos: true }, "ignore_eos", "has to end"],
-    [{ ...format({}), tools: [{ type: "function", function: { name: "f" } }] }, "response_format", "beside tools"],
+    [{ regex: "a", tools: [{ type: "function", function: { name: "f" } }] }, "regex", "beside tools"],
     [{ regex: "((a{0,99}){0,99}){0,99}" }, "regex", "too many ways"],
     [{ regex: "a", stream: true, grammar: "b" }, "grammar", "second form"],
     [{ regex: "((a{0,99}){0,99}){0,99}", stream: true }, "regex", "too many ways"],

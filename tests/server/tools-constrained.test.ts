@@ -127,6 +127,22 @@ test("calls that the model begins by itself validate too", async () => {
   expect(Math.max(...checked)).toBeGreaterThan(0)
 })
 
+test("an answer that calls nothing keeps to its own schema", async () => {
+  const schema = {
+    type: "object",
+    properties: { mood: { enum: ["good", "bad"] } },
+    required: ["mood"],
+    additionalProperties: false,
+  }
+  const response_format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema } } as const
+  const { choices } = await server.client.chat.completions.create(
+    request({ response_format, temperature: 1.5, n: 6, seed: 2, parallel_tool_calls: false }),
+  )
+  const answers = choices.filter((choice) => validateCalls(choice) === 0)
+  expect(answers.length).toBeGreaterThan(0)
+  for (const { message } of answers) expect(ajv.validate(schema, JSON.parse(message.content ?? ""))).toBe(true)
+})
+
 test("one that runs out of tokens says so", async () => {
   const { choices } = await server.client.chat.completions.create(
     request({ tool_choice: "required", temperature: 0, max_completion_tokens: 20 }),

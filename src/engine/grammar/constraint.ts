@@ -36,6 +36,8 @@ const tools = z.strictObject({
   required: z.boolean(),
   /** More than one call. */
   parallel: z.boolean(),
+  /** Where there is no call, the text is JSON that validates against this; absent: any text. */
+  answer: jsonSchema.optional(),
 })
 
 /** For messages between processes. */

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test"
 import Ajv from "ajv"
+import type { Constraint } from "../../../src/engine/grammar/constraint.ts"
 import { callingOf, type ToolFields, toolsConstraint } from "../../../src/server/tools.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { writeCalls } from "../../../src/text/tools/format.ts"
@@ -42,6 +43,29 @@ function setUp(template: string, fields: ToolFields) {
   if (calling === undefined) throw new Error("there are tools")
   return { calling, masks: compiled(toolsConstraint(calling, fields, undefined), vocabulary.trie) }
 }
+
+test("where there is no call, the answer can have a form of its own", () => {
+  const model = scriptModel(scriptEngine({ tokens: [] }), "script", {
+    chatTemplate: new ChatTemplate(TEMPLATES.hermes),
+  })
+  const calling = callingOf(model, { tools })
+  if (calling === undefined) throw new Error("there are tools")
+  const schema = {
+    type: "object",
+    properties: { ok: { type: "boolean" } },
+    required: ["ok"],
+    additionalProperties: false,
+  }
+  const masksOf = (form: Constraint) => compiled(toolsConstraint(calling, { tools }, undefined, form), vocabulary.trie)
+  const call = '<tool_call>\n{"name": "ask", "arguments": {"text": ""}}\n</tool_call>'
+  const validating = masksOf({ type: "json_schema", schema, param: "response_format" })
+  for (const text of [call, '{"ok": true}']) expect(accepts(validating, vocabulary, text)).toBe(true)
+  for (const text of ["", "Well.", '{"no": true}', `{"ok": true}${call}`, `Well, ${call}`])
+    expect(accepts(validating, vocabulary, text)).toBe(false)
+  const object = masksOf({ type: "json_object", param: "response_format" })
+  for (const text of [call, '{"no": [1]}']) expect(accepts(object, vocabulary, text)).toBe(true)
+  for (const text of ["[]", "Well."]) expect(accepts(object, vocabulary, text)).toBe(false)
+})
 
 function read({ format, names }: ReturnType<typeof setUp>["calling"], text: string) {
   const splitter = new ToolCallSplitter(format, names)
