@@ -55,7 +55,7 @@ export const stopText = z.string().min(1).max(LIMITS.stopLength)
 
 /** Pairs that a client keeps with a request, as many and as long as OpenAI takes. */
 export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)), (value) => {
-  const count = typeof value === "object" && value !== null ? Object.keys(value).length : 0
+  const count = typeof value === "object" && value !== null && !Array.isArray(value) ? Object.keys(value).length : 0
   return count > LIMITS.metadata
     ? problem(value, `has ${count} pairs; this server takes up to ${LIMITS.metadata}`)
     : undefined
