@@ -140,6 +140,20 @@ describe("/apply-template", () => {
       prompt: "<|begin|>u:hi<|im_end|>a:we",
     })
   })
+  test("describes tools, as chat does", async () => {
+    const tools = [{ type: "function", function: { name: "f" } }]
+    const { prompt } = await ok("/apply-template", { messages, tools })
+    expect(prompt).toContain('{"name":"f",')
+    expect((await ok("/tokenize", { messages, tools })).count).toBeGreaterThan(100)
+    const none = { messages, tools, tool_choice: "none" }
+    expect(await ok("/apply-template", none)).toEqual(await ok("/apply-template", { messages }))
+    for (const path of ["/apply-template", "/tokenize"])
+      expect(await post(path, { messages, tools: [...tools, ...tools] })).toMatchObject({
+        status: 400,
+        body: { error: { param: "tools[1].function.name" } },
+      })
+    expect(await post("/tokenize", { prompt: "a", tools })).toMatchObject({ body: { error: { param: "tools" } } })
+  })
   test("refuses what the template does not know", async () => {
     expect(await post("/apply-template", { messages, chat_template_kwargs: { colour: 1 } })).toMatchObject({
       status: 400,

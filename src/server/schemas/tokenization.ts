@@ -3,9 +3,13 @@
 import { z } from "zod"
 import { LIMITS, list, tokenIds } from "../limits.ts"
 import { checkContinuation, message, templateFields } from "./conversation.ts"
+import { checkTools, toolFields } from "./tools.ts"
 
 const model = z.string().min(1).nullish().describe("A name that /v1/models lists. Default: the first one.")
 const messages = list(message, LIMITS.messages, 1)
+
+/** What decides, besides its messages, how a conversation is written. */
+const conversationFields = { ...templateFields, tools: toolFields.tools, tool_choice: toolFields.tool_choice }
 
 const text = z
   .string()
@@ -19,7 +23,7 @@ export const tokenizeRequest = z
     content: text.nullish().describe("The text; tokens that the model puts around a text are left out by default."),
     prompt: text.nullish().describe("The text; tokens that the model puts around a text are put there by default."),
     messages: messages.nullish().describe("A conversation, written by the model's chat template."),
-    ...templateFields,
+    ...conversationFields,
     add_special: z.boolean().nullish().describe("Put the tokens there that the model expects around a text (BOS)."),
     add_special_tokens: z.boolean().nullish().describe("The same."),
     parse_special: z
@@ -45,8 +49,11 @@ export const tokenizeRequest = z
     error: "a conversation is written with control tokens; leave the field out",
   })
   .superRefine((body, context) => {
-    if (body.messages) return checkContinuation(body, context)
-    for (const field of Object.keys(templateFields) as (keyof typeof templateFields)[])
+    if (body.messages) {
+      checkTools(body, context)
+      return checkContinuation(body, context)
+    }
+    for (const field of Object.keys(conversationFields) as (keyof typeof conversationFields)[])
       if (isGiven(body[field]))
         context.addIssue({ code: "custom", path: [field], message: "belongs to messages", input: body[field] })
   })
@@ -68,6 +75,7 @@ export const detokenizeResponse = z.object({
 })
 
 export const applyTemplateRequest = z
-  .strictObject({ model, messages, ...templateFields })
+  .strictObject({ model, messages, ...conversationFields })
   .superRefine(checkContinuation)
+  .superRefine(checkTools)
 export const applyTemplateResponse = z.object({ prompt: z.string() })
