@@ -122,11 +122,15 @@ export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRe
     })),
   )
   const routes = Object.keys(document.paths)
+  // `HEAD` is taken wherever `GET` is.
+  const takes = (route: string, method: string) =>
+    document.paths[route]?.[method === "HEAD" ? "get" : method.toLowerCase()] !== undefined
   const wrongMethod = fc
     .tuple(fc.constantFrom(...routes), fc.constantFrom(...METHODS), oddHeaders)
     .filter(
       ([route, method]) =>
-        !routes.some((other) => document.paths[other]?.[method.toLowerCase()] && covers(other, route)),
+        document.paths[route]?.[method.toLowerCase()] === undefined &&
+        !routes.some((other) => other !== route && covers(other, route) && takes(other, method)),
     )
     .map(([route, method, headers]) => ({
       method,
