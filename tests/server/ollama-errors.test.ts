@@ -17,8 +17,8 @@ describe("refused, in Ollama's form", () => {
   afterAll(() => server[Symbol.asyncDispose]())
 
   test.each([
-    [{ format: "json" }, "'format'"],
-    [{ format: { type: "object" } }, "'format'"],
+    [{ format: "yaml" }, "'format'"],
+    [{ format: 3 }, "'format'"],
     [{ think: "much" }, "'think'"],
     [{ keep_alive: "soon" }, "'keep_alive'"],
     [{ keep_alive: 0 }, "'keep_alive': the server always keeps 'script'"],

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { type ChatRequest, type ChatResponse, type GenerateRequest, type GenerateResponse, Ollama } from "ollama"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { validatorFor } from "../support/json-schemas.ts"
 import { post, refusal } from "./support/ollama-requests.ts"
 import { byteTokenizer, saying, serveScript, until } from "./support/script-model.ts"
 import { type FileServer, serveFile } from "./support/serve-file.ts"
@@ -341,5 +342,47 @@ describe("with SmolLM2", () => {
     expect(generated.prompt_eval_count).toBe(answer.prompt_eval_count)
     const more = await client.generate({ model, prompt: "And of Italy?", context: generated.context, options })
     expect(more.prompt_eval_count).toBeGreaterThan(generated.context.length)
+  })
+
+  describe("a format", () => {
+    const schema = {
+      type: "object",
+      properties: { name: { type: "string", maxLength: 20 }, age: { type: "integer", minimum: 0, maximum: 150 } },
+      required: ["name", "age"],
+      additionalProperties: false,
+    }
+    const validate = validatorFor(schema)
+    const hot = { temperature: 1.5, seed: 4, num_predict: 100 }
+    const ask = "Describe a person as JSON."
+
+    test("is what the answer has, in a chat, a stream, and a text that is raw or not", async () => {
+      const model = server.model.name
+      const body = { model, messages: [{ role: "user", content: ask }], format: schema, options: hot }
+      const { message } = await client.chat(body)
+      expect(validate(JSON.parse(message.content))).toBeUndefined()
+      const streamed = await all<ChatResponse>(await client.chat({ ...body, stream: true }))
+      expect(streamed.map(({ message }) => message.content).join("")).toBe(message.content)
+      for (const raw of [false, true]) {
+        const { response } = await client.generate({ model, prompt: ask, raw, format: schema, options: hot })
+        expect(validate(JSON.parse(response ?? ""))).toBeUndefined()
+        const any = await client.generate({
+          model,
+          prompt: ask,
+          raw,
+          format: "json",
+          options: { ...hot, temperature: 0 },
+        })
+        if (any.done_reason === "stop") expect(typeof JSON.parse(any.response ?? "")).toBe("object")
+        else expect(any.response?.trimStart()).toStartWith("{")
+      }
+    })
+
+    test("that cannot be kept is refused by its name", async () => {
+      const request = { model: server.model.name, messages: [{ role: "user", content: ask }] }
+      for (const format of [{ type: "string", pattern: "(?=a)b" }, { $ref: "#/nowhere" }]) {
+        const [status, error] = await refusal(server.url, "/api/chat", { ...request, format })
+        expect([status, error]).toEqual([400, expect.stringContaining("'format'")])
+      }
+    })
   })
 })

@@ -1,5 +1,6 @@
 /** Ollama's requests → conversations, or texts, that are ready to be answered. */
 
+import type { Constraint } from "../../engine/grammar/constraint.ts"
 import type { LoadedModel } from "../../engine/load.ts"
 import { type Chat, prepareChat } from "../chat-engine.ts"
 import { invalidRequest } from "../errors.ts"
@@ -9,6 +10,7 @@ import { completionPrompts } from "../prompt.ts"
 import { samplingOf, stopStrings } from "../sampling.ts"
 import type { ChatRequest } from "../schemas/chat.ts"
 import type { OllamaChatRequest, OllamaGenerateRequest, OllamaOptions } from "../schemas/ollama.ts"
+import { constraintOf } from "../structured.ts"
 import { fieldNames, toChatRequest, toMessages } from "./request.ts"
 
 /** @throws ApiError 400 naming the field that cannot be served. */
@@ -54,6 +56,7 @@ function textChat(model: LoadedModel, run: Run, body: ChatRequest, tokens: Int32
     maxTokens: body.max_completion_tokens ?? undefined,
     stop: stopStrings(body.stop),
     ignoreEos: false,
+    constraint: constraintOf(body),
     standing: run.standing,
   })
   return { model, choices, controller: run.controller, reasoning: undefined }
@@ -73,10 +76,15 @@ function fitted(chat: Chat, options: OllamaOptions, before: readonly number[] = 
         "options.num_ctx",
         "context_length_exceeded",
       )
-    return { first, request: { ...request, prompt_tokens, max_tokens: Math.min(request.max_tokens, room) } }
+    const max_tokens = Math.min(request.max_tokens, room)
+    return { first, request: { ...request, prompt_tokens, max_tokens, constraint: renamed(request.constraint) } }
   })
   return { ...chat, choices: { ...choices, requests } }
 }
+
+/** What the engine refuses of a format is called so here. */
+const renamed = (constraint: Constraint | undefined): Constraint | undefined =>
+  constraint?.param === "response_format" ? { ...constraint, param: "format" } : constraint
 
 function joined({ tokenizer }: LoadedModel, before: readonly number[], tokens: Int32Array): Int32Array {
   if (before.length === 0) return tokens

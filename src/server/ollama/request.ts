@@ -19,6 +19,7 @@ export function toChatRequest(model: LoadedModel, body: Request, messages: ChatM
     ...samplingOf(body.options),
     ...thinkingOf(model, body.think),
     ...("tools" in body && { tools: body.tools }),
+    response_format: formatOf(body.format),
     logprobs: body.logprobs,
     top_logprobs: body.top_logprobs,
   }
@@ -27,6 +28,7 @@ export function toChatRequest(model: LoadedModel, body: Request, messages: ChatM
 /** The names of a refused request's fields, where Ollama's are others. */
 export const fieldNames = (body: Request): Readonly<Record<string, string>> => ({
   reasoning_effort: "think",
+  response_format: "format",
   ...("messages" in body ? {} : { messages: "prompt" }),
 })
 
@@ -44,6 +46,12 @@ function samplingOf(options: OllamaOptions) {
     stop: options?.stop,
     max_completion_tokens: typeof num_predict === "number" && num_predict > 0 ? num_predict : undefined,
   }
+}
+
+function formatOf(format: Request["format"]): ChatRequest["response_format"] {
+  if (!format) return undefined
+  if (format === "json") return { type: "json_object" }
+  return { type: "json_schema", json_schema: { name: "format", schema: format } }
 }
 
 function thinkingOf({ name, chatTemplate }: LoadedModel, think: Request["think"]): Partial<ChatRequest> {

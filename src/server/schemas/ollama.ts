@@ -1,7 +1,7 @@
 /** `POST /api/chat` and `/api/generate`: Ollama's requests, and the objects that an answer is sent as. */
 
 import { z } from "zod"
-import { LIMITS, list, stopText, tokenIds } from "../limits.ts"
+import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../limits.ts"
 import { parseKeepAlive } from "../ollama/keep-alive.ts"
 import { integer, notYet } from "./generation.ts"
 import { toolFields } from "./tools.ts"
@@ -148,7 +148,10 @@ const common = {
     .union([z.boolean(), z.enum(["low", "medium", "high"])], { error: "expected true, false, low, medium or high" })
     .nullish()
     .describe("Whether, or how hard, a model that can think does so before it answers. Default: as the model does."),
-  format: notYet("structured output is", (value) => value === ""),
+  format: z
+    .union([z.enum(["", "json"]), boundedSchema], { error: 'expected "json" or a JSON schema' })
+    .nullish()
+    .describe("What the text must be: JSON, or JSON that validates against this schema. Default: any text."),
   options: ollamaOptions,
   keep_alive: keepAlive,
   logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
