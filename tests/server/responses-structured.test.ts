@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import type OpenAI from "openai"
-import { zodTextFormat } from "openai/helpers/zod"
+import { zodResponsesFunction, zodTextFormat } from "openai/helpers/zod"
 import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { type FileServer, serveFile } from "./support/serve-file.ts"
@@ -77,6 +77,20 @@ test("a JSON object, a regular expression and a grammar are kept to as well", as
     (await responses.create({ ...ask(), ...fields } as OpenAI.Responses.ResponseCreateParamsNonStreaming)).output_text
   expect(await form({ regex: "[a-c]{3}-\\d{2}" })).toMatch(/^[a-c]{3}-\d{2}$/)
   expect(await form({ grammar: 'root ::= "yes" | "no"' })).toMatch(/^(yes|no)$/)
+})
+
+test("functions may stand beside it: the text is either calls or of the form", async () => {
+  const add = zodResponsesFunction({ name: "add", parameters: z.object({ a: z.int(), b: z.int() }) })
+  const body = { ...ask(), text: { format }, tools: [add], temperature: 1 }
+  for (const tool_choice of ["none", "required", "auto"] as const) {
+    const { status, output, output_text } = await responses.create({ ...body, tool_choice })
+    if (status !== "completed") continue
+    const calls = output.filter((item) => item.type === "function_call")
+    for (const { arguments: text } of calls) expect(Object.keys(JSON.parse(text))).toEqual(["a", "b"])
+    if (tool_choice === "none") expect(calls).toEqual([])
+    if (tool_choice === "required") expect(calls.length).toBeGreaterThan(0)
+    if (calls.length === 0) Person.parse(JSON.parse(output_text))
+  }
 })
 
 describe("what is refused", () => {

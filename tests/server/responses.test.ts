@@ -47,10 +47,19 @@ describe("a response", () => {
 
   test("passes on sampling and limits", async () => {
     await using server = await serveScript({ tokens: saying("abcdefghijkl") })
-    const body = { ...ask, max_output_tokens: 7, temperature: 0.25, top_p: 0.5, top_k: 9, seed: 3, stop: ["f"] }
+    const body = {
+      ...ask,
+      max_output_tokens: 7,
+      temperature: 0.25,
+      top_p: 0.5,
+      top_k: 9,
+      seed: 3,
+      stop: ["f"],
+      min_tokens: 2,
+    }
     const response = await clientOf(server.url).responses.create(body)
     const [made] = server.engine.requests
-    expect(made?.max_tokens).toBe(7)
+    expect(made).toMatchObject({ max_tokens: 7, min_tokens: 2 })
     expect(made?.sampling).toMatchObject({ temperature: 0.25, top_p: 0.5, top_k: 9, seed: 3n })
     expect(response).toMatchObject({
       status: "completed",

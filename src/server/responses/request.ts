@@ -7,16 +7,17 @@ import type { ChatRequest } from "../schemas/chat.ts"
 import { chatFormat, FORMAT_FIELD_NAMES } from "../schemas/response-format.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import { chatTools, toolFieldNames } from "../schemas/response-tools.ts"
-import { LOGPROBS, type ResponseRequest } from "../schemas/responses.ts"
+import { LOGPROBS, type ResponseRequest, type SamplingField } from "../schemas/responses.ts"
 import { toMessages } from "./items.ts"
+
+/** All of them, so that the compiler sees when one more has to be passed on. */
+type Sampling = { [Field in SamplingField]: ChatRequest[Field] }
 
 /** @param items The whole conversation, without the instructions. */
 export function toChatRequest(body: ResponseRequest, items: readonly StoredItem[]): ChatRequest {
   const logprobs = body.include?.includes(LOGPROBS) ?? false
-  return {
+  const sampling: Sampling = {
     model: body.model,
-    messages: toMessages(body.instructions, items),
-    max_completion_tokens: body.max_output_tokens,
     temperature: body.temperature,
     top_p: body.top_p,
     top_k: body.top_k,
@@ -28,6 +29,14 @@ export function toChatRequest(body: ResponseRequest, items: readonly StoredItem[
     seed: body.seed,
     stop: body.stop,
     ignore_eos: body.ignore_eos,
+    min_tokens: body.min_tokens,
+    priority: body.priority,
+    cache_salt: body.cache_salt,
+  }
+  return {
+    ...sampling,
+    messages: toMessages(body.instructions, items),
+    max_completion_tokens: body.max_output_tokens,
     logprobs,
     top_logprobs: logprobs ? (body.top_logprobs ?? 0) : undefined,
     reasoning_effort: body.reasoning?.effort,

@@ -8,6 +8,7 @@ import { inputItem, outputItem, storedItem } from "./response-items.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./response-tools.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
+export type SamplingField = keyof typeof sampling
 
 const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
 const isAutomatic = (value: unknown): boolean => value === "auto"
