@@ -8,7 +8,7 @@ import { requestIdOf } from "./observe/request-id.ts"
 import { type Observers, RequestRecord, serveAs } from "./observe/request-record.ts"
 import type { Tracing } from "./observe/tracing.ts"
 
-/** Answered so often, and so quickly, that they are worth a line only to those who look for it. */
+/** Asked so often that they are worth a line only to those who look for it, also where the answer is that nothing is ready yet. */
 const ROUTINE: ReadonlySet<string> = new Set(["/health", "/ready", "/metrics"])
 /** What a log line holds of a path. */
 const LONGEST_PATH = 200
@@ -71,7 +71,7 @@ export class Front {
     record.span?.end()
     const { log } = observers
     if (log === undefined) return
-    const level = status >= 500 ? "error" : ROUTINE.has(path) ? "debug" : "info"
+    const level = ROUTINE.has(path) && status !== 500 ? "debug" : status >= 500 ? "error" : "info"
     if (!log.isLevelEnabled(level)) return
     const { id, model, key, promptTokens, completionTokens, ttftMs } = record
     log[level](

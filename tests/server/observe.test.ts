@@ -118,9 +118,12 @@ describe("logs", () => {
   const key = { authorization: "Bearer sk-1", "x-request-id": "mine-1" }
 
   test.each([false, true])("one JSON object for a request, streamed: %p", async (stream) => {
-    const lines = await logged("json", async ({ url }) => {
+    const lines = await logged("json", async ({ url, engine }) => {
       await (await fetch(`${url}/v1/chat/completions`, json(chat({ stream }), key))).text()
-      await fetch(`${url}/health`) // asked so often that it is not worth a line
+      // Asked so often that it is not worth a line, well or not.
+      expect((await fetch(`${url}/health`)).status).toBe(200)
+      engine.state = { state: "failed", reason: "the device was lost" }
+      expect((await fetch(`${url}/health`)).status).toBe(503)
     })
     expect(lines).toHaveLength(1)
     expect(JSON.parse(lines[0] ?? "")).toEqual({
