@@ -352,7 +352,7 @@ describe("with SmolLM2", () => {
       additionalProperties: false,
     }
     const validate = validatorFor(schema)
-    const hot = { temperature: 1.5, seed: 4, num_predict: 100 }
+    const hot = { temperature: 1.5, seed: 4, num_predict: 60 }
     const ask = "Describe a person as JSON."
 
     test("is what the answer has, in a chat, a stream, and a text that is raw or not", async () => {
@@ -365,16 +365,9 @@ describe("with SmolLM2", () => {
       for (const raw of [false, true]) {
         const { response } = await client.generate({ model, prompt: ask, raw, format: schema, options: hot })
         expect(validate(JSON.parse(response ?? ""))).toBeUndefined()
-        const any = await client.generate({
-          model,
-          prompt: ask,
-          raw,
-          format: "json",
-          options: { ...hot, temperature: 0 },
-        })
-        if (any.done_reason === "stop") expect(typeof JSON.parse(any.response ?? "")).toBe("object")
-        else expect(any.response?.trimStart()).toStartWith("{")
       }
+      const any = await client.generate({ model, prompt: ask, format: "json", options: { ...hot, num_predict: 12 } })
+      expect(any.response).toStartWith("{")
     })
 
     test("that cannot be kept is refused by its name", async () => {
