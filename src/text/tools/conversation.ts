@@ -3,12 +3,11 @@
 import { type ChatMessage, contentText, type ToolCall } from "../chat-messages.ts"
 import type { ToolSupport } from "./family.ts"
 import { type ToolFormat, writeCalls } from "./format.ts"
-import { llama3 } from "./llama3.ts"
-import { mistralList, mistralNamed } from "./mistral.ts"
 
 /** Earlier calls and their results in a form that the template takes. */
 export function withCalls({ format, replays }: ToolSupport, messages: readonly ChatMessage[]): ChatMessage[] {
-  return replays ? native(format, messages) : written(format, messages)
+  if (!replays) return written(format, messages)
+  return messages.flatMap((message) => format.replay?.(message) ?? [message])
 }
 
 /** What has to be said of the tools, behind the system prompt or as one. */
@@ -23,32 +22,6 @@ export function describedInSystem(messages: readonly ChatMessage[], prompt: stri
 export function describedInFirst(messages: readonly ChatMessage[], prompt: string): ChatMessage[] {
   const [first, ...rest] = messages
   return first === undefined ? [] : [{ ...first, content: `${prompt}\n\n${contentText(first.content)}` }, ...rest]
-}
-
-/** What templates of a family refuse, in a form that they take. */
-function native(format: ToolFormat, messages: readonly ChatMessage[]): ChatMessage[] {
-  if (format === mistralList || format === mistralNamed) return messages.map(withShortIds)
-  if (format === llama3) return messages.flatMap(oneCallEach)
-  return [...messages]
-}
-
-/** Mistral's ids are 9 letters or digits; others become such, the same wherever they stand. */
-function withShortIds({ tool_calls, tool_call_id, ...message }: ChatMessage): ChatMessage {
-  return {
-    ...message,
-    ...(tool_calls && { tool_calls: tool_calls.map((call) => ({ ...call, id: shortId(call.id ?? "") })) }),
-    ...(tool_call_id !== undefined && { tool_call_id: shortId(tool_call_id) }),
-  }
-}
-
-const shortId = (id: string): string =>
-  /^[a-zA-Z0-9]{9}$/.test(id) ? id : Bun.hash(id).toString(36).padStart(9, "0").slice(-9)
-
-/** Llama's templates take one call a message. */
-function oneCallEach(message: ChatMessage): ChatMessage[] {
-  const calls = message.tool_calls ?? []
-  if (calls.length < 2) return [message]
-  return calls.map((call, i) => ({ ...message, content: i === 0 ? message.content : "", tool_calls: [call] }))
 }
 
 /** Calls as the model wrote them; results as the user's, those of one turn in one message. */

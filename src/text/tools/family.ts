@@ -4,7 +4,7 @@ import type { ChatTemplate } from "../chat-template.ts"
 import type { ToolFormat } from "./format.ts"
 import { hermes } from "./hermes.ts"
 import { llama3 } from "./llama3.ts"
-import { mistralList, mistralNamed } from "./mistral.ts"
+import { mistralList, mistralNamed, mistralSpaced } from "./mistral.ts"
 import { smollm } from "./smollm.ts"
 
 /** What a chat template does about tools. */
@@ -19,6 +19,7 @@ export interface ToolSupport {
 /** Words that only templates use which write their model's own form of calls; the first that matches counts. */
 const FAMILIES: readonly { format: ToolFormat; has: (source: string) => boolean }[] = [
   { format: mistralNamed, has: (source) => source.includes("[TOOL_CALLS]") && source.includes("[ARGS]") },
+  { format: mistralSpaced, has: (source) => source.includes("[TOOL_CALLS] [") },
   { format: mistralList, has: (source) => source.includes("[TOOL_CALLS]") },
   // `<function=` is Qwen3-Coder's form, which has no JSON.
   { format: hermes, has: (source) => source.includes("<tool_call>") && !source.includes("<function=") },
@@ -33,6 +34,17 @@ const FAMILIES: readonly { format: ToolFormat; has: (source: string) => boolean 
  * and else Hermes', which models follow best when it is described to them.
  */
 export function toolSupport(template: ChatTemplate): ToolSupport {
+  let support = known.get(template)
+  if (support === undefined) {
+    support = findSupport(template)
+    known.set(template, support)
+  }
+  return support
+}
+
+const known = new WeakMap<ChatTemplate, ToolSupport>()
+
+function findSupport(template: ChatTemplate): ToolSupport {
   const source = template.source(template.variants.includes("tool_use") ? "tool_use" : undefined)
   const format = FAMILIES.find(({ has }) => has(source))?.format
   const describes = /\b(xml_)?tools\b/.test(source)

@@ -1,5 +1,6 @@
 /** How a family of models writes its calls. */
 
+import type { ChatMessage } from "../chat-messages.ts"
 import type { Reader, Reading } from "./reader.ts"
 
 /** A function that may be called, as templates show it to the model. */
@@ -36,6 +37,8 @@ export interface ToolFormat {
   prompt(tools: readonly ToolFunction[]): string
   /** The name of a new call. */
   newId(): string
+  /** An earlier message in a form that the family's templates do not refuse. */
+  replay?(message: ChatMessage): ChatMessage[]
 }
 
 /** A tool as OpenAI's API has it, which is how models know it. */

@@ -33,4 +33,10 @@ export const llama3: ToolFormat = {
   },
   prompt: hermes.prompt,
   newId: callId,
+  /** One call a message. */
+  replay(message) {
+    const calls = message.tool_calls ?? []
+    if (calls.length < 2) return [message]
+    return calls.map((call, i) => ({ ...message, content: i === 0 ? message.content : "", tool_calls: [call] }))
+  },
 }

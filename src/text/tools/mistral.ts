@@ -25,16 +25,33 @@ const mistral = (name: string, spelling: Spelling): ToolFormat => ({
     }
   },
   prompt: hermes.prompt,
-  newId: () => randomLetters(9),
+  newId: () => randomLetters(ID_LENGTH),
+  /** With ids of that length; others become such, the same wherever they stand. */
+  replay: ({ tool_calls, tool_call_id, ...message }) => [
+    {
+      ...message,
+      ...(tool_calls && { tool_calls: tool_calls.map((call) => ({ ...call, id: shortId(call.id ?? "") })) }),
+      ...(tool_call_id !== undefined && { tool_call_id: shortId(tool_call_id) }),
+    },
+  ],
 })
 
-export const mistralList = mistral("mistral", {
+const ID_LENGTH = 9
+const shortId = (id: string): string =>
+  /^[a-zA-Z0-9]{9}$/.test(id) ? id : Bun.hash(id).toString(36).padStart(ID_LENGTH, "0").slice(-ID_LENGTH)
+
+const listed = (open: string): Spelling => ({
   trigger: OPEN,
-  open: "[",
+  open,
   call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
   separator: ", ",
   close: "]",
 })
+
+export const mistralList = mistral("mistral", listed("["))
+
+/** Models whose tokenizer writes a blank in front of a word. */
+export const mistralSpaced = mistral("mistral-spaced", listed(" ["))
 
 export const mistralNamed = mistral("mistral-args", {
   trigger: OPEN,

@@ -33,6 +33,7 @@ const TEMPLATES = {
   hermes: "{{ tools }} <tool_call>",
   smollm: "SmolLM",
   mistral: "{{ tools }} [TOOL_CALLS]",
+  "mistral-spaced": "{{ tools }} [TOOL_CALLS] [",
   "mistral-args": "{{ tools }} [TOOL_CALLS] [ARGS]",
   llama3: '{{ tools }} <|start_header_id|> "parameters"',
 }

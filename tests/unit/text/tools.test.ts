@@ -14,10 +14,10 @@ import {
   withCalls,
 } from "../../../src/text/tools/index.ts"
 import { llama3 } from "../../../src/text/tools/llama3.ts"
-import { mistralList, mistralNamed } from "../../../src/text/tools/mistral.ts"
+import { mistralList, mistralNamed, mistralSpaced } from "../../../src/text/tools/mistral.ts"
 import { smollm } from "../../../src/text/tools/smollm.ts"
 
-const FORMATS = [hermes, smollm, mistralList, mistralNamed, llama3]
+const FORMATS = [hermes, smollm, mistralList, mistralSpaced, mistralNamed, llama3]
 const TOOLS = ["f", "get_time"]
 
 interface Answer {
@@ -287,6 +287,7 @@ test.each([
   ["named SmolLM {{ xml_tools }} <tool_call>", "hermes", true, false],
   ["named SmolLM", "smollm", false, false],
   ["{{ tools }}[TOOL_CALLS]{{ m.tool_calls }}", "mistral", true, true],
+  ["{{ tools }}[TOOL_CALLS] [{{ m.tool_calls }}", "mistral-spaced", true, true],
   ["{{ tools }}[TOOL_CALLS][ARGS]{{ m.tool_calls }}", "mistral-args", true, true],
   ['{{ tools }}<|start_header_id|>{"parameters"}{{ m.tool_calls }}', "llama3", true, true],
   ['{{ tools }}<|header_start|>{"parameters"}{{ m.tool_calls }}', "llama3", true, true],
