@@ -126,6 +126,47 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
   })
 })
 
+test("the client's own loop runs them, plain and streamed", async () => {
+  const [template, answer] = FAMILIES.hermes ?? ["", ""]
+  for (const stream of [false, true]) {
+    const left = [answer, "Done."].map(saying)
+    const script = {
+      get tokens() {
+        return left.shift() ?? []
+      },
+    }
+    await using server = await serveScript(
+      script,
+      {},
+      { context_length: 8192 },
+      { chatTemplate: new ChatTemplate(template) },
+    )
+    const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const ran: unknown[] = []
+    const runnable = (name: string) => ({
+      type: "function" as const,
+      function: {
+        name,
+        description: name,
+        parameters: { type: "object", properties: {} },
+        parse: JSON.parse,
+        function: (args: object) => {
+          ran.push([name, args])
+          return "42"
+        },
+      },
+    })
+    const { completions } = client.chat
+    const body = { model: "script", messages, tools: [runnable("f"), runnable("g")], max_tokens: 500 }
+    const runner = stream ? completions.runTools({ ...body, stream: true }) : completions.runTools(body)
+    expect(await runner.finalContent()).toBe("Done.")
+    expect(ran).toEqual([
+      ["f", { x: "y" }],
+      ["g", {}],
+    ])
+  }
+})
+
 describe("what the answer is kept to", () => {
   const HERMES = FAMILIES.hermes?.[0] ?? ""
   const constraintOf = async (fields: object, template = HERMES) => {
