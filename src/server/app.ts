@@ -50,7 +50,8 @@ export interface ServerOptions {
 
 /**
  * The HTTP application: OpenAI's API under `/v1`, `/health`, `/metrics`, `/swagger`, and the pages of `src/ui`. Give its `handle` to
- * `Bun.serve`, or call it.
+ * `Bun.serve`, or call it; `close` it in the end.
+ * @throws ResponseStoreError
  */
 export function createServer(options: ServerOptions): Front {
   const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)

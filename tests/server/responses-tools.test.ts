@@ -95,10 +95,19 @@ describe("calls", () => {
     expect(continued).toEndWith(
       "<tool_response>\nresult of f\n</tool_response>\n<tool_response>\nresult of g\n</tool_response>;<assistant>",
     )
-    // The same without the store.
-    const whole = [{ role: "user" as const, content: "hi" }, ...first.output, ...input]
-    await responses.create({ model: "script", tools, input: whole as OpenAI.Responses.ResponseInput, store: false })
-    expect(prompt(server)).toBe(continued)
+    // The same without the store, and as the client's helper gives it, with what it has parsed.
+    const helped = await responses.stream({ ...ask, tools }).finalResponse()
+    expect(helped.output[1]).toHaveProperty("parsed_arguments")
+    for (const { output } of [first, helped]) {
+      const results = output.flatMap((item) =>
+        item.type === "function_call"
+          ? [{ type: "function_call_output" as const, call_id: item.call_id, output: `result of ${item.name}` }]
+          : [],
+      )
+      const whole = [{ role: "user" as const, content: "hi" }, ...output, ...results]
+      await responses.create({ model: "script", tools, input: whole as OpenAI.Responses.ResponseInput, store: false })
+      expect(prompt(server)).toBe(continued)
+    }
   })
 })
 

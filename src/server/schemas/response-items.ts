@@ -7,6 +7,7 @@ import { functionName } from "./tools.ts"
 const id = z.string().min(1).max(128)
 const status = z.enum(["in_progress", "completed", "incomplete"])
 const unused = z.array(z.unknown()).nullish().describe("Taken and not used.")
+const parsed = z.unknown().optional().describe("Taken and not used: OpenAI's client leaves it in what it has read.")
 const typeOf = (input: unknown): string => {
   const type = typeof input === "object" && input !== null && "type" in input ? input.type : undefined
   return type === undefined ? "this" : `${JSON.stringify(type)}`
@@ -24,7 +25,7 @@ const textPart = z.discriminatedUnion(
   "type",
   [
     inputText,
-    z.strictObject({ type: z.literal("output_text"), text: z.string(), annotations: unused, logprobs: unused }),
+    z.strictObject({ type: z.literal("output_text"), text: z.string(), annotations: unused, logprobs: unused, parsed }),
     z.strictObject({ type: z.literal("refusal"), refusal: z.string() }),
   ],
   { error: (issue) => `${typeOf(issue.input)} is not supported; only input_text, output_text and refusal are` },
@@ -67,6 +68,7 @@ const functionCall = z.strictObject({
   call_id: id,
   name: functionName,
   arguments: z.string().describe("JSON."),
+  parsed_arguments: parsed,
   status: status.nullish(),
 })
 

@@ -130,6 +130,25 @@ describe("a store in a file", () => {
     expect(again.get("a", "me")).toEqual(a)
   })
 
+  test("has all that was put when its process is killed", async () => {
+    const path = join(folder, "killed.db")
+    const store = join(import.meta.dir, "../../../src/server/responses/store.ts")
+    const { response, input } = made("a")
+    const script = `
+      const { ResponseStore } = await import(${JSON.stringify(store)})
+      const store = new ResponseStore(${JSON.stringify(path)})
+      const [response, input] = ${JSON.stringify([response, input])}
+      for (let i = 0; i < 50; i++) store.put({ response: { ...response, id: "r" + i }, input }, "me")
+      process.kill(process.pid, "SIGKILL")`
+    const child = Bun.spawn([process.execPath, "-e", script], { stderr: "inherit" })
+    await child.exited
+    expect(child.signalCode).toBe("SIGKILL")
+    using again = new ResponseStore(path)
+    expect(again.count).toBe(50)
+    expect(again.get("r49", "me")).toEqual({ response: { ...response, id: "r49" }, input })
+    expect(again.item("msg_a", "me")).toEqual(input[0])
+  })
+
   test("forgets the text of what is deleted", async () => {
     const path = join(folder, "secret.db")
     {
