@@ -92,6 +92,9 @@ test("a model is shown with its template, metadata and capabilities", async () =
   expect((await client.show({ model: "owner/tiny:q8" })).details.family).toBe("qwen2")
   expect(await refusal(server.url, "/api/show", { model: "owner/tiny" })).toEqual([404, expect.any(String)])
   expect(await refusal(server.url, "/api/show", {})).toEqual([400, "'model': is required."])
+  // As Ollama's own command line asks.
+  const asked = { model: "smol", name: "", system: "", template: "", verbose: false, options: null }
+  expect((await post(server.url, "/api/show", asked)).status).toBe(200)
 })
 
 test("the version is one that clients accept, and HEAD / says that somebody is there", async () => {
@@ -179,6 +182,26 @@ describe("embeddings", () => {
     ])
     expect(await refusal(server.url, "/api/embed", { model, input: [""] })).toEqual([400, expect.any(String)])
   })
+})
+
+test("a model whose file is gone is said to be", async () => {
+  const path = join(folder, "gone.gguf")
+  const spec = { name: "gone", path, arch: "llama", weights: 1, cache: 1 }
+  const models = new ModelManager({ models: [spec], open: () => Promise.reject(new Error("not reached")) })
+  const other = await startServer({ models, port: 0 })
+  try {
+    await writeTinyModel(path)
+    expect((await post(other.url, "/api/show", { model: "gone" })).status).toBe(200)
+    await rm(path)
+    expect(await refusal(other.url, "/api/show", { model: "gone" })).toEqual([
+      503,
+      expect.stringContaining("The model 'gone' could not be loaded"),
+    ])
+    // What is known of it is known.
+    expect((await new Ollama({ host: other.url }).list()).models.map(({ name }) => name)).toEqual(["gone:latest"])
+  } finally {
+    await other.stop()
+  }
 })
 
 test("nothing changes the models, and each attempt is told what to do instead", async () => {

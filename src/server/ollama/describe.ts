@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises"
 import { type ModelFile, readModel } from "../../engine/load.ts"
 import type { Gguf, MetadataValue } from "../../gguf/reader.ts"
 import { reasoningMarks } from "../../text/index.ts"
-import type { ManagedModel } from "../models/index.ts"
+import { type ManagedModel, ModelLoadError } from "../models/index.ts"
 import type { Capability, ListedModel, ShowResponse } from "../schemas/ollama-models.ts"
 import { taggedName } from "./names.ts"
 
@@ -30,8 +30,18 @@ export function cardOf(managed: ManagedModel): Promise<Card> {
   return card
 }
 
-/** The model's text side: that of the model in memory, or the file's. */
-const textOf = async ({ model, spec }: ManagedModel): Promise<ModelText> => model ?? (await readModel(spec.path))
+/** The model's text side: that of the model in memory, or the file's. @throws ModelLoadError */
+async function textOf({ model, spec }: ManagedModel): Promise<ModelText> {
+  if (model !== undefined) return model
+  try {
+    return await readModel(spec.path)
+  } catch (error) {
+    throw new ModelLoadError(spec.name, error instanceof Error ? error : new Error(String(error)), RETRY_S)
+  }
+}
+
+/** When a client may ask again for a model whose file could not be read. */
+const RETRY_S = 5
 
 async function makeCard(managed: ManagedModel): Promise<Card> {
   const { spec } = managed

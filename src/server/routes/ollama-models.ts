@@ -56,17 +56,17 @@ export const ollamaModelRoutes = (state: ServerState) => {
           failure,
           summary: "The models served, in Ollama's form",
           response: tagsResponse,
-          errors: {},
+          errors: UNREADABLE,
         }),
       },
     )
     .get("/api/ps", () => inMemory(state), {
       response: { 200: responseBody(psResponse) },
-      detail: endpoint({ tag, failure, summary: "The models in memory", response: psResponse, errors: {} }),
+      detail: endpoint({ tag, failure, summary: "The models in memory", response: psResponse, errors: UNREADABLE }),
     })
     .post(
       "/api/show",
-      ({ body }) => showModel(findModel(models, body.model ?? body.name ?? ""), body.verbose ?? false),
+      ({ body }) => showModel(findModel(models, body.model || body.name || ""), body.verbose ?? false),
       {
         parse,
         body: requestBody(showRequest, { model }),
@@ -76,7 +76,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
           failure,
           summary: "What a model is, and can do",
           response: showResponse,
-          errors: pick(400, 404, 413, 415),
+          errors: { ...pick(400, 404, 413, 415), ...UNREADABLE },
         }),
       },
     )
@@ -119,6 +119,8 @@ export const ollamaModelRoutes = (state: ServerState) => {
       },
     )
 }
+
+const UNREADABLE = { 503: "A model's file cannot be read now; the message names it." }
 
 const pick = (...statuses: (keyof typeof GENERATION_ERRORS)[]) =>
   Object.fromEntries(statuses.map((status) => [status, GENERATION_ERRORS[status]]))

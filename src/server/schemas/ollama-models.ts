@@ -38,14 +38,14 @@ export const psResponse = z.object({
 
 export const showRequest = z
   .strictObject({
-    model: ollamaModel.optional(),
-    name: z.string().min(1).optional().describe("An older name of model."),
+    model: ollamaModel.or(z.literal("")).nullish(),
+    name: z.string().nullish().describe("An older name of model."),
     verbose: z.boolean().nullish().describe("With the tokenizer's tables, and the list of tensors."),
     system: z.literal("").nullish().describe("Nothing can be changed in passing."),
     template: z.literal("").nullish(),
     options: z.strictObject({}).nullish(),
   })
-  .refine(({ model, name }) => model !== undefined || name !== undefined, {
+  .refine(({ model, name }) => !!model || !!name, {
     path: ["model"],
     error: "is required",
     params: { code: "missing_required_parameter" },
