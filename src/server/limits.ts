@@ -21,6 +21,8 @@ export const LIMITS = {
   stopLength: 1024,
   /** Things to be had beside an answer. */
   includes: 32,
+  /** Variables that a request gives to its chat template. */
+  variables: 64,
   /** Pairs of a request's metadata. */
   metadata: 16,
   /** Prompts of a completion. */
@@ -41,7 +43,7 @@ export const LIMITS = {
   grammarLength: 2 ** 16,
 } as const
 
-type Problem = { code: "custom"; path: number[]; input: unknown; message: string }
+type Problem = { code: "custom"; path: PropertyKey[]; input: unknown; message: string }
 
 /**
  * A list of `min` to `max` items. Unlike zod's own maximum, which is looked at behind every item, a longer one is refused before what is
@@ -54,12 +56,25 @@ export const list = <T extends z.ZodType>(item: T, max: number, min = 0) =>
 export const stopText = z.string().min(1).max(LIMITS.stopLength)
 
 /** Pairs that a client keeps with a request, as many and as long as OpenAI takes. */
-export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)), (value) => {
-  const count = typeof value === "object" && value !== null && !Array.isArray(value) ? Object.keys(value).length : 0
-  return count > LIMITS.metadata
-    ? problem(value, `has ${count} pairs; this server takes up to ${LIMITS.metadata}`)
-    : undefined
-})
+export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)), (value) =>
+  tooManyPairs(value, LIMITS.metadata),
+)
+
+/** Variables of a chat template by their names. */
+export const variables = guarded(z.record(z.string(), z.unknown()), (value) => tooManyPairs(value, LIMITS.variables))
+
+/** Numbers by token id. There may be one for every token, so they are checked in a loop. */
+export const numbersByToken = (min: number, max: number) =>
+  z
+    .unknown()
+    .check(({ value, issues }) => {
+      if (isRecord(value)) issues.push(...[badNumber(value, min, max)].filter((bad) => bad !== undefined))
+      else issues.push({ code: "invalid_type", expected: "record", input: value })
+    })
+    .meta({
+      type: "object",
+      additionalProperties: { type: "number", minimum: min, maximum: max },
+    }) as unknown as z.ZodType<Record<string, number>, Record<string, number>>
 
 /** A list of at least `min` token ids. A million of them are checked in a loop: zod's own lists take a hundred times as long. */
 const idList = (min: number) =>
@@ -114,7 +129,7 @@ function guardedList<T extends z.ZodType>(schema: T, problemOf: (value: readonly
   return guarded(schema, (value) => (Array.isArray(value) ? problemOf(value) : undefined))
 }
 
-const problem = (input: unknown, message: string, path: number[] = []): Problem => ({
+const problem = (input: unknown, message: string, path: PropertyKey[] = []): Problem => ({
   code: "custom",
   path,
   input,
@@ -124,6 +139,23 @@ const problem = (input: unknown, message: string, path: number[] = []): Problem 
 function tooMany(value: readonly unknown[], max: number): Problem | undefined {
   if (value.length <= max) return undefined
   return problem(value, `has ${value.length} items; this server takes up to ${max}`)
+}
+
+const isRecord = (value: unknown): value is object =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+function tooManyPairs(value: unknown, max: number): Problem | undefined {
+  const count = isRecord(value) ? Object.keys(value).length : 0
+  return count > max ? problem(value, `has ${count} pairs; this server takes up to ${max}`) : undefined
+}
+
+function badNumber(value: object, min: number, max: number): Problem | undefined {
+  for (const [key, number] of Object.entries(value)) {
+    if (!/^\d{1,9}$/.test(key)) return problem(key, "keys are token ids", [key])
+    if (!(typeof number === "number" && number >= min && number <= max))
+      return problem(number, `expected a number from ${min} to ${max}`, [key])
+  }
+  return undefined
 }
 
 function badTokens(value: readonly unknown[]): Problem | undefined {

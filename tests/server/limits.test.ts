@@ -151,6 +151,11 @@ describe("lists", () => {
 
 test.each([
   [
+    "many variables of a chat template",
+    { ...chat, chat_template_kwargs: Object.fromEntries(times(40_000, 0).map((_, i) => [`v${i}`, 1])) },
+    "chat_template_kwargs",
+  ],
+  [
     "metadata of many pairs",
     { ...chat, metadata: Object.fromEntries(times(40_000, 0).map((_, i) => [i, "a"])) },
     "metadata",

@@ -1,7 +1,7 @@
 /** The messages of a conversation, as chat completions take them. */
 
 import { z } from "zod"
-import { LIMITS, list } from "../limits.ts"
+import { LIMITS, list, variables } from "../limits.ts"
 import { notYet } from "./generation.ts"
 
 const textPart = z.strictObject({
@@ -71,8 +71,7 @@ export const templateFields = {
     .boolean()
     .nullish()
     .describe("The last message, the assistant's, is the beginning of the answer: go on with it. Default false."),
-  chat_template_kwargs: z
-    .record(z.string(), z.unknown())
+  chat_template_kwargs: variables
     .nullish()
     .describe(
       "Further variables of the model's chat template, such as `enable_thinking`; those that it does not know are refused.",

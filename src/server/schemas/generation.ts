@@ -1,7 +1,7 @@
 /** Request fields and response parts that chat and plain completions share. */
 
 import { z } from "zod"
-import { LIMITS, list, metadata, stopText } from "../limits.ts"
+import { LIMITS, list, metadata, numbersByToken, stopText } from "../limits.ts"
 
 /** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
 const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false) =>
@@ -34,10 +34,7 @@ export const samplingFields = {
     .max(100)
     .nullish()
     .describe("Divides the positive and multiplies the negative logits of tokens already seen. Default 1 (off)."),
-  logit_bias: z
-    .record(z.string().regex(/^\d{1,9}$/, "keys are token ids"), number(-100, 100))
-    .nullish()
-    .describe("Added to the logits, by token id."),
+  logit_bias: numbersByToken(-100, 100).nullish().describe("Added to the logits, by token id."),
   seed: z
     .int()
     .nullish()
