@@ -209,9 +209,19 @@ describe("a response in the background", () => {
     const final = await whole.finalResponse()
     expect(final).toMatchObject({ id, status: "completed", output_text: "read along" })
     expect(server.engine.cancelled).toBe(0)
-    const over = await responses.retrieve(id, { stream: true }).catch((thrown) => thrown)
-    expect([over.status, over.param, over.code]).toEqual([400, "stream", "not_streamed"])
-    expect((await responses.retrieve(id)).output_text).toBe("read along")
+    // Those who come back when it has ended read the same.
+    const again = await responses.stream({ response_id: id }).finalResponse()
+    expect(again).toEqual(final)
+    const end = []
+    for await (const event of await responses.retrieve(id, { stream: true, starting_after: rest.at(-2) }))
+      end.push(event)
+    expect(end).toMatchObject([{ type: "response.completed", sequence_number: rest.at(-1) }])
+    await responses.delete(id)
+    const gone = await responses.retrieve(id, { stream: true }).catch((thrown) => thrown)
+    expect(gone).toBeInstanceOf(OpenAI.NotFoundError)
+    const plain = await responses.create(ask)
+    const error = await responses.retrieve(plain.id, { stream: true }).catch((thrown) => thrown)
+    expect([error.status, error.param, error.code]).toEqual([400, "stream", "not_streamed"])
   })
 
   test("whose stream is cut off by cancelling it ends without more", async () => {

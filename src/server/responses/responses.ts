@@ -6,6 +6,9 @@ import { ResponseStore, type StoredResponse } from "./store.ts"
 
 /** When a server that shuts down may be back, in seconds. */
 const RETRY_S = 5
+/** Streams of the background that can be read again when they have ended: so many, none longer than this as JSON. */
+const READ_AGAIN = 16
+const READ_AGAIN_LENGTH = 2 ** 17
 /** What responses that were stopped may take to end. */
 const LAST_WORDS_MS = 2000
 
@@ -27,6 +30,8 @@ export interface RunningResponse extends StoredResponse {
 export class Responses {
   readonly store: ResponseStore
   readonly #running = new Map<string, RunningResponse>()
+  /** The newest comes last. */
+  readonly #streamed: { readonly id: string; readonly owner: string; readonly log: EventLog }[] = []
   #closed = false
 
   /** @param path Where they are kept. Default: in memory. @throws ResponseStoreError */
@@ -38,8 +43,25 @@ export class Responses {
     this.#running.set(running.response.id, running)
   }
 
-  end({ response }: RunningResponse): void {
-    this.#running.delete(response.id)
+  end({ response, owner, log }: RunningResponse): void {
+    const { id } = response
+    this.#running.delete(id)
+    if (log === undefined || JSON.stringify(response).length > READ_AGAIN_LENGTH) return
+    this.#streamed.push({ id, owner, log })
+    if (this.#streamed.length > READ_AGAIN) this.#streamed.shift()
+  }
+
+  /** The events of one that is or was streamed in the background. */
+  log(id: string, owner: string): EventLog | undefined {
+    const streamed = this.#streamed.find((one) => one.id === id)
+    return this.running(id, owner)?.log ?? (streamed?.owner === owner ? streamed.log : undefined)
+  }
+
+  /** False when there is none. */
+  delete(id: string, owner: string): boolean {
+    const streamed = this.#streamed.findIndex((one) => one.id === id)
+    if (this.#streamed[streamed]?.owner === owner) this.#streamed.splice(streamed, 1)
+    return this.store.delete(id, owner)
   }
 
   /** Stores it as it is, where that is wanted, unless the server has ended. */

@@ -137,7 +137,7 @@ export const responseRoutes = (state: ServerState) => {
         const { stream, starting_after } = readQuery(request, retrieveQuery)
         const { response } = find(params.id, request)
         if (stream === "false") return response
-        const log = responses.running(params.id, owner(request))?.log
+        const log = responses.log(params.id, owner(request))
         if (log === undefined) throw notStreamed(params.id)
         server?.timeout(request, 0)
         return follow(log, state.pingMs, starting_after)
@@ -154,7 +154,7 @@ export const responseRoutes = (state: ServerState) => {
           }),
           parameters: [
             inPath("id", "The response."),
-            inQuery("stream", "Its events, where it is still made in the background, and as a stream.", FLAG),
+            inQuery("stream", "Its events, where it was made in the background as a stream, not long ago.", FLAG),
             inQuery("starting_after", "Only events behind the one of this number.", { type: "integer", minimum: 0 }),
             INCLUDE,
           ],
@@ -165,7 +165,7 @@ export const responseRoutes = (state: ServerState) => {
       "/:id",
       async ({ params: { id }, request }) => {
         await stop(id, request)
-        if (!responses.store.delete(id, owner(request))) throw notFound(id)
+        if (!responses.delete(id, owner(request))) throw notFound(id)
         return { id, object: "response" as const, deleted: true as const }
       },
       {
@@ -245,7 +245,7 @@ const notFound = (id: string): ApiError =>
   )
 const notStreamed = (id: string): ApiError =>
   invalidRequest(
-    `'stream': the response '${id}' is not being streamed in the background, or has ended; retrieve it without.`,
+    `'stream': the response '${id}' was not streamed in the background, or ended long ago; retrieve it without.`,
     "stream",
     "not_streamed",
   )
