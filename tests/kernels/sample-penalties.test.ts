@@ -99,6 +99,19 @@ onEveryBackend("SAMPLE, penalties and biases", (backend) => {
     expect(sampleOne(run, [5, 0, 0], { biases: [[0, Number.NEGATIVE_INFINITY]] }).token).toBe(1)
   })
 
+  test("a bias of 1e30 names a token, whose log-probability is that of the logits, and of -1e30 leaves it out", () => {
+    using run = openSampler(backend, 4)
+    const logits = [5, 1, -30, 2]
+    const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0))
+    for (const [token, logit] of logits.entries()) {
+      const { token: named, logprob, top } = sampleOne(run, logits, { biases: [[token, 1e30]], n_top: 2 })
+      expect(named).toBe(token)
+      expect(logprob).toBeCloseTo(logit - total, 4)
+      expect(top.map((entry) => entry.token)).toEqual([0, 3])
+    }
+    expect(countDraws(run, logits, { temperature: 100, biases: [[0, -1e30]] }, 500)[0]).toBe(0)
+  })
+
   test("penalties of one output do not reach another with the same logits", () => {
     using run = openSampler(backend, 3)
     const vary = (i: number): OutputSpec => (i % 2 === 0 ? { biases: [[0, 50]], counter: i } : { counter: i })
