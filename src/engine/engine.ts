@@ -82,8 +82,8 @@ export class LocalEngine implements Engine {
   readonly #grammars: Pick<Grammars, "open" | "close"> | undefined
   /** Milliseconds of the last step. */
   #step_ms = 0
-  /** Called when a mask has come. */
-  #onMask = () => {}
+  /** Called when what there is to do may have changed, and masks are waited for. */
+  #onChange = () => {}
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
@@ -192,10 +192,7 @@ export class LocalEngine implements Engine {
   /** Has each choice's text followed; a choice takes part in steps once it is known what may come next. */
   #constrain(active: ActiveRequest, constraint: Constraint): void {
     const events = {
-      onMask: () => {
-        this.#onMask()
-        void this.#wake()
-      },
+      onMask: () => void this.#wake(),
       onFailure: (error: Error) => this.#fail(active, error),
     }
     for (const choice of active.choices) {
@@ -205,6 +202,7 @@ export class LocalEngine implements Engine {
 
   /** Steps while there is work, letting everything else in this process run between steps. */
   async #wake(): Promise<void> {
+    this.#onChange()
     if (this.#looping) return
     this.#looping = true
     // Requests that arrive together start together.
@@ -226,13 +224,16 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Waits a moment for masks that are on their way, so that their sequences do not miss a step that others are ready for. */
+  /** Waits for masks: where nothing can go on without them, and else a moment, so that their sequences do not miss the step. */
   async #masks(): Promise<void> {
     const until = performance.now() + MASK_PATIENCE * this.#step_ms
-    while (this.#scheduler.isSplit && !this.#closed && performance.now() < until) {
+    for (;;) {
+      const { masks } = this.#scheduler
+      const left = masks === "some" ? until - performance.now() : 0
+      if (this.#closed || masks === "all" || (masks === "some" && left <= 0)) return
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.max(0, until - performance.now()))
-        this.#onMask = () => {
+        const timer = masks === "some" ? setTimeout(resolve, left) : undefined
+        this.#onChange = () => {
           clearTimeout(timer)
           resolve()
         }
@@ -357,6 +358,7 @@ export class LocalEngine implements Engine {
 
   #cancel(active: ActiveRequest): void {
     for (const choice of active.choices) if (this.#scheduler.remove(choice)) choice.finish("cancelled")
+    this.#onChange()
   }
 
   #fail(active: ActiveRequest, error: Error): void {
@@ -367,6 +369,7 @@ export class LocalEngine implements Engine {
   #drop(active: ActiveRequest): boolean {
     let dropped = false
     for (const choice of active.choices) dropped = this.#scheduler.remove(choice) || dropped
+    this.#onChange()
     return dropped
   }
 

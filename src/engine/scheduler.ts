@@ -74,10 +74,11 @@ export class Scheduler {
     this.#fair.charge(sequence.key, sequence.advance(n))
   }
 
-  /** Some sequences could take part in the next step if their masks had come, and others can already. */
-  get isSplit(): boolean {
-    const n_ready = this.running.filter(({ ready }) => ready).length
-    return n_ready < this.running.length && (n_ready > 0 || this.waiting.some(({ ready }) => ready))
+  /** Whose masks have come of the sequences that run: all, some (or others can begin), or none. */
+  get masks(): "all" | "some" | "none" {
+    const n_ready = this.running.reduce((n, { ready }) => n + (ready ? 1 : 0), 0)
+    if (n_ready === this.running.length) return "all"
+    return n_ready > 0 || this.waiting.some(({ ready }) => ready) ? "some" : "none"
   }
 
   /** The next step; empty when there is nothing to do, or masks have to come first. Blocks for its tokens are taken. */

@@ -88,9 +88,9 @@ export class Automaton {
     return this.#threads[state] as Int32Array
   }
 
-  /** The state of a single node, as if its rule were the outermost. */
-  alone(node: number): number {
-    return this.#closure([BOTTOM, node])
+  /** The state of a single thread; on the bottom, as if the node's rule were the outermost. */
+  single(stack: number, node: number): number {
+    return this.#closure([stack, node])
   }
 
   /** The state after the end of a rule that was called from such a stack, which is not the bottom. */

@@ -32,6 +32,8 @@ const tools = z.strictObject({
   close: z.string(),
   /** Between two blocks; absent: there is one. */
   between: z.string().optional(),
+  /** A block may have no call, where none is required. */
+  empty: z.boolean().optional(),
   /** Calls alone, one at least, from the first character on. */
   required: z.boolean(),
   /** More than one call. */

@@ -10,7 +10,14 @@ export type Expr =
   | { readonly type: "chars"; readonly ranges: readonly Range[] }
   | { readonly type: "sequence"; readonly parts: readonly Expr[] }
   | { readonly type: "choice"; readonly parts: readonly Expr[] }
-  | { readonly type: "repeat"; readonly part: Expr; readonly min: number; readonly max: number | undefined }
+  | {
+      readonly type: "repeat"
+      readonly part: Expr
+      readonly min: number
+      readonly max: number | undefined
+      /** All repetitions of this name are of the same part, and have the same behind them in their rules, in all grammars. */
+      readonly common?: string
+    }
   /** Another rule, by name; rules may be recursive. */
   | { readonly type: "rule"; readonly name: string }
   /** Any bytes without `mark`, then the mark and `after`; where `mayEnd`, the mark may never come. */

@@ -5,7 +5,7 @@
 
 import { choice, EMPTY, type Expr, GrammarError, literal, optional, type Rules, repeat, sequence } from "./expr.ts"
 import { FORMATS } from "./formats.ts"
-import { CHAR, JsonRules, jsonChars, quoted } from "./json-text.ts"
+import { JsonRules, jsonChars, limitedString, quoted } from "./json-text.ts"
 import { integerRange, numberRange } from "./number-range.ts"
 import { regexToExpr } from "./regex.ts"
 import { ANNOTATIONS, isObject, mergeSchemas, type Schema } from "./schema-merge.ts"
@@ -283,7 +283,7 @@ export class SchemaConverter {
       this.#refuse(path, "of a length, 'pattern' and 'format', only one at a time is supported")
     if (limited) {
       if (min > (max ?? min)) this.#refuse(path, "'minLength' is above 'maxLength'")
-      return quoted(repeat(CHAR, min, max))
+      return limitedString(min, max)
     }
     if (pattern === undefined && format === undefined) return this.#rules.string
     const known = typeof format === "string" ? FORMATS[format] : undefined

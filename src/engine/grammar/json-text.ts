@@ -61,10 +61,14 @@ const UNICODE = sequence(
 const SIMPLE = oneOf('"\\/bfnrt')
 
 /** One character of a string of limited length. */
-export const CHAR: Expr = choice(charClass(UNESCAPED), sequence(literal("\\"), SIMPLE))
+const CHAR: Expr = choice(charClass(UNESCAPED), sequence(literal("\\"), SIMPLE))
 
 /** A string between its quotes. */
 export const quoted = (inside: Expr): Expr => sequence(literal('"'), inside, literal('"'))
+
+/** A string of so many characters; nothing stands behind it in its rule. */
+export const limitedString = (min: number, max: number | undefined): Expr =>
+  quoted({ type: "repeat", part: CHAR, min, max, common: "limited string" })
 
 /** The rules that schemas share, each made when it is first used. */
 export class JsonRules extends Rules {

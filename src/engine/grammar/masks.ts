@@ -13,7 +13,7 @@ export interface NodeTokens {
   returns: Int32Array
 }
 
-/** Masks kept at most: of states, and of nodes where they are no lists. */
+/** Masks kept at most: of states and of threads each, and of nodes where they are no lists. */
 const MAX_STATE_MASKS = 128
 const MAX_NODE_MASKS = 256
 
@@ -24,6 +24,8 @@ export class Masks {
   readonly #n_words: number
   /** By state, in the order of their last use. */
   #masks = new Map<number, Uint32Array>()
+  /** By thread of a repetition without limit, with what its callers allow. */
+  #threads = new Map<number, Uint32Array>()
   readonly #nodes = new Map<number, NodeTokens>()
   #n_node_masks = 0
   /** By depth, the state at the node of the trie that is looked at. */
@@ -54,8 +56,7 @@ export class Masks {
       return known
     }
     const mask = this.#make(state)
-    if (this.#masks.size >= MAX_STATE_MASKS) this.#masks.delete(this.#masks.keys().next().value as number)
-    this.#masks.set(state, mask)
+    keep(this.#masks, state, mask)
     return mask
   }
 
@@ -68,6 +69,7 @@ export class Masks {
   forget(): void {
     this.automaton.forget()
     this.#masks = new Map()
+    this.#threads = new Map()
   }
 
   #read(state: number, bytes: Uint8Array): number {
@@ -81,38 +83,49 @@ export class Masks {
   }
 
   #make(state: number): Uint32Array {
-    const { automaton } = this
     const mask = new Uint32Array(this.#n_words)
-    const threads = automaton.threads(state)
-    for (let i = 0; i < threads.length; i += 2) {
-      const stack = threads[i] as number
-      const { mask: words, list, returns } = this.#node(threads[i + 1] as number)
-      if (words) for (let w = 0; w < words.length; w++) mask[w] = (mask[w] as number) | (words[w] as number)
-      if (list) for (const token of list) allow(mask, token)
-      if (stack === BOTTOM || returns.length === 0) continue
-      const caller = automaton.afterReturn(stack)
-      for (const node of returns) this.#walk(node, caller, mask)
-    }
+    const threads = this.automaton.threads(state)
+    for (let i = 0; i < threads.length; i += 2) this.#allow(threads[i] as number, threads[i + 1] as number, mask)
     for (const [token, text] of this.#visible) if (this.#read(state, text) !== DEAD) allow(mask, token)
     return mask
   }
 
+  /** Allows what a thread does. */
+  #allow(stack: number, node: number, mask: Uint32Array): void {
+    const { automaton } = this
+    const alike = automaton.program.alike.get(node)
+    if (alike) {
+      const own = this.#unlimited(stack, alike.node).slice()
+      // Only longer tokens can come to the limit.
+      if (alike.n_bytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, alike.n_bytes)
+      add(mask, own)
+      return
+    }
+    const { mask: words, list, returns } = this.#node(node)
+    if (words) add(mask, words)
+    if (list) for (const token of list) allow(mask, token)
+    if (stack === BOTTOM || returns.length === 0) return
+    const caller = automaton.afterReturn(stack)
+    for (const at of returns) this.#walk(at, caller, mask)
+  }
+
+  #unlimited(stack: number, node: number): Uint32Array {
+    const key = stack * this.automaton.program.n_nodes + node
+    const known = this.#threads.get(key)
+    if (known) return known
+    const mask = new Uint32Array(this.#n_words)
+    this.#allow(stack, node, mask)
+    keep(this.#threads, key, mask)
+    return mask
+  }
+
   #node(node: number): NodeTokens {
-    const { longest } = this.#trie
-    const alike = this.automaton.program.alike.get(node)
-    if (alike && alike.n_bytes >= longest) return this.#node(alike.node)
     const name = this.automaton.program.common.get(node)
     const known = name === undefined ? this.#nodes.get(node) : this.common.get(name)
     if (known) return known
     const mask = new Uint32Array(this.#n_words)
     const returns: number[] = []
-    const like = alike && this.#node(alike.node)
-    const skipped = alike?.n_bytes ?? 0
-    // What both allow of the short tokens need not be looked for again.
-    if (like?.mask) mask.set(like.mask)
-    for (const token of like?.list ?? []) allow(mask, token)
-    for (const at of like?.returns ?? []) if ((this.#trie.depths[at] as number) <= skipped) returns.push(at)
-    this.#walk(0, this.automaton.alone(node), mask, skipped, returns)
+    this.#walk(0, this.automaton.single(BOTTOM, node), mask, 0, returns)
     const found = { ...listed(mask), returns: Int32Array.from(returns) }
     if (name !== undefined) {
       this.common.set(name, found)
@@ -128,7 +141,7 @@ export class Masks {
 
   /**
    * Allows the tokens below a node of the trie that a state takes, and no other of more than `skipped` bytes; shorter ones stay as they are.
-   * @param returns Filled with the nodes beyond `skipped` bytes that have others below them, and at which the text may end.
+   * @param returns Filled with the nodes that have others below them, and at which the text may end.
    */
   #walk(from: number, state: number, mask: Uint32Array, skipped = 0, returns?: number[]): void {
     const { bytes, depths, skip, deepest, first, tokens } = this.#trie
@@ -162,15 +175,29 @@ export class Masks {
 
   /** Forbids the tokens at a node of the trie and below that have more than `skipped` bytes. */
   #forbid(node: number, skipped: number, mask: Uint32Array): void {
-    const { depths, skip, first, tokens } = this.#trie
-    for (let i = node; i < (skip[node] as number); i++) {
-      if ((depths[i] as number) <= skipped) continue
-      for (let k = first[i] as number; k < (first[i + 1] as number); k++) {
-        const token = tokens[k] as number
-        mask[token >>> 5] = (mask[token >>> 5] as number) & ~(1 << (token & 31))
+    const { depths, skip, deepest, first, tokens } = this.#trie
+    const end = skip[node] as number
+    for (let i = node; i < end; ) {
+      if ((deepest[i] as number) <= skipped) {
+        i = skip[i] as number
+        continue
       }
+      if ((depths[i] as number) > skipped) {
+        for (let k = first[i] as number; k < (first[i + 1] as number); k++) forbid(mask, tokens[k] as number)
+      }
+      i++
     }
   }
+}
+
+function add(mask: Uint32Array, more: Uint32Array): void {
+  for (let w = 0; w < more.length; w++) mask[w] = (mask[w] as number) | (more[w] as number)
+}
+
+/** Keeps a mask in place of the one that was kept or used longest ago. */
+function keep(masks: Map<number, Uint32Array>, key: number, mask: Uint32Array): void {
+  if (masks.size >= MAX_STATE_MASKS) masks.delete(masks.keys().next().value as number)
+  masks.set(key, mask)
 }
 
 /** A mask of few tokens as their list. */
@@ -188,4 +215,9 @@ function listed(mask: Uint32Array): Pick<NodeTokens, "mask" | "list"> {
 function allow(mask: Uint32Array, token: number): void {
   const word = token >>> 5
   mask[word] = (mask[word] as number) | (1 << (token & 31))
+}
+
+function forbid(mask: Uint32Array, token: number): void {
+  const word = token >>> 5
+  mask[word] = (mask[word] as number) & ~(1 << (token & 31))
 }

@@ -55,7 +55,7 @@ export class Program {
       const first = this.n_nodes
       this.items[this.starts[this.#entry(name)] as number] = this.#node(body, END)
       const key = common.get(name)
-      if (key !== undefined) for (let k = first; k < this.n_nodes; k++) this.common.set(k, `${key} ${k - first}`)
+      if (key !== undefined) this.#share(key, first)
     }
     this.root = this.#entry("root")
     checkProgram(this)
@@ -69,6 +69,11 @@ export class Program {
     const entry = this.entries.get(name)
     if (entry === undefined) throw new GrammarError(`there is no rule named '${name}'`)
     return entry
+  }
+
+  /** Names the nodes from `first` on. */
+  #share(key: string, first: number): void {
+    for (let k = first; k < this.n_nodes; k++) this.common.set(k, `${key} ${k - first}`)
   }
 
   #add(kind: number, items: readonly number[]): number {
@@ -110,7 +115,7 @@ export class Program {
       case "choice":
         return this.#jump(expr.parts.map((part) => this.#node(part, next)))
       case "repeat":
-        return this.#repeat(expr.part, expr.min, expr.max, next)
+        return this.#repeat(expr, next)
       case "rule":
         // Where nothing follows there is nothing to return to: recursion at the end of a rule costs no depth.
         return next === END ? this.#entry(expr.name) : this.#add(Kind.call, [this.#entry(expr.name), next])
@@ -139,12 +144,13 @@ export class Program {
     return this.#bytes(utf8(ranges).map(([first, ...rest]) => [first as Range, after(rest)]))
   }
 
-  #repeat(part: Expr, min: number, max: number | undefined, next: number): number {
+  #repeat({ part, min, max, common }: Extract<Expr, { type: "repeat" }>, next: number): number {
     const once = this.#unit(part, Math.max(min, max ?? 0))
     if (max === undefined) return this.#times(min, this.#loop(once, next) - 1, once)
     let node = next
     const limit = max - min
-    const unlimited = limit > 1 ? this.#loop(once, next) : 0
+    const unlimited = limit > 1 ? this.#loop(once, next) : this.n_nodes
+    if (common !== undefined) this.#share(common, unlimited)
     for (let left = 1; left <= limit; left++) {
       const first = this.n_nodes
       node = this.#jump([once(node), next])

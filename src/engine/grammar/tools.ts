@@ -23,7 +23,7 @@ const BLANK = repeat(oneOf(BLANKS), 0)
 
 /** @throws GrammarError naming the keyword of a function's parameters that is not supported. */
 export function toolsRules(constraint: ToolsConstraint): Rules {
-  const { trigger, at_start, open, calls, separator, close, between, required, parallel, answer } = constraint
+  const { trigger, at_start, open, calls, separator, close, between, empty, required, parallel, answer } = constraint
   const rules = new JsonRules()
   const call = rules.add(
     choice(
@@ -35,7 +35,9 @@ export function toolsRules(constraint: ToolsConstraint): Rules {
   )
   const more = (between: string | undefined, part: Expr): Expr =>
     parallel && between !== undefined ? repeat(sequence(literal(between), part), 0) : literal("")
-  const block = rules.add(sequence(literal(open), call, more(separator, call), literal(close)))
+  const list = sequence(call, more(separator, call))
+  const inner = empty && !required ? optional(list) : list
+  const block = rules.add(sequence(literal(open), inner, literal(close)))
   const blocks = rules.add(sequence(block, more(between, sequence(literal(trigger), block))))
   rules.define("root", begin())
   return rules

@@ -174,7 +174,7 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
       [Symbol.asyncIterator]()
       .next()
   expect(ask({})).rejects.toThrow("leave ignore_eos out")
-  expect(ask({ pooling: "mean" })).rejects.toThrow("an embedding has no text")
+  expect(ask({ pooling: "mean" })).rejects.toThrow("has no text for response_format")
 })
 
 test("a request that is given up leaves nothing behind", async () => {
