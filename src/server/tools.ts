@@ -60,7 +60,7 @@ export function toolsConstraint(
   reasoning: Reasoning | undefined,
   form?: Constraint,
 ): Constraint {
-  const { trigger, open, call, separator, close, between } = format.spelling
+  const { trigger, open, call, separator, close, between, empty } = format.spelling
   const schemas = keptSchemas(body)
   return {
     type: "tools",
@@ -71,6 +71,7 @@ export function toolsConstraint(
     separator,
     close,
     between,
+    empty,
     required,
     ...(form && { answer: form.type === "json_schema" ? form.schema : { type: "object" } }),
     parallel: namedTool(body) === undefined && body.parallel_tool_calls !== false,

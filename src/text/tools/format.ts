@@ -21,6 +21,8 @@ export interface Spelling {
   /** Between two calls of a block; absent: each block has one. */
   readonly separator?: string
   readonly close: string
+  /** A block without calls is how the model says that it makes none. */
+  readonly empty?: boolean
   /** Between two blocks; absent: there is one. */
   readonly between?: string
 }

@@ -12,6 +12,7 @@ export const smollm: ToolFormat = {
     call: (name) => ({ begin: `{"name": ${JSON.stringify(name)}, "arguments": `, end: "}" }),
     separator: ", ",
     close: "]</tool_call>",
+    empty: true,
   },
   read: readTagged,
   /** The words it was trained with (model card of SmolLM2-1.7B-Instruct): others, it does not know what to make of. */

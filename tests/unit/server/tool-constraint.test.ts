@@ -68,6 +68,15 @@ test("where there is no call, the answer can have a form of its own", () => {
   for (const text of ["[]", "Well."]) expect(accepts(object, vocabulary, text)).toBe(false)
 })
 
+test("SmolLM2 says that it makes no call by an empty list", () => {
+  const none = "<tool_call>[]</tool_call>"
+  const { calling, masks } = setUp(TEMPLATES.smollm, { tools })
+  expect(accepts(masks, vocabulary, none)).toBe(true)
+  expect(read(calling, none)).toEqual({ content: "", calls: [] })
+  expect(accepts(setUp(TEMPLATES.smollm, { tools, tool_choice: "required" }).masks, vocabulary, none)).toBe(false)
+  expect(accepts(setUp(TEMPLATES.mistral, { tools }).masks, vocabulary, "[TOOL_CALLS][]")).toBe(false)
+})
+
 function read({ format, names }: ReturnType<typeof setUp>["calling"], text: string) {
   const splitter = new ToolCallSplitter(format, names)
   let content = ""
