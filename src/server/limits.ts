@@ -31,8 +31,9 @@ export const LIMITS = {
   inputs: 2048,
   /** Characters of a text whose tokens are asked for. */
   text: 2 ** 20,
-  /** Token ids of one list. */
+  /** Token ids of one list, and of one whose text is asked for. */
   tokens: 2 ** 20,
+  decoded: 2 ** 18,
   /** Characters of a JSON schema as JSON. */
   schemaLength: 2 ** 17,
   /** Levels of lists and objects in a JSON schema. */
@@ -76,38 +77,38 @@ export const numbersByToken = (min: number, max: number) =>
       additionalProperties: { type: "number", minimum: min, maximum: max },
     }) as unknown as z.ZodType<Record<string, number>, Record<string, number>>
 
-/** A list of at least `min` token ids. A million of them are checked in a loop: zod's own lists take a hundred times as long. */
-const idList = (min: number) =>
+/** A list of `min` to `max` token ids. A million of them are checked in a loop: zod's own lists take a hundred times as long. */
+const idList = (min: number, max: number) =>
   z
     .unknown()
     .check(({ value, issues }) => {
       if (!Array.isArray(value)) issues.push({ code: "invalid_type", expected: "array", input: value })
       else if (value.length < min)
         issues.push({ code: "too_small", origin: "array", minimum: min, inclusive: true, input: value, continue: true })
-      else issues.push(...[badTokens(value)].filter((bad) => bad !== undefined))
+      else issues.push(...[badTokens(value, max)].filter((bad) => bad !== undefined))
     })
     .meta({
       type: "array",
       items: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 },
       minItems: min,
-      maxItems: LIMITS.tokens,
+      maxItems: max,
     }) as unknown as z.ZodType<number[], number[]>
 
-/** A list of token ids. */
-export const tokenIds = guardedList(idList(0), badTokens)
+/** A list of up to `max` token ids. */
+export const tokenIds = (max: number) => guardedList(idList(0, max), (value) => badTokens(value, max))
 
 /** A text, a list of token ids, or a list of up to `max` of either, none of them empty. */
 export function textsOrTokens(text: z.ZodString, max: number) {
-  const ids = idList(1)
+  const ids = idList(1, LIMITS.tokens)
   const either = z.union([text, ids, z.array(text).min(1).max(max), z.array(ids).min(1).max(max)], {
     error: `expected a text, a list of token ids, or a list of up to ${max} of either, none of them empty`,
   })
   return guardedList(either, (value) => {
-    if (typeof value[0] === "number") return badTokens(value)
+    if (typeof value[0] === "number") return badTokens(value, LIMITS.tokens)
     const long = tooMany(value, max)
     if (long !== undefined) return long
     for (const [i, item] of value.entries()) {
-      const bad = Array.isArray(item) ? badTokens(item) : undefined
+      const bad = Array.isArray(item) ? badTokens(item, LIMITS.tokens) : undefined
       if (bad !== undefined) return { ...bad, path: [i, ...bad.path] }
     }
     return undefined
@@ -158,9 +159,9 @@ function badNumber(value: object, min: number, max: number): Problem | undefined
   return undefined
 }
 
-function badTokens(value: readonly unknown[]): Problem | undefined {
+function badTokens(value: readonly unknown[], max: number): Problem | undefined {
   const bad = value.findIndex((id) => !(Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31))
-  if (bad < 0) return tooMany(value, LIMITS.tokens)
+  if (bad < 0) return tooMany(value, max)
   return problem(value[bad], "expected a token id, a whole number from 0", [bad])
 }
 

@@ -125,7 +125,7 @@ describe("lists", () => {
     ],
     ["/api/embed", { model: "script", input: times(LIMITS.inputs + 1, "a") }, "input", LIMITS.inputs],
     ["/tokenize", { messages: times(LIMITS.messages + 1, user) }, "messages", LIMITS.messages],
-    ["/detokenize", { tokens: times(LIMITS.tokens + 1, 1) }, "tokens", LIMITS.tokens],
+    ["/detokenize", { tokens: times(LIMITS.decoded + 1, 1) }, "tokens", LIMITS.decoded],
   ]
   test.each(cases)("that are too long for %s are refused by name", async (path, body, param, limit) => {
     const { status, ms, error } = await post(path, JSON.stringify(body))

@@ -75,7 +75,12 @@ const cases: [what: string, path: string, body: object, status: number][] = [
   ],
   ["a field of 25 MB", "/v1/chat/completions", chat({ user: "x".repeat(25 * million) }), 200],
   ["a million token ids", "/v1/completions", completion(Array.from({ length: million - 8 }, (_, i) => i % 256)), 200],
-  ["as many to decode", "/detokenize", { tokens: Array.from({ length: million }, (_, i) => i % 256) }, 200],
+  [
+    "a quarter of them to decode",
+    "/detokenize",
+    { tokens: Array.from({ length: million / 4 }, (_, i) => i % 256) },
+    200,
+  ],
   ["a text of a million characters to encode", "/tokenize", { content: words(million) }, 200],
   [
     "a bias for every token",

@@ -188,7 +188,7 @@ export const ollamaGenerateRequest = z
     system: z.string().nullish().describe("The system message. Default: the model's own, if it has one."),
     suffix: z.string().nullish().describe("What comes behind the answer, for models that can fill gaps."),
     raw: z.boolean().nullish().describe("The prompt is for the model as it stands, without its chat template."),
-    context: tokenIds
+    context: tokenIds(LIMITS.tokens)
       .nullish()
       .describe("What an earlier answer gave as its context: the conversation goes on from there."),
     template: notYet("a template for one request is", (value) => value === ""),

@@ -68,7 +68,7 @@ export const tokenizeResponse = z.object({
 })
 export type TokenizeResponse = z.output<typeof tokenizeResponse>
 
-export const detokenizeRequest = z.strictObject({ model, tokens: tokenIds })
+export const detokenizeRequest = z.strictObject({ model, tokens: tokenIds(LIMITS.decoded) })
 export const detokenizeResponse = z.object({
   content: z.string().describe("The text, with control tokens as the vocabulary writes them."),
   prompt: z.string().describe("The same."),
