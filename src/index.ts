@@ -12,6 +12,7 @@
  */
 
 export { chooseDevice, type DeviceChoice, DeviceError } from "./engine/device.ts"
+export type { Constraint, JsonSchema } from "./engine/grammar/constraint.ts"
 export { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
 export { type SuperviseOptions, superviseModel } from "./engine/process/index.ts"
 export { generateText, type TextEvent, type TextRequest } from "./engine/text.ts"

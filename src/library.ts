@@ -1,6 +1,7 @@
 /** The engine as a library: a model is loaded into this process, generates, and is disposed of. */
 
 import { OPTIONS } from "./config.ts"
+import type { Form } from "./engine/grammar/constraint.ts"
 import { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
 import {
@@ -35,6 +36,11 @@ export interface GenerateOptions extends Partial<Omit<SamplingParams, "logit_bia
   stop?: string | readonly string[]
   /** Go on after the model's end-of-generation tokens. */
   ignore_eos?: boolean
+  /**
+   * What the text must be: `{ type: "json_schema", schema }` (JSON Schema, draft 2020-12), `{ type: "json_object" }`, `{ type: "regex",
+   * pattern }`, or `{ type: "grammar", grammar }` (GBNF). RequestError for what of it cannot be kept.
+   */
+  constraint?: Form
   /** Smaller goes first when generations wait for each other; 0 by default. */
   priority?: number
   /** Milliseconds in which it must have ended; over it, it ends with an OverloadedError. */
@@ -138,7 +144,7 @@ export class Llm implements Disposable, AsyncDisposable {
 
   #request(input: GenerateInput, given: GenerateOptions): TextRequest {
     const { prompt_tokens, options } = this.#read(input, given)
-    const { stop = [], ignore_eos = false, priority, deadline_ms } = options
+    const { stop = [], ignore_eos = false, priority, deadline_ms, constraint } = options
     return {
       id: `generate-${++this.#generations}`,
       prompt_tokens,
@@ -146,6 +152,7 @@ export class Llm implements Disposable, AsyncDisposable {
       max_tokens: options.max_tokens ?? Math.max(1, this.contextLength - prompt_tokens.length),
       stop: typeof stop === "string" ? [stop] : [...stop],
       ignore_eos,
+      ...(constraint !== undefined && { constraint: { ...constraint, param: "constraint" } }),
       ...(priority !== undefined && { priority }),
       ...(deadline_ms !== undefined && { deadline_ms }),
     }

@@ -1,5 +1,5 @@
 import { checkForm } from "../engine/grammar/compile.ts"
-import type { Constraint } from "../engine/grammar/constraint.ts"
+import type { Constraint, Form } from "../engine/grammar/constraint.ts"
 import { GrammarError } from "../engine/grammar/expr.ts"
 import { invalidRequest } from "./errors.ts"
 import type { Reasoning } from "./prompt.ts"
@@ -25,8 +25,6 @@ export function constraintOf(fields: StructuredFields, reasoning?: Reasoning): C
   }
   return constraint
 }
-
-type Form<C = Constraint> = C extends Constraint ? Omit<C, "param" | "reasoning"> : never
 
 function formOf({ response_format: format, regex, grammar, structured_outputs: outputs }: StructuredFields): Form {
   if (format?.type === "json_schema") return { type: "json_schema", schema: format.json_schema.schema }

@@ -103,6 +103,14 @@ describe("generate", () => {
     expect(stopped.logprobs?.[0]?.logprob).toBeLessThan(0)
   })
 
+  test("keeps to a constraint, and says which part of it cannot be kept", async () => {
+    const schema = { type: "object", properties: { n: { type: "integer", minimum: 1, maximum: 9 } }, required: ["n"] }
+    const { text } = await llm.generate("Once", { constraint: { type: "json_schema", schema } }).result()
+    expect(JSON.parse(text).n).toBeWithin(1, 10)
+    const refused = llm.generate("Once", { constraint: { type: "regex", pattern: "a(?=b)" } }).result()
+    expect(refused).rejects.toMatchObject({ name: "RequestError", param: "constraint" })
+  })
+
   test("several at once say what each says alone", async () => {
     const prompts = ["Once", "upon a", "time there was", "one"]
     const alone: string[] = []

@@ -59,6 +59,11 @@ export const constraintSchema = z.discriminatedUnion("type", [
 export type Constraint = z.infer<typeof constraintSchema>
 export type ToolsConstraint = z.infer<typeof tools>
 
+/** A constraint without what errors and thoughts need of it. */
+export type Form<C = Exclude<Constraint, ToolsConstraint>> = C extends Constraint
+  ? Omit<C, "param" | "reasoning">
+  : never
+
 /** Characters of a constraint at most. */
 export const MAX_CONSTRAINT_CHARS = 256 * 1024
 

@@ -1,0 +1,102 @@
+#!/usr/bin/env bun
+/**
+ * What constraints cost, and that they hold: 200 JSON schemas through the engine on a real model, each answer checked by an independent
+ * validator, and its time for a token beside that of the same number of free tokens right after it. Exits with 1 where an answer does not
+ * validate, or the median token under a constraint takes over 10 % longer.
+ *
+ *     bun tests/bench/structured.ts [MODEL] [--schemas 200] [--threads 2] [--temperature 1]
+ */
+
+import { parseArgs } from "node:util"
+import { type LoadedModel, loadModel } from "../../src/engine/load.ts"
+import { generateText, type TextRequest } from "../../src/engine/text.ts"
+import { GREEDY, type Usage } from "../../src/engine/types.ts"
+import { resolveModel } from "../../src/store/resolve.ts"
+import { sampleSchemas, validatorFor } from "../support/json-schemas.ts"
+
+const MOST = 1.1
+const SEED = 2026
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    schemas: { type: "string", default: "200" },
+    threads: { type: "string", default: "2" },
+    temperature: { type: "string", default: "1" },
+    max_tokens: { type: "string", default: "256" },
+  },
+})
+await using model = await loadModel(await resolveModel(positionals[0] ?? "smollm2-135m"), {
+  threads: Number(values.threads),
+  ctx_size: 1024,
+})
+const max_tokens = Number(values.max_tokens)
+const prompt_tokens = model.tokenizer.encode("Here is an example of such a document in JSON:\n")
+
+interface Answer {
+  text: string
+  reason: string
+  usage: Usage
+  first_ms: number
+}
+
+async function say(engine: LoadedModel, id: string, changes: Partial<TextRequest>): Promise<Answer> {
+  const sampling = { ...GREEDY, temperature: Number(values.temperature), seed: BigInt(SEED) }
+  let text = ""
+  for await (const event of generateText(engine, { id, prompt_tokens, sampling, max_tokens, stop: [], ...changes })) {
+    if (event.type === "text") text += event.text
+    else return { text, reason: event.reason, usage: event.usage, first_ms: event.usage.prefill_ms }
+  }
+  throw new Error("the answer has no end")
+}
+
+const perToken = ({ decode_ms, completion_tokens }: Usage): number => decode_ms / (completion_tokens - 1)
+const quantile = (list: readonly number[], q: number): number =>
+  [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))] ?? Number.NaN
+
+await say(model, "warm", { max_tokens: 16 })
+const started = performance.now()
+await say(model, "warm too", { constraint: { type: "json_object", param: "bench" }, max_tokens: 16 })
+const start_ms = performance.now() - started
+
+const ratios: number[] = []
+const times = { constrained: [] as number[], free: [] as number[], waits: [] as number[] }
+let cut = 0
+let tokens = 0
+let faults = 0
+for (const [i, schema] of sampleSchemas(Number(values.schemas), SEED, true).entries()) {
+  const constrained = await say(model, `c${i}`, { constraint: { type: "json_schema", schema, param: "bench" } })
+  const { usage, reason, text, first_ms } = constrained
+  if (reason === "stop") {
+    const fault = validatorFor(schema)(JSON.parse(text))
+    if (fault) console.error(`${JSON.stringify(schema)}\n  ${text}\n  ${fault}`)
+    if (fault) faults++
+  } else cut++
+  tokens += usage.completion_tokens
+  const free = await say(model, `f${i}`, { max_tokens: usage.completion_tokens, ignore_eos: true })
+  times.waits.push(first_ms - free.first_ms)
+  if (usage.completion_tokens < 8) continue
+  times.constrained.push(perToken(usage))
+  times.free.push(perToken(free.usage))
+  ratios.push(perToken(usage) / perToken(free.usage))
+}
+
+const ms = (value: number): string => `${value.toFixed(2)} ms`
+const ratio = quantile(ratios, 0.5)
+console.log(
+  `model            ${model.name}, ${model.threads} threads, ${model.tokenizer.vocabSize} tokens in the vocabulary`,
+)
+console.log(
+  `answers          ${values.schemas}: ${faults} do not validate, ${cut} cut off at ${max_tokens} tokens; ${tokens} tokens`,
+)
+console.log(
+  `for a token      ${ms(quantile(times.constrained, 0.5))} constrained, ${ms(quantile(times.free, 0.5))} free (medians)`,
+)
+console.log(
+  `the two in pairs ${ratio.toFixed(3)} median, ${quantile(ratios, 0.9).toFixed(3)} in the worst tenth (allowed: ${MOST})`,
+)
+console.log(
+  `before the first ${ms(quantile(times.waits, 0.5))} longer (median), ${ms(quantile(times.waits, 0.9))} in the worst tenth`,
+)
+console.log(`the very first   ${ms(start_ms)} with the thread's start and the vocabulary`)
+process.exitCode = faults > 0 || !(ratio <= MOST) ? 1 : 0
