@@ -53,6 +53,72 @@ const text = fc.oneof(
   },
 )
 
+/** JSON schemas: those that answers and calls can be held to, and others. */
+const formOf = fc.letrec<{ form: object }>((tie) => ({
+  form: fc.oneof(
+    { maxDepth: 3 },
+    fc.constantFrom<object>(
+      { type: "string" },
+      { type: "integer", minimum: -3, exclusiveMaximum: 1e3 },
+      { type: ["number", "null"] },
+      { enum: ["a", 1, null, { b: [] }] },
+      { const: "\ud83d\ude00" },
+      { type: "string", pattern: "^[a-z]{2,5}(-\\d+)?$", maxLength: 9 },
+      { type: "string", format: "date-time" },
+      { type: "object", properties: { child: { $ref: "#" } } },
+      { $ref: "#/$defs/none" },
+      { type: "array", uniqueItems: true, minItems: 3, maxItems: 1 },
+      { not: {} },
+      { type: "what" },
+      { minimum: "x" },
+      {},
+    ),
+    fc.record(
+      { type: fc.constant("array"), items: tie("form"), minItems: fc.nat(2), maxItems: fc.nat(4) },
+      { requiredKeys: ["type"] },
+    ),
+    fc.record({ anyOf: fc.array(tie("form"), { maxLength: 3 }) }),
+    fc
+      .tuple(
+        fc.dictionary(fc.oneof(fc.constantFrom("a", "b", "é", ""), text), tie("form"), { maxKeys: 3 }),
+        fc.nat(3),
+        fc.boolean(),
+      )
+      .map(([properties, n, additionalProperties]) => {
+        const required = Object.keys(properties).slice(0, n)
+        return { type: "object", properties, required, additionalProperties }
+      }),
+  ),
+})).form
+
+/** Fields that take more than their schema says. */
+const SPECIAL: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+  schema: formOf,
+  parameters: formOf,
+  input_schema: formOf,
+  format: formOf,
+  json: formOf,
+  regex: fc.constantFrom(
+    "[a-c]{1,3}",
+    "(yes|no)!",
+    "\\d+\\.\\d{2}",
+    "(?=a)b",
+    "(a",
+    "[^\\x00-\\uffff]",
+    "a{5,2}",
+    "\\p{L}*",
+    "",
+  ),
+  grammar: fc.constantFrom(
+    'root ::= "a" | "b" root',
+    "root ::= root",
+    'root ::= [a-z]+ x\nx ::= "."',
+    "root ::= missing",
+    "x ::= ",
+    "",
+  ),
+}
+
 /** Values that a schema allows. Where it says nothing, anything. */
 export function allowed(schema: Schema, level = 0): fc.Arbitrary<unknown> {
   const value = withoutNull(schema, level)
@@ -112,7 +178,13 @@ function numberOf({ type, minimum = -(2 ** 31), maximum = 2 ** 31 - 1, exclusive
 function objectOf(schema: Schema, level: number): fc.Arbitrary<object> {
   const { properties = {}, required = [], additionalProperties = false } = schema
   const names = level < DEEPEST ? Object.keys(properties) : required
-  const fields = new Map(names.map((name) => [name, allowed(properties[name] ?? {}, level + 1)]))
+  const fields = new Map(
+    names.map((name) => {
+      const plain = allowed(properties[name] ?? {}, level + 1)
+      const special = SPECIAL[name]
+      return [name, special === undefined ? plain : fc.oneof(plain, { weight: 2, arbitrary: special })]
+    }),
+  )
   const optional = names.filter((name) => !required.includes(name))
   // Of many optional fields, few: else every request would be wrong in some field.
   const known = fc
