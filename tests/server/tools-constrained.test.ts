@@ -69,13 +69,13 @@ const request = <T extends Partial<OpenAI.ChatCompletionCreateParamsNonStreaming
   model: server.model.name,
   messages: [{ role: "user" as const, content: "Tell me a joke." }],
   tools,
-  max_completion_tokens: 400,
+  max_completion_tokens: 150,
   ...fields,
 })
 
 test("calls that are required come, and validate, at any temperature", async () => {
-  for (const temperature of [0, 1, 1.5, 2]) {
-    const n = temperature === 0 ? 1 : 4
+  for (const temperature of [0, 1.5, 2]) {
+    const n = temperature === 0 ? 1 : 3
     const { choices } = await server.client.chat.completions.create(
       request({ tool_choice: "required", temperature, n, seed: 7 }),
     )
@@ -121,7 +121,7 @@ test("calls that the model begins by itself validate too", async () => {
   const ids = [...server.model.tokenizer.encode("<tool_call>")]
   const logit_bias = Object.fromEntries(ids.map((id) => [String(id), 9]))
   const { choices } = await server.client.chat.completions.create(
-    request({ logit_bias, temperature: 1.5, n: 8, seed: 1 }),
+    request({ logit_bias, temperature: 1.5, n: 4, seed: 1 }),
   )
   const checked = choices.map(validateCalls)
   expect(Math.max(...checked)).toBeGreaterThan(0)
