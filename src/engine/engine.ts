@@ -130,6 +130,11 @@ export class LocalEngine implements Engine {
     }
   }
 
+  endChoice(id: string, index: number): void {
+    const choice = this.#requests.get(id)?.choices[index]
+    if (choice !== undefined && this.#scheduler.remove(choice)) choice.finish("cancelled")
+  }
+
   stats(): EngineStats {
     const { running, waiting, n_queued, n_preemptions, prefix_query_tokens, prefix_hit_tokens, prompt_tokens } =
       this.#scheduler

@@ -38,8 +38,8 @@ export type TextEvent =
   | { type: "end"; index: number; reason: FinishReason; stop_string?: string; usage: Usage }
 
 /**
- * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step. Of several choices, one that
- * meets a stop string goes on unheard until the others end too: give those that have stop strings a request each.
+ * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step; a choice that meets a
+ * stop string is ended so.
  * @throws StopError, RequestError, OverloadedError or EngineError
  */
 export async function* generateText(
@@ -52,33 +52,26 @@ export async function* generateText(
   const choices = Array.from({ length: request.n ?? 1 }, () => {
     return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stop_tokens, request.min_tokens ?? 0)
   })
-  // Only a stop string ends a choice ahead of the engine.
-  const stopped = stop.length > 0 ? new AbortController() : undefined
-  const signals = signal && stopped ? AbortSignal.any([signal, stopped.signal]) : (signal ?? stopped?.signal)
-  for await (const event of engine.generate({ ...rest, tokens, stop_tokens }, signals)) {
+  for await (const event of engine.generate({ ...rest, tokens, stop_tokens }, signal)) {
     const { index } = event
     const choice = choices[index]
     if (choice === undefined) throw new EngineError(`the engine spoke of choice ${index} of ${choices.length}`)
     if (event.type === "end") {
-      choice.over = true
       const rest = choice.stop_string === undefined ? choice.flush() : ""
       if (rest !== "") yield { type: "text", index, text: rest }
       yield choice.end(event)
     } else if (choice.hears(event.token)) {
       const { token, logprobs } = event
       const text = choice.push(token)
+      // What the engine still says of it is its end.
+      if (choice.stop_string !== undefined) engine.endChoice(rest.id, index)
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     } else if (report_end && choice.stop_string === undefined) yield { ...event, type: "text", text: "" }
-    // Nobody hears any of them: the engine is told, and what it still says is their end.
-    if (choice.stop_string !== undefined && choices.every(({ over, stop_string }) => over || stop_string !== undefined))
-      stopped?.abort()
   }
 }
 
 /** The text of one choice so far. */
 class ChoiceText {
-  /** The engine has ended it. */
-  over = false
   /** What it was stopped by. */
   stop_string: string | undefined
   readonly #matcher: StopMatcher

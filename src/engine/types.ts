@@ -188,6 +188,8 @@ export interface Engine {
    * @throws OverloadedError when the queue is full, or its deadline passes.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>
+  /** Ends a choice of a request in flight within one step, as cancelled, and frees its blocks; the others go on. */
+  endChoice(id: string, index: number): void
   stats(): EngineStats
   health(): EngineHealth
   /** Ends every request with an error and frees the native side. Safe twice. */

@@ -7,7 +7,6 @@ import { EngineError, type FinishReason, type SamplingParams, type Usage } from 
 import { invalidRequest } from "./errors.ts"
 import type { ScoredToken } from "./logprobs.ts"
 import { GenerationWatch } from "./observe/generation-watch.ts"
-import { forChoice } from "./sampling.ts"
 import type { UsageBody } from "./schemas/generation.ts"
 
 /** One choice in the making; `prompt` is which of the request's prompts it continues. */
@@ -16,7 +15,7 @@ export interface Choice {
   readonly prompt: number
 }
 
-/** What the engine is asked for: one or several choices of one prompt. */
+/** What the engine is asked for: the choices of one prompt. */
 interface ChoiceRequest {
   /** Index of the first of its choices. */
   readonly first: number
@@ -69,30 +68,25 @@ export interface Run {
 export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
   const { context_length } = model.engine.limits
   const { n } = options
-  // One that a stop string ends early has to be a request of its own to be ended; others share their prompt's blocks.
-  const together = options.stop.length === 0 ? n : 1
-  const starts = Array.from({ length: n / together }, (_, i) => i * together)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
-  const requests = prompts.flatMap((prompt_tokens, prompt) =>
-    starts.map((start) => {
-      const first = prompt * n + start
-      const request: TextRequest = {
-        id: `${options.id}-${first}`,
-        n: together,
-        prompt_tokens,
-        sampling: forChoice(options.sampling, start),
-        max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
-        stop: options.stop,
-        ...(options.minTokens && { min_tokens: options.minTokens }),
-        ignore_eos: options.ignoreEos,
-        report_end: options.reportEnd,
-        shown_tokens: options.shownTokens,
-        ...(options.constraint !== undefined && { constraint: options.constraint }),
-        ...options.standing,
-      }
-      return { first, request }
-    }),
-  )
+  const requests = prompts.map((prompt_tokens, prompt) => {
+    const first = prompt * n
+    const request: TextRequest = {
+      id: `${options.id}-${first}`,
+      n,
+      prompt_tokens,
+      sampling: options.sampling,
+      max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
+      stop: options.stop,
+      ...(options.minTokens && { min_tokens: options.minTokens }),
+      ignore_eos: options.ignoreEos,
+      report_end: options.reportEnd,
+      shown_tokens: options.shownTokens,
+      ...(options.constraint !== undefined && { constraint: options.constraint }),
+      ...options.standing,
+    }
+    return { first, request }
+  })
   return { list, requests }
 }
 

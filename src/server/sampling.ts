@@ -40,11 +40,5 @@ function logitBias(byToken: Record<string, number>, limits: EngineLimits): Map<n
   return bias
 }
 
-/** The n-th choice's sampling: a seed of its own, counted up from the request's, so that choice 0 equals a request for one choice. */
-export const forChoice = (sampling: SamplingParams, choice: number): SamplingParams => ({
-  ...sampling,
-  seed: BigInt.asUintN(64, sampling.seed + BigInt(choice)),
-})
-
 export const stopStrings = (stop: string | string[] | null | undefined): string[] =>
   stop === undefined || stop === null ? [] : typeof stop === "string" ? [stop] : stop

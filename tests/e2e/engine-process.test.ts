@@ -73,6 +73,21 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
   expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefill_ms > 0))).toBe(true)
 })
 
+test("a choice is ended alone, within a step or two", async () => {
+  const { engine } = supervised
+  const asked = request(prompt(3), { n: 3, max_tokens: 400 })
+  const counts = [0, 0, 0]
+  const reasons: string[] = []
+  for await (const event of engine.generate(asked)) {
+    if (event.type === "end") reasons[event.index] = event.reason
+    else if (++(counts[event.index] as number) === 5 && event.index < 2) engine.endChoice(asked.id, event.index)
+  }
+  expect(reasons).toEqual(["cancelled", "cancelled", "length"])
+  expect(counts[2]).toBe(400)
+  expect(Math.max(...counts.slice(0, 2))).toBeLessThan(100)
+  await until("blocks free", () => engine.stats().blocks_free === engine.stats().blocks_total)
+})
+
 test("a request that cannot be served is refused with the same error", async () => {
   const { engine } = supervised
   const { error } = await outcome(engine, request([5000]))

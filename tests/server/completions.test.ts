@@ -216,6 +216,34 @@ describe("echo with logprobs", () => {
   })
 })
 
+describe("several choices with stop strings", () => {
+  test("are one request, in which each ends where it would alone", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "rocmforge-stops-"))
+    await writeTinyModel(join(folder, "tiny.gguf"))
+    await using server = await serveFile(join(folder, "tiny.gguf"))
+    const { model, client } = server
+    const body = { model: model.name, prompt: "Once", max_tokens: 60, temperature: 1.2, seed: 9, stop: ["a", "e", "o"] }
+    const { choices, usage } = await client.completions.create({ ...body, n: 4 })
+    const alone = await Promise.all(choices.map((_, i) => client.completions.create({ ...body, seed: body.seed + i })))
+    expect(choices.map(({ text, finish_reason }) => [text, finish_reason])).toEqual(
+      alone.map(({ choices: [choice] }) => [choice?.text, choice?.finish_reason] as never),
+    )
+    expect(choices.map(({ finish_reason }) => finish_reason)).toContain("stop")
+    // None goes on unheard for long.
+    const heard = alone.reduce((sum, { usage }) => sum + (usage?.completion_tokens ?? 0), 0)
+    expect(usage?.completion_tokens).toBeWithin(heard - 4, heard + 5)
+    expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+    await rm(folder, { recursive: true })
+
+    await using script = await serveScript({ tokens: saying("abc") })
+    const scripted = new OpenAI({ baseURL: `${script.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const said = await scripted.completions.create({ model: "script", prompt: ["x", "y"], n: 3, stop: "c" })
+    expect(said.choices.map(({ text }) => text)).toEqual(Array(6).fill("ab"))
+    expect(script.engine.requests.map(({ n }) => n)).toEqual([3, 3])
+    expect([script.engine.running, script.engine.cancelled]).toEqual([0, 6])
+  })
+})
+
 describe("min_tokens", () => {
   test("keeps the model from ending before, guessed tokens among them", async () => {
     const folder = await mkdtemp(join(tmpdir(), "rocmforge-least-"))

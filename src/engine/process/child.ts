@@ -27,7 +27,7 @@ class EngineChild {
   #heartbeat_ms = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
   #received = 0
-  readonly #requests = new Map<number, AbortController>()
+  readonly #requests = new Map<number, { readonly id: string; readonly controller: AbortController }>()
   #outbox: Outbox | undefined
 
   constructor(
@@ -39,7 +39,7 @@ class EngineChild {
     for (const message of parseToChild(raw)) {
       if (message.type === "load") void this.#load(message)
       else if (message.type === "generate") void this.#generate(message.handle, message.request as GenerateRequest)
-      else if (message.type === "cancel") this.#requests.get(message.handle)?.abort()
+      else if (message.type === "cancel") this.#cancel(message.handle, message.index)
       else void this.#close()
     }
   }
@@ -64,7 +64,7 @@ class EngineChild {
     if (!engine || !outbox) throw new Error("a request came before the engine was loaded")
     this.#received++
     const controller = new AbortController()
-    this.#requests.set(handle, controller)
+    this.#requests.set(handle, { id: request.id, controller })
     this.#heartbeat ??= setInterval(() => outbox.flush(), this.#heartbeat_ms)
     try {
       for await (const event of engine.generate(request, controller.signal)) outbox.add(handle, event)
@@ -79,6 +79,12 @@ class EngineChild {
         this.#heartbeat = undefined
       }
     }
+  }
+
+  #cancel(handle: number, index: number | undefined): void {
+    const request = this.#requests.get(handle)
+    if (index === undefined) request?.controller.abort()
+    else if (request !== undefined) this.#engine?.endChoice(request.id, index)
   }
 
   async #close(): Promise<void> {

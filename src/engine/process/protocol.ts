@@ -20,7 +20,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Both sides are one program, unless it was replaced on the disk while it ran. */
-export const PROTOCOL = `${packageJson.version}/4`
+export const PROTOCOL = `${packageJson.version}/5`
 
 const sampling = z.object({
   temperature: z.number(),
@@ -65,7 +65,7 @@ const toChild = z.discriminatedUnion("type", [
     heartbeat_ms: z.number().positive(),
   }),
   z.object({ type: z.literal("generate"), handle, request }),
-  z.object({ type: z.literal("cancel"), handle }),
+  z.object({ type: z.literal("cancel"), handle, index: z.number().optional() }),
   z.object({ type: z.literal("close") }),
 ])
 
@@ -74,7 +74,8 @@ export type WireOptions = Omit<LoadOptions, "onUpload">
 export type ToChild =
   | { type: "load"; path: string; options: WireOptions; heartbeat_ms: number }
   | { type: "generate"; handle: number; request: GenerateRequest }
-  | { type: "cancel"; handle: number }
+  /** `index`: one of its choices alone. */
+  | { type: "cancel"; handle: number; index?: number }
   | { type: "close" }
 
 const manyToChild = z.array(toChild)

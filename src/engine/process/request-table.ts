@@ -40,6 +40,10 @@ export class RequestTable {
     return this.nHeld + Math.min(this.#byHandle.size, this.#sent - this.#received)
   }
 
+  byId(id: string): SupervisedRequest | undefined {
+    return this.#byId.get(id)
+  }
+
   byHandle(handle: number): SupervisedRequest | undefined {
     return this.#byHandle.get(handle)
   }

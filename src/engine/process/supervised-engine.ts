@@ -127,6 +127,12 @@ export class SupervisedEngine implements Engine {
     }
   }
 
+  /** A choice that has said something has its request in an engine process. */
+  endChoice(id: string, index: number): void {
+    const handle = this.#requests.byId(id)?.handle
+    if (handle !== undefined) this.#supervisor.send({ type: "cancel", handle, index })
+  }
+
   /** As the engine process last said, and what waits on this side of it. */
   stats(): EngineStats {
     const stats = { ...this.#stats }

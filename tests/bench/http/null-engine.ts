@@ -47,6 +47,10 @@ export class NullEngine implements Engine {
     }
   }
 
+  endChoice(id: string): void {
+    for (const running of this.#running) if (running.request.id === id) this.#end(running, "cancelled")
+  }
+
   stats(): EngineStats {
     return { ...NO_STATS, running: this.#running.size, steps: this.#steps }
   }

@@ -36,6 +36,8 @@ export class ScriptEngine implements Engine {
   /** What `health` says; a test may change it. */
   state: EngineHealth = { state: "ready" }
   #steps = 0
+  /** Choices to be ended, by their requests. */
+  readonly #ending = new Map<string, Set<number>>()
 
   constructor(
     readonly script: Script,
@@ -48,8 +50,10 @@ export class ScriptEngine implements Engine {
     const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false, refusal } = this.script
     this.requests.push(request)
     if (refusal !== undefined) throw refusal
-    const choices = Array.from({ length: request.n ?? 1 }, (_, index) => index)
+    let choices = Array.from({ length: request.n ?? 1 }, (_, index) => index)
     this.running += choices.length
+    const ending = new Set<number>()
+    this.#ending.set(request.id, ending)
     let made = 0
     const usage = () => ({
       prompt_tokens: request.tokens.length,
@@ -58,8 +62,8 @@ export class ScriptEngine implements Engine {
       prefill_ms: 1,
       decode_ms: 1,
     })
-    const ends = (reason: FinishReason) =>
-      choices.map((index): EngineEvent => ({ type: "end", index, reason, usage: usage() }))
+    const ends = (reason: FinishReason, of: readonly number[] = choices) =>
+      of.map((index): EngineEvent => ({ type: "end", index, reason, usage: usage() }))
     const aborted = new Promise<void>((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }))
     try {
       while (made < request.max_tokens) {
@@ -71,6 +75,14 @@ export class ScriptEngine implements Engine {
           return
         }
         if (made >= failAfter) throw new EngineError("the device was lost")
+        if (ending.size > 0) {
+          yield* ends("cancelled", [...ending])
+          choices = choices.filter((index) => !ending.has(index))
+          this.running -= ending.size
+          this.cancelled += ending.size
+          ending.clear()
+          if (choices.length === 0) return
+        }
         const token = tokens[made % tokens.length] ?? 0
         made++
         this.#steps++
@@ -86,8 +98,13 @@ export class ScriptEngine implements Engine {
       }
       yield* ends("length")
     } finally {
+      this.#ending.delete(request.id)
       this.running -= choices.length
     }
+  }
+
+  endChoice(id: string, index: number): void {
+    this.#ending.get(id)?.add(index)
   }
 
   stats(): EngineStats {

@@ -1,7 +1,7 @@
 /** What is computed once and read by many: cached prefixes, and the choices of one request. */
 
 import { describe, expect, test } from "bun:test"
-import { expected, read, request, sampled } from "./requests.ts"
+import { emptyAnswers, expected, note, read, request, sampled } from "./requests.ts"
 import { range, startShadow } from "./start-shadow.ts"
 
 describe("the prefix cache", () => {
@@ -119,6 +119,30 @@ describe("several choices", () => {
     const asked = request("a", range(0, 33), { n: 9, max_tokens: 40, sampling: sampled(2) })
     const answers = await read(engine, asked)
     for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked, i, 100))
+  })
+
+  test("are ended one by one, and the others go on", async () => {
+    const { engine } = startShadow({ max_seqs: 4 })
+    const asked = request("a", range(0, 20), { n: 4, max_tokens: 12, sampling: sampled(6) })
+    const whole = await read(engine, asked)
+    const answers = emptyAnswers(asked)
+    for await (const event of engine.generate(asked)) {
+      note(answers, event)
+      // The first one as soon as it has said something; the third never.
+      if (event.type === "token" && event.index < 2 && answers[event.index]?.tokens.length === 1 + 3 * event.index)
+        engine.endChoice("a", event.index)
+    }
+    expect(answers.map(({ tokens, reason }) => [tokens.length, reason])).toEqual([
+      [1, "cancelled"],
+      [4, "cancelled"],
+      [12, "length"],
+      [12, "length"],
+    ])
+    for (const [i, { tokens }] of answers.entries())
+      expect(tokens).toEqual(whole[i]?.tokens.slice(0, tokens.length) ?? [])
+    engine.endChoice("a", 0)
+    engine.endChoice("nobody", 9)
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
   })
 
   test("are all cancelled together", async () => {
