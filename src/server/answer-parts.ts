@@ -27,8 +27,9 @@ export class AnswerParts {
     return this.#reasoning?.reasoning ?? false
   }
 
-  get calls(): number {
-    return this.#calls?.calls ?? 0
+  /** There are calls, and each is whole: known when the text is at its end. */
+  get called(): boolean {
+    return this.#calls?.called ?? false
   }
 
   /** What one token brought; its score goes with the first text of it. */
@@ -52,7 +53,7 @@ export class AnswerParts {
     const { index } = this
     const deltas: Delta[] = reasoning === "" ? [] : [{ type: "reasoning", index, text: reasoning }]
     // Of the calls, these pieces may begin the last ones.
-    let call = this.calls - pieces.filter(({ type }) => type === "call").length - 1
+    let call = (this.#calls?.calls ?? 0) - pieces.filter(({ type }) => type === "call").length - 1
     for (const piece of pieces) {
       if (piece.type === "content") {
         if (!this.calling?.required) deltas.push({ type: "content", index, text: piece.text })

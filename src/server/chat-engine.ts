@@ -128,7 +128,7 @@ export async function* chatEvents({
       const { stop_string, usage: cost } = event
       if (choice !== undefined) usage.add(choice, cost)
       const ended = finished(event.reason, controller.signal)
-      const reason = ended === "stop" && part !== undefined && part.calls > 0 ? "tool_calls" : ended
+      const reason = ended === "stop" && part?.called ? "tool_calls" : ended
       yield { type: "finish", index, reason, ...(stop_string !== undefined && { stop_string }), usage: cost }
       continue
     }

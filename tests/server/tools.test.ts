@@ -293,6 +293,21 @@ test("an answer that is cut off within a call says so", async () => {
   expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "f", arguments: '{"x": "ye' } }])
 })
 
+test("a stop string within a call ends it, and the reason is that one", async () => {
+  const [template, answer] = FAMILIES.hermes ?? ["", ""]
+  await using server = await serve(answer, template)
+  const within = await server.client.chat.completions.create({ ...request, stop: ["y"] })
+  expect(within.choices[0]).toMatchObject({
+    finish_reason: "stop",
+    message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "' } }] },
+  })
+  const behind = await server.client.chat.completions.create({ ...request, stop: ["</tool_call>"] })
+  expect(behind.choices[0]).toMatchObject({
+    finish_reason: "tool_calls",
+    message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "y"}' } }] },
+  })
+})
+
 test("where calls are required, the beginning of one is no content", async () => {
   await using server = await serve('<tool_call>{"name": "f"', `${TOOLS}{# <tool_call> #}${MESSAGES}`)
   const cut = { ...request, max_tokens: 20, logprobs: true }

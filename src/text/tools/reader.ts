@@ -19,6 +19,8 @@ const MAX_DEPTH = 100
 export class Reader {
   /** Calls begun so far. */
   calls = 0
+  /** The arguments of each of them came to their end. */
+  whole = true
   #ahead: string | undefined
   #held = ""
   #inArguments = false
@@ -117,6 +119,7 @@ export class Reader {
     this.#inArguments = true
     const whole = yield* this.#container(0)
     this.#inArguments = false
+    this.whole &&= whole
     return whole
   }
 

@@ -21,6 +21,11 @@ export class ToolCallSplitter {
     return this.#reader.calls
   }
 
+  /** There are calls, and each is whole, as far as one can tell before the end. */
+  get called(): boolean {
+    return this.#reader.calls > 0 && this.#reader.whole
+  }
+
   push(text: string): ToolPiece[] {
     for (let i = 0; i < text.length; i++) this.#reading.next(text.charAt(i))
     return this.#reader.take()

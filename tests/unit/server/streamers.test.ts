@@ -197,7 +197,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
           content: whole?.content,
           calls: calls.map((call) => call.arguments),
         } as object).toEqual(definition)
-        expect(whole?.reason).toBe(calls.length > 0 ? "tool_calls" : "stop")
+        expect(whole?.reason).toBe(splitter.called ? "tool_calls" : "stop")
 
         const streamed = { reasoning: "", content: "", calls: [] as string[] }
         for await (const event of chatEvents(await prepareChat(model, run("e"), body))) {
