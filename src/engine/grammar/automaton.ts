@@ -88,6 +88,23 @@ export class Automaton {
     return this.#threads[state] as Int32Array
   }
 
+  /** [n] the bytes that some thread takes, each once; `undefined` where they are more than `most`. */
+  bytes(state: number, most: number): readonly number[] | undefined {
+    const { starts, items } = this.program
+    const threads = this.threads(state)
+    const found = new Set<number>()
+    for (let i = 1; i < threads.length; i += 2) {
+      const node = threads[i] as number
+      for (let at = starts[node] as number; at < (starts[node + 1] as number); at += 2) {
+        const range = items[at] as number
+        if ((range >> 8) - (range & 0xff) >= most) return undefined
+        for (let byte = range & 0xff; byte <= range >> 8; byte++) found.add(byte)
+      }
+      if (found.size > most) return undefined
+    }
+    return [...found]
+  }
+
   /** The state of a single thread; on the bottom, as if the node's rule were the outermost. */
   single(stack: number, node: number): number {
     return this.#closure([stack, node])

@@ -2,7 +2,7 @@
 
 import { Automaton, BOTTOM, DEAD, UNKNOWN } from "./automaton.ts"
 import type { Program } from "./program.ts"
-import type { TokenTrie } from "./token-trie.ts"
+import { BYTE_AND_DEPTH, DEEPEST, FIRST, NODE, SKIP, type TokenTrie } from "./token-trie.ts"
 
 /** What one node allows by itself, whoever called its rule. */
 export interface NodeTokens {
@@ -16,6 +16,8 @@ export interface NodeTokens {
 /** Masks kept at most: of states and of threads each, and of nodes where they are no lists. */
 const MAX_STATE_MASKS = 128
 const MAX_NODE_MASKS = 256
+/** Where a state takes no more bytes than these, the root's other children are not even looked at. */
+const FEW_BYTES = 64
 
 /** The masks of one grammar. What a node allows by itself is found once: most of a mask is the same wherever the text came from. */
 export class Masks {
@@ -144,21 +146,36 @@ export class Masks {
    * @param returns Filled with the nodes that have others below them, and at which the text may end.
    */
   #walk(from: number, state: number, mask: Uint32Array, skipped = 0, returns?: number[]): void {
-    const { bytes, depths, skip, deepest, first, tokens } = this.#trie
+    const { nodes, children } = this.#trie
+    const few = from === 0 && skipped === 0 ? this.automaton.bytes(state, FEW_BYTES) : undefined
+    this.#path[(nodes[from + BYTE_AND_DEPTH] as number) >> 8] = state
+    if (few === undefined) {
+      this.#walkThrough(from + NODE, nodes[from + SKIP] as number, mask, skipped, returns)
+      return
+    }
+    for (const byte of few) {
+      const child = children[byte] as number
+      if (child > 0) this.#walkThrough(child, nodes[child + SKIP] as number, mask, 0, returns)
+    }
+  }
+
+  /** Does so with the nodes between two, where the path leads to the parent of the first. */
+  #walkThrough(from: number, end: number, mask: Uint32Array, skipped: number, returns: number[] | undefined): void {
+    const { nodes, tokens } = this.#trie
     const { automaton } = this
     const path = this.#path
-    path[depths[from] as number] = state
-    const end = skip[from] as number
-    for (let i = from + 1; i < end; ) {
-      const after = skip[i] as number
-      if ((deepest[i] as number) <= skipped) {
+    for (let i = from; i < end; ) {
+      const after = nodes[i + SKIP] as number
+      if ((nodes[i + DEEPEST] as number) <= skipped) {
         i = after
         continue
       }
-      const depth = depths[i] as number
-      const at = ((path[depth - 1] as number) << 8) | (bytes[i] as number)
-      let next = automaton.next[at] as number
-      if (next === UNKNOWN) next = automaton.step(at >> 8, at & 0xff)
+      const byteAndDepth = nodes[i + BYTE_AND_DEPTH] as number
+      const depth = byteAndDepth >> 8
+      const byte = byteAndDepth & 0xff
+      const state = path[depth - 1] as number
+      let next = automaton.next[state * 256 + byte] as number
+      if (next === UNKNOWN) next = automaton.step(state, byte)
       if (next === DEAD) {
         if (skipped > 0) this.#forbid(i, skipped, mask)
         i = after
@@ -166,26 +183,28 @@ export class Masks {
       }
       path[depth] = next
       if (depth > skipped) {
-        for (let k = first[i] as number; k < (first[i + 1] as number); k++) allow(mask, tokens[k] as number)
-        if (returns && automaton.ends[next] === 1 && after > i + 1) returns.push(i)
+        const last = nodes[i + NODE + FIRST] as number
+        for (let k = nodes[i + FIRST] as number; k < last; k++) allow(mask, tokens[k] as number)
+        if (returns && automaton.ends[next] === 1 && after > i + NODE) returns.push(i)
       }
-      i++
+      i += NODE
     }
   }
 
   /** Forbids the tokens at a node of the trie and below that have more than `skipped` bytes. */
   #forbid(node: number, skipped: number, mask: Uint32Array): void {
-    const { depths, skip, deepest, first, tokens } = this.#trie
-    const end = skip[node] as number
+    const { nodes, tokens } = this.#trie
+    const end = nodes[node + SKIP] as number
     for (let i = node; i < end; ) {
-      if ((deepest[i] as number) <= skipped) {
-        i = skip[i] as number
+      if ((nodes[i + DEEPEST] as number) <= skipped) {
+        i = nodes[i + SKIP] as number
         continue
       }
-      if ((depths[i] as number) > skipped) {
-        for (let k = first[i] as number; k < (first[i + 1] as number); k++) forbid(mask, tokens[k] as number)
+      if ((nodes[i + BYTE_AND_DEPTH] as number) >> 8 > skipped) {
+        const last = nodes[i + NODE + FIRST] as number
+        for (let k = nodes[i + FIRST] as number; k < last; k++) forbid(mask, tokens[k] as number)
       }
-      i++
+      i += NODE
     }
   }
 }

@@ -1,19 +1,23 @@
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
 
-/**
- * A vocabulary's tokens by their bytes, as a tree in preorder: node 0 is the root, a node's first child comes after it, and all that
- * begins with its bytes before `skip` of it.
- */
+/** Words of a node, and what each of them is. Together, because a walk that skips from node to node touches memory that is far away. */
+export const NODE = 4
+/** The first node (times `NODE`) after all that begin with its bytes. */
+export const SKIP = 0
+/** Tokens from this number on, in the order of their bytes, are those of the node and below; its own come before the next node's. */
+export const FIRST = 1
+/** Its last byte, and the number of its bytes above it. */
+export const BYTE_AND_DEPTH = 2
+/** Bytes of the longest token at the node or below. */
+export const DEEPEST = 3
+
+/** A vocabulary's tokens by their bytes, as a tree in preorder: a node's first child comes after it. The root is the first. */
 export interface TokenTrie {
   n_vocab: number
-  /** [n_nodes] a node's last byte, the number of its bytes, and the first node after all that are below it. */
-  bytes: Uint8Array
-  depths: Uint16Array
-  skip: Int32Array
-  /** [n_nodes] bytes of the longest token at a node or below. */
-  deepest: Uint16Array
-  /** [n_nodes + 1] tokens[first[i] …] are those of node i and below; its own come before first[i + 1]. */
-  first: Int32Array
+  /** [n_nodes + 1, NODE] behind the last one there is one more `FIRST`. */
+  nodes: Int32Array
+  /** [256] the root's children by their bytes; 0 where there is none. */
+  children: Int32Array
   /** Tokens in the order of their bytes. Control and unknown tokens are none of them: no text has them. */
   tokens: Int32Array
   /** Bytes of the longest token. */
@@ -50,27 +54,28 @@ export function buildTrie(
   // Latin-1 text sorts as its bytes do.
   const text = (id: number): string => texts[id] as string
   tokens.sort((a, b) => (text(a) < text(b) ? -1 : text(a) > text(b) ? 1 : a - b))
-  const tree = nodesOf(tokens.map(text))
-  const longest = tree.deepest[0] ?? 0
+  const nodes = nodesOf(tokens.map(text))
+  const children = new Int32Array(256)
+  for (let at = NODE; at < nodes.length - NODE; at = nodes[at + SKIP] as number) {
+    children[(nodes[at + BYTE_AND_DEPTH] as number) & 0xff] = at
+  }
+  const longest = nodes[DEEPEST] as number
   const bytesOf = (token: number): Uint8Array => (texts[token] ? Buffer.from(text(token), "latin1") : NO_BYTES)
-  return { n_vocab, ...tree, tokens: Int32Array.from(tokens), longest, bytesOf, controls }
+  return { n_vocab, nodes, children, tokens: Int32Array.from(tokens), longest, bytesOf, controls }
 }
 
-function nodesOf(sorted: readonly string[]): Pick<TokenTrie, "bytes" | "depths" | "skip" | "deepest" | "first"> {
-  const bytes = [0]
-  const depths = [0]
-  const skip = [0]
-  const deepest = [0]
-  const first = [0]
+function nodesOf(sorted: readonly string[]): Int32Array {
+  const nodes = [0, 0, 0, 0]
   /** Nodes from the root to the last one. */
   const path = [0]
   let before = ""
   const leave = (depth: number): void => {
     while (path.length > depth + 1) {
       const node = path.pop() as number
-      skip[node] = bytes.length
+      nodes[node + SKIP] = nodes.length
       const parent = path.at(-1)
-      if (parent !== undefined) deepest[parent] = Math.max(deepest[parent] as number, deepest[node] as number)
+      if (parent === undefined) continue
+      nodes[parent + DEEPEST] = Math.max(nodes[parent + DEEPEST] as number, nodes[node + DEEPEST] as number)
     }
   }
   for (const [i, text] of sorted.entries()) {
@@ -78,22 +83,12 @@ function nodesOf(sorted: readonly string[]): Pick<TokenTrie, "bytes" | "depths" 
     while (shared < before.length && shared < text.length && before[shared] === text[shared]) shared++
     leave(shared)
     for (let k = shared; k < text.length; k++) {
-      path.push(bytes.length)
-      bytes.push(text.charCodeAt(k))
-      depths.push(k + 1)
-      skip.push(0)
-      deepest.push(k + 1)
-      first.push(i)
+      path.push(nodes.length)
+      nodes.push(0, i, text.charCodeAt(k) | ((k + 1) << 8), k + 1)
     }
     before = text
   }
   leave(-1)
-  first.push(sorted.length)
-  return {
-    bytes: Uint8Array.from(bytes),
-    depths: Uint16Array.from(depths),
-    skip: Int32Array.from(skip),
-    deepest: Uint16Array.from(deepest),
-    first: Int32Array.from(first),
-  }
+  nodes.push(0, sorted.length, 0, 0)
+  return Int32Array.from(nodes)
 }
