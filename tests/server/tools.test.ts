@@ -267,6 +267,23 @@ test("a template that takes no system prompt has it in front of the first messag
   expect(server.prompt()).toMatch(/^<user># Tools[\s\S]*\n\nDo it\.;$/)
 })
 
+test("a template that insists on turns gets them", async () => {
+  const template = `{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}{% endif %}<{{ m.role }}>{{ m.content }};{% endfor %}`
+  await using server = await serve("Hm.", template)
+  const made = { id: "a", type: "function" as const, function: { name: "f", arguments: "{}" } }
+  const { choices } = await server.client.chat.completions.create({
+    ...request,
+    messages: [
+      ...messages,
+      { role: "assistant", tool_calls: [made] },
+      { role: "tool", tool_call_id: "a", content: "1" },
+      { role: "user", content: "And?" },
+    ],
+  })
+  expect(choices[0]?.message.content).toBe("Hm.")
+  expect(server.prompt()).toEndWith("<user><tool_response>\n1\n</tool_response>\nAnd?;")
+})
+
 test("a template that makes text of each tool by itself, as SmolLM3's does, gets them as text", async () => {
   const template = `{% if tools %}{% set xml_tools = tools %}{% endif %}{% for t in xml_tools %}{{ t | string }}\n{% endfor %}{# <tool_call> #}${MESSAGES}`
   await using server = await serve("Hm.", template)

@@ -24,7 +24,7 @@ export function describedInFirst(messages: readonly ChatMessage[], prompt: strin
   return first === undefined ? [] : [{ ...first, content: `${prompt}\n\n${contentText(first.content)}` }, ...rest]
 }
 
-/** Calls as the model wrote them; results as the user's, those of one turn in one message. */
+/** Calls as the model wrote them; results as the user's, with what he says next: templates may insist on turns. */
 function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMessage[] {
   const list: ChatMessage[] = []
   let results: string[] = []
@@ -35,6 +35,10 @@ function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMess
   for (const { tool_calls, tool_call_id: _, ...message } of messages) {
     if (message.role === "tool") {
       results.push(`<tool_response>\n${contentText(message.content)}\n</tool_response>`)
+      continue
+    }
+    if (message.role === "user" && results.length > 0) {
+      results.push(contentText(message.content))
       continue
     }
     flush()
