@@ -175,3 +175,39 @@ export function validatorFor(schema: unknown): (value: unknown) => string | unde
   const validate = ajv.compile(schema as Schema)
   return (value) => (validate(value) ? undefined : JSON.stringify(validate.errors))
 }
+
+/** The same schema where no text, list or object may grow without limit, so that a model that rambles comes to an end too. */
+export function limited(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(limited)
+  if (typeof schema !== "object" || schema === null) return schema
+  const parts = Object.entries(schema).map(([key, value]) => {
+    if (key === "enum" || key === "const" || key === "required") return [key, value]
+    if (key === "pattern")
+      return [
+        key,
+        (value as string)
+          .replace(/\+(?=\$)/, "{1,3}")
+          .replace(/\*(?=\$)/, "{0,4}")
+          .replace("{2,}", "{2,5}"),
+      ]
+    return [key, limited(value)]
+  })
+  const {
+    type,
+    pattern,
+    format,
+    enum: values,
+    maxLength,
+    maxItems,
+    minItems = 0,
+    additionalProperties,
+  } = schema as Schema
+  const open = additionalProperties !== undefined && additionalProperties !== false
+  const isText = type === "string" && [pattern, format, values, maxLength].every((limit) => limit === undefined)
+  return {
+    ...Object.fromEntries(parts),
+    ...(isText && { maxLength: 20 }),
+    ...(type === "array" && maxItems === undefined && { maxItems: Math.max(2, minItems as number) }),
+    ...(open && { additionalProperties: false }),
+  }
+}
