@@ -6,6 +6,9 @@ import "../../src/engine/grammar/thread-main.ts"
 
 parentPort?.on("message", (message: ToThread) => {
   if (message.type !== "open" || message.constraint.type !== "regex") return
-  if (message.constraint.pattern === "for ever") for (;;);
+  if (message.constraint.pattern === "for ever") {
+    parentPort?.postMessage({ type: "begun", id: message.id })
+    for (;;);
+  }
   if (message.constraint.pattern === "dies") throw new Error("it died")
 })

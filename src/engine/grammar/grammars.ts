@@ -29,6 +29,8 @@ export class Grammars {
   #worker: Worker | undefined
   #busy: number | undefined
   #watch: ReturnType<typeof setInterval> | undefined
+  /** When the text was asked for that was late already at the last look. */
+  #late: number | undefined
   #next = 0
 
   constructor({ path, n_vocab, limit_ms = 10_000, program = threadProgram() }: GrammarOptions) {
@@ -100,6 +102,8 @@ export class Grammars {
     if (this.#texts.size > 0) return
     clearInterval(this.#watch)
     this.#worker?.unref()
+    // Nobody waits for what it is busy with, nor looks whether that ends.
+    if (this.#busy !== undefined) this.#end()
   }
 
   #receive(message: FromThread): void {
@@ -133,10 +137,12 @@ export class Grammars {
 
   #checkTime(): void {
     const due = performance.now() - this.#limit_ms
-    if ([...this.#texts.values()].some(({ asked }) => asked !== undefined && asked < due)) {
-      const reason = `it took more than ${this.#limit_ms / 1000} s to work out what may come next; simplify it`
-      this.#restart((text) => refusal(text, reason))
-    }
+    const before = this.#late
+    this.#late = [...this.#texts.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
+    // Behind a long step its answer may be here, and only not have been read yet: that is done by the next look.
+    if (this.#late === undefined || this.#late !== before) return
+    const reason = `it took more than ${this.#limit_ms / 1000} s to work out what may come next; simplify it`
+    this.#restart((text) => refusal(text, reason))
   }
 
   /** Ends the thread and the text that it was busy with, and lets the others go on in a new one. */

@@ -220,6 +220,24 @@ test.each([
   }
 })
 
+test("a text that is given up while it keeps the thread busy costs the next one nothing", async () => {
+  const program = join(import.meta.dir, "../../../support/stuck-thread.ts")
+  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize, program })
+  try {
+    const good = next(grammars, "a")
+    await good.mask
+    good.matcher.close()
+    const bad = next(grammars, "for ever")
+    await Bun.sleep(100)
+    bad.matcher.close()
+    const start = performance.now()
+    await next(grammars, "ab").mask
+    expect(performance.now() - start).toBeLessThan(5000)
+  } finally {
+    grammars.close()
+  }
+})
+
 test("more grammars than there is room for wait for their turn", async () => {
   const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize })
   try {
