@@ -60,7 +60,13 @@ const started = performance.now()
 await say(model, "warm too", { constraint: { type: "json_object", param: "bench" }, max_tokens: 16 })
 const start_ms = performance.now() - started
 
-const schemas = sampleSchemas(Number(values.schemas), SEED, true).map((schema) => limited(schema) as Schema)
+/** A model may go on for ever under a schema that contains itself; `tests/unit/engine/grammar` has those. */
+const containsItself = (schema: Schema): boolean => /"#\/\$defs\/node"|"#"/.test(JSON.stringify(schema))
+const n_schemas = Number(values.schemas)
+const schemas = sampleSchemas(2 * n_schemas, SEED, true)
+  .filter((schema) => !containsItself(schema))
+  .slice(0, n_schemas)
+  .map((schema) => limited(schema) as Schema)
 const constraintFor = (schema: Schema) => ({ type: "json_schema", schema, param: "bench" }) as const
 
 // All at once: as many as may run together, and those that wait.
@@ -70,7 +76,7 @@ let tokens = 0
 const begun = performance.now()
 await Promise.all(
   (values.only === "time" ? [] : schemas).map(async (schema, i) => {
-    const { text, reason, usage } = await say(model, `v${i}`, { constraint: constraintFor(schema), max_tokens: 480 })
+    const { text, reason, usage } = await say(model, `v${i}`, { constraint: constraintFor(schema), max_tokens: 900 })
     tokens += usage.completion_tokens
     if (reason !== "stop") cut++
     const fault = reason === "stop" ? validatorFor(schema)(JSON.parse(text)) : undefined
