@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { meta } from "../../src/gguf/metadata.ts"
@@ -6,7 +6,7 @@ import { encodeGguf } from "../../src/gguf/writer.ts"
 import { tinyModel, writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
 import { FakeHub } from "../unit/store/fake-hub.ts"
-import { cliJson, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+import { cliJson, killLeftovers, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 // Processes start slowly on a busy machine.
 setDefaultTimeout(60_000)
@@ -17,6 +17,7 @@ const model = join(folder.path, "tiny.gguf")
 beforeAll(async () => {
   await writeTinyModel(model, { format: (name) => (name === "output.weight" ? "F16" : "Q8_0"), context_length: 512 })
 })
+afterEach(killLeftovers)
 afterAll(folder.remove)
 
 interface Inspected {

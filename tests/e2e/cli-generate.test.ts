@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
-import { cleanEnvironment, cliJson, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+import { cleanEnvironment, cliJson, killLeftovers, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 // Processes start slowly on a busy machine.
 setDefaultTimeout(60_000)
@@ -14,6 +14,7 @@ const model = join(folder.path, "tiny.gguf")
 beforeAll(async () => {
   await writeTinyModel(model, { context_length: 8192 })
 })
+afterEach(killLeftovers)
 afterAll(folder.remove)
 
 interface Generated {

@@ -23,15 +23,25 @@ export function cleanEnvironment(extra: Record<string, string> = {}): Record<str
   return { ...Object.fromEntries(own), ...extra }
 }
 
+const running = new Set<{ kill: (signal: "SIGKILL") => void }>()
+
+/** Kills what a test that failed has left; for `afterEach`. */
+export function killLeftovers(): void {
+  for (const child of running) child.kill("SIGKILL")
+}
+
 /** Starts the real command line. Standard input is empty unless given. */
 export function startCli(args: readonly string[], { stdin = "", env, cwd = ROOT }: CliOptions = {}) {
-  return Bun.spawn([process.execPath, CLI, ...args], {
+  const child = Bun.spawn([process.execPath, CLI, ...args], {
     cwd,
     env: cleanEnvironment(env),
     stdin: typeof stdin === "string" ? new TextEncoder().encode(stdin) : stdin,
     stdout: "pipe",
     stderr: "pipe",
   })
+  running.add(child)
+  void child.exited.then(() => running.delete(child))
+  return child
 }
 
 export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {

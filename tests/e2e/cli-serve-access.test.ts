@@ -1,10 +1,10 @@
 /** Who may use `rocmforge serve`, over what, and what it says of them; from source and from a compiled executable. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { join } from "node:path"
 import { selfSigned } from "../server/support/certificate.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
-import { cleanEnvironment, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+import { cleanEnvironment, killLeftovers, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 // Processes start slowly on a busy machine.
 setDefaultTimeout(60_000)
@@ -23,6 +23,7 @@ beforeAll(async () => {
   await Bun.write(at("empty.txt"), "# nobody\n")
   await Bun.write(at("twice.txt"), "ada: sk-flag\n")
 })
+afterEach(killLeftovers)
 afterAll(folder.remove)
 
 type Child = ReturnType<typeof startCli>

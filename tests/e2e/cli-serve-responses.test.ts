@@ -1,10 +1,10 @@
 /** Where `rocmforge serve` keeps responses. */
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
 import { join } from "node:path"
 import OpenAI from "openai"
 import { writeTinyModel } from "../support/tiny-model.ts"
-import { runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+import { killLeftovers, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 // Processes start slowly on a busy machine.
 setDefaultTimeout(60_000)
@@ -16,6 +16,7 @@ const model = at("tiny.gguf")
 beforeAll(async () => {
   await writeTinyModel(model)
 })
+afterEach(killLeftovers)
 afterAll(folder.remove)
 
 /** A server, the client to it, and its end. */

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { join } from "node:path"
 import { writeTinyModel } from "../support/tiny-model.ts"
-import { cliJson, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
+import { cliJson, killLeftovers, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 // Processes start slowly on a busy machine.
 setDefaultTimeout(60_000)
@@ -14,6 +14,7 @@ beforeAll(async () => {
   await writeTinyModel(first, { context_length: 4096 })
   await writeTinyModel(second, { arch: "qwen2", seed: 2 })
 })
+afterEach(killLeftovers)
 afterAll(folder.remove)
 
 /** Starts `serve` on a free port and waits for the line that says where. */
