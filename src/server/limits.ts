@@ -27,6 +27,9 @@ export const LIMITS = {
   metadata: 16,
   /** Prompts of a completion. */
   prompts: 64,
+  /** Answers to one prompt, and to all of a request. */
+  choicesOfPrompt: 128,
+  choicesOfRequest: 512,
   /** Inputs of an embedding. */
   inputs: 2048,
   /** Characters of a text whose tokens are asked for. */

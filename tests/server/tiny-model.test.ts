@@ -180,6 +180,15 @@ test("a seed reproduces, another one differs, and choice 0 of several is the lon
   expect(new Set(three).size).toBe(3)
 })
 
+test("128 choices, of which four are made at a time, are each other's own", async () => {
+  const request = { model, messages: ask("Hi"), max_tokens: 6, seed: 1, ignore_eos: true, n: 128 }
+  const answer = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsNonStreaming)
+  expect(answer.choices.map(({ index }) => index)).toEqual(Array.from({ length: 128 }, (_, i) => i))
+  expect(answer.usage?.completion_tokens).toBe(6 * 128)
+  expect(new Set(answer.choices.map((choice) => choice.message.content)).size).toBeGreaterThan(100)
+  expect(idle()).toBe(true)
+})
+
 test("16 different requests at once each say what they say alone", async () => {
   const requests = Array.from({ length: 16 }, (_, i) => ({
     model,

@@ -13,6 +13,9 @@ import {
 } from "./generation.ts"
 import { checkStructured, structuredFields } from "./structured.ts"
 
+const countOf = (prompt: unknown): number =>
+  Array.isArray(prompt) && typeof prompt[0] !== "number" ? prompt.length : 1
+
 export const completionRequest = z
   .strictObject({
     prompt: textsOrTokens(z.string(), LIMITS.prompts).describe(
@@ -42,6 +45,10 @@ export const completionRequest = z
       .describe(
         "What comes behind the text: it is generated for the gap between prompt and suffix. For models with fill-in-the-middle tokens.",
       ),
+  })
+  .refine(({ prompt, n, best_of }) => countOf(prompt) * (best_of ?? n ?? 1) <= LIMITS.choicesOfRequest, {
+    path: ["n"],
+    error: `at most ${LIMITS.choicesOfRequest} choices are made of all prompts together; send fewer prompts at a time`,
   })
   .refine(({ best_of, n }) => (best_of ?? n ?? 1) >= (n ?? 1), { path: ["best_of"], error: "must be at least n" })
   .refine(({ best_of, n, stream }) => !stream || (best_of ?? n ?? 1) === (n ?? 1), {

@@ -4,11 +4,11 @@ import { z } from "zod"
 import { LIMITS, list, metadata, numbersByToken, stopText } from "../limits.ts"
 
 /** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
-const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false) =>
+const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false, remedy = "leave the field out") =>
   z
     .unknown()
     .refine((value) => value === undefined || value === null || isNeutral(value), {
-      error: `${what} not supported yet; leave the field out`,
+      error: `${what} not supported yet; ${remedy}`,
       params: { code: "unsupported_parameter" },
     })
     .optional()
@@ -48,7 +48,7 @@ export const samplingFields = {
   min_tokens: integer(0, 2 ** 31 - 1)
     .nullish()
     .describe("Before so many tokens, neither the model's end token nor a stop string ends the text. Default 0."),
-  n: integer(1, 8).nullish().describe("Choices for each prompt. Default 1."),
+  n: integer(1, LIMITS.choicesOfPrompt).nullish().describe("Choices for each prompt. Default 1."),
   stream: z.boolean().nullish().describe("Send the text as server-sent events, ended by `data: [DONE]`."),
   stream_options: z
     .strictObject({
