@@ -104,7 +104,8 @@ struct MatmulArgs {                                                             
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
 // A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's columns
 // of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
-constexpr uint32_t kMatmulNarrowMost = 64;
+// Fewer rows make too few wide tiles to fill a GPU: on an H100 narrow ones are faster up to about so many.
+constexpr uint32_t kMatmulNarrowMost = 192;
 constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128
 constexpr uint32_t kMatmulNarrowRows = 32, kMatmulNarrowColumns = 32;  // t32
 constexpr uint32_t kMatmulShared = 96 * 1024;

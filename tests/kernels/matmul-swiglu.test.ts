@@ -63,13 +63,11 @@ for (const format of FORMAT_NAMES) {
     ),
   )
   const k = innerSizes(format).at(-1) as number
-  const large: KernelCase = {
-    name: `512 × ${k} × 24`,
-    shape: `512 × ${k} × 24`,
-    format,
-    make: () => prepare(512, k, 24, format),
-  }
-  kernelCases(`MATMUL_SWIGLU, ${format}`, "MATMUL_SWIGLU", [...cases, large])
+  const many = [150, 200, 512].map((rows): KernelCase => {
+    const shape = `${rows} × ${k} × 24`
+    return { name: shape, shape, format, make: () => prepare(rows, k, 24, format) }
+  })
+  kernelCases(`MATMUL_SWIGLU, ${format}`, "MATMUL_SWIGLU", [...cases, ...many])
 }
 
 const mixed: readonly (readonly [FormatName, FormatName])[] = [

@@ -109,6 +109,7 @@ for (const format of FORMAT_NAMES) {
     ...[3, 4, 5, 7, 8, 9, 16, 31, 64].map((rows) => single(format, rows, sizes.at(-1) as number, 20)),
     single(format, 1, large, 1000),
     single(format, 2, large, 257),
+    ...[150, 200].map((rows) => single(format, rows, large, 35)),
     single(format, 512, large, 48),
   ])
 }
@@ -202,7 +203,7 @@ kernelCases(
   "MATMUL, several weights, biases, residual",
   "MATMUL",
   several.flatMap(([name, options]) =>
-    [1, 2, 17, 130].map(
+    [1, 2, 17, 130, 200].map(
       (rows): KernelCase => ({ name: `${name}, ${rows} rows`, make: () => prepare({ rows, ...options }) }),
     ),
   ),
