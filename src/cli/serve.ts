@@ -93,9 +93,10 @@ async function listen(
     throw new CommandError(error instanceof Error ? error.message : String(error))
   })
   try {
-    await printLine(`listening on ${server.url}`)
+    // Begun before any request can come, so that /health never takes the model for one that is loaded when it is asked for.
+    const loaded = Promise.race([load(manager, preload), stopped.promise])
     warnIfOpen(access, host)
-    await Promise.race([load(manager, preload), stopped.promise])
+    await Promise.all([printLine(`listening on ${server.url}`), loaded])
     await stopped.promise
     const { requests } = server
     const waiting = `: ${requests} request${requests > 1 ? "s" : ""} may end within ${drainTimeout} s; again stops at once`
