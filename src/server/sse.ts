@@ -1,7 +1,7 @@
 import { type ApiError, errorBody, toApiError } from "./errors.ts"
 
 /** How long a failure may take to still get an HTTP status of its own; after it the stream has begun and errors become events. */
-const HEAD_START_MS = 1000
+export const HEAD_START_MS = 1000
 
 /** How one API writes its streams. */
 export interface StreamFormat {

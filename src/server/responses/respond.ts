@@ -11,7 +11,7 @@ import { renderChat } from "../prompt.ts"
 import type { ResponseEvent } from "../schemas/response-events.ts"
 import type { StoredItem } from "../schemas/response-items.ts"
 import type { ResponseBody, ResponseRequest } from "../schemas/responses.ts"
-import type { StreamFormat } from "../sse.ts"
+import { HEAD_START_MS, type StreamFormat } from "../sse.ts"
 import { inputItems } from "./items.ts"
 import { fieldNames, toChatRequest, withoutOldest } from "./request.ts"
 import type { Responses, RunningResponse } from "./responses.ts"
@@ -27,8 +27,11 @@ export const RESPONSE_EVENTS: StreamFormat = {
   ping: ": ping\n\n",
 }
 
-/** How long a failure may take to be answered as such, with a status of its own; then the first events go out. */
-const HEAD_START_MS = 800
+/**
+ * How long a failure may take to be answered as such, with a status of its own; then the first events go out, which need no token. Shorter
+ * than what the stream waits for them.
+ */
+const FAILURE_MS = 0.8 * HEAD_START_MS
 
 /** One response that is ready to be made, once: by one of its three methods. */
 export class Responding {
@@ -75,7 +78,7 @@ export class Responding {
     const first = events.next()
     // It may fail before it is waited for.
     first.catch(() => {})
-    await renamingFields(this.names, () => Promise.race([first, Bun.sleep(HEAD_START_MS)]))
+    await renamingFields(this.names, () => Promise.race([first, Bun.sleep(FAILURE_MS)]))
     yield* this.#whole(events, first)
   }
 
