@@ -94,6 +94,19 @@ describe("beside other work", () => {
     },
   )
 
+  test.each([2, 3])("%d texts that are scored in the same steps share their outputs", async (n) => {
+    const { model, tokens } = await open("llama", { ctx_size: 128, max_seqs: 6, batch_size: 64 })
+    await using _ = model
+    const { engine } = model
+    const texts = [0, 7, 14]
+      .slice(0, n)
+      .map((by) => Int32Array.from([...tokens.subarray(by), ...tokens.subarray(0, by)]))
+    const alone: TokenLogprobs[][] = []
+    for (const text of texts) alone.push((await score(engine, text)).scores)
+    const together = await Promise.all(texts.map((text) => score(engine, text)))
+    expect(together.map(({ scores }) => scores)).toEqual(alone)
+  })
+
   test("what goes on with a text that was scored finds it in the cache", async () => {
     const { model, tokens } = await open("llama", { ctx_size: 128 })
     await using _ = model
