@@ -1,13 +1,13 @@
 #!/usr/bin/env bun
 import { ENGINE_COMMAND } from "./engine/process/command.ts"
-import { ENCODER } from "./server/encoding/kind.ts"
+import { ENCODER } from "./server/chat/encode-kind.ts"
 
 // Each imports what it needs: an engine process has no command line, and a command no engine process's side.
 if (!Bun.isMainThread) {
   // In a program that is one file, its threads begin here too.
   const { workerData } = await import("node:worker_threads")
-  if (workerData === ENCODER) await import("./server/encoding/thread-main.ts")
-  else await import("./engine/grammar/thread-main.ts")
+  if (workerData === ENCODER) await import("./server/chat/encode-thread-main.ts")
+  else await import("./grammar/thread-main.ts")
 } else if (process.argv[2] === ENGINE_COMMAND) {
   const { runEngineProcess } = await import("./engine/process/child.ts")
   runEngineProcess()

@@ -12,7 +12,6 @@
  */
 
 export { chooseDevice, type DeviceChoice, DeviceError } from "./engine/device.ts"
-export type { Constraint, JsonSchema } from "./engine/grammar/constraint.ts"
 export { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
 export { type SuperviseOptions, superviseModel } from "./engine/process/index.ts"
 export { generateText, type TextEvent, type TextRequest } from "./engine/text.ts"
@@ -33,6 +32,7 @@ export {
   type Usage,
 } from "./engine/types.ts"
 export { Gguf, GgufError, type GgufErrorCode, openGguf } from "./gguf/reader.ts"
+export type { Constraint, JsonSchema } from "./grammar/constraint.ts"
 export {
   type GenerateInput,
   type GenerateOptions,

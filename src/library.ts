@@ -1,7 +1,6 @@
 /** The engine as a library: a model is loaded into this process, generates, and is disposed of. */
 
-import { OPTIONS } from "./config.ts"
-import type { Form } from "./engine/grammar/constraint.ts"
+import { OPTIONS } from "./cli/options/options.ts"
 import { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
 import {
@@ -12,6 +11,7 @@ import {
   type TokenLogprobs,
   type Usage,
 } from "./engine/types.ts"
+import type { Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
 import type { StoreListener } from "./store/events.ts"
 import { resolveModel } from "./store/resolve.ts"

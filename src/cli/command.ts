@@ -1,6 +1,6 @@
 import type { Command } from "commander"
-import type { OptionName } from "../config.ts"
-import { addOptions } from "./options.ts"
+import { addOptions } from "./options/declare.ts"
+import type { OptionName } from "./options/options.ts"
 
 /** One command of the CLI, as data. */
 export interface CommandSpec {

@@ -1,10 +1,10 @@
-import { wholeNumber } from "../option-values.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
 import { readText } from "./input.ts"
 import { takeModel } from "./model-argument.ts"
 import { openModelFile, tokenizerOf } from "./model-file.ts"
-import { readOptions } from "./options.ts"
+import { readOptions } from "./options/declare.ts"
+import { wholeNumber } from "./options/values.ts"
 import { printLine } from "./output.ts"
 
 export const detokenize: CommandSpec = {

@@ -9,7 +9,7 @@ import { digits, formatBytes, formatCount, printable, table } from "./format.ts"
 import { formatMix, metadataJson, metadataText, parameterCount } from "./inspect-file.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { openModelFile } from "./model-file.ts"
-import { readOptions } from "./options.ts"
+import { readOptions } from "./options/declare.ts"
 import { printLine } from "./output.ts"
 
 const INSPECT_OPTIONS = ["tensors", "plan", "ctxSize", "kvType", "json"] as const

@@ -4,7 +4,7 @@ import { chooseDevice } from "../engine/device.ts"
 import { type LoadedModel, type LoadOptions, loadModel } from "../engine/load.ts"
 import { catalogEntry } from "../store/catalog.ts"
 import { findModel } from "./model-file.ts"
-import { readOptions } from "./options.ts"
+import { readOptions } from "./options/declare.ts"
 import { note } from "./output.ts"
 import { showUpload } from "./progress.ts"
 

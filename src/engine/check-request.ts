@@ -1,5 +1,5 @@
+import { checkConstraint } from "../grammar/constraint.ts"
 import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
-import { checkConstraint } from "./grammar/constraint.ts"
 import { type EngineLimits, type GenerateRequest, RequestError, type SamplingParams } from "./types.ts"
 
 /** Ranges of the sampling parameters, named as in OpenAI's API. */

@@ -1,17 +1,17 @@
+import type { Constraint } from "../grammar/constraint.ts"
+import type { Grammars } from "../grammar/grammars.ts"
 import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
 import { outputsOf, StepBuffer } from "./batch.ts"
+import { BLOCK_SIZE, BlockPool } from "./blocks.ts"
 import { checkRequest } from "./check-request.ts"
+import { StepCost } from "./cost.ts"
 import { startDeadline } from "./deadline.ts"
 import { type HiddenStates, Pooler } from "./embedding.ts"
-import type { Constraint } from "./grammar/constraint.ts"
-import type { Grammars } from "./grammar/grammars.ts"
-import { BLOCK_SIZE, BlockPool } from "./kv-cache.ts"
 import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
 import type { Sequence } from "./sequence.ts"
 import { ServiceTime } from "./service-time.ts"
-import { StepCost } from "./step-cost.ts"
 import {
   type Engine,
   EngineError,

@@ -1,5 +1,5 @@
+import type { BlockPool } from "./blocks.ts"
 import { EventQueue } from "./event-queue.ts"
-import type { BlockPool } from "./kv-cache.ts"
 import { Sequence } from "./sequence.ts"
 import type { GenerateRequest } from "./types.ts"
 

@@ -1,7 +1,7 @@
+import { BLOCK_SIZE, type BlockPool, blocksFor } from "./blocks.ts"
+import type { StepCost } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
-import { BLOCK_SIZE, type BlockPool, blocksFor } from "./kv-cache.ts"
 import type { Sequence } from "./sequence.ts"
-import type { StepCost } from "./step-cost.ts"
 
 /** A stretch of one sequence that a step computes. */
 export interface Slice {

@@ -3,7 +3,7 @@
  * Tokens go in, tokens come out; text belongs to `src/text`.
  */
 
-import type { Constraint } from "./grammar/constraint.ts"
+import type { Constraint } from "../grammar/constraint.ts"
 
 /** How one request's tokens are chosen. Every field has a neutral value, so a sampler never sees `undefined`. */
 export interface SamplingParams {

@@ -8,8 +8,8 @@ import { PlanBuilder } from "../plan/builder.ts"
 import type { PlanBuffer, PlanCache, Rope, Weight } from "../plan/operands.ts"
 import type { Plan } from "../plan/plan.ts"
 import { type ModelConfig, readConfig } from "./config.ts"
-import { ModelWeights } from "./model-weights.ts"
 import { ropeFrequencies } from "./rope.ts"
+import { ModelWeights } from "./weights.ts"
 
 /** A model family: which architectures it runs, and how it records their plan. */
 export interface ModelFamily {

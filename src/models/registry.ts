@@ -7,9 +7,9 @@ import type { Plan } from "../plan/plan.ts"
 import type { ModelConfig } from "./config.ts"
 import { type ModelFamily, recordDecoder } from "./decoder.ts"
 import { ModelError } from "./errors.ts"
-import { llama } from "./llama.ts"
-import { qwen2 } from "./qwen2.ts"
-import { qwen3 } from "./qwen3.ts"
+import { llama } from "./families/llama.ts"
+import { qwen2 } from "./families/qwen2.ts"
+import { qwen3 } from "./families/qwen3.ts"
 
 const FAMILIES: readonly ModelFamily[] = [llama, qwen2, qwen3]
 

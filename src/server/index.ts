@@ -6,13 +6,16 @@
  */
 
 import type { Server } from "bun"
-import { checkTls, type Tls } from "./access/tls.ts"
 import { createServer, type ServerOptions } from "./app.ts"
-import { ModelManager } from "./models/index.ts"
+import { checkTls, type Tls } from "./http/tls.ts"
+import { ModelManager } from "./pool/index.ts"
 
-export { type ApiKey, parseKeyFile } from "./access/keys.ts"
-export { checkTls, type Tls, TlsError } from "./access/tls.ts"
+export { ResponseStoreError } from "./apis/responses/database.ts"
 export { createServer, type ServerOptions } from "./app.ts"
+export { type ApiKey, parseKeyFile } from "./http/keys.ts"
+export { checkTls, type Tls, TlsError } from "./http/tls.ts"
+export { createLog, type LogOptions } from "./observe/log.ts"
+export { openTracing, type Tracing } from "./observe/tracing.ts"
 export {
   BudgetError,
   type ManagerOptions,
@@ -25,10 +28,7 @@ export {
   type ModelStatus,
   statusOf,
   UnknownModelError,
-} from "./models/index.ts"
-export { createLog, type LogOptions } from "./observe/log.ts"
-export { openTracing, type Tracing } from "./observe/tracing.ts"
-export { ResponseStoreError } from "./responses/database.ts"
+} from "./pool/index.ts"
 
 export interface StartOptions extends ServerOptions {
   /** Default 127.0.0.1. */

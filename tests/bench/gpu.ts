@@ -17,7 +17,7 @@ import {
   contextNeeded,
   type DecodeResult,
 } from "../../src/cli/bench-measure.ts"
-import { OPTIONS } from "../../src/config.ts"
+import { OPTIONS } from "../../src/cli/options/options.ts"
 import { chooseDevice } from "../../src/engine/device.ts"
 import { loadModel } from "../../src/engine/load.ts"
 import { SHAPE_8B, type ShapeFormat, writeShapeModel } from "./shape-model.ts"

@@ -1,7 +1,7 @@
 /** Requests that are larger, deeper or longer than any client's are refused by name, before they cost time or memory. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
-import { LIMITS } from "../../src/server/limits.ts"
+import { LIMITS } from "../../src/server/http/limits.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
 let server: ScriptedServer

@@ -1,11 +1,11 @@
 /** Vocabularies, and texts generated at random under a constraint. */
 
-import { compileConstraint } from "../../src/engine/grammar/compile.ts"
-import type { Constraint } from "../../src/engine/grammar/constraint.ts"
-import type { Masks, NodeTokens } from "../../src/engine/grammar/masks.ts"
-import { buildTrie, type TokenTrie } from "../../src/engine/grammar/token-trie.ts"
 import type { MetadataValue } from "../../src/gguf/metadata.ts"
 import { openGguf } from "../../src/gguf/reader.ts"
+import { compileConstraint } from "../../src/grammar/compile.ts"
+import type { Constraint } from "../../src/grammar/constraint.ts"
+import type { Masks, NodeTokens } from "../../src/grammar/masks.ts"
+import { buildTrie, type TokenTrie } from "../../src/grammar/token-trie.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../../src/text/tokenizer/types.ts"

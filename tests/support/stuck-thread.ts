@@ -1,8 +1,8 @@
 /** The thread of constrained texts, but one text keeps it busy for ever, and another ends it. */
 
 import { parentPort } from "node:worker_threads"
-import type { ToThread } from "../../src/engine/grammar/messages.ts"
-import "../../src/engine/grammar/thread-main.ts"
+import type { ToThread } from "../../src/grammar/messages.ts"
+import "../../src/grammar/thread-main.ts"
 
 parentPort?.on("message", (message: ToThread) => {
   if (message.type !== "open" || message.constraint.type !== "regex") return

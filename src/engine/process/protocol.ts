@@ -5,7 +5,7 @@
 
 import { z } from "zod"
 import packageJson from "../../../package.json" with { type: "json" }
-import { constraintSchema } from "../grammar/constraint.ts"
+import { constraintSchema } from "../../grammar/constraint.ts"
 import type { LoadedEngine, LoadOptions } from "../load.ts"
 import type {
   EngineLimits,

@@ -1,6 +1,6 @@
 import type { TextEvent, TextRequest } from "../../engine/text.ts"
 import type { ModelMetrics } from "./metrics.ts"
-import { currentRequest, type RequestRecord } from "./request-record.ts"
+import { currentRequest, type RequestRecord } from "./record.ts"
 
 /** Follows one engine request for the metrics, the log and the trace of the HTTP request it belongs to. */
 export class GenerationWatch {

@@ -6,7 +6,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client"
 import { version } from "../../../package.json"
 import { NO_STATS } from "../../engine/types.ts"
-import { type ModelManager, type ModelStatus, statusOf } from "../models/index.ts"
+import { type ModelManager, type ModelStatus, statusOf } from "../pool/index.ts"
 import { ModelHistogram, type Observe } from "./histogram.ts"
 
 const TTFT = [

@@ -3,7 +3,7 @@
  * semantic conventions for HTTP servers and generative AI say. Its packages are loaded only where traces are wanted.
  */
 
-import type { RequestRecord } from "./request-record.ts"
+import type { RequestRecord } from "./record.ts"
 
 /** The trace of one request. */
 export interface RequestSpan {

@@ -9,13 +9,13 @@ import type {
   ShowResponse,
 } from "ollama"
 import type { z } from "zod"
-import type { OllamaChatResponse, OllamaGenerateResponse } from "../../../src/server/schemas/ollama.ts"
 import type {
   embeddingsResponse,
   embedResponse,
   psResponse,
   ShowResponse as ShowBody,
-} from "../../../src/server/schemas/ollama-models.ts"
+} from "../../../src/server/apis/ollama/models-schema.ts"
+import type { OllamaChatResponse, OllamaGenerateResponse } from "../../../src/server/apis/ollama/schema.ts"
 
 /** Times are texts, whatever the client's types say, and its `Map` is an object. */
 type Sent<T> = Omit<T, "created_at" | "modified_at" | "expires_at" | "model_info">

@@ -1,9 +1,9 @@
 /** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
 
 import type OpenAI from "openai"
-import type { ChatChunk, ChatResponse } from "../../../src/server/schemas/chat.ts"
-import type { CompletionResponse } from "../../../src/server/schemas/completions.ts"
-import type { ModelBody } from "../../../src/server/schemas/service.ts"
+import type { ChatChunk, ChatResponse } from "../../../src/server/apis/openai/chat-schema.ts"
+import type { CompletionResponse } from "../../../src/server/apis/openai/completions-schema.ts"
+import type { ModelBody } from "../../../src/server/apis/service/schema.ts"
 
 export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
 export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body

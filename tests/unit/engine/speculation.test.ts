@@ -1,9 +1,9 @@
 /** Guessed tokens: where they come from, when they stop, and that nothing but the number of steps depends on them. */
 
 import { describe, expect, test } from "bun:test"
+import { StepCost } from "../../../src/engine/cost.ts"
 import { NgramIndex } from "../../../src/engine/ngram.ts"
 import { MAX_DRAFT, Speculator } from "../../../src/engine/speculator.ts"
-import { StepCost } from "../../../src/engine/step-cost.ts"
 import { expected, read, repeatingText, request, sampled } from "./requests.ts"
 import { range, startShadow } from "./start-shadow.ts"
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { existsSync, readFileSync } from "node:fs"
 import { Glob } from "bun"
 import packageJson from "../../../package.json" with { type: "json" }
-import { OPTIONS, VARIABLES } from "../../../src/config.ts"
+import { OPTIONS, VARIABLES } from "../../../src/cli/options/options.ts"
 import { FORMATS } from "../../../src/gguf/formats.ts"
 import { ARCHITECTURES } from "../../../src/models/registry.ts"
 

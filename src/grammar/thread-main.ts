@@ -1,0 +1,32 @@
+/** The thread that follows an engine's constrained texts. */
+
+import { parentPort } from "node:worker_threads"
+import { openGguf } from "../gguf/reader.ts"
+import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
+import type { FromThread, ToThread } from "./messages.ts"
+import { Texts } from "./texts.ts"
+import { buildTrie } from "./token-trie.ts"
+
+const post = (message: FromThread): void =>
+  parentPort?.postMessage(message, message.type === "mask" ? [message.mask.buffer as ArrayBuffer] : [])
+
+let texts: Promise<Texts> | undefined
+
+parentPort?.on("message", async (message: ToThread) => {
+  if (message.type === "vocabulary") {
+    texts = open(message)
+    return
+  }
+  try {
+    // Messages keep their order: each waits for the vocabulary alone.
+    ;(await texts)?.receive(message)
+  } catch (error) {
+    post({ type: "failed", id: message.id, reason: `the vocabulary cannot be read: ${error}` })
+  }
+})
+
+async function open({ path, n_vocab }: { path: string; n_vocab: number }): Promise<Texts> {
+  const { metadata } = await openGguf(path)
+  const tokenizer = tokenizerFromMetadata((key) => metadata.get(key)?.value)
+  return new Texts(buildTrie(tokenizer, n_vocab), post)
+}

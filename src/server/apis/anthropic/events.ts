@@ -1,0 +1,192 @@
+/** Answers → the events of Anthropic's streams, and those → whole messages. */
+
+import type { ChatDelta, ChatEvent, ChatToolDelta } from "../../chat/chat.ts"
+import type { StreamFormat } from "../../http/stream.ts"
+import type { UsageBody } from "../openai/generation-schema.ts"
+import { messageErrorBody } from "./errors.ts"
+import type { AnswerBlock, MessageEvent, MessagesResponse, MessageUsage, StopReason } from "./schema.ts"
+
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n'
+
+/** Server-sent events under their names; `message_stop` is what ends them. */
+export const MESSAGE_EVENTS: StreamFormat = {
+  contentType: "text/event-stream; charset=utf-8",
+  event: (item) => `event: ${(item as MessageEvent).type}\ndata: ${JSON.stringify(item)}\n\n`,
+  end: "",
+  failure: (error) => `event: error\ndata: ${JSON.stringify(messageErrorBody(error))}\n\n`,
+  ping: PING,
+}
+
+/** What is known of an answer before it is made. */
+export interface MessageHead {
+  readonly id: string
+  readonly model: string
+  /** Of the prompt. */
+  readonly prompt_tokens: number
+  /** What was asked for. */
+  readonly max_tokens: number
+}
+
+/**
+ * One choice's events as Anthropic's. The first comes when the engine has said something, so that a request it refuses still gets a
+ * status of its own. Token counts of `message_start` are those of an empty cache; `message_delta` has the final ones.
+ */
+export async function* messageEvents(
+  head: MessageHead,
+  events: AsyncIterable<ChatEvent>,
+): AsyncGenerator<MessageEvent, void, void> {
+  const blocks = new Blocks()
+  let begun = false
+  let finish: Extract<ChatEvent, { type: "finish" }> | undefined
+  for await (const event of events) {
+    if (!begun) {
+      begun = true
+      yield { type: "message_start", message: emptyMessage(head) }
+      yield { type: "ping" }
+    }
+    if (event.type === "finish") finish = event
+    else if (event.type === "usage") {
+      yield* blocks.close()
+      yield messageDelta(head, finish, event.usage)
+      yield { type: "message_stop" }
+    } else yield* blocks.add(event)
+  }
+}
+
+type Delta = ChatDelta | ChatToolDelta
+
+/** The content blocks of a message: each begins with its first piece, and one is open at a time. */
+class Blocks {
+  #index = 0
+  #open: Delta["type"] | undefined;
+
+  *add(event: Delta): Generator<MessageEvent> {
+    if (event.type === "tool_call") {
+      const { id, name } = event
+      yield* this.#begin(event.type, { type: "tool_use", id, name, input: {}, caller: { type: "direct" } })
+      return
+    }
+    if (event.text === "") return
+    if (event.type !== "tool_arguments" && this.#open !== event.type) yield* this.#begin(event.type, EMPTY[event.type])
+    yield { type: "content_block_delta", index: this.#index, delta: deltaOf(event.type, event.text) }
+  }
+
+  *close(): Generator<MessageEvent> {
+    if (this.#open === undefined) return
+    this.#open = undefined
+    yield { type: "content_block_stop", index: this.#index++ }
+  }
+
+  *#begin(type: Delta["type"], content_block: AnswerBlock): Generator<MessageEvent> {
+    yield* this.close()
+    this.#open = type
+    yield { type: "content_block_start", index: this.#index, content_block }
+  }
+}
+
+const EMPTY = {
+  reasoning: { type: "thinking", thinking: "", signature: "" },
+  content: { type: "text", text: "", citations: null },
+} as const
+
+type BlockDelta = Extract<MessageEvent, { type: "content_block_delta" }>["delta"]
+
+function deltaOf(type: "content" | "reasoning" | "tool_arguments", text: string): BlockDelta {
+  if (type === "content") return { type: "text_delta", text }
+  if (type === "reasoning") return { type: "thinking_delta", thinking: text }
+  return { type: "input_json_delta", partial_json: text }
+}
+
+/** The message that a stream's events make up. */
+export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<MessagesResponse> {
+  let message: MessagesResponse | undefined
+  let input = ""
+  for await (const event of events) {
+    if (event.type === "message_start") message = event.message
+    else if (message === undefined) continue
+    else if (event.type === "content_block_start") {
+      message.content.push({ ...event.content_block })
+      input = ""
+    } else if (event.type === "content_block_stop") {
+      const block = message.content[event.index]
+      if (block?.type === "tool_use") block.input = inputOf(input)
+    } else if (event.type === "content_block_delta") {
+      const block = message.content[event.index]
+      const { delta } = event
+      if (block?.type === "text" && delta.type === "text_delta") block.text += delta.text
+      else if (block?.type === "thinking" && delta.type === "thinking_delta") block.thinking += delta.thinking
+      else if (delta.type === "input_json_delta") input += delta.partial_json
+    } else if (event.type === "message_delta") {
+      const { delta, usage } = event
+      message = { ...message, ...delta, usage: { ...message.usage, ...usage } }
+    }
+  }
+  if (message === undefined) throw new Error("the engine said nothing of this request, not even that it ended")
+  return message
+}
+
+/** Nothing, where it was cut off. */
+function inputOf(json: string): Record<string, unknown> {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return {}
+  }
+}
+
+const emptyMessage = ({ id, model, prompt_tokens }: MessageHead): MessagesResponse => ({
+  id,
+  type: "message",
+  role: "assistant",
+  model,
+  content: [],
+  stop_reason: null,
+  stop_sequence: null,
+  stop_details: null,
+  container: null,
+  diagnostics: null,
+  usage: {
+    ...counts({ prompt: prompt_tokens, cached: 0, completion: 0 }),
+    cache_creation: null,
+    inference_geo: null,
+    service_tier: "standard",
+    speed: null,
+  },
+})
+
+function messageDelta(
+  { max_tokens }: MessageHead,
+  finish: Extract<ChatEvent, { type: "finish" }> | undefined,
+  usage: UsageBody,
+): MessageEvent {
+  const { prompt_tokens, completion_tokens, prompt_tokens_details, completion_tokens_details } = usage
+  const cut: StopReason = completion_tokens < max_tokens ? "model_context_window_exceeded" : "max_tokens"
+  const silent: StopReason = finish?.reason === "tool_calls" ? "tool_use" : "end_turn"
+  const ended: StopReason = finish?.stop_string === undefined ? silent : "stop_sequence"
+  return {
+    type: "message_delta",
+    delta: {
+      stop_reason: finish?.reason === "length" ? cut : ended,
+      stop_sequence: finish?.stop_string ?? null,
+      stop_details: null,
+      container: null,
+    },
+    usage: counts({
+      prompt: prompt_tokens,
+      cached: prompt_tokens_details.cached_tokens,
+      completion: completion_tokens,
+      thinking: completion_tokens_details?.reasoning_tokens,
+    }),
+  }
+}
+
+type Counts = Omit<MessageUsage, "cache_creation" | "inference_geo" | "service_tier" | "speed">
+
+const counts = (tokens: { prompt: number; cached: number; completion: number; thinking?: number }): Counts => ({
+  input_tokens: tokens.prompt - tokens.cached,
+  output_tokens: tokens.completion,
+  cache_creation_input_tokens: 0,
+  cache_read_input_tokens: tokens.cached,
+  output_tokens_details: tokens.thinking === undefined ? null : { thinking_tokens: tokens.thinking },
+  server_tool_use: null,
+})

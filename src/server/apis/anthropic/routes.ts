@@ -1,0 +1,81 @@
+/** Anthropic's API: `POST /v1/messages` and `POST /v1/messages/count_tokens`. */
+
+import { Elysia } from "elysia"
+import { chatEvents, prepareChat } from "../../chat/chat.ts"
+import { encodeChat } from "../../chat/encode.ts"
+import { renderChat } from "../../chat/prompt.ts"
+import { readJson } from "../../http/body.ts"
+import { exampleModel, type ServerState } from "../../http/context.ts"
+import { requestBody, responseBody } from "../../http/documented.ts"
+import { renamingFields } from "../../http/field-names.ts"
+import { runJob } from "../../http/job.ts"
+import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { foldMessage, MESSAGE_EVENTS, messageEvents } from "./events.ts"
+import { fieldNames, toChatRequest, toConversation } from "./request.ts"
+import {
+  countTokensRequest,
+  countTokensResponse,
+  messageError,
+  messageEvent,
+  messagesRequest,
+  messagesResponse,
+} from "./schema.ts"
+
+export const messageRoutes = (state: ServerState) => {
+  const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json" as const]
+  const example = {
+    model: exampleModel(state),
+    system: "Answer in one sentence.",
+    messages: [{ role: "user" as const, content: "Why is the sky blue?" }],
+  }
+  return new Elysia()
+    .post(
+      "/v1/messages",
+      ({ body, request, server }) =>
+        runJob(state, "msg", body, { request, server }, async (model, head) => {
+          const chat = await renamingFields(fieldNames(body), () => prepareChat(model, head, toChatRequest(body)))
+          const prompt_tokens = chat.choices.requests[0]?.request.prompt_tokens.length ?? 0
+          const chunks = () => messageEvents({ ...head, prompt_tokens, max_tokens: body.max_tokens }, chatEvents(chat))
+          return {
+            controller: head.controller,
+            format: MESSAGE_EVENTS,
+            complete: () => foldMessage(chunks()),
+            chunks,
+          }
+        }),
+      {
+        parse,
+        body: requestBody(messagesRequest, { ...example, max_tokens: 64, temperature: 0 }),
+        response: { 200: responseBody(messagesResponse) },
+        detail: endpoint({
+          tag: "Anthropic",
+          summary: "Answer a conversation, in Anthropic's form",
+          response: messagesResponse,
+          event: messageEvent,
+          errors: GENERATION_ERRORS,
+          failure: messageError,
+        }),
+      },
+    )
+    .post(
+      "/v1/messages/count_tokens",
+      async ({ body, request }) => {
+        using lease = await state.models.lease(body.model, request.signal)
+        const { model } = lease
+        const prompt = await renamingFields(fieldNames(body), async () => renderChat(model, toConversation(body)))
+        return { input_tokens: (await encodeChat(model, prompt)).length }
+      },
+      {
+        parse,
+        body: requestBody(countTokensRequest, example),
+        response: { 200: responseBody(countTokensResponse) },
+        detail: endpoint({
+          tag: "Anthropic",
+          summary: "Count the tokens that a message's prompt would have",
+          response: countTokensResponse,
+          errors: GENERATION_ERRORS,
+          failure: messageError,
+        }),
+      },
+    )
+}

@@ -1,0 +1,109 @@
+/** Tools in Anthropic's form: what a message says of them, and the blocks of calls and results. */
+
+import { z } from "zod"
+import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
+import { functionName } from "../openai/tools-schema.ts"
+
+export const cacheControl = z
+  .looseObject({ type: z.literal("ephemeral") })
+  .nullish()
+  .describe("Taken and not used: prompts that begin alike share their cached beginning by themselves.")
+
+export const textBlock = z.strictObject({
+  type: z.literal("text", {
+    error: (issue) => `${JSON.stringify(issue.input)} blocks are not supported here; only text is`,
+  }),
+  text: z.string(),
+  cache_control: cacheControl,
+  citations: z.array(z.never()).max(0).nullish().describe("Only none."),
+})
+
+const direct = z.strictObject({ type: z.literal("direct") })
+
+/** A call that the assistant made. */
+export const toolUseBlock = z.strictObject({
+  type: z.literal("tool_use"),
+  id: z.string().min(1),
+  name: z.string().min(1),
+  input: z.record(z.string(), z.unknown()),
+  caller: direct.optional(),
+  cache_control: cacheControl,
+})
+
+export const toolResultBlock = z
+  .strictObject({
+    type: z.literal("tool_result"),
+    tool_use_id: z.string().min(1),
+    content: z
+      .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
+      .optional(),
+    is_error: z.boolean().optional().describe("The model is shown the content behind `Error: `."),
+    cache_control: cacheControl,
+  })
+  .describe("What a call came to.")
+
+const tool = z.strictObject({
+  type: z
+    .literal("custom", {
+      error: (issue) => `${JSON.stringify(issue.input)} tools are not supported yet; describe the tool by a schema`,
+    })
+    .nullish(),
+  name: functionName,
+  description: z.string().optional().describe("What it does, and when to use it: the model reads it."),
+  input_schema: boundedSchema.describe("JSON Schema of its input, an object."),
+  strict: z.boolean().optional().describe("Inputs always validate against the schema."),
+  eager_input_streaming: z.boolean().nullish().describe("Taken and not used: inputs are streamed as they come."),
+  cache_control: cacheControl,
+})
+
+const oneAtMost = z.boolean().optional().describe("One call at most. Default false.")
+const toolChoice = z.discriminatedUnion(
+  "type",
+  [
+    z.strictObject({ type: z.literal("auto"), disable_parallel_tool_use: oneAtMost }),
+    z.strictObject({ type: z.literal("any"), disable_parallel_tool_use: oneAtMost }),
+    z.strictObject({ type: z.literal("tool"), name: z.string().min(1), disable_parallel_tool_use: oneAtMost }),
+    z.strictObject({ type: z.literal("none") }),
+  ],
+  { error: "expected a choice whose type is auto, any, tool or none" },
+)
+
+export const messageToolFields = {
+  tools: list(tool, LIMITS.tools).nullish().describe("Functions that the answer may call."),
+  tool_choice: toolChoice
+    .nullish()
+    .describe(
+      "auto (default): as the model sees fit; any: at least one call; tool: a call of that one; none: no calls.",
+    ),
+}
+
+interface WithTools {
+  messages: readonly { role: string; content: string | readonly { type: string }[] }[]
+  tools?: z.output<typeof tool>[] | null
+  tool_choice?: z.output<typeof toolChoice> | null
+}
+
+/** Names are those of one tool each, a choice is one among tools, and the last word is no call. */
+export function checkMessageTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
+  const { tool_choice } = body
+  const refuse = (path: (string | number)[], message: string) =>
+    addIssue({ code: "custom", path, message, input: body })
+  const names = body.tools?.map(({ name }) => name) ?? []
+  const twice = names.findIndex((name, i) => names.indexOf(name) < i)
+  if (twice >= 0) refuse(["tools", twice, "name"], "another tool has the same name")
+  if (tool_choice?.type === "any" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
+  if (tool_choice?.type === "tool" && !names.includes(tool_choice.name))
+    refuse(["tool_choice", "name"], "none of the tools has this name")
+  const last = body.messages.at(-1)?.content
+  if (typeof last !== "string" && last?.some(({ type }) => type === "tool_use"))
+    refuse(["messages"], "the last message calls tools; add one with a tool_result of each call")
+}
+
+/** A call in an answer. */
+export const answerToolUse = z.object({
+  type: z.literal("tool_use"),
+  id: z.string().describe("What the block with its result names as tool_use_id."),
+  name: z.string(),
+  input: z.record(z.string(), z.unknown()).describe("Empty where the answer was cut off within it."),
+  caller: z.object({ type: z.literal("direct") }),
+})

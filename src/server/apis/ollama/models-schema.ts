@@ -1,0 +1,115 @@
+/** Ollama's `/api/tags`, `/api/ps`, `/api/show`, `/api/version`, `/api/embed` and `/api/embeddings`. */
+
+import { z } from "zod"
+import { LIMITS, list } from "../../http/limits.ts"
+import { integer } from "../openai/generation-schema.ts"
+import { keepAlive, numCtx, ollamaModel } from "./schema.ts"
+
+const details = z.object({
+  parent_model: z.literal(""),
+  format: z.literal("gguf"),
+  family: z.string(),
+  families: z.array(z.string()),
+  parameter_size: z.string().describe("As 134.5M, or 8.0B."),
+  quantization_level: z.string().describe("As Q4_K_M, or the format of most weights where the file does not say."),
+})
+
+const listed = z.object({
+  name: z.string(),
+  model: z.string().describe("The same."),
+  modified_at: z.string(),
+  size: z.int().describe("Bytes of the file."),
+  digest: z.string().describe("Another one for another file; it is not that of the file's content."),
+  details,
+})
+export type ListedModel = z.output<typeof listed>
+export const tagsResponse = z.object({ models: z.array(listed) })
+
+export const psResponse = z.object({
+  models: z.array(
+    listed.extend({
+      size: z.int().describe("Bytes that it takes of the device's memory."),
+      size_vram: z.int().describe("Of these, bytes on a GPU."),
+      expires_at: z.string().describe("When it leaves memory if no request comes; the year 9999 for never."),
+      context_length: z.int(),
+    }),
+  ),
+})
+
+export const showRequest = z
+  .strictObject({
+    model: ollamaModel.or(z.literal("")).nullish(),
+    name: z.string().nullish().describe("An older name of model."),
+    verbose: z.boolean().nullish().describe("With the tokenizer's tables, and the list of tensors."),
+    system: z.literal("").nullish().describe("Nothing can be changed in passing."),
+    template: z.literal("").nullish(),
+    options: z.strictObject({}).nullish(),
+  })
+  .refine(({ model, name }) => !!model || !!name, {
+    path: ["model"],
+    error: "is required",
+    params: { code: "missing_required_parameter" },
+  })
+export type ShowRequest = z.output<typeof showRequest>
+
+const capability = z.enum(["completion", "tools", "insert", "thinking", "embedding"])
+export type Capability = z.output<typeof capability>
+
+export const showResponse = z.object({
+  license: z.string(),
+  modelfile: z.string(),
+  parameters: z.string(),
+  template: z.string().describe("The chat template (Jinja); empty where there is none."),
+  system: z.string(),
+  details,
+  model_info: z.record(z.string(), z.unknown()).describe("The file's metadata; long lists are null unless verbose."),
+  tensors: z
+    .array(z.object({ name: z.string(), type: z.string(), shape: z.array(z.int()) }))
+    .optional()
+    .describe("If verbose."),
+  capabilities: z.array(capability),
+  modified_at: z.string(),
+})
+export type ShowResponse = z.output<typeof showResponse>
+
+export const versionResponse = z.object({
+  version: z.string().describe("The version of Ollama whose API this is, which its clients look at."),
+  rocmforge: z.string().describe("This server's own."),
+})
+
+const embedFields = {
+  model: ollamaModel,
+  keep_alive: keepAlive,
+  options: z.strictObject({ num_ctx: numCtx }).nullish().describe("Others say nothing of embeddings."),
+}
+const text = z.string().min(1)
+
+export const embedRequest = z.strictObject({
+  ...embedFields,
+  input: z
+    .union([text, list(text, LIMITS.inputs)], {
+      error: `expected a text, or a list of up to ${LIMITS.inputs}, none of them empty`,
+    })
+    .describe("A text, or several."),
+  truncate: z
+    .boolean()
+    .nullish()
+    .describe("Cut texts to the model's context; false: refuse those that are longer. Default true."),
+  dimensions: integer(1, 2 ** 20)
+    .nullish()
+    .describe("Keep so many of the leading numbers. Default: all."),
+})
+export type EmbedBody = Pick<
+  z.output<typeof embedRequest>,
+  "model" | "keep_alive" | "options" | "truncate" | "dimensions"
+>
+export const embedResponse = z.object({
+  model: z.string(),
+  embeddings: z.array(z.array(z.number())).describe("Each of length 1."),
+  total_duration: z.int().describe("Nanoseconds."),
+  load_duration: z.int().describe("Nanoseconds until the model was in memory."),
+  prompt_eval_count: z.int().describe("Tokens of all texts."),
+})
+
+export const embeddingsRequest = z.strictObject({ ...embedFields, prompt: text })
+export const embeddingsResponse = z.object({ embedding: z.array(z.number()) })

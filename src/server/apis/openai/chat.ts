@@ -1,0 +1,130 @@
+import { Elysia } from "elysia"
+import {
+  type Chat,
+  type ChatToolCall,
+  type ChatToolDelta,
+  chatEvents,
+  collectChat,
+  prepareChat,
+} from "../../chat/chat.ts"
+import { chatLogprobsOf } from "../../chat/logprobs.ts"
+import { readJson } from "../../http/body.ts"
+import { exampleModel, type ServerState } from "../../http/context.ts"
+import { requestBody, responseBody } from "../../http/documented.ts"
+import { type Head, runJob } from "../../http/job.ts"
+import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import {
+  type ChatChunk,
+  type ChatRequest,
+  type ChatResponse,
+  chatChunk,
+  chatRequest,
+  chatResponse,
+} from "./chat-schema.ts"
+
+/** `POST /v1/chat/completions`. */
+export const chatRoutes = (state: ServerState) =>
+  new Elysia().post(
+    "/v1/chat/completions",
+    ({ body, request, server }) =>
+      runJob(state, "chatcmpl", body, { request, server }, async (model, head) => {
+        const chat = await prepareChat(model, head, body)
+        return {
+          controller: head.controller,
+          complete: () => complete(head, chat, body),
+          chunks: () => chunks(head, chat, body),
+        }
+      }),
+    {
+      parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
+      body: requestBody(chatRequest, {
+        model: exampleModel(state),
+        messages: [{ role: "user", content: "Why is the sky blue?" }],
+        max_completion_tokens: 64,
+        temperature: 0,
+      }),
+      response: { 200: responseBody(chatResponse) },
+      detail: endpoint({
+        tag: "Generation",
+        summary: "Answer a conversation",
+        response: chatResponse,
+        event: chatChunk,
+        errors: GENERATION_ERRORS,
+      }),
+    },
+  )
+
+async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<ChatResponse> {
+  const { answers, usage } = await collectChat(chat)
+  return {
+    id: head.id,
+    object: "chat.completion",
+    created: head.created,
+    model: head.model,
+    choices: answers.map(({ content, reasoning, tool_calls, scored, reason }, index) => ({
+      index,
+      message: {
+        role: "assistant",
+        content: content === "" && tool_calls.length > 0 ? null : content,
+        ...(chat.reasoning && reasoningFields(reasoning)),
+        ...(tool_calls.length > 0 && { tool_calls: tool_calls.map(toolCallBody) }),
+        refusal: null,
+      },
+      logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
+      finish_reason: reason,
+    })),
+    usage,
+  }
+}
+
+async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerator<ChatChunk> {
+  const withUsage = body.stream_options?.include_usage === true
+  const begun = new Set<number>()
+  type ChunkChoice = ChatChunk["choices"][number]
+  const chunk = (...parts: ChunkChoice[]): ChatChunk => ({
+    id: head.id,
+    object: "chat.completion.chunk",
+    created: head.created,
+    model: head.model,
+    choices: parts,
+    ...(withUsage ? { usage: null } : {}),
+  })
+
+  for await (const event of chatEvents(chat)) {
+    if (event.type === "usage") {
+      if (withUsage) yield { ...chunk(), usage: event.usage }
+      continue
+    }
+    const { index } = event
+    if (!begun.has(index)) {
+      begun.add(index)
+      yield chunk({ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null })
+    }
+    if (event.type === "finish") {
+      yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
+      continue
+    }
+    if (event.type === "tool_call" || event.type === "tool_arguments") {
+      yield chunk({ index, delta: { tool_calls: [toolCallDelta(event)] }, logprobs: null, finish_reason: null })
+      continue
+    }
+    const { type, text, scored } = event
+    yield chunk({
+      index,
+      delta: type === "reasoning" ? reasoningFields(text) : { content: text },
+      logprobs: scored === undefined ? null : chatLogprobsOf(chat.model.tokenizer, [scored]),
+      finish_reason: null,
+    })
+  }
+}
+
+/** Clients look for it under either name. */
+const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })
+
+const toolCallBody = ({ id, name, arguments: text }: ChatToolCall) =>
+  ({ id, type: "function", function: { name, arguments: text } }) as const
+
+const toolCallDelta = (event: ChatToolDelta) =>
+  event.type === "tool_call"
+    ? { index: event.call, id: event.id, type: "function" as const, function: { name: event.name, arguments: "" } }
+    : { index: event.call, function: { arguments: event.text } }

@@ -1,0 +1,101 @@
+/** `POST /v1/completions`: request, response and stream chunk. */
+
+import { z } from "zod"
+import { LIMITS, textsOrTokens } from "../../http/limits.ts"
+import {
+  acceptedFields,
+  finishReason,
+  integer,
+  STREAM_OPTIONS_ERROR,
+  samplingFields,
+  streamOptionsNeedStream,
+  usage,
+} from "./generation-schema.ts"
+import { checkStructured, structuredFields } from "./structured-schema.ts"
+
+const countOf = (prompt: unknown): number =>
+  Array.isArray(prompt) && typeof prompt[0] !== "number" ? prompt.length : 1
+
+export const completionRequest = z
+  .strictObject({
+    prompt: textsOrTokens(z.string(), LIMITS.prompts).describe(
+      "A text, a list of token ids, or a list of either. Special tokens written in a text count as those tokens.",
+    ),
+    ...samplingFields,
+    max_tokens: integer(0, 2 ** 31 - 1)
+      .nullish()
+      .describe("Default 16. 0 is for echo: nothing is generated."),
+    logprobs: integer(0, 20)
+      .nullish()
+      .describe("Report log-probabilities, with this many alternatives for every token."),
+    echo: z
+      .boolean()
+      .nullish()
+      .describe("Put the prompt in front of the text; with logprobs, those of its tokens too (the first has none)."),
+    ...structuredFields,
+    ...acceptedFields,
+    best_of: integer(1, 20)
+      .nullish()
+      .describe(
+        "Generate this many choices and return the n whose tokens have the highest mean log-probability. At least n; more than n not with stream. Default n.",
+      ),
+    suffix: z
+      .string()
+      .nullish()
+      .describe(
+        "What comes behind the text: it is generated for the gap between prompt and suffix. For models with fill-in-the-middle tokens.",
+      ),
+  })
+  .refine(({ prompt, n, best_of }) => countOf(prompt) * (best_of ?? n ?? 1) <= LIMITS.choicesOfRequest, {
+    path: ["n"],
+    error: `at most ${LIMITS.choicesOfRequest} choices are made of all prompts together; send fewer prompts at a time`,
+  })
+  .refine(({ best_of, n }) => (best_of ?? n ?? 1) >= (n ?? 1), { path: ["best_of"], error: "must be at least n" })
+  .refine(({ best_of, n, stream }) => !stream || (best_of ?? n ?? 1) === (n ?? 1), {
+    path: ["best_of"],
+    error: "choices can only be ranked when they are done; leave out stream, or best_of",
+  })
+  .refine(({ echo, logprobs, suffix }) => !(echo && typeof logprobs === "number" && suffix), {
+    path: ["suffix"],
+    error: "a gap's prompt has no log-probabilities; leave out echo, logprobs or suffix",
+    params: { code: "unsupported_parameter" },
+  })
+  .refine(({ max_tokens, echo }) => max_tokens !== 0 || echo, {
+    path: ["max_tokens"],
+    error: "must be at least 1, unless echo is true",
+  })
+  .superRefine(checkStructured)
+  .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
+export type CompletionRequest = z.output<typeof completionRequest>
+
+export const completionLogprobs = z.object({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number().nullable()).describe("null for a prompt's first token."),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
+  text_offset: z.array(z.int()).describe("Where each token starts in the text, in UTF-16 units."),
+})
+export type CompletionLogprobs = z.output<typeof completionLogprobs>
+
+const head = {
+  id: z.string(),
+  object: z.literal("text_completion"),
+  created: z.int().describe("Unix time in seconds."),
+  model: z.string(),
+}
+const choice = z.object({ index: z.int(), text: z.string(), logprobs: completionLogprobs.nullable() })
+
+export const completionResponse = z.object({
+  ...head,
+  choices: z.array(choice.extend({ finish_reason: finishReason })),
+  usage,
+})
+export type CompletionResponse = z.output<typeof completionResponse>
+
+export const completionChunk = z.object({
+  ...head,
+  choices: z.array(
+    choice.extend({ finish_reason: finishReason.nullable().describe("null in all but the last event.") }),
+  ),
+  usage: usage.nullish(),
+})
+export type CompletionChunk = z.output<typeof completionChunk>

@@ -1,0 +1,96 @@
+/** Request fields and response parts that chat and plain completions share. */
+
+import { z } from "zod"
+import { LIMITS, list, metadata, numbersByToken, stopText } from "../../http/limits.ts"
+
+/** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
+const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false, remedy = "leave the field out") =>
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || isNeutral(value), {
+      error: `${what} not supported yet; ${remedy}`,
+      params: { code: "unsupported_parameter" },
+    })
+    .optional()
+    .describe(`Refused: ${what} not supported yet.`)
+
+const integer = (min: number, max: number) => z.int().min(min).max(max)
+const number = (min: number, max: number) => z.number().min(min).max(max)
+
+/** Sampling and limits. `null` means not given, as in OpenAI's API. */
+export const samplingFields = {
+  model: z.string().min(1).describe("A name that /v1/models lists."),
+  temperature: number(0, 2).nullish().describe("0 is greedy. Default 1."),
+  top_p: number(0, 1).nullish().describe("Default 1 (off)."),
+  top_k: integer(-1, 2 ** 31 - 1)
+    .nullish()
+    .describe("0 or -1 (default): off."),
+  min_p: number(0, 1).nullish().describe("Default 0 (off)."),
+  presence_penalty: number(-2, 2).nullish().describe("Default 0."),
+  frequency_penalty: number(-2, 2).nullish().describe("Default 0."),
+  repetition_penalty: z
+    .number()
+    .gt(0)
+    .max(100)
+    .nullish()
+    .describe("Divides the positive and multiplies the negative logits of tokens already seen. Default 1 (off)."),
+  logit_bias: numbersByToken(-100, 100).nullish().describe("Added to the logits, by token id."),
+  seed: z
+    .int()
+    .nullish()
+    .describe("The same seed and request give the same text, whatever else is running. Default: random."),
+  stop: z
+    .union([stopText, list(stopText, LIMITS.stops)], {
+      error: "expected a string or a list of up to 16",
+    })
+    .nullish()
+    .describe("Up to 16 strings that end the text; they are not part of it."),
+  min_tokens: integer(0, 2 ** 31 - 1)
+    .nullish()
+    .describe("Before so many tokens, neither the model's end token nor a stop string ends the text. Default 0."),
+  n: integer(1, LIMITS.choicesOfPrompt).nullish().describe("Choices for each prompt. Default 1."),
+  stream: z.boolean().nullish().describe("Send the text as server-sent events, ended by `data: [DONE]`."),
+  stream_options: z
+    .strictObject({
+      include_usage: z.boolean().nullish().describe("Send token counts in one more event at the end."),
+      include_obfuscation: z.literal(false).nullish(),
+    })
+    .nullish(),
+  priority: integer(-(2 ** 31), 2 ** 31 - 1)
+    .nullish()
+    .describe("Smaller goes first when requests wait. Default 0."),
+  cache_salt: z
+    .string()
+    .max(256)
+    .nullish()
+    .describe("Prompts find each other's cached beginnings only under the same salt. Default: none."),
+  ignore_eos: z.boolean().nullish().describe("Go on after the model's end token, up to max_tokens."),
+}
+
+export const streamOptionsNeedStream = (body: { stream?: boolean | null; stream_options?: object | null }): boolean =>
+  body.stream === true || body.stream_options === undefined || body.stream_options === null
+export const STREAM_OPTIONS_ERROR = { path: ["stream_options"], error: "needs stream to be true" }
+
+/** Fields that OpenAI clients send and that change nothing here: taken and not used. */
+export const acceptedFields = {
+  user: z.string().nullish().describe("Taken and not used."),
+  metadata: metadata.nullish().describe("Taken and not used."),
+  store: notYet("storing completions is", (value) => value === false),
+  service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
+}
+
+export { integer, notYet }
+
+export const usage = z.object({
+  prompt_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+  prompt_tokens_details: z.object({ cached_tokens: z.int() }),
+  completion_tokens_details: z
+    .object({ reasoning_tokens: z.int() })
+    .optional()
+    .describe("Of a model that thinks before it answers."),
+})
+export type UsageBody = z.output<typeof usage>
+
+export const finishReason = z.enum(["stop", "length"])

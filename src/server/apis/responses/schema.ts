@@ -1,0 +1,184 @@
+/** `/v1/responses`: requests, responses, and lists of their input. */
+
+import { z } from "zod"
+import { LIMITS, list, metadata } from "../../http/limits.ts"
+import { integer, notYet, samplingFields } from "../openai/generation-schema.ts"
+import {
+  checkResponseFormat,
+  formatBody,
+  responseFormat,
+  responseFormatFields,
+} from "../openai/response-format-schema.ts"
+import { inputItem, outputItem, storedItem } from "./items-schema.ts"
+import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
+
+const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
+export type SamplingField = keyof typeof sampling
+
+const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
+const isAutomatic = (value: unknown): boolean => value === "auto"
+const unused = z.string().nullish().describe("Taken and not used.")
+
+const efforts = z.enum(["none", "minimal", "low", "medium", "high", "xhigh"])
+
+export const LOGPROBS = "message.output_text.logprobs"
+/** What can be had beside a response. */
+const INCLUDABLE = [LOGPROBS, "reasoning.encrypted_content"] as const
+const includable = z.enum(INCLUDABLE, {
+  error: (issue) => `${JSON.stringify(issue.input)} is not supported; known are ${INCLUDABLE.join(", ")}`,
+})
+export const includes = list(includable, LIMITS.includes)
+
+/** What a prompt is made of, and so what can be counted. */
+const promptFields = {
+  model: sampling.model,
+  input: z
+    .union([z.string().min(1), list(inputItem, LIMITS.messages, 1)], { error: "expected a text or a list of items" })
+    .describe("A user's message, or a list of messages and of what earlier responses put out."),
+  instructions: z
+    .string()
+    .nullish()
+    .describe("A system message in front of everything, of this response alone: those that continue it bring theirs."),
+  previous_response_id: z
+    .string()
+    .nullish()
+    .describe("Go on from a stored response: its input, its output and all before it come first."),
+  truncation: z
+    .enum(["auto", "disabled"])
+    .nullish()
+    .describe(
+      "auto: the oldest turns are left out until the prompt leaves room for max_output_tokens, by default an eighth of the context. " +
+        "disabled (default): what is too long is refused.",
+    ),
+  text: z
+    .strictObject({
+      format: responseFormat,
+      verbosity: notYet("verbosity is", (value) => value === "medium"),
+    })
+    .nullish(),
+  reasoning: z
+    .strictObject({
+      effort: efforts.nullish().describe("For models whose chat template has a switch for it; refused by others."),
+      summary: notYet("a summary of the reasoning is", isAutomatic),
+      generate_summary: notYet("a summary of the reasoning is", isAutomatic),
+      context: notYet("leaving out earlier reasoning is", isAutomatic),
+      mode: notYet("a mode of reasoning is", (value) => value === "standard"),
+    })
+    .nullish(),
+  ...responseToolFields,
+  conversation: notYet("a conversation object is"),
+}
+
+export const responseRequest = z
+  .strictObject({
+    ...sampling,
+    ...promptFields,
+    ...responseFormatFields,
+    max_output_tokens: integer(1, 2 ** 31 - 1)
+      .nullish()
+      .describe("Reasoning among them. Default: what the prompt leaves of the context."),
+    store: z
+      .boolean()
+      .nullish()
+      .describe("Keep the response, to be retrieved or continued under the same API key. Default true."),
+    background: z
+      .boolean()
+      .nullish()
+      .describe("Answer at once, and generate meanwhile: retrieve the response until it has ended. Needs store."),
+    metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, kept with the response.`),
+    stream: z
+      .boolean()
+      .nullish()
+      .describe(
+        "Send the response as server-sent events while it is made; one in the background goes on when they are not read.",
+      ),
+    stream_options: z.strictObject({ include_obfuscation: z.literal(false).nullish() }).nullish(),
+    top_logprobs: integer(0, 20)
+      .nullish()
+      .describe("Alternatives for every token, where `include` asks for log-probabilities."),
+    include: includes
+      .nullish()
+      .describe(
+        `\`${LOGPROBS}\`: every token's log-probability. \`reasoning.encrypted_content\` changes nothing: reasoning is plain text anyway.`,
+      ),
+    max_tool_calls: notYet("running tools is"),
+    context_management: notYet("compacting a conversation is", isNone),
+    prompt: notYet("a stored prompt is"),
+    prompt_cache_options: notYet("choosing what is cached is"),
+    moderation: notYet("moderation is"),
+    service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
+    prompt_cache_key: z.string().nullish().describe("Taken and not used: equal beginnings are found without it."),
+    prompt_cache_retention: z.enum(["in_memory"]).nullish().describe("Taken and not used."),
+    safety_identifier: unused,
+    user: unused,
+  })
+  .superRefine(checkResponseTools)
+  .superRefine(checkResponseFormat)
+  .refine(({ background, store }) => !background || store !== false, {
+    path: ["store"],
+    error: "a response made in the background has to be stored, or nobody could retrieve it",
+  })
+  .refine(({ top_logprobs, include }) => !top_logprobs || include?.includes(LOGPROBS), {
+    path: ["top_logprobs"],
+    error: `needs include to have ${LOGPROBS}`,
+  })
+  .refine(({ stream, stream_options }) => stream || stream_options === undefined || stream_options === null, {
+    path: ["stream_options"],
+    error: "needs stream to be true",
+  })
+export type ResponseRequest = z.output<typeof responseRequest>
+
+export const responseSchema = z.object({
+  id: z.string(),
+  object: z.literal("response"),
+  created_at: z.int().describe("Unix time in seconds."),
+  completed_at: z.int().nullable().describe("When it ended, however it did."),
+  status: z
+    .enum(["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"])
+    .describe("incomplete: `incomplete_details` says why. cancelled: on request, or because its client left."),
+  error: z
+    .object({ code: z.enum(["server_error", "rate_limit_exceeded", "invalid_prompt"]), message: z.string() })
+    .nullable(),
+  incomplete_details: z.object({ reason: z.enum(["max_output_tokens"]) }).nullable(),
+  model: z.string(),
+  output: z.array(outputItem),
+  usage: z
+    .object({
+      input_tokens: z.int(),
+      input_tokens_details: z.object({ cached_tokens: z.int(), cache_write_tokens: z.int() }),
+      output_tokens: z.int(),
+      output_tokens_details: z.object({ reasoning_tokens: z.int() }),
+      total_tokens: z.int(),
+    })
+    .optional()
+    .describe("Of one that is completed or incomplete."),
+  instructions: z.string().nullable(),
+  previous_response_id: z.string().nullable(),
+  max_output_tokens: z.int().nullable(),
+  metadata: z.record(z.string(), z.string()),
+  temperature: z.number(),
+  top_p: z.number(),
+  top_logprobs: z.int(),
+  store: z.boolean(),
+  background: z.boolean(),
+  parallel_tool_calls: z.boolean(),
+  tools: z.array(toolBody),
+  tool_choice: toolChoiceBody,
+  truncation: z.enum(["auto", "disabled"]),
+  text: z.object({ format: formatBody }),
+  reasoning: z.object({ effort: efforts.nullable(), summary: z.null() }),
+})
+export type ResponseBody = z.output<typeof responseSchema>
+
+export const inputTokensRequest = z.strictObject(promptFields).superRefine(checkResponseTools)
+export const inputTokensResponse = z.object({ object: z.literal("response.input_tokens"), input_tokens: z.int() })
+
+export const responseDeleted = z.object({ id: z.string(), object: z.literal("response"), deleted: z.literal(true) })
+
+export const itemList = z.object({
+  object: z.literal("list"),
+  data: z.array(storedItem),
+  first_id: z.string().nullable(),
+  last_id: z.string().nullable(),
+  has_more: z.boolean(),
+})

@@ -1,0 +1,237 @@
+/** One response in the making: a conversation's typed deltas come in, the events of the Responses API go out. */
+
+import type { Tokenizer } from "../../../text/tokenizer/types.ts"
+import type { ChatDelta, ChatEvent } from "../../chat/chat.ts"
+import { chatLogprobsOf, type ScoredToken } from "../../chat/logprobs.ts"
+import type { ApiError } from "../../http/errors.ts"
+import type { UsageBody } from "../openai/generation-schema.ts"
+import { formatBodyOf } from "../openai/response-format-schema.ts"
+import type { ResponseEvent } from "./events-schema.ts"
+import { newId } from "./items.ts"
+import type { OutputItem, OutputLogprobs } from "./items-schema.ts"
+import type { ResponseBody, ResponseRequest } from "./schema.ts"
+
+export interface ResponseHead {
+  readonly id: string
+  /** Unix time in seconds. */
+  readonly created: number
+  readonly model: string
+}
+
+/** A response before its first token. */
+export const newResponse = (head: ResponseHead, body: ResponseRequest): ResponseBody => ({
+  id: head.id,
+  object: "response",
+  created_at: head.created,
+  completed_at: null,
+  status: body.background ? "queued" : "in_progress",
+  error: null,
+  incomplete_details: null,
+  model: head.model,
+  output: [],
+  instructions: body.instructions ?? null,
+  previous_response_id: body.previous_response_id ?? null,
+  max_output_tokens: body.max_output_tokens ?? null,
+  metadata: body.metadata ?? {},
+  temperature: body.temperature ?? 1,
+  top_p: body.top_p ?? 1,
+  top_logprobs: body.top_logprobs ?? 0,
+  store: body.store ?? true,
+  background: body.background ?? false,
+  parallel_tool_calls: body.parallel_tool_calls ?? true,
+  tools: (body.tools ?? []).map(({ type, name, description = null, parameters = null, strict = null }) => {
+    return { type, name, description, parameters, strict }
+  }),
+  tool_choice: body.tool_choice ?? "auto",
+  truncation: body.truncation ?? "disabled",
+  text: { format: formatBodyOf(body.text?.format) },
+  reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
+})
+
+type Unnumbered<Event> = Event extends { sequence_number: number } ? Omit<Event, "sequence_number"> : never
+
+/** Writes the events of one response, and keeps the response as it is after each of them. */
+export class ResponseWriter {
+  #sequence = 0
+  /** The last item of the output, while more of it may come. */
+  #open: OutputItem | undefined
+  /** Tokens whose text is held back, and with it what they belong to. */
+  #held: ScoredToken[] = []
+
+  /** @param response is changed as events are written. */
+  constructor(
+    readonly response: ResponseBody,
+    readonly tokenizer: Tokenizer,
+    readonly withLogprobs: boolean,
+  ) {}
+
+  begin(): ResponseEvent[] {
+    const events = [this.#ofResponse("response.created")]
+    if (this.response.status === "queued") events.push(this.#ofResponse("response.queued"))
+    this.response.status = "in_progress"
+    return [...events, this.#ofResponse("response.in_progress")]
+  }
+
+  /** What the next of the conversation's events brings. */
+  *write(event: ChatEvent): Generator<ResponseEvent, void, void> {
+    const { response } = this
+    switch (event.type) {
+      case "reasoning":
+      case "content":
+        yield* this.#text(event)
+        break
+      case "tool_call": {
+        yield* this.#end()
+        const { id: call_id, name } = event
+        const id = newId("fc")
+        yield* this.#begin({ type: "function_call", id, status: "in_progress", call_id, name, arguments: "" })
+        break
+      }
+      case "tool_arguments":
+        yield* this.#arguments(event.text)
+        break
+      case "finish":
+        // An answer without a token is an empty message.
+        if (response.output.length === 0) yield* this.#begin(newItem("content", this.withLogprobs))
+        response.status = event.reason === "length" ? "incomplete" : "completed"
+        yield* this.#end(response.status)
+        if (event.reason === "length") response.incomplete_details = { reason: "max_output_tokens" }
+        break
+      case "usage":
+        response.usage = usageOf(event.usage)
+        response.completed_at = seconds()
+        yield this.#ofResponse(response.status === "incomplete" ? "response.incomplete" : "response.completed")
+    }
+  }
+
+  /** It could not be made, or not to its end. */
+  fail({ status, message }: ApiError): ResponseEvent {
+    this.#break("failed")
+    const code = status === 429 ? "rate_limit_exceeded" : status < 500 ? "invalid_prompt" : "server_error"
+    this.response.error = { code, message }
+    return this.#ofResponse("response.failed")
+  }
+
+  /** Nobody wants the rest of it. */
+  cancel(): void {
+    this.#break("cancelled")
+  }
+
+  #break(status: "failed" | "cancelled"): void {
+    if (this.#open !== undefined) this.#open.status = "incomplete"
+    this.response.status = status
+    this.response.completed_at = seconds()
+  }
+
+  *#text({ type, text: delta, scored }: ChatDelta): Generator<ResponseEvent> {
+    let item = this.#open
+    if (type === "reasoning") this.#held = []
+    else if (scored !== undefined) this.#held.push(scored)
+    if (delta === "" && item?.type !== "message") return
+    if (item?.type !== ITEM_TYPES[type]) {
+      yield* this.#end()
+      item = newItem(type, this.withLogprobs)
+      yield* this.#begin(item)
+    }
+    const place = this.#part(item)
+    if (item.type === "reasoning") {
+      const [part] = item.content
+      if (part !== undefined) part.text += delta
+      yield this.#number({ type: "response.reasoning_text.delta", ...place, delta })
+    } else if (item.type === "message") {
+      const [part] = item.content
+      const logprobs = this.#logprobs(this.#held.splice(0))
+      if (part !== undefined) part.text += delta
+      part?.logprobs?.push(...logprobs)
+      yield this.#number({ type: "response.output_text.delta", ...place, delta, logprobs })
+    }
+  }
+
+  *#arguments(delta: string): Generator<ResponseEvent> {
+    const item = this.#open
+    if (item?.type !== "function_call" || delta === "") return
+    item.arguments += delta
+    yield this.#number({ type: "response.function_call_arguments.delta", ...this.#place(item), delta })
+  }
+
+  *#begin(item: OutputItem): Generator<ResponseEvent> {
+    const { output } = this.response
+    this.#open = item
+    output.push(item)
+    const bare = item.type === "function_call" ? { ...item } : { ...item, content: [] }
+    yield this.#number({ type: "response.output_item.added", output_index: output.length - 1, item: bare })
+    if (item.type === "function_call") return
+    const [part] = structuredClone(item.content)
+    if (part !== undefined) yield this.#number({ type: "response.content_part.added", ...this.#part(item), part })
+  }
+
+  *#end(status: "completed" | "incomplete" = "completed"): Generator<ResponseEvent> {
+    const item = this.#open
+    if (item === undefined) return
+    this.#open = undefined
+    if (item.type === "function_call") {
+      const { name, arguments: args } = item
+      yield this.#number({ type: "response.function_call_arguments.done", ...this.#place(item), name, arguments: args })
+    } else yield* this.#endPart(item)
+    item.status = status
+    const { output_index } = this.#place(item)
+    yield this.#number({ type: "response.output_item.done", output_index, item: structuredClone(item) })
+  }
+
+  *#endPart(item: Exclude<OutputItem, { type: "function_call" }>): Generator<ResponseEvent> {
+    const place = this.#part(item)
+    const [part] = structuredClone(item.content)
+    if (part === undefined) return
+    const { text } = part
+    if (part.type === "reasoning_text") yield this.#number({ type: "response.reasoning_text.done", ...place, text })
+    else yield this.#number({ type: "response.output_text.done", ...place, text, logprobs: part.logprobs ?? [] })
+    yield this.#number({ type: "response.content_part.done", ...place, part })
+  }
+
+  #place(item: OutputItem) {
+    return { item_id: item.id, output_index: this.response.output.length - 1 }
+  }
+
+  /** Messages and reasoning have one part. */
+  #part(item: OutputItem) {
+    return { ...this.#place(item), content_index: 0 }
+  }
+
+  #logprobs(scored: readonly ScoredToken[]): OutputLogprobs {
+    if (scored.length === 0) return []
+    const { content } = chatLogprobsOf(this.tokenizer, scored)
+    const exact = <T extends { bytes: number[] | null }>(entry: T) => ({ ...entry, bytes: entry.bytes ?? [] })
+    return (content ?? []).map((entry) => ({ ...exact(entry), top_logprobs: entry.top_logprobs.map(exact) }))
+  }
+
+  #ofResponse(type: Extract<ResponseEvent, { response: ResponseBody }>["type"]): ResponseEvent {
+    return this.#number({ type, response: structuredClone(this.response) } as Unnumbered<ResponseEvent>)
+  }
+
+  #number(event: Unnumbered<ResponseEvent>): ResponseEvent {
+    return { ...event, sequence_number: this.#sequence++ } as ResponseEvent
+  }
+}
+
+const ITEM_TYPES = { content: "message", reasoning: "reasoning" } as const
+
+function newItem(type: ChatDelta["type"], withLogprobs: boolean): OutputItem {
+  const status = "in_progress"
+  if (type === "reasoning")
+    return { type, id: newId("rs"), status, summary: [], content: [{ type: "reasoning_text", text: "" }] }
+  const part = { type: "output_text" as const, text: "", annotations: [], ...(withLogprobs && { logprobs: [] }) }
+  return { type: "message", id: newId("msg"), status, role: "assistant", content: [part] }
+}
+
+function usageOf(usage: UsageBody): NonNullable<ResponseBody["usage"]> {
+  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details, completion_tokens_details } = usage
+  return {
+    input_tokens: prompt_tokens,
+    input_tokens_details: { cached_tokens: prompt_tokens_details.cached_tokens, cache_write_tokens: 0 },
+    output_tokens: completion_tokens,
+    output_tokens_details: { reasoning_tokens: completion_tokens_details?.reasoning_tokens ?? 0 },
+    total_tokens,
+  }
+}
+
+const seconds = (): number => Math.floor(Date.now() / 1000)

@@ -1,0 +1,74 @@
+import type { z } from "zod"
+import { jsonSchema } from "./documented.ts"
+import { errorBody } from "./error-schema.ts"
+
+interface EndpointDoc {
+  readonly tag: string
+  readonly summary: string
+  readonly description?: string
+  readonly response: z.ZodType
+  /** The schema of one event, where the endpoint can stream. */
+  readonly event?: z.ZodType
+  /** What a stream is sent as, where those are not server-sent events. */
+  readonly eventType?: string
+  /** Error statuses with what each means. */
+  readonly errors: Readonly<Record<number, string>>
+  /** The schema of its errors; default: OpenAI's. */
+  readonly failure?: z.ZodType
+  /** Needs no API key. */
+  readonly open?: boolean
+  /** Further statuses whose body is no error object. */
+  readonly others?: Readonly<Record<number, { readonly description: string; readonly schema: z.ZodType }>>
+}
+
+/** The OpenAPI description of one endpoint, for Elysia's `detail`. */
+export function endpoint(doc: EndpointDoc) {
+  const { tag, summary, description, response, event, errors, others = {} } = doc
+  const content: Record<string, { schema: Record<string, unknown> }> = {
+    "application/json": { schema: jsonSchema(response, "output") },
+  }
+  if (event !== undefined) content[doc.eventType ?? "text/event-stream"] = { schema: jsonSchema(event, "output") }
+  const more = Object.entries(others).map(([status, { description, schema }]) => [
+    status,
+    { description, content: { "application/json": { schema: jsonSchema(schema, "output") } } },
+  ])
+  return {
+    tags: [tag],
+    ...(doc.open && { security: [] }),
+    summary,
+    description,
+    responses: {
+      200: { description: "Success", content },
+      ...failures(errors, doc.failure, doc.open),
+      ...Object.fromEntries(more),
+    },
+  }
+}
+
+/** What every endpoint can answer. */
+const COMMON_ERRORS = {
+  401: "The server wants an API key, and the request shows none, or one that is not good.",
+  431: "The request has too many header fields, or (an answer without a body) they are too large.",
+}
+
+/** Errors by their status, with what each means; those that every endpoint has are added. @param open it needs no API key */
+export function failures(
+  errors: Readonly<Record<number, string>>,
+  shape: z.ZodType = errorBody,
+  open = false,
+): Record<string, object> {
+  const content = { "application/json": { schema: jsonSchema(shape, "output") } }
+  const { 401: locked, ...common } = COMMON_ERRORS
+  const all = Object.entries({ ...errors, ...common, ...(!open && { 401: locked }) })
+  return Object.fromEntries(all.map(([status, description]) => [status, { description, content }]))
+}
+
+/** What every endpoint that generates text can answer besides success. */
+export const GENERATION_ERRORS = {
+  400: "The request is malformed, a field is not valid, or a feature is not supported yet; `param` names the field.",
+  404: "No such model.",
+  413: "The body is too large.",
+  415: "The body is not JSON.",
+  429: "Too many requests wait for this model; `Retry-After` says when to try again.",
+  503: "The engine failed or is being started, there is no memory for the model now, the request's deadline has passed, or the server is shutting down; the same request may work after `Retry-After`.",
+}

@@ -1,6 +1,0 @@
-export { BudgetError, ModelLoadError, UnknownModelError } from "./errors.ts"
-export type { ModelLease } from "./lease.ts"
-export type { ManagedModel } from "./managed-model.ts"
-export { type ManagerOptions, ModelManager } from "./manager.ts"
-export type { ModelOpener, ModelSpec, OpenLimits } from "./spec.ts"
-export { type ModelState, type ModelStatus, statusOf } from "./status.ts"

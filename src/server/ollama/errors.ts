@@ -1,5 +1,0 @@
-/** Errors as Ollama's clients read them: `{error: message}`. The message names the field at fault. */
-
-import type { ApiError } from "../errors.ts"
-
-export const ollamaErrorBody = ({ message }: ApiError): { error: string } => ({ error: message })

@@ -1,0 +1,67 @@
+import type { EngineStats } from "../../engine/types.ts"
+import type { ManagedModel, ManagedState } from "./entry.ts"
+
+/** `restarting` and `draining` are an engine's; see `EngineHealth`. */
+export type ModelState = ManagedState | "restarting" | "draining"
+
+/** How a model is doing, for people and monitors. */
+export interface ModelStatus {
+  readonly id: string
+  readonly arch: string
+  readonly state: ModelState
+  /** Why it is not `ready`, where there is more to say than the state does. */
+  readonly reason: string | null
+  /** It serves a request now, or is brought back into memory for one. */
+  readonly usable: boolean
+  readonly loadedAt: Date | undefined
+  readonly lastUsed: Date | undefined
+  /** What is known while it is in memory. */
+  readonly loaded: LoadedStatus | undefined
+}
+
+export interface LoadedStatus {
+  readonly device: { readonly backend: string; readonly name: string }
+  readonly context_length: number
+  readonly max_seqs: number
+  /** Bytes. */
+  readonly memory: { readonly weights: number; readonly cache: number }
+  readonly stats: EngineStats
+}
+
+const USABLE: ReadonlySet<ModelState> = new Set(["ready", "unloaded", "unloading"])
+
+export function statusOf(managed: ManagedModel): ModelStatus {
+  const { spec, model, loadedAt, lastUsed } = managed
+  const { state, reason } = stateOf(managed)
+  return {
+    id: spec.name,
+    arch: spec.arch,
+    state,
+    reason,
+    usable: USABLE.has(state) || (state === "loading" && model === undefined && managed.served),
+    loadedAt,
+    lastUsed,
+    loaded: model && {
+      device: { backend: model.device.backend, name: model.device.name },
+      context_length: model.engine.limits.context_length,
+      max_seqs: model.engine.limits.max_seqs,
+      memory: model.memory,
+      stats: model.engine.stats(),
+    },
+  }
+}
+
+const ENGINE_STATES = {
+  starting: "loading",
+  restarting: "restarting",
+  draining: "draining",
+  failed: "failed",
+  closed: "failed",
+} as const
+
+function stateOf({ state, model, failure }: ManagedModel): { state: ModelState; reason: string | null } {
+  if (model === undefined) return { state, reason: failure?.error.message ?? null }
+  const health = model.engine.health()
+  if (health.state === "ready") return { state, reason: null }
+  return { state: ENGINE_STATES[health.state], reason: health.reason }
+}

@@ -1,0 +1,140 @@
+import { describe, expect, test } from "bun:test"
+import fc from "fast-check"
+import { BlockPool, BlockTable, blocksFor } from "../../../src/engine/blocks.ts"
+import { blockKey } from "../../../src/engine/prefix-cache.ts"
+
+test("blocks hold sixteen tokens", () => {
+  expect([0, 1, 16, 17, 32, 33].map(blocksFor)).toEqual([0, 1, 1, 2, 2, 3])
+})
+
+test("a table takes blocks as it grows, or none when there are too few", () => {
+  const pool = new BlockPool(4)
+  const table = new BlockTable(pool)
+  expect(table.grow(17)).toBe(true)
+  expect(table.ids).toHaveLength(2)
+  expect(table.grow(16)).toBe(true)
+  expect(table.ids).toHaveLength(2)
+  expect(new BlockTable(pool).grow(48)).toBe(false)
+  expect(pool.free).toBe(2)
+  table.release()
+  table.release()
+  expect(pool.free).toBe(4)
+})
+
+/** The keys of a text of which each letter fills a block. */
+const keysOf =
+  (text: string, salt = "") =>
+  (block: number): string =>
+    blockKey((position) => text.charCodeAt(position >> 4), block, salt)
+
+/** A table that holds a text, as a sequence that has just computed it leaves it. */
+function filled(pool: BlockPool, text: string, salt = ""): BlockTable {
+  const table = new BlockTable(pool)
+  table.adopt(keysOf(text, salt), text.length)
+  expect(table.grow(16 * text.length)).toBe(true)
+  table.seal(keysOf(text, salt), 16 * text.length)
+  return table
+}
+
+describe("full blocks", () => {
+  test("are shared by texts that begin alike, and only as far as they do", () => {
+    const pool = new BlockPool(8)
+    const first = filled(pool, "abc")
+    const second = filled(pool, "abd")
+    expect(second.ids.slice(0, 2)).toEqual(first.ids.slice(0, 2))
+    expect(second.ids[2]).not.toBe(first.ids[2])
+    expect(filled(pool, "bc").ids.some((id) => first.ids.includes(id))).toBe(false)
+    expect(pool.free).toBe(2)
+  })
+
+  test("outlive their sequence until the room is needed, the oldest going first, and ends before beginnings", () => {
+    const pool = new BlockPool(4)
+    filled(pool, "ab").release()
+    filled(pool, "cd").release()
+    expect(pool.free).toBe(4)
+    expect(filled(pool, "ab").ids).toHaveLength(2)
+    const other = new BlockTable(pool)
+    expect(other.grow(16)).toBe(true) // takes d's
+    const again = new BlockTable(pool)
+    again.adopt(keysOf("cd"), 2)
+    expect(again.n_shared).toBe(16)
+  })
+
+  test("are found under their salt alone", () => {
+    const pool = new BlockPool(8)
+    filled(pool, "ab", "mine").release()
+    const other = new BlockTable(pool)
+    other.adopt(keysOf("ab"), 2)
+    expect(other.ids).toEqual([])
+    other.adopt(keysOf("ab", "mine"), 2)
+    expect(other.n_shared).toBe(32)
+  })
+
+  test("that two sequences filled at the same time become one", () => {
+    const pool = new BlockPool(8)
+    const [first, second] = [new BlockTable(pool), new BlockTable(pool)]
+    for (const table of [first, second]) table.grow(40)
+    for (const table of [first, second]) table.seal(keysOf("abc"), 40)
+    expect(second.ids.slice(0, 2)).toEqual(first.ids.slice(0, 2))
+    expect(second.ids[2]).not.toBe(first.ids[2])
+    expect(pool.free).toBe(4)
+  })
+
+  test("are free at once without a prefix cache, and shared all the same while they are held", () => {
+    const pool = new BlockPool(4, false)
+    const first = filled(pool, "ab")
+    const second = filled(pool, "ab")
+    expect(second.ids).toEqual(first.ids)
+    first.release()
+    expect(pool.free).toBe(2)
+    second.release()
+    expect(pool.free).toBe(4)
+    second.adopt(keysOf("ab"), 2)
+    expect(second.ids).toEqual([])
+  })
+
+  test("that are disowned are not found again", () => {
+    const pool = new BlockPool(8)
+    const broken = filled(pool, "abc")
+    broken.disown()
+    const next = new BlockTable(pool)
+    next.adopt(keysOf("abc"), 3)
+    expect(next.ids).toEqual([])
+    broken.release()
+    expect(pool.free).toBe(8)
+    expect(next.grow(128)).toBe(true)
+  })
+})
+
+test("a key names tokens beyond sixteen bits", () => {
+  const key = (token: number) => blockKey(() => token, 1, "")
+  expect(new Set([1, 0x10001, 0x20001].map(key)).size).toBe(3)
+})
+
+test("no block is ever lost, nor held by one text in place of another's", () => {
+  const action = fc.record({ text: fc.stringMatching(/^[ab]{1,6}$/), release: fc.nat(5) })
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 200 }), fc.boolean(), (actions, keep) => {
+      const pool = new BlockPool(24, keep)
+      const held: { table: BlockTable; text: string }[] = []
+      const beginnings = new Map<number, string>()
+      for (const { text, release } of actions) {
+        const table = new BlockTable(pool)
+        table.adopt(keysOf(text), text.length)
+        for (const [i, id] of table.ids.entries()) expect(beginnings.get(id)).toBe(text.slice(0, i + 1))
+        if (table.grow(16 * text.length)) {
+          table.seal(keysOf(text), 16 * text.length)
+          for (const [i, id] of table.ids.entries()) beginnings.set(id, text.slice(0, i + 1))
+          held.push({ table, text })
+        } else table.release()
+        for (const { table, text } of held)
+          for (const [i, id] of table.ids.entries()) expect(beginnings.get(id)).toBe(text.slice(0, i + 1))
+        held.splice(release, 1)[0]?.table.release()
+        expect(new Set(held.flatMap(({ table }) => table.ids)).size + pool.free).toBe(24)
+      }
+      for (const { table } of held) table.release()
+      expect(pool.free).toBe(24)
+      expect(new BlockTable(pool).grow(24 * 16)).toBe(true)
+    }),
+  )
+})

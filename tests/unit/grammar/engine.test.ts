@@ -1,0 +1,276 @@
+/** Constraints on a live engine: what comes out, what it may depend on, and what a constraint cannot do to others. */
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
+import { superviseModel } from "../../../src/engine/process/index.ts"
+import { generateText } from "../../../src/engine/text.ts"
+import { EngineError, GREEDY, RequestError, type SamplingParams } from "../../../src/engine/types.ts"
+import type { Constraint } from "../../../src/grammar/constraint.ts"
+import { Grammars } from "../../../src/grammar/grammars.ts"
+import type { MatcherEvents } from "../../../src/grammar/matcher.ts"
+import type { Form } from "../../support/grammar.ts"
+import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
+import { writeTinyModel } from "../../support/tiny-model.ts"
+
+setDefaultTimeout(60_000)
+
+let folder: string
+let path: string
+let model: LoadedModel
+let ids = 0
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "constrained-"))
+  path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, { context_length: 1024 })
+  model = await open()
+})
+afterAll(async () => {
+  await model.close()
+  await rm(folder, { recursive: true })
+})
+
+const open = (options: LoadOptions = {}): Promise<LoadedModel> =>
+  loadModel(path, { device: "cpu", threads: 1, ...options })
+
+interface Asked {
+  constraint?: Constraint
+  n?: number
+  max_tokens?: number
+  sampling?: Partial<SamplingParams>
+  prompt?: string
+}
+
+interface Choice {
+  text: string
+  reason: string
+}
+
+async function say(engine: LoadedModel, { prompt = "Say: ", sampling, ...asked }: Asked): Promise<Choice[]> {
+  const request = {
+    id: `${ids++}`,
+    prompt_tokens: engine.tokenizer.encode(prompt),
+    sampling: { ...GREEDY, temperature: 1.5, seed: 7n, ...sampling },
+    max_tokens: 200,
+    stop: [],
+    ...asked,
+  }
+  const choices: Choice[] = Array.from({ length: asked.n ?? 1 }, () => ({ text: "", reason: "" }))
+  for await (const event of generateText(engine, request)) {
+    const choice = choices[event.index] as Choice
+    if (event.type === "text") choice.text += event.text
+    else choice.reason = event.reason
+  }
+  return choices
+}
+
+const keeping = (form: Form): Constraint => ({ ...form, param: "response_format" }) as Constraint
+const regex = (pattern: string): Constraint => keeping({ type: "regex", pattern })
+const PLATE = "[A-Z]{2}-\\d{3,5}( [äöü]{1,3})?"
+const isPlate = new RegExp(`^(?:${PLATE})$`, "u")
+
+test("each of several choices keeps to the constraint, and ends by itself", async () => {
+  const choices = await say(model, { constraint: regex(PLATE), n: 4 })
+  for (const { text, reason } of choices) {
+    expect(text).toMatch(isPlate)
+    expect(reason).toBe("stop")
+  }
+  expect(new Set(choices.map(({ text }) => text)).size).toBeGreaterThan(1)
+})
+
+test("forty schemas at once: what ends validates", async () => {
+  const schemas = sampleSchemas(40, 11)
+  const answers = await Promise.all(
+    schemas.map((schema, i) =>
+      say(model, {
+        constraint: keeping({ type: "json_schema", schema }),
+        max_tokens: 300,
+        sampling: { seed: BigInt(i) },
+      }),
+    ),
+  )
+  let ended = 0
+  for (const [i, [choice]] of answers.entries()) {
+    if (choice?.reason !== "stop") continue
+    ended++
+    const fault = validatorFor(schemas[i])(JSON.parse(choice.text))
+    expect({ schema: schemas[i], text: choice.text, fault }).toEqual({
+      schema: schemas[i],
+      text: choice.text,
+      fault: undefined,
+    })
+  }
+  expect(ended).toBeGreaterThan(20)
+})
+
+test("a text that is cut off says so", async () => {
+  const [choice] = await say(model, { constraint: regex("a{50}"), max_tokens: 9 })
+  expect(choice?.reason).toBe("length")
+  expect(choice?.text).toMatch(/^a{9,18}$/)
+})
+
+test("penalties, biases and log-probabilities work beside a constraint", async () => {
+  const a = model.tokenizer.encode("a")[0] as number
+  const sampling = { frequency_penalty: 1, repetition_penalty: 1.2, logit_bias: new Map([[a, 100]]), logprobs: 2 }
+  const [choice] = await say(model, { constraint: regex("[ab]{6}"), sampling: { ...sampling, temperature: 0 } })
+  expect(choice?.text).toBe("aaaaaa")
+})
+
+test("the tokens do not depend on speculation, on company, or on lost blocks", async () => {
+  const asked = Array.from({ length: 6 }, (_, i): Asked => {
+    const sampling = { seed: BigInt(i), temperature: 1 }
+    const constraint =
+      i % 3 === 2 ? undefined : keeping({ type: "json_schema", schema: sampleSchemas(6, 21, true)[i] as never })
+    return { sampling, prompt: "abc abc ".repeat(2 + i), max_tokens: 120, ...(constraint && { constraint }) }
+  })
+  const alone: Choice[][] = []
+  for (const one of asked) alone.push(await say(model, one))
+  await using drafting = await open({ speculative: "ngram" })
+  await using small = await open({ ctx_size: 256, full_lengths: 1, max_seqs: 6 })
+  for (const engine of [drafting, small]) expect(await Promise.all(asked.map((one) => say(engine, one)))).toEqual(alone)
+  expect(small.engine.stats().n_preemptions).toBeGreaterThan(0)
+})
+
+test("an engine in a process of its own says the same", async () => {
+  await using other = await superviseModel(path, { device: "cpu", threads: 1 })
+  const asked: Asked = { constraint: regex(PLATE), n: 3 }
+  expect(await say(other as LoadedModel, asked)).toEqual(await say(model, asked))
+  const refused = say(other as LoadedModel, { constraint: regex("(") })
+  expect(refused).rejects.toThrow(RequestError)
+  await refused.catch((error) => expect(error).toMatchObject({ param: "response_format", code: "invalid_constraint" }))
+})
+
+test.each([
+  ["looking around", regex("a(?=b)")],
+  ["too many ways", regex("((a{0,99}){0,99}){0,99}")],
+  ["'contains'", keeping({ type: "json_schema", schema: { type: "string", contains: 1 } })],
+  ["no rule named 'x'", keeping({ type: "grammar", grammar: "root ::= x" })],
+  ["262144 are allowed", regex("a".repeat(300_000))],
+] as const)("a constraint is refused with '%s', and the engine goes on", async (reason, constraint) => {
+  const refused = await say(model, { constraint }).catch((error) => error)
+  expect(refused).toBeInstanceOf(RequestError)
+  expect(refused.param).toBe("response_format")
+  expect(refused.message).toContain(reason)
+  expect((await say(model, { constraint: regex("yes") }))[0]?.text).toBe("yes")
+  expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+})
+
+test("without an end token, and for an embedding, a constraint is refused", async () => {
+  const tokens = model.tokenizer.encode("a")
+  const request = {
+    id: "none",
+    tokens,
+    sampling: GREEDY,
+    max_tokens: 9,
+    stop_tokens: new Set<number>(),
+    constraint: regex("a"),
+  }
+  const ask = (changes: object) =>
+    model.engine
+      .generate({ ...request, ...changes })
+      [Symbol.asyncIterator]()
+      .next()
+  expect(ask({})).rejects.toThrow("leave ignore_eos out")
+  expect(ask({ pooling: "mean" })).rejects.toThrow("has no text for response_format")
+})
+
+test("a request that is given up leaves nothing behind", async () => {
+  const asked = { id: "given up", sampling: GREEDY, max_tokens: 500, stop: [], constraint: regex("a*b") }
+  let n = 0
+  for await (const _ of generateText(model, { ...asked, prompt_tokens: model.tokenizer.encode("x") }))
+    if (++n === 3) break
+  expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
+})
+
+const next = (grammars: Grammars, pattern: string) => {
+  const { promise, resolve, reject } = Promise.withResolvers<Uint32Array>()
+  const events: MatcherEvents = { onMask: () => resolve(matcher.mask as Uint32Array), onFailure: reject }
+  const matcher = grammars.open(regex(pattern), new Set([2]), events)
+  promise.catch(() => {})
+  return { matcher, mask: promise }
+}
+
+test.each([
+  ["for ever", RequestError, "it took more than 0.5 s"],
+  ["dies", EngineError, "it died"],
+] as const)("a text that '%s' fails, and the others go on where they were", async (pattern, kind, reason) => {
+  const program = join(import.meta.dir, "../../support/stuck-thread.ts")
+  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize, limit_ms: 500, program })
+  try {
+    const good = next(grammars, "ab")
+    await good.mask
+    good.matcher.accept(model.tokenizer.encode("a")[0] as number)
+    const bad = next(grammars, pattern)
+    const error = await bad.mask.then(
+      () => undefined,
+      (cause) => cause,
+    )
+    expect(error).toBeInstanceOf(kind)
+    expect(error.message).toContain(reason)
+    while (good.matcher.mask === undefined) await Bun.sleep(10)
+    const b = model.tokenizer.encode("b")[0] as number
+    const words = new Uint32Array(Math.ceil(model.tokenizer.vocabSize / 32))
+    words[b >>> 5] = 1 << (b & 31)
+    expect(good.matcher.mask).toEqual(words)
+  } finally {
+    grammars.close()
+  }
+})
+
+test("a text that is given up while it keeps the thread busy costs the next one nothing", async () => {
+  const program = join(import.meta.dir, "../../support/stuck-thread.ts")
+  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize, program })
+  try {
+    const good = next(grammars, "a")
+    await good.mask
+    good.matcher.close()
+    const bad = next(grammars, "for ever")
+    await Bun.sleep(100)
+    bad.matcher.close()
+    const start = performance.now()
+    await next(grammars, "ab").mask
+    expect(performance.now() - start).toBeLessThan(5000)
+  } finally {
+    grammars.close()
+  }
+})
+
+test("more grammars than there is room for wait for their turn", async () => {
+  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize })
+  try {
+    const texts = Array.from({ length: 40 }, (_, i) => next(grammars, `a{${i + 1}}`))
+    await Promise.all(texts.slice(0, 32).map(({ mask }) => mask))
+    await Bun.sleep(50)
+    expect(texts.map(({ matcher }) => matcher.mask !== undefined)).toEqual(texts.map((_, i) => i < 32))
+    for (const { matcher } of texts.slice(0, 8)) matcher.close()
+    await Promise.all(texts.slice(32).map(({ mask }) => mask))
+  } finally {
+    grammars.close()
+  }
+})
+
+test("a program ends when its engine is closed, and while it only waits for masks it does not", async () => {
+  const program = `
+    import { loadModel } from ${JSON.stringify(join(import.meta.dir, "../../../src/engine/load.ts"))}
+    const model = await loadModel(${JSON.stringify(path)}, { device: "cpu", threads: 1 })
+    const stop_tokens = new Set([2])
+    const constraint = { type: "regex", pattern: "ab", param: "regex" }
+    const request = { id: "1", tokens: Int32Array.of(5), sampling: ${JSON.stringify({ ...GREEDY, logit_bias: 0, seed: 0 })}, max_tokens: 9, stop_tokens, constraint }
+    request.sampling.logit_bias = new Map()
+    request.sampling.seed = 0n
+    let n = 0
+    for await (const event of model.engine.generate(request)) n++
+    console.log(n > 1 ? "said" : "nothing")
+    if (process.argv.includes("close")) await model.close()
+  `
+  const file = join(folder, "program.ts")
+  await Bun.write(file, program)
+  for (const args of [["close"], []]) {
+    const child = Bun.spawn([process.execPath, file, ...args], { stdout: "pipe", stderr: "inherit" })
+    expect(await new Response(child.stdout).text()).toBe("said\n")
+    expect(await child.exited).toBe(0)
+  }
+})

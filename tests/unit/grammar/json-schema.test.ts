@@ -1,0 +1,131 @@
+/** What masks allow at random validates, and a mask says of every token what reading it says. */
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import {
+  accepts,
+  compiled,
+  isAllowed,
+  randomNumbers,
+  randomText,
+  realVocabulary,
+  tinyVocabulary,
+} from "../../support/grammar.ts"
+import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
+
+setDefaultTimeout(120_000)
+
+const tiny = tinyVocabulary()
+const real = await realVocabulary()
+const N_SCHEMAS = 250
+/** Texts whose schema asks for so much that they do not end in time. */
+const MAX_UNFINISHED = 0.02
+
+describe.each([
+  ["bytes and a few pairs", tiny],
+  ["SmolLM2's vocabulary", real],
+] as const)("%s", (_, vocabulary) => {
+  test(`what is allowed under ${N_SCHEMAS} schemas parses and validates`, () => {
+    let unfinished = 0
+    const common = new Map()
+    for (const [i, schema] of sampleSchemas(N_SCHEMAS, 5).entries()) {
+      const masks = compiled({ type: "json_schema", schema }, vocabulary.trie, common)
+      const validate = validatorFor(schema)
+      const random = randomNumbers(i)
+      for (let run = 0; run < 3; run++) {
+        const text = randomText(masks, vocabulary, random)
+        if (text === undefined) unfinished++
+        else expect({ schema, text, fault: faultOf(text, validate) }).toEqual({ schema, text, fault: undefined })
+      }
+    }
+    expect(unfinished).toBeLessThanOrEqual(MAX_UNFINISHED * 3 * N_SCHEMAS)
+  })
+
+  test("a mask allows the tokens that can be read, and no others", () => {
+    for (const [i, schema] of sampleSchemas(40, 6).entries()) {
+      const masks = compiled({ type: "json_schema", schema }, vocabulary.trie)
+      const random = randomNumbers(i)
+      const onState = (state: number) => {
+        if (random() > 0.1) return
+        const mask = masks.of(state)
+        for (let token = 0; token < vocabulary.trie.n_vocab; token++) {
+          if (isAllowed(mask, token) !== masks.after(state, token) >= 0) {
+            throw new Error(`token ${token} in a state of ${JSON.stringify(schema)}`)
+          }
+        }
+      }
+      randomText(masks, vocabulary, random, { patience: 12, limit: 60, onState })
+    }
+  })
+})
+
+function faultOf(text: string, validate: (value: unknown) => string | undefined): string | undefined {
+  try {
+    return validate(JSON.parse(text))
+  } catch (error) {
+    return String(error)
+  }
+}
+
+test("JSON as people write it is allowed", () => {
+  const schema = {
+    type: "object",
+    properties: {
+      name: { type: "string", maxLength: 40 },
+      age: { type: "integer", minimum: 0, maximum: 150 },
+      tags: { type: "array", items: { type: "string" } },
+    },
+    required: ["name", "age"],
+  }
+  const masks = compiled({ type: "json_schema", schema }, real.trie)
+  const value = { name: 'Zoë 😀 "Z" O\'Hara\n', age: 42, tags: ["a", "日本"] }
+  for (const text of [
+    JSON.stringify(value),
+    JSON.stringify(value, undefined, 2),
+    JSON.stringify(value, undefined, "\t"),
+  ])
+    expect(accepts(masks, real, text)).toBe(true)
+  for (const text of [
+    '{"name": "x"}',
+    '{"name": "x", "age": 151}',
+    '{"age": 1, "name": "x"}',
+    '{"name": "x", "age": 1, }',
+  ])
+    expect(accepts(masks, real, text)).toBe(false)
+  expect(accepts(masks, real, `{"name": "${"x".repeat(40)}", "age": 1}`)).toBe(true)
+  expect(accepts(masks, real, `{"name": "${"x".repeat(41)}", "age": 1}`)).toBe(false)
+})
+
+test("any object is allowed under json_object, and nothing else", () => {
+  const masks = compiled({ type: "json_object" }, real.trie)
+  for (const text of ["{}", '{"a": [1, -2.5e3, {"b": null}], "\\u00e9": ""}', '{\n  "x": true\n}'])
+    expect(accepts(masks, real, text)).toBe(true)
+  for (const text of ["[]", "1", '{"a": 01}', '{"a": "\n"}', "{'a': 1}", '{"a": 1} '])
+    expect(accepts(masks, real, text)).toBe(false)
+})
+
+test.each([
+  [{ not: {} }, "'not'"],
+  [{ type: "object", patternProperties: {} }, "'patternProperties'"],
+  [{ type: "integer", multipleOf: 3 }, "'multipleOf'"],
+  [{ type: "array", uniqueItems: true }, "'uniqueItems'"],
+  [{ type: "object", properties: { a: { if: {} } } }, "'if' is not supported (in the schema at #/properties/a)"],
+  [{ type: "strnig" }, 'no type "strnig"'],
+  [{ $ref: "#/$defs/none" }, "#/$defs/none, which does not exist"],
+  [{ $ref: "https://example.com/schema" }, "outside of the schema"],
+  [{ oneOf: [{ type: "integer" }, { type: "number" }] }, "'oneOf' of schemas that may hold together"],
+  [{ type: "string", format: "color" }, "'format' is one of"],
+  [{ type: "string", pattern: "(?=a)b" }, "looking around"],
+  [{ type: "string", pattern: "(a)\\1" }, "\\1"],
+  [{ type: "string", pattern: "a", minLength: 3 }, "only one at a time"],
+  [{ type: "string", minLength: 3, maxLength: 2 }, "above 'maxLength'"],
+  [{ type: "integer", minimum: 3, maximum: 2 }, "no whole number"],
+  [{ type: "number", exclusiveMinimum: 2, maximum: 2 }, "no number"],
+  [{ enum: [] }, "'enum' is a list"],
+  [{ allOf: [{ type: "string" }, { type: "integer" }] }, "no type is allowed"],
+  [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, "no text of finite length"],
+  [{ $ref: "#" }, "no text of finite length"],
+  [{ type: "array", prefixItems: Array(9).fill({ type: "string", maxLength: 16_384 }) }, "more than 200000 steps"],
+  ["no schema", "an object or a boolean"],
+] as const)("%j is refused, and the reason named", (schema, reason) => {
+  expect(() => compiled({ type: "json_schema", schema: schema as never }, tiny.trie)).toThrow(reason)
+})

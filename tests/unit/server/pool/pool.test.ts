@@ -1,0 +1,362 @@
+import { describe, expect, test } from "bun:test"
+import { EngineError, OverloadedError } from "../../../../src/engine/types.ts"
+import { Budget } from "../../../../src/server/pool/budget.ts"
+import {
+  BudgetError,
+  ModelLoadError,
+  ModelManager,
+  statusOf,
+  UnknownModelError,
+} from "../../../../src/server/pool/index.ts"
+import { FakeModels, gate, settle, specs } from "./fake-models.ts"
+
+const stateOf = (manager: ModelManager, name: string) => manager.get(name).state
+const states = (manager: ModelManager) => manager.models.map(({ state }) => state)
+
+/** Holds a model for a moment. */
+async function use(manager: ModelManager, name: string): Promise<void> {
+  using _ = await manager.lease(name)
+}
+
+describe("loading on demand", () => {
+  test("a model goes from unloaded over loading to ready, once for all who ask together", async () => {
+    const fake = new FakeModels()
+    const door = gate()
+    fake.openGate = door.wait
+    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
+    expect(stateOf(manager, "a")).toBe("unloaded")
+    const leases = [manager.lease("a"), manager.lease("a"), manager.lease("a")]
+    await settle()
+    expect(stateOf(manager, "a")).toBe("loading")
+    door.open()
+    const models = (await Promise.all(leases)).map(({ model }) => model)
+    expect(new Set(models).size).toBe(1)
+    expect(fake.opened).toEqual(["a"])
+    expect(stateOf(manager, "a")).toBe("ready")
+    expect(manager.requests).toBe(3)
+    await manager.close()
+    expect(fake.closed).toEqual(["a"])
+  })
+
+  test("an unknown name is refused with the names there are", async () => {
+    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: new FakeModels().open })
+    await expect(manager.lease("c")).rejects.toThrow(UnknownModelError)
+    await expect(manager.lease("c")).rejects.toThrow("'a', 'b'")
+    expect(() => new ModelManager({ models: specs(["a", 1], ["a", 1]), open: new FakeModels().open })).toThrow("'a'")
+  })
+
+  test("a failed load is everyone's error, is not tried again at once, and then is", async () => {
+    const fake = new FakeModels()
+    const door = gate()
+    fake.openGate = door.wait
+    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open, retryMs: 60 })
+    const waiting = [manager.lease("a"), manager.lease("a")]
+    door.fail(new Error("the file is gone"))
+    for (const lease of waiting) {
+      const error = await lease.catch((thrown) => thrown)
+      expect(error).toBeInstanceOf(ModelLoadError)
+      expect(error.message).toContain("the file is gone")
+    }
+    expect(statusOf(manager.get("a"))).toMatchObject({ state: "failed", reason: "the file is gone", usable: false })
+    expect(manager.requests).toBe(0)
+    await expect(manager.lease("a")).rejects.toThrow(ModelLoadError)
+    expect(fake.opened).toEqual(["a"])
+    await Bun.sleep(80)
+    fake.openGate = () => Promise.resolve()
+    using lease = await manager.lease("a")
+    expect(lease.model.name).toBe("a")
+    expect(statusOf(manager.get("a"))).toMatchObject({ reason: null, loaded: expect.anything() })
+  })
+
+  test("load throws what the opener threw", async () => {
+    const fake = new FakeModels()
+    const cause = new TypeError("broken header")
+    fake.openGate = () => Promise.reject(cause)
+    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
+    expect(await manager.load("a").catch((thrown) => thrown)).toBe(cause)
+  })
+
+  test("who stops waiting for a load leaves at once; the load goes on", async () => {
+    const fake = new FakeModels()
+    const door = gate()
+    fake.openGate = door.wait
+    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
+    const controller = new AbortController()
+    const lease = manager.lease("a", controller.signal)
+    await settle()
+    controller.abort()
+    await expect(lease).rejects.toThrow(EngineError)
+    expect(manager.requests).toBe(0)
+    door.open()
+    await settle()
+    expect(stateOf(manager, "a")).toBe("ready")
+    await expect(manager.lease("a", controller.signal)).rejects.toThrow(EngineError)
+    expect(manager.requests).toBe(0)
+  })
+})
+
+describe("the memory budget", () => {
+  test("makes room by unloading the idle model whose use is longest ago", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 40], ["b", 40], ["c", 40]), open: fake.open, budget: 100 })
+    await use(manager, "a")
+    await use(manager, "b")
+    await use(manager, "a")
+    await use(manager, "c")
+    expect(fake.closed).toEqual(["b"])
+    expect(states(manager)).toEqual(["ready", "unloaded", "ready"])
+    await use(manager, "b")
+    expect(fake.closed).toEqual(["b", "a"])
+    expect(fake.peak).toBeLessThanOrEqual(100)
+  })
+
+  test("never unloads a model that a request holds or waits for", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 60], ["b", 60]), open: fake.open, budget: 100 })
+    const held = await manager.lease("a")
+    const refused = await manager.lease("b").catch((thrown) => thrown)
+    expect(refused).toBeInstanceOf(OverloadedError)
+    expect(refused).toMatchObject({ code: "unavailable" })
+    expect(refused.retry_after).toBeGreaterThanOrEqual(1)
+    expect(refused.message).toContain("'a'")
+    expect(states(manager)).toEqual(["ready", "unloaded"])
+    expect(fake.closed).toEqual([])
+    held[Symbol.dispose]()
+    held[Symbol.dispose]() // safe twice: it must not count down again
+    await use(manager, "b")
+    expect(fake.closed).toEqual(["a"])
+  })
+
+  test("waits for what is on its way out", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({
+      models: specs(["a", 60], ["b", 60]),
+      open: fake.open,
+      budget: 100,
+      keepAliveMs: 0,
+    })
+    const door = gate()
+    fake.closeGate = door.wait
+    await use(manager, "a")
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("unloading")
+    const lease = manager.lease("b")
+    await settle()
+    expect(fake.opened).toEqual(["a"])
+    door.open()
+    using held = await lease
+    expect(held.model.name).toBe("b")
+    expect(fake.peak).toBe(60)
+  })
+
+  test("gives as many models as fit side by side equal caches, whatever is loaded first", () => {
+    const two = new Budget(100, specs(["a", 10], ["b", 30]))
+    expect(two.share({ weights: 10, cache: 1000 })).toEqual({ need: 40, limit: 40 })
+    expect(two.share({ weights: 30, cache: 5 })).toEqual({ need: 35, limit: 60 })
+    // Of three that weigh 40, two fit with room for caches.
+    const three = new Budget(100, specs(["a", 40], ["b", 40], ["c", 40]))
+    expect(three.share({ weights: 40, cache: 50 })).toEqual({ need: 50, limit: 50 })
+    const alone = new Budget(100, specs(["a", 90], ["b", 90]))
+    expect(alone.share({ weights: 90, cache: 50 })).toEqual({ need: 100, limit: 100 })
+    expect(new Budget(Number.POSITIVE_INFINITY, specs(["a", 9])).share({ weights: 9, cache: 9 })).toEqual({
+      need: 0,
+      limit: undefined,
+    })
+    expect(() => new Budget(50, specs(["a", 50]))).toThrow(BudgetError)
+  })
+
+  test("holds under random requests, and every lease has its model in memory", async () => {
+    const fake = new FakeModels()
+    fake.openGate = fake.closeGate = () => Bun.sleep(Math.random() * 2)
+    const names = ["a", "b", "c", "d", "e"]
+    const models = specs(...names.map((name, i): [string, number, number] => [name, 10 + 7 * i, 20]))
+    const manager = new ModelManager({ models, open: fake.open, budget: 100, keepAliveMs: 3 })
+    const outcomes = { served: 0, refused: 0, left: 0 }
+    const client = async () => {
+      for (let i = 0; i < 60; i++) {
+        const name = names[Math.floor(Math.random() * names.length)] as string
+        const controller = new AbortController()
+        if (Math.random() < 0.1) setTimeout(() => controller.abort(), Math.random() * 3)
+        try {
+          using lease = await manager.lease(name, controller.signal)
+          await Bun.sleep(Math.random() * 3)
+          expect(stateOf(manager, name)).toBe("ready")
+          expect(manager.get(name).model).toBe(lease.model)
+          outcomes.served++
+        } catch (error) {
+          if (error instanceof OverloadedError) outcomes.refused++
+          else if (error instanceof EngineError) outcomes.left++
+          else throw error
+          await Bun.sleep(1)
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: 8 }, client))
+    expect(outcomes.served).toBeGreaterThan(100)
+    expect(manager.requests).toBe(0)
+    expect(fake.peak).toBeLessThanOrEqual(100)
+    await manager.close()
+    expect(states(manager)).toEqual(names.map(() => "unloaded"))
+    expect(fake.opened.length).toBe(fake.closed.length)
+    expect(fake.opened.length).toBeGreaterThan(names.length)
+    expect(fake.bytes).toBe(0)
+  })
+})
+
+describe("keep-alive", () => {
+  test("unloads a model that was idle so long, counted from its last request", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 60 })
+    const lease = await manager.lease("a")
+    await Bun.sleep(90)
+    expect(stateOf(manager, "a")).toBe("ready")
+    lease[Symbol.dispose]()
+    await Bun.sleep(30)
+    await use(manager, "a")
+    await Bun.sleep(40)
+    expect(stateOf(manager, "a")).toBe("ready")
+    await Bun.sleep(60)
+    expect(stateOf(manager, "a")).toBe("unloaded")
+    expect(statusOf(manager.get("a"))).toMatchObject({ usable: true, loaded: undefined })
+    await use(manager, "a")
+    expect(fake.opened.length).toBe(2)
+  })
+
+  test("a request that comes while its model leaves gets it anew, never the one that leaves", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 0 })
+    const first = await manager.lease("a")
+    const { model } = first
+    const door = gate()
+    fake.closeGate = door.wait
+    first[Symbol.dispose]()
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("unloading")
+    const second = manager.lease("a")
+    await settle()
+    expect(fake.opened.length).toBe(1)
+    door.open()
+    using lease = await second
+    expect(lease.model).not.toBe(model)
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("ready")
+  })
+
+  test("can be another for a model until it leaves", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: fake.open, keepAliveMs: 10_000 })
+    await use(manager, "a")
+    await use(manager, "b")
+    const a = manager.get("a")
+    const seconds = () => ((manager.expiry(a)?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now()) / 1000
+    expect(seconds()).toBeWithin(9, 10.1)
+    manager.keepAlive(a, Number.POSITIVE_INFINITY)
+    expect(seconds()).toBe(Number.POSITIVE_INFINITY)
+    const lease = await manager.lease("a")
+    manager.keepAlive(a, 0)
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("ready")
+    lease[Symbol.dispose]()
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("unloaded")
+    expect(stateOf(manager, "b")).toBe("ready")
+    await use(manager, "a")
+    await Bun.sleep(5)
+    expect(stateOf(manager, "a")).toBe("ready")
+    expect(seconds()).toBeWithin(9, 10.1)
+  })
+
+  test("for ever is for ever, and so is more than a timer can wait", async () => {
+    for (const keepAliveMs of [undefined, Number.POSITIVE_INFINITY, 1e12]) {
+      const fake = new FakeModels()
+      const manager = new ModelManager({
+        models: specs(["a", 1]),
+        open: fake.open,
+        ...(keepAliveMs && { keepAliveMs }),
+      })
+      await use(manager, "a")
+      await Bun.sleep(10)
+      expect(stateOf(manager, "a")).toBe("ready")
+    }
+  })
+})
+
+describe("an engine that has given up", () => {
+  test("is closed and loaded anew, after a pause", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, retryMs: 50 })
+    await use(manager, "a")
+    fake.health.set("a", { state: "failed", reason: "it could not be started again" })
+    expect(statusOf(manager.get("a"))).toMatchObject({ state: "failed", usable: false })
+    await expect(manager.lease("a")).rejects.toThrow("it could not be started again")
+    expect(fake.opened.length).toBe(1)
+    await Bun.sleep(70)
+    await use(manager, "a")
+    expect(fake.opened.length).toBe(2)
+    expect(fake.closed.length).toBe(1)
+    expect(statusOf(manager.get("a"))).toMatchObject({ state: "ready", usable: true })
+  })
+})
+
+describe("the end", () => {
+  test("draining refuses new requests and waits for those that run", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open })
+    const lease = await manager.lease("a")
+    const drained = manager.drain(5000)
+    const refused = await manager.lease("a").catch((thrown) => thrown)
+    expect(refused).toBeInstanceOf(OverloadedError)
+    expect(refused.code).toBe("unavailable")
+    setTimeout(() => lease[Symbol.dispose](), 20)
+    expect(await drained).toBe(0)
+  })
+
+  test("what does not end in time is counted, and can be stopped with a reason", async () => {
+    const fake = new FakeModels()
+    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open })
+    const lease = await manager.lease("a")
+    expect(await manager.drain(10)).toBe(1)
+    manager.cancelAll()
+    expect(lease.controller.signal.reason).toBeInstanceOf(OverloadedError)
+    lease[Symbol.dispose]()
+  })
+
+  test("closing gives up a load under way", async () => {
+    const manager = new ModelManager({
+      models: specs(["a", 1]),
+      open: (_, { signal }) =>
+        new Promise((_, reject) => signal.addEventListener("abort", () => reject(new EngineError("given up")))),
+    })
+    const lease = manager.lease("a").catch((thrown) => thrown)
+    await settle()
+    await manager.close()
+    expect(await lease).toBeInstanceOf(OverloadedError)
+    expect(manager.requests).toBe(0)
+  })
+
+  test("closing waits for a load under way and closes what it made; models of others stay open", async () => {
+    const fake = new FakeModels()
+    const door = gate()
+    fake.openGate = door.wait
+    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: fake.open })
+    const leases = [manager.lease("a"), manager.lease("b")].map((lease) => lease.catch((thrown) => thrown))
+    await settle()
+    const closed = manager.close()
+    for (const lease of leases) expect(await lease).toBeInstanceOf(OverloadedError)
+    door.open()
+    await closed
+    await manager.close()
+    expect(fake.opened).toEqual(["a"])
+    expect(fake.closed).toEqual(["a"])
+
+    const own = new FakeModels()
+    const model = await own.open(specs(["x", 1])[0] as never, {
+      memory_limit: undefined,
+      signal: new AbortController().signal,
+    })
+    const borrowed = ModelManager.of([model])
+    await use(borrowed, "x")
+    await borrowed.close()
+    expect(own.closed).toEqual([])
+  })
+})
