@@ -25,17 +25,17 @@ export interface LoadLlmOptions extends LoadOptions {
 }
 
 /** How to generate. What is left out is as on the command line: a temperature of 0.7, top-k 40, top-p 0.95, min-p 0.05. */
-export interface GenerateOptions extends Partial<Omit<SamplingParams, "logit_bias" | "seed">> {
+export interface GenerateOptions extends Partial<Omit<SamplingParams, "logitBias" | "seed">> {
   /** Added to the logits, by token id. */
-  logit_bias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>
+  logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>
   /** The same seed gives the same text. Default: random. */
   seed?: number | bigint
   /** Tokens to generate at most. Default: until the model ends its answer, or the context is full. */
-  max_tokens?: number
+  maxTokens?: number
   /** Texts that end the answer and are not part of it; up to 16. */
   stop?: string | readonly string[]
   /** Go on after the model's end-of-generation tokens. */
-  ignore_eos?: boolean
+  ignoreEos?: boolean
   /**
    * What the text must be: `{ type: "json_schema", schema }` (JSON Schema, draft 2020-12), `{ type: "json_object" }`, `{ type: "regex",
    * pattern }`, or `{ type: "grammar", grammar }` (GBNF). RequestError for what of it cannot be kept.
@@ -44,7 +44,7 @@ export interface GenerateOptions extends Partial<Omit<SamplingParams, "logit_bia
   /** Smaller goes first when generations wait for each other; 0 by default. */
   priority?: number
   /** Milliseconds in which it must have ended; over it, it ends with an OverloadedError. */
-  deadline_ms?: number
+  deadlineMs?: number
   /** Ends the generation, with what there is so far and the reason `cancelled`. */
   signal?: AbortSignal
 }
@@ -59,9 +59,9 @@ export type GenerateInput =
 export interface GenerationResult {
   text: string
   /** `stop`: the model's end token, or a stop string; `length`: `max_tokens`, or the context is full; `cancelled`: it was left or aborted. */
-  finish_reason: FinishReason
+  finishReason: FinishReason
   /** Which of the stop strings ended it. */
-  stop_string: string | undefined
+  stopString: string | undefined
   usage: Usage
   /** The generated tokens whose text was produced, and their log-probabilities where they were asked for. */
   tokens: number[]
@@ -98,7 +98,7 @@ export class Llm implements Disposable, AsyncDisposable {
 
   /** Longest prompt and completion together, in tokens. */
   get contextLength(): number {
-    return this.model.engine.limits.context_length
+    return this.model.engine.limits.contextLength
   }
 
   get device(): { backend: string; name: string } {
@@ -143,27 +143,27 @@ export class Llm implements Disposable, AsyncDisposable {
   }
 
   #request(input: GenerateInput, given: GenerateOptions): TextRequest {
-    const { prompt_tokens, options } = this.#read(input, given)
-    const { stop = [], ignore_eos = false, priority, deadline_ms, constraint } = options
+    const { promptTokens, options } = this.#read(input, given)
+    const { stop = [], ignoreEos = false, priority, deadlineMs, constraint } = options
     return {
       id: `generate-${++this.#generations}`,
-      prompt_tokens,
+      promptTokens,
       sampling: samplingOf(options),
-      max_tokens: options.max_tokens ?? Math.max(1, this.contextLength - prompt_tokens.length),
+      maxTokens: options.maxTokens ?? Math.max(1, this.contextLength - promptTokens.length),
       stop: typeof stop === "string" ? [stop] : [...stop],
-      ignore_eos,
+      ignoreEos,
       ...(constraint !== undefined && { constraint: { ...constraint, param: "constraint" } }),
       ...(priority !== undefined && { priority }),
-      ...(deadline_ms !== undefined && { deadline_ms }),
+      ...(deadlineMs !== undefined && { deadlineMs }),
     }
   }
 
-  #read(input: GenerateInput, given: GenerateOptions): { prompt_tokens: Int32Array; options: GenerateOptions } {
-    if (typeof input === "string") return { prompt_tokens: this.#continue(input), options: given }
-    if (isMessages(input)) return { prompt_tokens: this.#answer(input), options: given }
+  #read(input: GenerateInput, given: GenerateOptions): { promptTokens: Int32Array; options: GenerateOptions } {
+    if (typeof input === "string") return { promptTokens: this.#continue(input), options: given }
+    if (isMessages(input)) return { promptTokens: this.#answer(input), options: given }
     const options = { ...input, ...given }
-    if ("prompt" in input) return { prompt_tokens: this.#continue(input.prompt), options }
-    return { prompt_tokens: this.#answer(input.messages), options }
+    if ("prompt" in input) return { promptTokens: this.#continue(input.prompt), options }
+    return { promptTokens: this.#answer(input.messages), options }
   }
 
   /** As it stands: control tokens written in it count, since nothing else could place them. */
@@ -257,8 +257,8 @@ export class Generation implements AsyncIterable<string, void, void> {
     let text = ""
     for await (const event of generateText(model, request, signal)) {
       if (event.type === "end") {
-        const { reason: finish_reason, stop_string, usage } = event
-        return { text, finish_reason, stop_string, usage, tokens, logprobs }
+        const { reason: finishReason, stopString, usage } = event
+        return { text, finishReason, stopString, usage, tokens, logprobs }
       }
       text += event.text
       if (event.token !== undefined) tokens.push(event.token)
@@ -277,24 +277,24 @@ const signalOf = (input: GenerateInput): AbortSignal | undefined =>
 const MAX_SEED = 2n ** 64n - 1n
 
 function samplingOf(options: GenerateOptions): SamplingParams {
-  const { logit_bias = {} } = options
+  const { logitBias = {} } = options
   return {
     temperature: options.temperature ?? OPTIONS.temperature.default,
-    top_k: options.top_k ?? OPTIONS.topK.default,
-    top_p: options.top_p ?? OPTIONS.topP.default,
-    min_p: options.min_p ?? OPTIONS.minP.default,
-    repetition_penalty: options.repetition_penalty ?? OPTIONS.repeatPenalty.default,
-    frequency_penalty: options.frequency_penalty ?? OPTIONS.frequencyPenalty.default,
-    presence_penalty: options.presence_penalty ?? OPTIONS.presencePenalty.default,
-    logit_bias: isMap(logit_bias)
-      ? logit_bias
-      : new Map(Object.entries(logit_bias).map(([token, bias]) => [Number(token), bias])),
+    topK: options.topK ?? OPTIONS.topK.default,
+    topP: options.topP ?? OPTIONS.topP.default,
+    minP: options.minP ?? OPTIONS.minP.default,
+    repetitionPenalty: options.repetitionPenalty ?? OPTIONS.repeatPenalty.default,
+    frequencyPenalty: options.frequencyPenalty ?? OPTIONS.frequencyPenalty.default,
+    presencePenalty: options.presencePenalty ?? OPTIONS.presencePenalty.default,
+    logitBias: isMap(logitBias)
+      ? logitBias
+      : new Map(Object.entries(logitBias).map(([token, bias]) => [Number(token), bias])),
     seed: seedOf(options.seed),
     logprobs: options.logprobs,
   }
 }
 
-const isMap = (bias: NonNullable<GenerateOptions["logit_bias"]>): bias is ReadonlyMap<number, number> =>
+const isMap = (bias: NonNullable<GenerateOptions["logitBias"]>): bias is ReadonlyMap<number, number> =>
   bias instanceof Map
 
 function seedOf(seed: number | bigint | undefined): bigint {

@@ -62,21 +62,20 @@ export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<B
   const prefill: PrefillResult[] = []
   for (const tokens of plan.prompts) {
     const rate = await measure(plan.repetitions, (run) => prefillRate(engine, tokens, run))
-    const matrix_share =
-      matrixRate === null ? null : (rate.median * prefillOperations(ops, config, tokens)) / matrixRate
-    prefill.push({ tokens, tokens_per_second: rate, matrix_share })
+    const matrixShare = matrixRate === null ? null : (rate.median * prefillOperations(ops, config, tokens)) / matrixRate
+    prefill.push({ tokens, tokens_per_second: rate, matrix_share: matrixShare })
   }
   const decode: DecodeResult[] = []
   for (const shape of plan.decodes) {
     const rate = await measure(plan.repetitions, (run) => decodeRate(engine, shape, run))
     const traffic = decodeTraffic(ops, plan.kvType, shape)
-    const bytes_per_second = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
+    const bytesPerSecond = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
     decode.push({
       ...shape,
       tokens_per_second: rate,
       bytes_per_step: traffic,
-      bytes_per_second,
-      bandwidth_share: bytes_per_second / bandwidth,
+      bytes_per_second: bytesPerSecond,
+      bandwidth_share: bytesPerSecond / bandwidth,
     })
   }
   return { model: model.name, device: model.device, threads, bandwidth, matrix_rate: matrixRate, prefill, decode }
@@ -98,14 +97,14 @@ async function prefillRate(engine: Engine, tokens: number, run: number): Promise
     id: "prefill",
     tokens: promptOf(engine, tokens, run),
     sampling: GREEDY,
-    max_tokens: 1,
-    cache_salt: unique(),
+    maxTokens: 1,
+    cacheSalt: unique(),
   }
   let usage: Usage | undefined
-  for await (const event of engine.generate({ ...request, stop_tokens: new Set() }))
+  for await (const event of engine.generate({ ...request, stopTokens: new Set() }))
     if (event.type === "end") usage = event.usage
   if (!usage) throw new EngineError("the engine ended the request without saying why")
-  return (1000 * tokens) / usage.prefill_ms
+  return (1000 * tokens) / usage.prefillMs
 }
 
 /**
@@ -122,13 +121,13 @@ async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Prom
       id: `decode-${index}`,
       tokens,
       sampling: GREEDY,
-      max_tokens: outputsOf(shape),
-      cache_salt: unique(),
+      maxTokens: outputsOf(shape),
+      cacheSalt: unique(),
     }
     let n = 0
     let from = 0
     let last = false
-    for await (const event of engine.generate({ ...request, stop_tokens: new Set() }, stop.signal)) {
+    for await (const event of engine.generate({ ...request, stopTokens: new Set() }, stop.signal)) {
       if (event.type === "end") {
         if (event.reason !== "cancelled" && shape.concurrency > 1)
           throw new EngineError("a sequence ended before all of them had been measured together")
@@ -160,7 +159,7 @@ const unique = (): string => crypto.randomUUID()
 
 /** Other tokens for every run. */
 function promptOf(engine: Engine, length: number, run: number): Int32Array {
-  return Int32Array.from({ length }, (_, i) => mix(run * 1_000_003 + i) % engine.limits.n_vocab)
+  return Int32Array.from({ length }, (_, i) => mix(run * 1_000_003 + i) % engine.limits.nVocab)
 }
 
 /** A 32-bit integer hash (the finalizer of MurmurHash3), for tokens that are arbitrary but always the same. */

@@ -30,7 +30,7 @@ export function decodeTraffic(
  */
 export function prefillOperations(
   plan: Plan,
-  { n_heads, head_dim }: { n_heads: number; head_dim: number },
+  { nHeads, headDim }: { nHeads: number; headDim: number },
   tokens: number,
 ): number {
   const products = plan.ops.filter(
@@ -39,7 +39,7 @@ export function prefillOperations(
   // Biases are matrices of one row.
   const matrices = products.flatMap(({ weights }) => weights.filter(isPresent).filter(({ rows }) => rows > 1))
   const attentions = plan.ops.filter(({ kind }) => kind === "ATTENTION").length
-  return 2 * sum(matrices.map(({ rows, cols }) => rows * cols)) + attentions * 2 * tokens * n_heads * head_dim
+  return 2 * sum(matrices.map(({ rows, cols }) => rows * cols)) + attentions * 2 * tokens * nHeads * headDim
 }
 
 type Weight = Plan["weights"][number]

@@ -36,10 +36,10 @@ export const bench: CommandSpec = {
     const [context, tokens] = [options.benchContext, options.benchGenerate]
     const decodes = together.map((concurrency) => ({ concurrency, context, tokens }))
     await using model = await loadFor(command, name, {
-      max_seqs: Math.max(...together),
-      full_lengths: Math.max(...together),
+      maxSeqs: Math.max(...together),
+      fullLengths: Math.max(...together),
     })
-    const [room, needed] = [model.engine.limits.context_length, contextNeeded({ prompts, decodes })]
+    const [room, needed] = [model.engine.limits.contextLength, contextNeeded({ prompts, decodes })]
     if (needed > room) {
       throw new UsageError(
         `the context holds ${room} tokens, ${needed} are needed; lower -p, -n or --context, or raise --ctx-size`,
@@ -56,18 +56,33 @@ export const bench: CommandSpec = {
   },
 }
 
-function describe({ model, device, threads, bandwidth, matrix_rate, prefill, decode }: BenchResult): string {
+function describe({
+  model,
+  device,
+  threads,
+  bandwidth,
+  matrix_rate: matrixRate,
+  prefill,
+  decode,
+}: BenchResult): string {
   const rate = ({ median, min, max }: Spread): string => `${digits(median)} tok/s  (${digits(min)} … ${digits(max)})`
   const rows: string[][] = []
-  for (const { tokens, tokens_per_second, matrix_share } of prefill) {
-    rows.push([`prefill ${tokens}`, rate(tokens_per_second)])
-    if (matrix_rate === null || matrix_share === null) continue
-    rows.push(["share of matrix rate", `${digits(100 * matrix_share)} % of ${digits(matrix_rate / 1e12)} TFLOP/s`])
+  for (const { tokens, tokens_per_second: tokensPerSecond, matrix_share: matrixShare } of prefill) {
+    rows.push([`prefill ${tokens}`, rate(tokensPerSecond)])
+    if (matrixRate === null || matrixShare === null) continue
+    rows.push(["share of matrix rate", `${digits(100 * matrixShare)} % of ${digits(matrixRate / 1e12)} TFLOP/s`])
   }
-  for (const { concurrency, context, tokens, tokens_per_second, bytes_per_step, ...read } of decode) {
+  for (const {
+    concurrency,
+    context,
+    tokens,
+    tokens_per_second: tokensPerSecond,
+    bytes_per_step: bytesPerStep,
+    ...read
+  } of decode) {
     const company = concurrency > 1 ? ` × ${concurrency}` : ""
-    rows.push([`decode ${tokens}${company}${context > 1 ? ` after ${context}` : ""}`, rate(tokens_per_second)])
-    const parts = `${formatBytes(bytes_per_step.weights)} weights + ${formatBytes(bytes_per_step.kv)} K/V a step`
+    rows.push([`decode ${tokens}${company}${context > 1 ? ` after ${context}` : ""}`, rate(tokensPerSecond)])
+    const parts = `${formatBytes(bytesPerStep.weights)} weights + ${formatBytes(bytesPerStep.kv)} K/V a step`
     rows.push(["read in decode", `${formatBytes(read.bytes_per_second)}/s  (${parts})`])
     const share = `${digits(100 * read.bandwidth_share)} % of ${formatBytes(bandwidth)}/s`
     rows.push([

@@ -1,6 +1,7 @@
 import type { LoadedModel } from "../engine/load.ts"
 import type { TextEvent, TextRequest } from "../engine/text.ts"
 import type { TokenLogprobs, Usage } from "../engine/types.ts"
+import { snakeKeys } from "../json.ts"
 import { formatRate } from "./format.ts"
 import { note, print, printLine } from "./output.ts"
 
@@ -43,21 +44,21 @@ export class JsonOutput implements GenerationOutput {
     if (token !== undefined) this.#tokens.push({ id: token, ...logprobs })
   }
 
-  async end({ reason, stop_string, usage }: EndEvent): Promise<void> {
+  async end({ reason, stopString, usage }: EndEvent): Promise<void> {
     const { model, request } = this
     const result = {
       model: model.name,
       device: model.device,
       text: this.#text,
       finish_reason: reason,
-      ...(stop_string !== undefined && { stop_string }),
+      ...(stopString !== undefined && { stop_string: stopString }),
       seed: request.sampling.seed.toString(),
-      prompt_tokens: Array.from(request.prompt_tokens),
+      prompt_tokens: Array.from(request.promptTokens),
       tokens: this.#tokens.map(({ id }) => id),
       ...(request.sampling.logprobs !== undefined && { logprobs: this.#tokens }),
-      usage,
-      prompt_tokens_per_second: rate(usage.prompt_tokens - usage.cached_tokens, usage.prefill_ms),
-      decode_tokens_per_second: rate(usage.completion_tokens - 1, usage.decode_ms),
+      usage: snakeKeys(usage),
+      prompt_tokens_per_second: rate(usage.promptTokens - usage.cachedTokens, usage.prefillMs),
+      decode_tokens_per_second: rate(usage.completionTokens - 1, usage.decodeMs),
     }
     await printLine(JSON.stringify(result, null, 2))
   }
@@ -69,8 +70,8 @@ const rate = (tokens: number, milliseconds: number): number | null =>
 
 /** `prompt 34 tokens, 512 tok/s | generated 96 tokens, 121 tok/s | length`. The first token belongs to the prompt's time. */
 export function speeds(usage: Usage, reason: string): string {
-  const { prompt_tokens, cached_tokens, completion_tokens, prefill_ms, decode_ms } = usage
-  const prompt = `prompt ${prompt_tokens} tokens, ${formatRate(prompt_tokens - cached_tokens, prefill_ms)}`
-  const generated = `generated ${completion_tokens} tokens, ${formatRate(completion_tokens - 1, decode_ms)}`
+  const { promptTokens, cachedTokens, completionTokens, prefillMs, decodeMs } = usage
+  const prompt = `prompt ${promptTokens} tokens, ${formatRate(promptTokens - cachedTokens, prefillMs)}`
+  const generated = `generated ${completionTokens} tokens, ${formatRate(completionTokens - 1, decodeMs)}`
   return `${prompt} | ${generated} | ${reason}`
 }

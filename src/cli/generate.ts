@@ -49,14 +49,14 @@ export const generate: CommandSpec = {
     if (values.chatTemplate !== undefined && !values.chat) throw new UsageError("--chat-template needs --chat")
     if (values.logprobs !== undefined && !values.json) throw new UsageError("--logprobs needs --json")
     const prompt = await readText("prompt", values.prompt, values.file)
-    await using model = await loadFor(command, name, { max_seqs: 1, ...readOptions(command, ["speculative"]) })
+    await using model = await loadFor(command, name, { maxSeqs: 1, ...readOptions(command, ["speculative"]) })
     const request: TextRequest = {
       id: "cli",
-      prompt_tokens: promptTokens(model, prompt, values),
+      promptTokens: promptTokens(model, prompt, values),
       sampling: samplingParams(values),
-      max_tokens: values.maxTokens,
+      maxTokens: values.maxTokens,
       stop: values.stop,
-      ignore_eos: values.ignoreEos,
+      ignoreEos: values.ignoreEos,
     }
     const output = values.json ? new JsonOutput(model, request) : new TextOutput()
     return await run(model, request, output) // awaited, so that the model stays open meanwhile
@@ -85,13 +85,13 @@ function chatTemplateOf({ gguf, tokenizer, chatTemplate }: LoadedModel, file: st
 
 const samplingParams = (values: Values): SamplingParams => ({
   temperature: values.temperature,
-  top_k: values.topK,
-  top_p: values.topP,
-  min_p: values.minP,
-  repetition_penalty: values.repeatPenalty,
-  frequency_penalty: values.frequencyPenalty,
-  presence_penalty: values.presencePenalty,
-  logit_bias: new Map(values.logitBias),
+  topK: values.topK,
+  topP: values.topP,
+  minP: values.minP,
+  repetitionPenalty: values.repeatPenalty,
+  frequencyPenalty: values.frequencyPenalty,
+  presencePenalty: values.presencePenalty,
+  logitBias: new Map(values.logitBias),
   seed: values.seed ?? randomSeed(),
   logprobs: values.logprobs,
 })

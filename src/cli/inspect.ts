@@ -1,4 +1,5 @@
 import type { Gguf } from "../gguf/reader.ts"
+import { snakeKeys } from "../json.ts"
 import { ModelError } from "../models/errors.ts"
 import { buildModel, type MemoryNeed, type ModelDefinition } from "../models/registry.ts"
 import type { Dtype } from "../plan/ops.ts"
@@ -52,7 +53,7 @@ export const inspect: CommandSpec = {
 function look(gguf: Gguf, ctxSize: number | undefined, kvType: Dtype): Inspection {
   try {
     const model = buildModel(gguf)
-    const contextLength = ctxSize ?? model.config.context_length
+    const contextLength = ctxSize ?? model.config.contextLength
     const memory = model.memory({ contextLength, kvType })
     return { gguf, model, problem: undefined, contextLength, memory, kvType }
   } catch (error) {
@@ -74,7 +75,7 @@ function asJson({ gguf, model, problem, contextLength, memory, kvType }: Inspect
     formats: formatMix(gguf),
     runnable: model !== undefined,
     ...(problem !== undefined && { problem }),
-    ...(model && { config: model.config }),
+    ...(model && { config: snakeKeys(model.config) }),
     ...(memory && { memory: { context_length: contextLength, kv_type: kvType, ...memory } }),
     metadata: metadataJson(gguf),
     ...(tensors && {
@@ -109,12 +110,12 @@ function asText(inspection: Inspection, { tensors, plan }: Parts): string {
 }
 
 function configFacts({ config }: ModelDefinition): string[][] {
-  const window = config.sliding_window > 0 ? `, sliding window ${config.sliding_window}` : ""
-  const heads = `${config.n_heads} heads and ${config.n_kv_heads} K/V heads of ${config.head_dim}`
+  const window = config.slidingWindow > 0 ? `, sliding window ${config.slidingWindow}` : ""
+  const heads = `${config.nHeads} heads and ${config.nKvHeads} K/V heads of ${config.headDim}`
   return [
-    ["layers", `${config.n_layers} of ${config.hidden_size}, ${heads}, feed-forward ${config.ffn}`],
-    ["vocabulary", String(config.n_vocab)],
-    ["context", `${config.context_length} tokens${window}`],
+    ["layers", `${config.nLayers} of ${config.hiddenSize}, ${heads}, feed-forward ${config.ffn}`],
+    ["vocabulary", String(config.nVocab)],
+    ["context", `${config.contextLength} tokens${window}`],
   ]
 }
 

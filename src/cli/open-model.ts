@@ -17,11 +17,11 @@ export function loadOptions(command: Command, device: string): LoadOptions {
   return {
     device,
     deterministic,
-    kv_type: kvType,
+    kvType: kvType,
     dtype,
     mmap,
     ...(threads !== undefined && { threads }),
-    ...(ctxSize !== undefined && { ctx_size: ctxSize }),
+    ...(ctxSize !== undefined && { ctxSize: ctxSize }),
   }
 }
 
@@ -33,7 +33,7 @@ export const apiName = (name: string, path: string): string =>
 export async function loadFor(
   command: Command,
   name: string,
-  more: Pick<LoadOptions, "max_seqs" | "full_lengths" | "speculative"> = {},
+  more: Pick<LoadOptions, "maxSeqs" | "fullLengths" | "speculative"> = {},
 ): Promise<LoadedModel> {
   const { backend, index, note: why } = chooseDevice(readOptions(command, ENGINE_OPTIONS).device)
   if (why) note(why)

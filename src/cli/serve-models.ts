@@ -32,22 +32,22 @@ export async function manageModels(command: Command, names: readonly string[]): 
   const { keepAlive, memoryBudget, inProcess, watchdog } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
     throw new UsageError("--watchdog watches engines in processes of their own; leave out --in-process")
-  const { device, note: why, memory_free } = await probeDevice(values.device)
+  const { device, note: why, memory_free: memoryFree } = await probeDevice(values.device)
   if (why) note(why)
   const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
   const models: ModelSpec[] = []
   for (const name of names) models.push(await describeModel(name, options))
   refuseSameNames(models)
   const several = models.length > 1
-  const budget = memoryBudget ?? (several ? memory_free * BUDGET_SHARE : undefined)
+  const budget = memoryBudget ?? (several ? memoryFree * BUDGET_SHARE : undefined)
   const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
   return new ModelManager({
     models,
-    open: ({ name, path }, { memory_limit, signal }) => {
-      const limit = memory_limit === undefined ? {} : { memory_limit }
+    open: ({ name, path }, { memoryLimit, signal }) => {
+      const limit = memoryLimit === undefined ? {} : { memoryLimit }
       const load: LoadOptions = { ...options, ...limit, name, onUpload: showUpload(basename(path)) }
       if (inProcess) return loadModel(path, load)
-      const watched = { watchdog_ms: watchdog * 1000, onReport: note }
+      const watched = { watchdogMs: watchdog * 1000, onReport: note }
       return superviseModel(path, { ...load, ...watched, signal })
     },
     keepAliveMs: seconds * 1000,
@@ -56,21 +56,21 @@ export async function manageModels(command: Command, names: readonly string[]): 
 }
 
 const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number]>): LoadOptions => ({
-  max_seqs: values.maxSeqs,
-  max_queue: values.maxQueue,
-  prefix_cache: values.prefixCache,
+  maxSeqs: values.maxSeqs,
+  maxQueue: values.maxQueue,
+  prefixCache: values.prefixCache,
   speculative: values.speculative,
-  ...(values.batchSize !== undefined && { batch_size: values.batchSize }),
-  ...(values.chunkSize !== undefined && { chunk_size: values.chunkSize }),
+  ...(values.batchSize !== undefined && { batchSize: values.batchSize }),
+  ...(values.chunkSize !== undefined && { chunkSize: values.chunkSize }),
 })
 
 /** What a model's header says of it, and what it will take of the memory under these options. */
 async function describeModel(name: string, options: LoadOptions): Promise<ModelSpec> {
   const path = await findModel(name)
   const { arch, config, memory } = buildModel(await openGguf(path))
-  const contextLength = options.ctx_size ?? config.context_length
-  const { weights, kv } = memory({ contextLength, kvType: options.kv_type ?? "f16" })
-  return { name: apiName(name, path), path, arch, weights, cache: kv * (options.max_seqs ?? 1) }
+  const contextLength = options.ctxSize ?? config.contextLength
+  const { weights, kv } = memory({ contextLength, kvType: options.kvType ?? "f16" })
+  return { name: apiName(name, path), path, arch, weights, cache: kv * (options.maxSeqs ?? 1) }
 }
 
 /** @throws UsageError for two models that requests could not tell apart. */

@@ -21,15 +21,15 @@ const sum = (slices: readonly Slice[], size: (slice: Slice) => number): number =
   slices.reduce((total, slice) => total + size(slice), 0)
 
 /** Outputs of a slice: its last row's and its drafted rows', or all rows' where they are scored. */
-export const outputsOf = ({ sequence, n_rows, samples, draft }: Slice): number =>
-  sequence.request.targets !== undefined ? n_rows : samples ? 1 + draft.length : 0
+export const outputsOf = ({ sequence, nRows, samples, draft }: Slice): number =>
+  sequence.request.targets !== undefined ? nRows : samples ? 1 + draft.length : 0
 
 /** Pairs of a slice at most: every drafted token may be new to the penalties of those after it. */
 const pairsOf = ({ sequence: { counts, sampling, request }, draft }: Slice): number =>
   (1 + draft.length) *
   ((counts ? counts.size + draft.length : 0) +
-    sampling.logit_bias.size +
-    (request.min_tokens ? request.stop_tokens.size : 0))
+    sampling.logitBias.size +
+    (request.minTokens ? request.stopTokens.size : 0))
 
 /** Words of a slice's mask: under a constraint it has one output. */
 const maskWordsOf = ({ samples, sequence: { matcher } }: Slice): number => (samples ? (matcher?.mask?.length ?? 0) : 0)
@@ -42,11 +42,11 @@ const CERTAIN = 1e30
 
 /** The biases of a sequence's output number `counter`. */
 function biasesOf(
-  { sampling: { logit_bias }, request }: Slice["sequence"],
+  { sampling: { logitBias }, request }: Slice["sequence"],
   counter: number,
 ): ReadonlyMap<number, number> {
-  if (counter >= (request.min_tokens ?? 0)) return logit_bias
-  return new Map([...logit_bias, ...Array.from(request.stop_tokens, (token) => [token, -CERTAIN] as const)])
+  if (counter >= (request.minTokens ?? 0)) return logitBias
+  return new Map([...logitBias, ...Array.from(request.stopTokens, (token) => [token, -CERTAIN] as const)])
 }
 
 export class StepBuffer {
@@ -56,81 +56,81 @@ export class StepBuffer {
 
   /** Fills the buffer; results come in the order of the slices that sample, one for the last row and one for each drafted row. */
   pack(slices: readonly Slice[]): void {
-    const n_tokens = sum(slices, ({ n_rows, draft }) => n_rows + draft.length)
-    const n_outputs = sum(slices, outputsOf)
-    const n_block_ids = sum(slices, ({ sequence }) => sequence.blocks.ids.length)
-    const off_tokens = STEP_HEADER_WORDS
-    const off_seqs = off_tokens + n_tokens
-    const off_outputs = off_seqs + slices.length * STEP_SEQ_WORDS
-    const off_blocks = off_outputs + n_outputs * STEP_OUTPUT_WORDS
-    const off_masks = off_blocks + n_block_ids
-    const n_mask_words = sum(slices, maskWordsOf)
-    const off_pairs = off_masks + n_mask_words
-    const most = off_pairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : outputsOf(slice))) * PAIR_WORDS
+    const nTokens = sum(slices, ({ nRows, draft }) => nRows + draft.length)
+    const nOutputs = sum(slices, outputsOf)
+    const nBlockIds = sum(slices, ({ sequence }) => sequence.blocks.ids.length)
+    const offTokens = STEP_HEADER_WORDS
+    const offSeqs = offTokens + nTokens
+    const offOutputs = offSeqs + slices.length * STEP_SEQ_WORDS
+    const offBlocks = offOutputs + nOutputs * STEP_OUTPUT_WORDS
+    const offMasks = offBlocks + nBlockIds
+    const nMaskWords = sum(slices, maskWordsOf)
+    const offPairs = offMasks + nMaskWords
+    const most = offPairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : outputsOf(slice))) * PAIR_WORDS
     if (most > this.words.length) this.words = new Words(2 * most)
     const { i32 } = this.words
     let row = 0
-    let block = off_blocks
-    let output = off_outputs
-    let n_pairs = 0
-    let mask_start = 0
+    let block = offBlocks
+    let output = offOutputs
+    let nPairs = 0
+    let maskStart = 0
     for (const [i, slice] of slices.entries()) {
-      const { sequence, n_rows, draft } = slice
+      const { sequence, nRows, draft } = slice
       const { ids } = sequence.blocks
-      const row_start = row
-      for (let k = 0; k < n_rows; k++) i32[off_tokens + row++] = sequence.tokenAt(sequence.n_cached + k)
-      for (const token of draft) i32[off_tokens + row++] = token
+      const rowStart = row
+      for (let k = 0; k < nRows; k++) i32[offTokens + row++] = sequence.tokenAt(sequence.nCached + k)
+      for (const token of draft) i32[offTokens + row++] = token
       i32.set(ids, block)
-      writeStepSeq(this.words, off_seqs + i * STEP_SEQ_WORDS, {
-        row_start,
-        n_rows: row - row_start,
-        kv_len: sequence.n_cached + row - row_start,
-        block_start: block - off_blocks,
+      writeStepSeq(this.words, offSeqs + i * STEP_SEQ_WORDS, {
+        row_start: rowStart,
+        n_rows: row - rowStart,
+        kv_len: sequence.nCached + row - rowStart,
+        block_start: block - offBlocks,
       })
       block += ids.length
       const { targets } = sequence.request
-      for (let k = 0; targets && k < n_rows; k++) {
-        const target = targets[sequence.n_cached + k] ?? 0
-        this.#writeScore(row_start + k, target, sequence.sampling.logprobs ?? 0, output, off_pairs, n_pairs++)
+      for (let k = 0; targets && k < nRows; k++) {
+        const target = targets[sequence.nCached + k] ?? 0
+        this.#writeScore(rowStart + k, target, sequence.sampling.logprobs ?? 0, output, offPairs, nPairs++)
         output += STEP_OUTPUT_WORDS
       }
       if (!slice.samples) continue
-      const mask_words = maskWordsOf(slice)
-      if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, off_masks + mask_start)
+      const maskWords = maskWordsOf(slice)
+      if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, offMasks + maskStart)
       // A drafted row's token is chosen as if the guesses before it had been said.
       const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
       for (let k = 0; k <= draft.length; k++) {
         const counter = sequence.output.length + k
-        const at = { row: row_start + n_rows - 1 + k, counter, mask_start, mask_words }
+        const at = { row: rowStart + nRows - 1 + k, counter, mask_start: maskStart, mask_words: maskWords }
         const biases = biasesOf(sequence, counter)
-        n_pairs = this.#writeOutput(sequence.sampling, counts, biases, at, output, off_pairs, n_pairs)
+        nPairs = this.#writeOutput(sequence.sampling, counts, biases, at, output, offPairs, nPairs)
         output += STEP_OUTPUT_WORDS
         const token = draft[k]
         if (token !== undefined) counts?.set(token, (counts.get(token) ?? 0) + 1)
       }
-      mask_start += mask_words
+      maskStart += maskWords
     }
-    this.length = off_pairs + n_pairs * PAIR_WORDS
+    this.length = offPairs + nPairs * PAIR_WORDS
     writeStepHeader(this.words, {
-      n_tokens,
+      n_tokens: nTokens,
       n_seqs: slices.length,
-      n_outputs,
-      off_tokens,
-      off_seqs,
-      off_outputs,
-      off_blocks,
-      n_block_ids,
-      off_pairs,
-      n_pairs,
-      off_masks,
-      n_mask_words,
+      n_outputs: nOutputs,
+      off_tokens: offTokens,
+      off_seqs: offSeqs,
+      off_outputs: offOutputs,
+      off_blocks: offBlocks,
+      n_block_ids: nBlockIds,
+      off_pairs: offPairs,
+      n_pairs: nPairs,
+      off_masks: offMasks,
+      n_mask_words: nMaskWords,
     })
   }
 
   /** One RfStepOutput at word `at` that chooses a row's target, and pair number `pair` to that end. */
-  #writeScore(row: number, target: number, n_top: number, at: number, off_pairs: number, pair: number): void {
-    writeStepOutput(this.words, at, { ...GREEDY_OUTPUT, row, n_top, bias_start: pair, n_biases: 1 })
-    writeBiasPair(this.words, off_pairs + pair * PAIR_WORDS, target, CERTAIN)
+  #writeScore(row: number, target: number, nTop: number, at: number, offPairs: number, pair: number): void {
+    writeStepOutput(this.words, at, { ...GREEDY_OUTPUT, row, n_top: nTop, bias_start: pair, n_biases: 1 })
+    writeBiasPair(this.words, offPairs + pair * PAIR_WORDS, target, CERTAIN)
   }
 
   /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on; returns the number of the pair after them. */
@@ -138,33 +138,38 @@ export class StepBuffer {
     s: SamplingParams,
     counts: ReadonlyMap<number, number> | undefined,
     biases: ReadonlyMap<number, number>,
-    { row, counter, mask_start, mask_words }: Pick<StepOutput, "row" | "counter" | "mask_start" | "mask_words">,
+    {
+      row,
+      counter,
+      mask_start: maskStart,
+      mask_words: maskWords,
+    }: Pick<StepOutput, "row" | "counter" | "mask_start" | "mask_words">,
     at: number,
-    off_pairs: number,
+    offPairs: number,
     pair: number,
   ): number {
-    const n_penalties = counts?.size ?? 0
-    const n_biases = biases.size
+    const nPenalties = counts?.size ?? 0
+    const nBiases = biases.size
     writeStepOutput(this.words, at, {
       row,
       temperature: s.temperature,
-      top_k: s.top_k,
-      top_p: s.top_p,
-      min_p: s.min_p,
-      repeat_penalty: s.repetition_penalty,
-      frequency_penalty: s.frequency_penalty,
-      presence_penalty: s.presence_penalty,
+      top_k: s.topK,
+      top_p: s.topP,
+      min_p: s.minP,
+      repeat_penalty: s.repetitionPenalty,
+      frequency_penalty: s.frequencyPenalty,
+      presence_penalty: s.presencePenalty,
       seed: s.seed,
       counter,
       n_top: s.logprobs ?? -1,
       penalty_start: pair,
-      n_penalties,
-      bias_start: pair + n_penalties,
-      n_biases,
-      mask_start: mask_words > 0 ? mask_start : 0,
-      mask_words,
+      n_penalties: nPenalties,
+      bias_start: pair + nPenalties,
+      n_biases: nBiases,
+      mask_start: maskWords > 0 ? maskStart : 0,
+      mask_words: maskWords,
     })
-    let word = off_pairs + pair * PAIR_WORDS
+    let word = offPairs + pair * PAIR_WORDS
     for (const [token, count] of counts ?? []) {
       writePenaltyPair(this.words, word, token, count)
       word += PAIR_WORDS
@@ -173,6 +178,6 @@ export class StepBuffer {
       writeBiasPair(this.words, word, token, bias)
       word += PAIR_WORDS
     }
-    return pair + n_penalties + n_biases
+    return pair + nPenalties + nBiases
   }
 }

@@ -12,18 +12,18 @@ export class BlockPool {
   readonly prefixes: PrefixCache
   readonly #free: number[]
 
-  /** @param keep_prefixes Whether full blocks can be found again when their sequence has gone. */
+  /** @param keepPrefixes Whether full blocks can be found again when their sequence has gone. */
   constructor(
     readonly total: number,
-    keep_prefixes = true,
+    keepPrefixes = true,
   ) {
-    this.prefixes = new PrefixCache(keep_prefixes)
+    this.prefixes = new PrefixCache(keepPrefixes)
     this.#free = Array.from({ length: total }, (_, i) => total - 1 - i)
   }
 
   /** Blocks that no sequence holds, cached ones included. */
   get free(): number {
-    return this.#free.length + this.prefixes.n_idle
+    return this.#free.length + this.prefixes.nIdle
   }
 
   /** A block to write; cached ones go last, in the order in which they were left. */
@@ -49,13 +49,13 @@ export class BlockTable {
   constructor(private readonly pool: BlockPool) {}
 
   /** Tokens in shared blocks. */
-  get n_shared(): number {
+  get nShared(): number {
     return this.#shared.length * BLOCK_SIZE
   }
 
   /** Takes the cached blocks that come next in its tokens, up to `n_blocks` in all; they replace blocks of its own. */
-  adopt(keyOf: KeyOf, n_blocks: number): void {
-    for (let i = this.#shared.length; i < n_blocks; i++) {
+  adopt(keyOf: KeyOf, nBlocks: number): void {
+    for (let i = this.#shared.length; i < nBlocks; i++) {
       const found = this.pool.prefixes.find(this.#shared.at(-1), keyOf(i))
       if (!found) return
       this.#share(found)
@@ -72,7 +72,7 @@ export class BlockTable {
 
   /** Lets others find the blocks that `tokens` fill. Where one with the same tokens is there already, that one takes its place. */
   seal(keyOf: KeyOf, tokens: number): void {
-    while (this.n_shared + BLOCK_SIZE <= tokens) {
+    while (this.nShared + BLOCK_SIZE <= tokens) {
       const i = this.#shared.length
       const parent = this.#shared.at(-1)
       const key = keyOf(i)

@@ -13,7 +13,7 @@ export class StepCost {
   #rows = 0
   #rows2 = 0
   #ms = 0
-  #rows_ms = 0
+  #rowsMs = 0
 
   record(rows: number, ms: number): void {
     // A pause of the machine says nothing about rows.
@@ -22,16 +22,16 @@ export class StepCost {
     this.#rows = DECAY * this.#rows + rows
     this.#rows2 = DECAY * this.#rows2 + rows * rows
     this.#ms = DECAY * this.#ms + ms
-    this.#rows_ms = DECAY * this.#rows_ms + rows * ms
+    this.#rowsMs = DECAY * this.#rowsMs + rows * ms
   }
 
   /**
    * The share of its drafted tokens that a sequence must see accepted for them to pay, when `n_seqs` generate together: what a row costs,
    * over what a token costs without drafting.
    */
-  leastAcceptance(n_seqs: number): number {
+  leastAcceptance(nSeqs: number): number {
     const { base, row } = this.#fit()
-    const token = base / n_seqs + row
+    const token = base / nSeqs + row
     return token > 0 ? row / token : ASSUMED_SHARE
   }
 
@@ -48,7 +48,7 @@ export class StepCost {
       const one = ms / (1 - ASSUMED_SHARE + ASSUMED_SHARE * rows)
       return { base: one * (1 - ASSUMED_SHARE), row: one * ASSUMED_SHARE }
     }
-    const slope = (this.#rows_ms / this.#n - rows * ms) / variance
+    const slope = (this.#rowsMs / this.#n - rows * ms) / variance
     const row = Math.min(Math.max(slope, 0), ms / rows)
     return { base: ms - row * rows, row }
   }

@@ -65,7 +65,7 @@ export class Pooler {
   }
 }
 
-export interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadline_ms"> {
+export interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadlineMs"> {
   pooling: Pooling
 }
 

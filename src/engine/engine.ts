@@ -32,23 +32,23 @@ export type StepContext = Pick<NativeContext, "step" | "close">
 
 export interface LocalEngineOptions {
   /** Blocks of the K/V cache. */
-  n_blocks: number
+  nBlocks: number
   /** Tokens of one step at most, at least `limits.max_seqs`. */
-  max_tokens: number
+  maxTokens: number
   /** Prompt tokens of one step at most while other requests decode; `max_tokens` by default. */
-  chunk_tokens?: number
+  chunkTokens?: number
   /** See `SchedulerLimits`; 1 for every row by default. */
-  row_cost?: (context: number) => number
+  rowCost?: (context: number) => number
   /** `context_length` is lowered to what the blocks hold. */
   limits: EngineLimits
   /** Requests that wait to begin at most; 512 by default. */
-  max_queue?: number
+  maxQueue?: number
   /** Keep full blocks for prompts that begin alike; true by default. */
-  prefix_cache?: boolean
+  prefixCache?: boolean
   /** Tokens of one step at most that are guessed from the text before them, and verified all at once; 0 by default. */
-  max_drafted?: number
+  maxDrafted?: number
   /** When a guess is worth its row; measured by default. */
-  step_cost?: Pick<StepCost, "record" | "leastAcceptance">
+  stepCost?: Pick<StepCost, "record" | "leastAcceptance">
   /** For embeddings, which are refused without it. */
   hidden?: HiddenStates
   /** For constraints, which are refused without it. The engine closes it. */
@@ -68,7 +68,7 @@ export class LocalEngine implements Engine {
   readonly #step = new StepBuffer()
   readonly #results: Words
   readonly #service = new ServiceTime()
-  readonly #max_queue: number
+  readonly #maxQueue: number
   readonly #cost: Pick<StepCost, "record" | "leastAcceptance">
   readonly #hidden: HiddenStates | undefined
   readonly #poolers = new WeakMap<Sequence, Pooler>()
@@ -81,30 +81,30 @@ export class LocalEngine implements Engine {
   #closed = false
   readonly #grammars: Pick<Grammars, "open" | "close"> | undefined
   /** Milliseconds of the last step. */
-  #step_ms = 0
+  #stepMs = 0
   /** Called when what there is to do may have changed, and masks are waited for. */
   #onChange = () => {}
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
-    const { n_blocks, limits, max_tokens, chunk_tokens = max_tokens, row_cost = () => 1 } = options
-    const { max_queue = 512, prefix_cache = true, max_drafted = 0, step_cost = new StepCost() } = options
-    const { max_seqs } = limits
+    const { nBlocks, limits, maxTokens, chunkTokens = maxTokens, rowCost = () => 1 } = options
+    const { maxQueue = 512, prefixCache = true, maxDrafted = 0, stepCost = new StepCost() } = options
+    const { maxSeqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
-    this.limits = { ...limits, context_length: Math.min(limits.context_length, n_blocks * BLOCK_SIZE) }
+    this.limits = { ...limits, contextLength: Math.min(limits.contextLength, nBlocks * BLOCK_SIZE) }
     this.#context = context
-    this.#pool = new BlockPool(n_blocks, prefix_cache)
-    const of_step: SchedulerLimits = {
-      max_tokens,
-      chunk_tokens: Math.max(1, chunk_tokens),
-      row_cost,
-      max_seqs,
-      max_drafted,
+    this.#pool = new BlockPool(nBlocks, prefixCache)
+    const ofStep: SchedulerLimits = {
+      maxTokens,
+      chunkTokens: Math.max(1, chunkTokens),
+      rowCost,
+      maxSeqs,
+      maxDrafted,
     }
-    this.#scheduler = new Scheduler(of_step, this.#pool, step_cost)
-    this.#results = new Words((max_seqs + max_drafted) * STEP_RESULT_WORDS)
-    this.#max_queue = max_queue
-    this.#cost = step_cost
+    this.#scheduler = new Scheduler(ofStep, this.#pool, stepCost)
+    this.#results = new Words((maxSeqs + maxDrafted) * STEP_RESULT_WORDS)
+    this.#maxQueue = maxQueue
+    this.#cost = stepCost
     this.#hidden = options.hidden
     this.#grammars = options.grammars
   }
@@ -136,24 +136,24 @@ export class LocalEngine implements Engine {
   }
 
   stats(): EngineStats {
-    const { running, waiting, n_queued, n_preemptions, prefix_query_tokens, prefix_hit_tokens, prompt_tokens } =
+    const { running, waiting, nQueued, nPreemptions, prefixQueryTokens, prefixHitTokens, promptTokens } =
       this.#scheduler
     return {
       running: running.length,
       waiting: waiting.length,
-      queued: n_queued,
-      retry_after: this.#retryAfter(),
-      blocks_total: this.#pool.total,
-      blocks_free: this.#pool.free,
-      blocks_cached: this.#pool.prefixes.n_idle,
+      queued: nQueued,
+      retryAfter: this.#retryAfter(),
+      blocksTotal: this.#pool.total,
+      blocksFree: this.#pool.free,
+      blocksCached: this.#pool.prefixes.nIdle,
       steps: this.#steps,
-      n_preemptions,
-      prefix_query_tokens,
-      prefix_hit_tokens,
-      prompt_tokens,
-      generated_tokens: this.#generated,
-      drafted_tokens: this.#drafted,
-      accepted_tokens: this.#accepted,
+      nPreemptions,
+      prefixQueryTokens,
+      prefixHitTokens,
+      promptTokens,
+      generatedTokens: this.#generated,
+      draftedTokens: this.#drafted,
+      acceptedTokens: this.#accepted,
     }
   }
 
@@ -182,11 +182,11 @@ export class LocalEngine implements Engine {
       const message = "this engine was opened without a vocabulary, and cannot keep a text to a constraint"
       throw new RequestError(message, request.constraint.param, "unsupported_parameter")
     }
-    const { n_queued } = this.#scheduler
-    if (n_queued >= this.#max_queue) {
-      throw queueFull(n_queued, this.#retryAfter())
+    const { nQueued } = this.#scheduler
+    if (nQueued >= this.#maxQueue) {
+      throw queueFull(nQueued, this.#retryAfter())
     }
-    const active = new ActiveRequest(request, this.#pool, this.limits.context_length, this.#arrivals)
+    const active = new ActiveRequest(request, this.#pool, this.limits.contextLength, this.#arrivals)
     this.#arrivals += active.choices.length
     this.#requests.set(request.id, active)
     for (const choice of active.choices) this.#scheduler.add(choice)
@@ -201,7 +201,7 @@ export class LocalEngine implements Engine {
       onFailure: (error: Error) => this.#fail(active, error),
     }
     for (const choice of active.choices) {
-      choice.matcher = this.#grammars?.open(constraint, active.request.stop_tokens, events)
+      choice.matcher = this.#grammars?.open(constraint, active.request.stopTokens, events)
     }
   }
 
@@ -231,7 +231,7 @@ export class LocalEngine implements Engine {
 
   /** Waits for masks: where nothing can go on without them, and else a moment, so that their sequences do not miss the step. */
   async #masks(): Promise<void> {
-    const until = performance.now() + MASK_PATIENCE * this.#step_ms
+    const until = performance.now() + MASK_PATIENCE * this.#stepMs
     for (;;) {
       const { masks } = this.#scheduler
       const left = masks === "some" ? until - performance.now() : 0
@@ -257,8 +257,8 @@ export class LocalEngine implements Engine {
       return
     }
     this.#steps++
-    this.#step_ms = performance.now() - start
-    if (slices.every(({ n_rows }) => n_rows === 1)) {
+    this.#stepMs = performance.now() - start
+    if (slices.every(({ nRows }) => nRows === 1)) {
       const rows = slices.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
       this.#cost.record(rows, performance.now() - start)
     }
@@ -266,16 +266,16 @@ export class LocalEngine implements Engine {
     let row = 0
     for (const slice of slices) {
       const first = result
-      const first_row = row
-      row += slice.n_rows + slice.draft.length
+      const firstRow = row
+      row += slice.nRows + slice.draft.length
       result += outputsOf(slice)
       // Its request may have failed with a choice before it.
       if (slice.sequence.state !== "running") continue
       if (slice.samples) this.#publish(slice, first)
-      else if (slice.sequence.embeds) this.#addRows(slice, first_row)
+      else if (slice.sequence.embeds) this.#addRows(slice, firstRow)
       else if (slice.sequence.reads) this.#addScores(slice, first)
       else {
-        this.#scheduler.advance(slice.sequence, slice.n_rows)
+        this.#scheduler.advance(slice.sequence, slice.nRows)
         slice.sequence.seal()
       }
     }
@@ -285,63 +285,63 @@ export class LocalEngine implements Engine {
    * The token after the slice, and one for every guess that came true: each was drawn with the numbers and counts of its own place, so
    * that they are those of one step each. What was computed for the other guesses is not counted as cached, and written over.
    */
-  #publish({ sequence, n_rows, draft }: Slice, first: number): void {
+  #publish({ sequence, nRows, draft }: Slice, first: number): void {
     const { owner, sampling } = sequence
-    owner.prompt_done = true
+    owner.promptDone = true
     let reason: FinishReason | undefined
-    let n_true = 0
+    let nTrue = 0
     for (;;) {
-      const { token, logprob, top } = readStepResult(this.#results, first + n_true)
+      const { token, logprob, top } = readStepResult(this.#results, first + nTrue)
       if (token < 0) {
         this.#refuse(sequence)
         return
       }
       this.#generated++
       reason = sequence.accept(token, sampling.logprobs === undefined ? undefined : { logprob, top })
-      if (reason || token !== draft[n_true]) break
-      n_true++
+      if (reason || token !== draft[nTrue]) break
+      nTrue++
     }
-    this.#scheduler.advance(sequence, n_rows + n_true)
+    this.#scheduler.advance(sequence, nRows + nTrue)
     if (draft.length > 0) {
-      sequence.speculator.record(draft.length, n_true)
+      sequence.speculator.record(draft.length, nTrue)
       this.#drafted += draft.length
-      this.#accepted += n_true
+      this.#accepted += nTrue
     }
     sequence.seal()
     if (reason) this.#finish(sequence, reason)
   }
 
   /** Adds a slice's rows, from row `row` of the step on, to its text's embedding, and ends it with the last of them. */
-  #addRows({ sequence, n_rows }: Slice, row: number): void {
-    const { request, n_cached, n_tokens } = sequence
+  #addRows({ sequence, nRows }: Slice, row: number): void {
+    const { request, nCached, nTokens } = sequence
     const pooler =
       this.#poolers.get(sequence) ??
       new Pooler(this.#hidden as HiddenStates, request.pooling as Pooling, request.tokens.length)
     this.#poolers.set(sequence, pooler)
     try {
-      pooler.add(row, n_rows, n_cached)
-      this.#scheduler.advance(sequence, n_rows)
-      if (n_cached + n_rows === n_tokens) this.#finish(sequence, "stop", { embedding: pooler.result() })
+      pooler.add(row, nRows, nCached)
+      this.#scheduler.advance(sequence, nRows)
+      if (nCached + nRows === nTokens) this.#finish(sequence, "stop", { embedding: pooler.result() })
     } catch (cause) {
       this.#fail(sequence.owner, cause instanceof EngineError ? cause : new EngineError(messageOf(cause), { cause }))
     }
   }
 
   /** Keeps the scores of a slice's rows, whose results begin with number `first`, and ends its request with the last of them. */
-  #addScores({ sequence, n_rows }: Slice, first: number): void {
-    const { request, n_cached, n_tokens, scores } = sequence
-    for (let i = 0; i < n_rows; i++) {
+  #addScores({ sequence, nRows }: Slice, first: number): void {
+    const { request, nCached, nTokens, scores } = sequence
+    for (let i = 0; i < nRows; i++) {
       const { token, logprob, top } = readStepResult(this.#results, first + i)
       // Only a broken model rules a token out altogether.
-      if (token !== request.targets?.[n_cached + i]) {
+      if (token !== request.targets?.[nCached + i]) {
         this.#refuse(sequence)
         return
       }
-      scores[n_cached + i] = { logprob, top }
+      scores[nCached + i] = { logprob, top }
     }
-    this.#scheduler.advance(sequence, n_rows)
+    this.#scheduler.advance(sequence, nRows)
     sequence.seal()
-    if (sequence.n_cached === n_tokens) this.#finish(sequence, "stop", { scores })
+    if (sequence.nCached === nTokens) this.#finish(sequence, "stop", { scores })
   }
 
   #refuse(sequence: Sequence): void {
@@ -379,7 +379,7 @@ export class LocalEngine implements Engine {
   }
 
   #retryAfter(): number {
-    return this.#service.retryAfter(this.#scheduler.n_queued, this.limits.max_seqs)
+    return this.#service.retryAfter(this.#scheduler.nQueued, this.limits.maxSeqs)
   }
 }
 

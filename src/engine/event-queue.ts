@@ -6,8 +6,8 @@ export class EventQueue {
   #failure: Error | undefined
   #wake: (() => void) | undefined
 
-  /** @param n_ends Choices, each of which has one `end`. */
-  constructor(readonly n_ends: number) {}
+  /** @param nEnds Choices, each of which has one `end`. */
+  constructor(readonly nEnds: number) {}
 
   get failed(): boolean {
     return this.#failure !== undefined
@@ -26,7 +26,7 @@ export class EventQueue {
 
   /** The events as they come, up to the last `end`. @throws what `fail` was given, once the events before it are read. */
   async *read(): AsyncGenerator<EngineEvent, void, void> {
-    for (let left = this.n_ends; left > 0; ) {
+    for (let left = this.nEnds; left > 0; ) {
       const event = this.#events.shift()
       if (event) {
         yield event

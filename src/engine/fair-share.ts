@@ -36,7 +36,7 @@ export class FairShare {
   }
 
   /** Owners of whom something is remembered. */
-  get n_remembered(): number {
+  get nRemembered(): number {
     return this.#served.size
   }
 

@@ -27,26 +27,26 @@ export interface LoadOptions {
   /** CPU threads; default: as many as this process may use. */
   threads?: number
   /** Longest prompt and completion together; default: what the model was made for, as memory allows. */
-  ctx_size?: number
+  ctxSize?: number
   /** Requests that are generated together; 32 by default. */
-  max_seqs?: number
+  maxSeqs?: number
   /** Of these, how many the K/V cache has room for at full length; by default all on a GPU and 8 on the CPU, as memory allows. */
-  full_lengths?: number
+  fullLengths?: number
   /**
    * Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default, and never less than `max_seqs`. Longer
    * prompts come in chunks.
    */
-  batch_size?: number
+  batchSize?: number
   /**
    * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
    * tokens behind a long text, where each takes longer. 16 on the CPU and 512 on a GPU by default. Less is smoother for those who read,
    * more is faster for those who wait for their first token.
    */
-  chunk_size?: number
+  chunkSize?: number
   /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
-  max_queue?: number
+  maxQueue?: number
   /** Keep the K/V of full blocks for prompts that begin alike, as long as nothing else needs the room; true by default. */
-  prefix_cache?: boolean
+  prefixCache?: boolean
   /**
    * `ngram`: guess tokens from how the text went on before, and verify several in one step, where that is faster. What is generated does
    * not change. `off` by default.
@@ -58,11 +58,11 @@ export interface LoadOptions {
    */
   deterministic?: boolean
   /** Number format of the K/V cache; f16 by default. */
-  kv_type?: Dtype
+  kvType?: Dtype
   /** What matrix units multiply in long prompts (sums are float); `auto` (default) is f32 on the CPU and f16 on a GPU. */
   dtype?: Compute | "auto"
   /** Bytes of the device that weights and K/V cache may take together at most; default: as much as is free. */
-  memory_limit?: number
+  memoryLimit?: number
   /** Map the file (default), or read it: mapped uploads of large files hang on some integrated GPUs. */
   mmap?: boolean
   /** Called while weights are copied to a GPU. */
@@ -165,14 +165,14 @@ async function openEngine(
 ): Promise<LoadedEngine> {
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
-  const max_seqs = options.max_seqs ?? MAX_SEQS
-  const max_tokens = Math.max(options.batch_size ?? (onCpu ? 128 : 2048), max_seqs)
-  const kvType = chooseCacheType(definition, options.kv_type ?? "f16")
+  const maxSeqs = options.maxSeqs ?? MAX_SEQS
+  const maxTokens = Math.max(options.batchSize ?? (onCpu ? 128 : 2048), maxSeqs)
+  const kvType = chooseCacheType(definition, options.kvType ?? "f16")
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
   const { plan, tensors, constants, config } = definition
-  const max_drafted = options.speculative === "ngram" ? Math.min(max_seqs * MAX_DRAFT, MAX_DRAFTED) : 0
-  const max_outputs = max_seqs + max_drafted
-  const packed = plan.pack({ maxTokens: max_tokens, maxOutputs: max_outputs, kvType })
+  const maxDrafted = options.speculative === "ngram" ? Math.min(maxSeqs * MAX_DRAFT, MAX_DRAFTED) : 0
+  const maxOutputs = maxSeqs + maxDrafted
+  const packed = plan.pack({ maxTokens: maxTokens, maxOutputs: maxOutputs, kvType })
   const hidden = packed.bufferIds.get(HIDDEN_BUFFER)
   if (hidden === undefined) throw new RangeError(`the plan has no buffer ${HIDDEN_BUFFER}`)
   const paths = gguf.files.map((file) => file.path)
@@ -183,46 +183,46 @@ async function openEngine(
     const info = library.deviceInfo(index) // after the upload: what is free now can be cache
     const spare = onCpu ? info.memoryFree : Math.max(0, info.memoryFree - 2 * packed.arenaBytes)
     const { weights } = definition.memory({ contextLength: 0 })
-    const { memory_limit = Number.POSITIVE_INFINITY } = options
+    const { memoryLimit = Number.POSITIVE_INFINITY } = options
     const room: CacheRoom = {
-      free: Math.min(spare, memory_limit - weights),
-      affordable: Math.min(spare * (onCpu ? CACHE_SHARE.host : CACHE_SHARE.device), memory_limit - weights),
-      limited: memory_limit - weights < spare,
+      free: Math.min(spare, memoryLimit - weights),
+      affordable: Math.min(spare * (onCpu ? CACHE_SHARE.host : CACHE_SHARE.device), memoryLimit - weights),
+      limited: memoryLimit - weights < spare,
       onCpu,
     }
-    const { context_length, n_blocks, bytes } = cacheSize(definition, room, { ...options, max_seqs, kv_type: kvType })
+    const { contextLength, nBlocks, bytes } = cacheSize(definition, room, { ...options, maxSeqs, kvType: kvType })
     const context = model.openContext(
       {
         nThreads: threads,
-        maxTokens: max_tokens,
-        maxSeqs: max_seqs,
-        maxOutputs: max_outputs,
-        nBlocks: n_blocks,
+        maxTokens: maxTokens,
+        maxSeqs: maxSeqs,
+        maxOutputs: maxOutputs,
+        nBlocks: nBlocks,
         blockSize: BLOCK_SIZE,
         compute,
         deterministic: options.deterministic ?? false,
       },
       packed,
     )
-    const limits = { context_length, n_vocab: config.n_vocab, max_seqs }
+    const limits = { contextLength, nVocab: config.nVocab, maxSeqs }
     // Closing the model closes the context first.
     const engine = new LocalEngine(
       { step: context.step.bind(context), close: () => model.close() },
       {
-        n_blocks,
-        max_tokens,
-        chunk_tokens: options.chunk_size ?? (onCpu ? 16 : 512),
-        row_cost: rowCost(config),
+        nBlocks,
+        maxTokens,
+        chunkTokens: options.chunkSize ?? (onCpu ? 16 : 512),
+        rowCost: rowCost(config),
         limits,
-        max_queue: options.max_queue,
-        prefix_cache: options.prefix_cache,
-        max_drafted,
-        grammars: new Grammars({ path: gguf.files[0]?.path ?? "", n_vocab: config.n_vocab }),
+        maxQueue: options.maxQueue,
+        prefixCache: options.prefixCache,
+        maxDrafted,
+        grammars: new Grammars({ path: gguf.files[0]?.path ?? "", nVocab: config.nVocab }),
         hidden: {
-          width: config.hidden_size,
+          width: config.hiddenSize,
           norm: definition.outputNorm(),
-          eps: config.rms_eps,
-          read: (row, out) => context.readBuffer(hidden, row * config.hidden_size * 4, out),
+          eps: config.rmsEps,
+          read: (row, out) => context.readBuffer(hidden, row * config.hiddenSize * 4, out),
         },
       },
     )
@@ -235,9 +235,9 @@ async function openEngine(
 }
 
 function chooseCacheType({ plan }: ModelDefinition, kvType: Dtype): Dtype {
-  const odd = plan.caches.find(({ head_dim }) => head_dim % CACHE_GROUP[kvType] !== 0)
+  const odd = plan.caches.find(({ headDim }) => headDim % CACHE_GROUP[kvType] !== 0)
   if (odd === undefined) return kvType
-  const message = `a ${kvType} cache rounds ${CACHE_GROUP[kvType]} elements together, which do not divide this model's heads of ${odd.head_dim}`
+  const message = `a ${kvType} cache rounds ${CACHE_GROUP[kvType]} elements together, which do not divide this model's heads of ${odd.headDim}`
   throw new NativeError("UNSUPPORTED", message, "use --kv-type f16")
 }
 
@@ -280,16 +280,16 @@ interface CacheRoom {
 function cacheSize(
   { plan, config }: ModelDefinition,
   room: CacheRoom,
-  { ctx_size, max_seqs, full_lengths, kv_type }: LoadOptions & { max_seqs: number; kv_type: Dtype },
-): { context_length: number; n_blocks: number; bytes: number } {
-  const blockBytes = Math.max(1, plan.cacheBytesPerToken(kv_type) * BLOCK_SIZE)
+  { ctxSize, maxSeqs, fullLengths, kvType }: LoadOptions & { maxSeqs: number; kvType: Dtype },
+): { contextLength: number; nBlocks: number; bytes: number } {
+  const blockBytes = Math.max(1, plan.cacheBytesPerToken(kvType) * BLOCK_SIZE)
   const affordable = Math.floor(room.affordable / blockBytes)
-  const wanted = blocksFor(ctx_size ?? config.context_length)
+  const wanted = blocksFor(ctxSize ?? config.contextLength)
   const left = `${sizeText(room.free)} are ${room.limited ? "left of the memory limit" : "free"}`
-  if (ctx_size !== undefined && wanted * blockBytes > room.free) {
+  if (ctxSize !== undefined && wanted * blockBytes > room.free) {
     throw new NativeError(
       "OUT_OF_MEMORY",
-      `a context of ${ctx_size} tokens takes ${sizeText(wanted * blockBytes)} of K/V cache, ${left}`,
+      `a context of ${ctxSize} tokens takes ${sizeText(wanted * blockBytes)} of K/V cache, ${left}`,
       affordable > 0
         ? `lower --ctx-size to ${affordable * BLOCK_SIZE} or less`
         : "raise --memory-budget, or take a smaller model",
@@ -299,13 +299,13 @@ function cacheSize(
     const remedy = "raise --memory-budget, or take a smaller model"
     throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
   }
-  const longest = ctx_size !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
-  const sequences = Math.min(max_seqs, full_lengths ?? (room.onCpu ? FULL_LENGTHS : max_seqs))
-  const n_blocks = Math.max(longest, Math.min(longest * sequences, affordable))
+  const longest = ctxSize !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
+  const sequences = Math.min(maxSeqs, fullLengths ?? (room.onCpu ? FULL_LENGTHS : maxSeqs))
+  const nBlocks = Math.max(longest, Math.min(longest * sequences, affordable))
   return {
-    context_length: Math.min(ctx_size ?? config.context_length, longest * BLOCK_SIZE),
-    n_blocks,
-    bytes: n_blocks * blockBytes,
+    contextLength: Math.min(ctxSize ?? config.contextLength, longest * BLOCK_SIZE),
+    nBlocks,
+    bytes: nBlocks * blockBytes,
   }
 }
 

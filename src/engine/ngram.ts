@@ -20,9 +20,9 @@ export class NgramIndex {
   constructor(private readonly tokenAt: (position: number) => number) {}
 
   /** Up to `limit` tokens to follow the first `n_tokens`. */
-  propose(n_tokens: number, limit: number): number[] {
-    this.#extend(n_tokens)
-    const end = n_tokens - 1
+  propose(nTokens: number, limit: number): number[] {
+    this.#extend(nTokens)
+    const end = nTokens - 1
     let best = -1
     let longest = MIN_MATCH - 1
     let place = this.#earlier[end] ?? -1
@@ -35,13 +35,13 @@ export class NgramIndex {
     if (best < 0) return draft
     for (let from = best + 1; draft.length < limit; from++) {
       // A repetition may reach into what is guessed here.
-      draft.push(from < n_tokens ? this.tokenAt(from) : (draft[from - n_tokens] as number))
+      draft.push(from < nTokens ? this.tokenAt(from) : (draft[from - nTokens] as number))
     }
     return draft
   }
 
-  #extend(n_tokens: number): void {
-    for (let end = this.#earlier.length; end < n_tokens; end++) {
+  #extend(nTokens: number): void {
+    for (let end = this.#earlier.length; end < nTokens; end++) {
       const pair = this.tokenAt(end - 1) * 2 ** 26 + this.tokenAt(end)
       this.#earlier.push(this.#last.get(pair) ?? -1)
       this.#last.set(pair, end)

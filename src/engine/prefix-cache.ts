@@ -38,7 +38,7 @@ export class PrefixCache {
   constructor(readonly keep: boolean) {}
 
   /** Blocks that nobody holds. */
-  get n_idle(): number {
+  get nIdle(): number {
     return this.#idle.size
   }
 

@@ -6,10 +6,10 @@ import { type Engine, EngineError, type GenerateRequest, OverloadedError, type R
  */
 export async function read(
   engine: Pick<Engine, "generate">,
-  request: Omit<GenerateRequest, "max_tokens" | "stop_tokens" | "n">,
+  request: Omit<GenerateRequest, "maxTokens" | "stopTokens" | "n">,
   signal?: AbortSignal,
 ): Promise<Reading & { usage: Usage }> {
-  for await (const event of engine.generate({ ...request, max_tokens: 1, stop_tokens: new Set() }, signal)) {
+  for await (const event of engine.generate({ ...request, maxTokens: 1, stopTokens: new Set() }, signal)) {
     if (event.type !== "end") continue
     if (event.reason !== "cancelled") return event
     const reason: unknown = signal?.reason

@@ -11,20 +11,20 @@ export class ActiveRequest {
   /** When the first of its choices began to run. */
   started: number | undefined
   /** Its prompt was computed once: its other choices find it in the cache. */
-  prompt_done = false
+  promptDone = false
 
   /**
-   * @param context_length Tokens of prompt and completion at most.
-   * @param first_arrival Number of its first choice in the order of arrival; the others' follow.
+   * @param contextLength Tokens of prompt and completion at most.
+   * @param firstArrival Number of its first choice in the order of arrival; the others' follow.
    */
   constructor(
     readonly request: GenerateRequest,
     pool: BlockPool,
-    context_length: number,
-    first_arrival: number,
+    contextLength: number,
+    firstArrival: number,
   ) {
     const n = request.n ?? 1
     this.events = new EventQueue(n)
-    this.choices = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, context_length, first_arrival + i))
+    this.choices = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
   }
 }

@@ -7,10 +7,10 @@ const ATTENTION_RATE = 0.5
  * What a prompt's row costs behind `context` tokens, in rows at the beginning of a text: its matrix products, and attention over the
  * context. (SmolLM2-135M on two Zen 4 cores: 64 rows take 66 ms at the beginning, and 130 ms behind 1,408 tokens; this says 1.9.)
  */
-export function rowCost({ hidden_size, n_heads, n_kv_heads, head_dim, ffn, sliding_window }: ModelConfig) {
+export function rowCost({ hiddenSize, nHeads, nKvHeads, headDim, ffn, slidingWindow }: ModelConfig) {
   // Multiply-adds of a layer: for a row, and for each token that it sees.
-  const products = hidden_size * ((2 * n_heads + 2 * n_kv_heads) * head_dim + 3 * ffn)
-  const seen = (2 * n_heads * head_dim) / ATTENTION_RATE
-  const longest = sliding_window > 0 ? sliding_window : Number.POSITIVE_INFINITY
+  const products = hiddenSize * ((2 * nHeads + 2 * nKvHeads) * headDim + 3 * ffn)
+  const seen = (2 * nHeads * headDim) / ATTENTION_RATE
+  const longest = slidingWindow > 0 ? slidingWindow : Number.POSITIVE_INFINITY
   return (context: number): number => 1 + (seen / products) * Math.min(context, longest)
 }

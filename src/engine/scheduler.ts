@@ -7,7 +7,7 @@ import type { Sequence } from "./sequence.ts"
 export interface Slice {
   sequence: Sequence
   /** Rows of the step: the first `n_rows` tokens that the model has not seen. */
-  n_rows: number
+  nRows: number
   /** The slice reaches the sequence's end, so that its last row's logits give the next token (of what is only read none is wanted). */
   samples: boolean
   /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
@@ -16,15 +16,15 @@ export interface Slice {
 
 export interface SchedulerLimits {
   /** Tokens of one step at most, at least `max_seqs`. */
-  max_tokens: number
+  maxTokens: number
   /** Prompt tokens of one step at most while other sequences decode; fewer behind a long text, down to a quarter. */
-  chunk_tokens: number
+  chunkTokens: number
   /** What a prompt's row costs behind `context` tokens, in rows at the beginning of a text: a chunk is to take no longer there. */
-  row_cost(context: number): number
+  rowCost(context: number): number
   /** Sequences that run together. */
-  max_seqs: number
+  maxSeqs: number
   /** Guessed tokens of one step at most; 0: none. */
-  max_drafted: number
+  maxDrafted: number
 }
 
 /**
@@ -36,10 +36,10 @@ export class Scheduler {
   readonly waiting: Sequence[] = []
   /** In the order of their claim to their blocks: by priority, then by arrival. */
   readonly running: Sequence[] = []
-  n_preemptions = 0
-  prefix_query_tokens = 0
-  prefix_hit_tokens = 0
-  prompt_tokens = 0
+  nPreemptions = 0
+  prefixQueryTokens = 0
+  prefixHitTokens = 0
+  promptTokens = 0
   readonly #fair = new FairShare()
 
   constructor(
@@ -49,7 +49,7 @@ export class Scheduler {
   ) {}
 
   /** Requests of which no choice has begun. */
-  get n_queued(): number {
+  get nQueued(): number {
     return this.waiting.reduce((n, { index, owner }) => n + (index === 0 && owner.started === undefined ? 1 : 0), 0)
   }
 
@@ -76,9 +76,9 @@ export class Scheduler {
 
   /** Whose masks have come of the sequences that run: all, some (or others can begin), or none. */
   get masks(): "all" | "some" | "none" {
-    const n_ready = this.running.reduce((n, { ready }) => n + (ready ? 1 : 0), 0)
-    if (n_ready === this.running.length) return "all"
-    return n_ready > 0 || this.waiting.some(({ ready }) => ready) ? "some" : "none"
+    const nReady = this.running.reduce((n, { ready }) => n + (ready ? 1 : 0), 0)
+    if (nReady === this.running.length) return "all"
+    return nReady > 0 || this.waiting.some(({ ready }) => ready) ? "some" : "none"
   }
 
   /** The next step; empty when there is nothing to do, or masks have to come first. Blocks for its tokens are taken. */
@@ -93,65 +93,65 @@ export class Scheduler {
 
   /** One token more for each sequence that has read all others, in the order of their claims. */
   #decode(): Slice[] {
-    const { max_tokens, chunk_tokens, max_drafted } = this.limits
+    const { maxTokens, chunkTokens, maxDrafted } = this.limits
     const slices: Slice[] = []
-    const n_decoding = this.running.filter(({ n_pending }) => n_pending === 1).length
+    const nDecoding = this.running.filter(({ nPending }) => nPending === 1).length
     // Prompts go before guesses.
-    const n_reading = n_decoding < this.running.length ? chunk_tokens : 0
-    let budget = Math.min(max_drafted, max_tokens - n_decoding - n_reading)
+    const nReading = nDecoding < this.running.length ? chunkTokens : 0
+    let budget = Math.min(maxDrafted, maxTokens - nDecoding - nReading)
     for (const sequence of [...this.running]) {
       // Taken from the end by those before it: then it is not running any more.
-      if (sequence.state !== "running" || sequence.n_pending > 1 || !sequence.ready) continue
+      if (sequence.state !== "running" || sequence.nPending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
       // Under a constraint, what may follow a guess is not known before it came true.
       const drafts = budget > 0 && !sequence.reads && !sequence.matcher
-      const draft = drafts ? this.#draft(sequence, budget, n_decoding) : []
+      const draft = drafts ? this.#draft(sequence, budget, nDecoding) : []
       budget -= draft.length
-      slices.push({ sequence, n_rows: 1, samples: !sequence.reads, draft })
+      slices.push({ sequence, nRows: 1, samples: !sequence.reads, draft })
     }
     return slices
   }
 
   /** As many guesses as the sequence's blocks have room for; blocks that nobody misses are taken for them too. */
-  #draft(sequence: Sequence, budget: number, n_decoding: number): readonly number[] {
-    const { n_cached, n_tokens, blocks, output, max_output } = sequence
-    const least = this.cost.leastAcceptance(n_decoding)
-    const draft = sequence.speculator.propose(n_tokens, Math.min(budget, max_output - output.length - 1), least)
-    const room = () => blocks.ids.length * BLOCK_SIZE - n_cached - 1
-    if (draft.length > room() && this.pool.free > this.running.length) blocks.grow(n_cached + 1 + draft.length)
+  #draft(sequence: Sequence, budget: number, nDecoding: number): readonly number[] {
+    const { nCached, nTokens, blocks, output, maxOutput } = sequence
+    const least = this.cost.leastAcceptance(nDecoding)
+    const draft = sequence.speculator.propose(nTokens, Math.min(budget, maxOutput - output.length - 1), least)
+    const room = () => blocks.ids.length * BLOCK_SIZE - nCached - 1
+    if (draft.length > room() && this.pool.free > this.running.length) blocks.grow(nCached + 1 + draft.length)
     return draft.length > room() ? draft.slice(0, room()) : draft
   }
 
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
   #read(slices: Slice[]): void {
-    const { max_tokens, chunk_tokens, row_cost, max_seqs, max_drafted } = this.limits
-    const reading = this.running.filter(({ n_pending, ready }) => n_pending > 1 && ready)
+    const { maxTokens, chunkTokens, rowCost, maxSeqs, maxDrafted } = this.limits
+    const reading = this.running.filter(({ nPending, ready }) => nPending > 1 && ready)
     const beside = slices.length > 0
-    let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, max_tokens)
-    let work = beside ? chunk_tokens : max_tokens
-    let least = beside ? Math.ceil(chunk_tokens / 4) : 0
+    let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, maxTokens)
+    let work = beside ? chunkTokens : maxTokens
+    let least = beside ? Math.ceil(chunkTokens / 4) : 0
     // Each row of a text that is scored is an output; every sequence that runs has one.
-    let outputs = slices.reduce((left, { draft }) => left - draft.length, max_seqs + max_drafted - this.running.length)
+    let outputs = slices.reduce((left, { draft }) => left - draft.length, maxSeqs + maxDrafted - this.running.length)
     for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
       // Another sequence may have computed the same text since this one began.
       sequence.adopt()
       this.#skipAdopted(sequence)
-      const cost = beside ? row_cost(sequence.n_cached) : 1
+      const cost = beside ? rowCost(sequence.nCached) : 1
       const scored = sequence.request.targets !== undefined
       const most = scored ? Math.min(rows, 1 + outputs) : rows
-      const n_rows = Math.min(sequence.n_pending, most, Math.max(Math.floor(work / cost), least))
-      if (n_rows < 1) return
-      if (scored) outputs -= n_rows - 1
-      rows -= n_rows
-      work -= n_rows * cost
+      const nRows = Math.min(sequence.nPending, most, Math.max(Math.floor(work / cost), least))
+      if (nRows < 1) return
+      if (scored) outputs -= nRows - 1
+      rows -= nRows
+      work -= nRows * cost
       least = 0
-      slices.push({ sequence, n_rows, samples: n_rows === sequence.n_pending && !sequence.reads, draft: [] })
+      slices.push({ sequence, nRows, samples: nRows === sequence.nPending && !sequence.reads, draft: [] })
     }
   }
 
   /** Room for one more token, at the cost of those with less of a claim; false when that is the sequence itself. */
   #grow(sequence: Sequence): boolean {
-    while (!sequence.blocks.grow(sequence.n_cached + 1)) {
+    while (!sequence.blocks.grow(sequence.nCached + 1)) {
       const last = this.running.at(-1) as Sequence
       this.#preempt(last)
       if (last === sequence) return false
@@ -164,9 +164,9 @@ export class Scheduler {
     take(this.running, sequence)
     sequence.state = "waiting"
     sequence.blocks.release()
-    sequence.n_cached = 0
+    sequence.nCached = 0
     this.waiting.push(sequence)
-    this.n_preemptions++
+    this.nPreemptions++
   }
 
   /** In turn: one that does not fit keeps those behind it waiting, or it would wait for ever. */
@@ -186,7 +186,7 @@ export class Scheduler {
   #next(): Sequence | undefined {
     let best: Sequence | undefined
     for (const sequence of this.waiting) {
-      if (!sequence.ready || (sequence.index > 0 && !sequence.owner.prompt_done)) continue
+      if (!sequence.ready || (sequence.index > 0 && !sequence.owner.promptDone)) continue
       if (!best || this.#turn(sequence, best) < 0) best = sequence
     }
     return best
@@ -199,9 +199,9 @@ export class Scheduler {
   #makeRoom(next: Sequence): boolean {
     next.adopt()
     for (;;) {
-      const missing = blocksFor(next.n_tokens) - next.blocks.ids.length
-      if (this.running.length < this.limits.max_seqs && missing + this.running.length <= this.pool.free) {
-        return next.blocks.grow(next.n_tokens)
+      const missing = blocksFor(next.nTokens) - next.blocks.ids.length
+      if (this.running.length < this.limits.maxSeqs && missing + this.running.length <= this.pool.free) {
+        return next.blocks.grow(next.nTokens)
       }
       const last = this.running.at(-1)
       if (!last || last.priority <= next.priority) {
@@ -216,15 +216,15 @@ export class Scheduler {
     const { owner, request } = sequence
     if (owner.started === undefined) {
       owner.started = performance.now()
-      this.prompt_tokens += request.tokens.length
-      if (this.pool.prefixes.keep && !sequence.reads) this.prefix_query_tokens += request.tokens.length
+      this.promptTokens += request.tokens.length
+      if (this.pool.prefixes.keep && !sequence.reads) this.prefixQueryTokens += request.tokens.length
     }
     this.#skipAdopted(sequence)
   }
 
   #skipAdopted(sequence: Sequence): void {
     const saved = sequence.skipAdopted()
-    if (sequence.index === 0) this.prefix_hit_tokens += saved
+    if (sequence.index === 0) this.prefixHitTokens += saved
   }
 
   /** Who is served first. */

@@ -4,7 +4,7 @@ import { read } from "./reading.ts"
 import { type Engine, EngineError, type GenerateRequest, GREEDY, type TokenLogprobs, type Usage } from "./types.ts"
 
 export interface ScoreRequest
-  extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "cache_salt" | "deadline_ms"> {
+  extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "cacheSalt" | "deadlineMs"> {
   /** Alternatives for each token, 0 to 20. */
   top: number
 }

@@ -68,12 +68,12 @@ function recordCheck(): Plan {
   const table2 = p.buffer("rope", "tokens", HEAD_DIM)
   const qkv = p.buffer("qkv", "tokens", QKV_WIDTH, { pinned: true })
   const attention = p.buffer("attention", "tokens", N_HEADS * HEAD_DIM, { pinned: true })
-  const cache = p.cache("kv", { n_kv_heads: N_KV_HEADS, head_dim: HEAD_DIM })
+  const cache = p.cache("kv", { nKvHeads: N_KV_HEADS, headDim: HEAD_DIM })
   p.embed(table, x)
   const rope = p.ropeTable(p.constant("inv_freq", frequencies), table2, { neox: true })
   p.matmul(x, weight, qkv)
-  p.ropeStore(qkv, cache, rope, { n_heads: N_HEADS })
-  p.attention(qkv, cache, attention, { n_heads: N_HEADS })
+  p.ropeStore(qkv, cache, rope, { nHeads: N_HEADS })
+  p.attention(qkv, cache, attention, { nHeads: N_HEADS })
   return p.finish()
 }
 
@@ -112,23 +112,23 @@ function runCheck(library: CheckedLibrary, device: number, plan: Plan, compute: 
 }
 
 function packStep(nRows: number, length: number): Words {
-  const off_tokens = STEP_HEADER_WORDS
-  const off_seqs = off_tokens + nRows
-  const off_blocks = off_seqs + STEP_SEQ_WORDS
-  const words = new Words(off_blocks + N_BLOCKS)
+  const offTokens = STEP_HEADER_WORDS
+  const offSeqs = offTokens + nRows
+  const offBlocks = offSeqs + STEP_SEQ_WORDS
+  const words = new Words(offBlocks + N_BLOCKS)
   const none = { n_outputs: 0, off_outputs: 0, off_pairs: 0, n_pairs: 0, off_masks: 0, n_mask_words: 0 }
   writeStepHeader(words, {
     ...none,
     n_tokens: nRows,
     n_seqs: 1,
-    off_tokens,
-    off_seqs,
-    off_blocks,
+    off_tokens: offTokens,
+    off_seqs: offSeqs,
+    off_blocks: offBlocks,
     n_block_ids: N_BLOCKS,
   })
-  for (let i = 0; i < nRows; i++) words.i32[off_tokens + i] = (7 * (length - nRows + i) + 3) % N_VOCAB
-  writeStepSeq(words, off_seqs, { row_start: 0, n_rows: nRows, kv_len: length, block_start: 0 })
-  for (let i = 0; i < N_BLOCKS; i++) words.i32[off_blocks + i] = N_BLOCKS - 1 - i
+  for (let i = 0; i < nRows; i++) words.i32[offTokens + i] = (7 * (length - nRows + i) + 3) % N_VOCAB
+  writeStepSeq(words, offSeqs, { row_start: 0, n_rows: nRows, kv_len: length, block_start: 0 })
+  for (let i = 0; i < N_BLOCKS; i++) words.i32[offBlocks + i] = N_BLOCKS - 1 - i
   return words
 }
 

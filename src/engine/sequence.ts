@@ -11,18 +11,18 @@ export class Sequence {
   readonly sampling: SamplingParams
   readonly output: number[] = []
   /** What it may generate: `max_tokens`, or what the context leaves. */
-  readonly max_output: number
+  readonly maxOutput: number
   /** Occurrences in the output, and 0 for tokens of the prompt alone; kept only when a penalty asks for them. */
   readonly counts: Map<number, number> | undefined
   readonly blocks: BlockTable
   /** Log-probabilities of its targets so far, by their places. */
   readonly scores: TokenLogprobs[] = []
   /** Tokens whose K and V are in its blocks; 0 unless it runs. */
-  n_cached = 0
+  nCached = 0
   /** The greatest `n_cached` there was: what is computed below it was computed before. */
-  n_seen = 0
+  nSeen = 0
   /** Prompt tokens that came from the prefix cache. */
-  cached_tokens = 0
+  cachedTokens = 0
   /** `waiting` for its first step, or for the next one after a preemption. */
   state: "waiting" | "running" | "ended" = "waiting"
   /** Follows its text, where that must keep to a constraint. */
@@ -38,20 +38,20 @@ export class Sequence {
     readonly owner: ActiveRequest,
     readonly index: number,
     pool: BlockPool,
-    context_length: number,
+    contextLength: number,
     readonly arrival: number,
   ) {
     const { request } = owner
     this.request = request
     this.blocks = new BlockTable(pool)
-    this.max_output = Math.min(request.max_tokens, context_length - request.tokens.length)
-    const { seed, repetition_penalty, frequency_penalty, presence_penalty } = request.sampling
+    this.maxOutput = Math.min(request.maxTokens, contextLength - request.tokens.length)
+    const { seed, repetitionPenalty, frequencyPenalty, presencePenalty } = request.sampling
     this.sampling =
       index === 0 ? request.sampling : { ...request.sampling, seed: BigInt.asUintN(64, seed + BigInt(index)) }
-    if (repetition_penalty !== 1 || frequency_penalty !== 0 || presence_penalty !== 0) this.counts = new Map()
+    if (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0) this.counts = new Map()
     // The other penalties do not ask for the prompt's tokens.
-    if (repetition_penalty !== 1) for (const token of request.tokens) this.counts?.set(token, 0)
-    const salt = pool.prefixes.keep ? (request.cache_salt ?? "") : request.id
+    if (repetitionPenalty !== 1) for (const token of request.tokens) this.counts?.set(token, 0)
+    const salt = pool.prefixes.keep ? (request.cacheSalt ?? "") : request.id
     this.keyOf = (block) => {
       this.#keys[block] ??= blockKey((position) => this.tokenAt(position), block, salt)
       return this.#keys[block]
@@ -92,13 +92,13 @@ export class Sequence {
   }
 
   /** Prompt and output together. */
-  get n_tokens(): number {
+  get nTokens(): number {
     return this.request.tokens.length + this.output.length
   }
 
   /** Tokens that the model has not seen; one more of them gives the next. */
-  get n_pending(): number {
-    return this.n_tokens - this.n_cached
+  get nPending(): number {
+    return this.nTokens - this.nCached
   }
 
   tokenAt(position: number): number {
@@ -113,32 +113,32 @@ export class Sequence {
    */
   adopt(): void {
     if (this.reads) return
-    this.blocks.adopt(this.keyOf, Math.floor((this.n_tokens - 1) / BLOCK_SIZE))
+    this.blocks.adopt(this.keyOf, Math.floor((this.nTokens - 1) / BLOCK_SIZE))
   }
 
   /** Counts what `adopt` found as computed, and returns the prompt tokens that it saved. */
   skipAdopted(): number {
-    const { n_shared } = this.blocks
-    const n_prompt = this.request.tokens.length
-    const saved = Math.max(0, Math.min(n_shared, n_prompt) - this.n_seen)
-    this.cached_tokens += saved
-    this.n_cached = Math.max(this.n_cached, n_shared)
-    this.n_seen = Math.max(this.n_seen, n_shared)
+    const { nShared } = this.blocks
+    const nPrompt = this.request.tokens.length
+    const saved = Math.max(0, Math.min(nShared, nPrompt) - this.nSeen)
+    this.cachedTokens += saved
+    this.nCached = Math.max(this.nCached, nShared)
+    this.nSeen = Math.max(this.nSeen, nShared)
     return saved
   }
 
   /** A step computed `n` more tokens. Returns how many of them never were before. */
   advance(n: number): number {
-    this.n_cached += n
-    const fresh = Math.max(0, this.n_cached - this.n_seen)
-    this.n_seen += fresh
+    this.nCached += n
+    const fresh = Math.max(0, this.nCached - this.nSeen)
+    this.nSeen += fresh
     return fresh
   }
 
   /** Lets others find the blocks that are full. Those of a text that is only embedded would cost prompts their place. */
   seal(): void {
     if (this.embeds) return
-    this.blocks.seal(this.keyOf, this.n_cached)
+    this.blocks.seal(this.keyOf, this.nCached)
   }
 
   /** Appends a generated token and says whether it ends the choice. */
@@ -149,8 +149,8 @@ export class Sequence {
     if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
     const { index } = this
     this.owner.events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
-    if (this.request.stop_tokens.has(token)) return "stop"
-    if (this.output.length >= this.max_output) return "length"
+    if (this.request.stopTokens.has(token)) return "stop"
+    if (this.output.length >= this.maxOutput) return "length"
     this.matcher?.accept(token)
     return undefined
   }
@@ -162,12 +162,12 @@ export class Sequence {
   #usage(): Usage {
     const now = performance.now()
     return {
-      prompt_tokens: this.request.tokens.length,
-      completion_tokens: this.output.length,
+      promptTokens: this.request.tokens.length,
+      completionTokens: this.output.length,
       // What the first choice found: the others find what it computed.
-      cached_tokens: this.owner.choices[0]?.cached_tokens ?? 0,
-      prefill_ms: (this.#first ?? now) - this.owner.submitted,
-      decode_ms: (this.#last ?? now) - (this.#first ?? now),
+      cachedTokens: this.owner.choices[0]?.cachedTokens ?? 0,
+      prefillMs: (this.#first ?? now) - this.owner.submitted,
+      decodeMs: (this.#last ?? now) - (this.#first ?? now),
     }
   }
 }

@@ -8,8 +8,8 @@ export class ServiceTime {
   }
 
   /** Seconds until `n_waiting` requests have begun, when `n_places` run together: 1 to 600. */
-  retryAfter(n_waiting: number, n_places: number): number {
-    const seconds = ((this.#mean ?? 0) * (n_waiting + 1)) / n_places / 1000
+  retryAfter(nWaiting: number, nPlaces: number): number {
+    const seconds = ((this.#mean ?? 0) * (nWaiting + 1)) / nPlaces / 1000
     return Math.min(600, Math.max(1, Math.ceil(seconds)))
   }
 }

@@ -21,7 +21,7 @@ export class Speculator {
   #drafted = 4
   #accepted = 3
   #pause = FIRST_PAUSE
-  #resume_at = 0
+  #resumeAt = 0
 
   constructor(tokenAt: (position: number) => number) {
     this.#index = new NgramIndex(tokenAt)
@@ -31,10 +31,10 @@ export class Speculator {
    * Tokens that may follow the first `n_tokens`, `limit` at most; none where drafting does not pay.
    * @param least The share of them that must be accepted for it to pay.
    */
-  propose(n_tokens: number, limit: number, least: number): readonly number[] {
-    if (limit < 1 || n_tokens < this.#resume_at) return []
+  propose(nTokens: number, limit: number, least: number): readonly number[] {
+    if (limit < 1 || nTokens < this.#resumeAt) return []
     if (this.#accepted < least * this.#drafted) {
-      this.#resume_at = n_tokens + this.#pause
+      this.#resumeAt = nTokens + this.#pause
       this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE)
       // The next trial starts with one good draft's credit.
       this.#length = 1
@@ -42,7 +42,7 @@ export class Speculator {
       this.#accepted = 1
       return []
     }
-    return this.#index.propose(n_tokens, Math.min(limit, this.#length))
+    return this.#index.propose(nTokens, Math.min(limit, this.#length))
   }
 
   /** How a draft went. */

@@ -10,19 +10,19 @@ export interface SamplingParams {
   /** 0 is greedy. */
   temperature: number
   /** 0: off. */
-  top_k: number
+  topK: number
   /** 1: off. */
-  top_p: number
+  topP: number
   /** 0: off. */
-  min_p: number
+  minP: number
   /** 1: off. Divides positive and multiplies negative logits of every token seen in prompt or output (Keskar et al. 2019). */
-  repetition_penalty: number
+  repetitionPenalty: number
   /** 0: off. Subtracted once for every occurrence in the output (OpenAI's definition). */
-  frequency_penalty: number
+  frequencyPenalty: number
   /** 0: off. Subtracted once when the token occurs in the output. */
-  presence_penalty: number
+  presencePenalty: number
   /** Added to the logits, by token id. */
-  logit_bias: ReadonlyMap<number, number>
+  logitBias: ReadonlyMap<number, number>
   /** 64-bit seed: the same seed draws the same tokens whatever else is running. */
   seed: bigint
   /** `undefined`: none; 0 … 20: the chosen token's log-probability and that many alternatives. */
@@ -32,13 +32,13 @@ export interface SamplingParams {
 /** Greedy decoding without penalties. */
 export const GREEDY: SamplingParams = {
   temperature: 0,
-  top_k: 0,
-  top_p: 1,
-  min_p: 0,
-  repetition_penalty: 1,
-  frequency_penalty: 0,
-  presence_penalty: 0,
-  logit_bias: new Map(),
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: new Map(),
   seed: 0n,
   logprobs: undefined,
 }
@@ -53,11 +53,11 @@ export interface GenerateRequest {
   tokens: Int32Array
   sampling: SamplingParams
   /** Tokens to generate at most; the engine also stops at the model's context length. */
-  max_tokens: number
+  maxTokens: number
   /** A token that ends the request (it is still reported, as the last token). */
-  stop_tokens: ReadonlySet<number>
+  stopTokens: ReadonlySet<number>
   /** None of `stop_tokens` is among so many tokens, the first ones; 0 by default. */
-  min_tokens?: number
+  minTokens?: number
   /**
    * Completions of this one prompt, 1 by default. They share the prompt's blocks, and choice i draws with `seed + i` as if it were a
    * request of its own.
@@ -71,9 +71,9 @@ export interface GenerateRequest {
   /** Whom the request belongs to (an API key): owners share the engine evenly, however many requests each sends. */
   key?: string
   /** Prompts find each other's cached blocks only under the same salt; "" by default. */
-  cache_salt?: string
+  cacheSalt?: string
   /** Milliseconds from submission by which it must have ended; over it, it ends with an OverloadedError. */
-  deadline_ms?: number
+  deadlineMs?: number
   /** What each choice's text must be: it can end where the constraint lets it, and only there. Such choices are not speculated on. */
   constraint?: Constraint
   /** The prompt's embedding is wanted, pooled so, and no token; `n` is 1, and the prompt may fill the context. See `embedTokens`. */
@@ -108,13 +108,13 @@ export type EngineEvent =
   | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & Reading)
 
 export interface Usage {
-  prompt_tokens: number
-  completion_tokens: number
+  promptTokens: number
+  completionTokens: number
   /** Prompt tokens whose K/V came from the prefix cache. */
-  cached_tokens: number
+  cachedTokens: number
   /** Milliseconds from submission to the first token, and from there to the last. */
-  prefill_ms: number
-  decode_ms: number
+  prefillMs: number
+  decodeMs: number
 }
 
 /** What the engine is doing, and what it has done since it was opened (the `…_tokens` and `n_…` count up). */
@@ -125,24 +125,24 @@ export interface EngineStats {
   /** Requests of which no choice has begun: what `max_queue` bounds. */
   queued: number
   /** Seconds after which a request that finds no place among them may come again. */
-  retry_after: number
-  blocks_total: number
+  retryAfter: number
+  blocksTotal: number
   /** Blocks that no sequence holds. */
-  blocks_free: number
+  blocksFree: number
   /** Of the free ones, those that still hold a prefix to be found again. */
-  blocks_cached: number
+  blocksCached: number
   steps: number
   /** How often a sequence lost its blocks to another, and was computed again. */
-  n_preemptions: number
+  nPreemptions: number
   /** Prompt tokens looked for in the prefix cache, and those found there. */
-  prefix_query_tokens: number
-  prefix_hit_tokens: number
+  prefixQueryTokens: number
+  prefixHitTokens: number
   /** Prompt tokens of the requests that were begun, each counted once, however many choices continue it. */
-  prompt_tokens: number
-  generated_tokens: number
+  promptTokens: number
+  generatedTokens: number
   /** Tokens that speculation proposed, and those that the model would have said too. */
-  drafted_tokens: number
-  accepted_tokens: number
+  draftedTokens: number
+  acceptedTokens: number
 }
 
 /** The statistics of an engine that has done nothing. */
@@ -150,27 +150,27 @@ export const NO_STATS: Readonly<EngineStats> = {
   running: 0,
   waiting: 0,
   queued: 0,
-  retry_after: 1,
-  blocks_total: 0,
-  blocks_free: 0,
-  blocks_cached: 0,
+  retryAfter: 1,
+  blocksTotal: 0,
+  blocksFree: 0,
+  blocksCached: 0,
   steps: 0,
-  n_preemptions: 0,
-  prefix_query_tokens: 0,
-  prefix_hit_tokens: 0,
-  prompt_tokens: 0,
-  generated_tokens: 0,
-  drafted_tokens: 0,
-  accepted_tokens: 0,
+  nPreemptions: 0,
+  prefixQueryTokens: 0,
+  prefixHitTokens: 0,
+  promptTokens: 0,
+  generatedTokens: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
 }
 
 export interface EngineLimits {
   /** Longest prompt + completion of one request, in tokens. */
-  context_length: number
+  contextLength: number
   /** Vocabulary size: token ids are 0 … n_vocab - 1. */
-  n_vocab: number
+  nVocab: number
   /** Sequences that decode together. */
-  max_seqs: number
+  maxSeqs: number
 }
 
 /** `reason` says, in one sentence, why it is not `ready`. */
@@ -216,16 +216,16 @@ export class OverloadedError extends Error {
     /** `queue_full` is HTTP's 429; `deadline` and `unavailable` (the engine is starting, restarting or draining) are 503. */
     readonly code: "queue_full" | "deadline" | "unavailable",
     /** When to try again, in seconds, at least 1. */
-    readonly retry_after: number,
+    readonly retryAfter: number,
   ) {
     super(message)
   }
 }
 
 /** The refusal of a request that would have to wait behind `n_queued` others. */
-export const queueFull = (n_queued: number, retry_after: number): OverloadedError => {
-  const message = `${n_queued} requests are waiting, which is the most that may; try again later`
-  return new OverloadedError(message, "queue_full", retry_after)
+export const queueFull = (nQueued: number, retryAfter: number): OverloadedError => {
+  const message = `${nQueued} requests are waiting, which is the most that may; try again later`
+  return new OverloadedError(message, "queue_full", retryAfter)
 }
 
 /** The engine itself failed; the request was valid. */

@@ -38,7 +38,7 @@ export class Automaton {
   #backs: number[] = [0]
   #belows: number[] = [0]
   #stacks = new Map<number, number>()
-  #n_parts = 0
+  #nParts = 0
 
   constructor(readonly program: Program) {}
 
@@ -48,7 +48,7 @@ export class Automaton {
 
   /** Whether there are so many states that it is better to `forget` them. */
   get isFull(): boolean {
-    return this.#threads.length > MAX_KEPT || this.#n_parts > MAX_KEPT_PARTS
+    return this.#threads.length > MAX_KEPT || this.#nParts > MAX_KEPT_PARTS
   }
 
   /** Forgets all states; their numbers mean nothing any more. */
@@ -60,7 +60,7 @@ export class Automaton {
     this.#backs = [0]
     this.#belows = [0]
     this.#stacks = new Map()
-    this.#n_parts = 0
+    this.#nParts = 0
   }
 
   snapshot(state: number): Snapshot {
@@ -137,7 +137,7 @@ export class Automaton {
   }
 
   #stack(back: number, below: number): number {
-    const key = below * this.program.n_nodes + back
+    const key = below * this.program.nNodes + back
     let stack = this.#stacks.get(key)
     if (stack === undefined) {
       this.#count(1)
@@ -150,14 +150,14 @@ export class Automaton {
 
   /** The state of the nodes that take the next byte after these. @param seeds [n, 2] stack and node */
   #closure(seeds: number[], mayEnd = false): number {
-    const { kinds, starts, items, n_nodes } = this.program
+    const { kinds, starts, items, nNodes } = this.program
     const passed = new Set<number>()
     const keys: number[] = []
     let ends = mayEnd
     while (seeds.length > 0) {
       const node = seeds.pop() as number
       const stack = seeds.pop() as number
-      const key = stack * n_nodes + node
+      const key = stack * nNodes + node
       if (passed.has(key)) continue
       passed.add(key)
       const from = starts[node] as number
@@ -180,8 +180,8 @@ export class Automaton {
     const name = `${ends ? "." : ""}${keys.join()}`
     let state = this.#known.get(name)
     if (state === undefined) {
-      const { n_nodes } = this.program
-      const threads = Int32Array.from(keys.flatMap((key) => [Math.floor(key / n_nodes), key % n_nodes]))
+      const { nNodes } = this.program
+      const threads = Int32Array.from(keys.flatMap((key) => [Math.floor(key / nNodes), key % nNodes]))
       this.#count(keys.length)
       state = this.#threads.push(threads) - 1
       if (state >= this.ends.length) this.#grow()
@@ -191,16 +191,16 @@ export class Automaton {
     return state
   }
 
-  #count(n_parts: number): void {
-    this.#n_parts += n_parts
-    if (this.#n_parts > MAX_PARTS) throw tooAmbiguous()
+  #count(nParts: number): void {
+    this.#nParts += nParts
+    if (this.#nParts > MAX_PARTS) throw tooAmbiguous()
   }
 
   #grow(): void {
-    const n_before = this.ends.length
-    if (n_before >= MAX_STATES) throw tooAmbiguous()
-    const n = Math.max(FIRST_STATES, 2 * n_before)
-    const next = new Int32Array(n * 256).fill(UNKNOWN, n_before * 256)
+    const nBefore = this.ends.length
+    if (nBefore >= MAX_STATES) throw tooAmbiguous()
+    const n = Math.max(FIRST_STATES, 2 * nBefore)
+    const next = new Int32Array(n * 256).fill(UNKNOWN, nBefore * 256)
     next.set(this.next)
     const ends = new Uint8Array(n)
     ends.set(this.ends)

@@ -22,7 +22,7 @@ const tools = z.strictObject({
   /** Where this stands a block of calls begins. */
   trigger: z.string().min(1),
   /** It counts only where the answer begins with it, white space aside. */
-  at_start: z.boolean().optional(),
+  atStart: z.boolean().optional(),
   /** Between the trigger and a block's first call. */
   open: z.string(),
   /** One for each function: `begin`, JSON of its parameters, `end`. */

@@ -9,9 +9,9 @@ import type { FromThread, ToThread } from "./messages.ts"
 export interface GrammarOptions {
   /** The model file, whose tokenizer the thread reads. */
   path: string
-  n_vocab: number
+  nVocab: number
   /** Milliseconds within which an answer must come; 10,000 by default. */
-  limit_ms?: number
+  limitMs?: number
   /** What the thread runs; `thread-main.ts` by default. */
   program?: string
 }
@@ -22,8 +22,8 @@ export interface GrammarOptions {
  */
 export class Grammars {
   readonly #path: string
-  readonly #n_vocab: number
-  readonly #limit_ms: number
+  readonly #nVocab: number
+  readonly #limitMs: number
   readonly #program: string
   readonly #texts = new Map<number, Matcher>()
   #worker: Worker | undefined
@@ -33,10 +33,10 @@ export class Grammars {
   #late: number | undefined
   #next = 0
 
-  constructor({ path, n_vocab, limit_ms = 10_000, program = threadProgram() }: GrammarOptions) {
+  constructor({ path, nVocab, limitMs = 10_000, program = threadProgram() }: GrammarOptions) {
     this.#path = path
-    this.#n_vocab = n_vocab
-    this.#limit_ms = limit_ms
+    this.#nVocab = nVocab
+    this.#limitMs = limitMs
     this.#program = program
   }
 
@@ -68,12 +68,12 @@ export class Grammars {
   #open(id: number, text: Matcher): void {
     const { constraint, stopTokens, tokens } = text
     text.asked = performance.now()
-    this.#post({ type: "open", id, constraint, stop_tokens: [...stopTokens], tokens })
+    this.#post({ type: "open", id, constraint, stopTokens: [...stopTokens], tokens })
   }
 
   /** The thread is there, and keeps the process alive while there are texts. */
   #begin(): void {
-    this.#watch = setInterval(() => this.#checkTime(), Math.min(1000, this.#limit_ms / 4))
+    this.#watch = setInterval(() => this.#checkTime(), Math.min(1000, this.#limitMs / 4))
     this.#watch.unref()
     if (this.#worker) this.#worker.ref()
     else this.#start()
@@ -88,7 +88,7 @@ export class Grammars {
       if (worker === this.#worker) this.#restart(() => new EngineError(`the constraint's thread failed: ${message}`))
     })
     this.#worker = worker
-    this.#post({ type: "vocabulary", path: this.#path, n_vocab: this.#n_vocab })
+    this.#post({ type: "vocabulary", path: this.#path, nVocab: this.#nVocab })
   }
 
   #end(): void {
@@ -122,7 +122,7 @@ export class Grammars {
     if (!text) return
     if (message.type === "mask") {
       // In a new thread, an answer to what an earlier one was asked may come late.
-      if (message.n_tokens === text.tokens.length) text.setMask(message.mask)
+      if (message.nTokens === text.tokens.length) text.setMask(message.mask)
     } else if (message.type === "failed")
       this.#fail(id, () => new EngineError(`the constraint's thread failed: ${message.reason}`))
     else this.#fail(id, () => refusal(text, message.reason))
@@ -136,12 +136,12 @@ export class Grammars {
   }
 
   #checkTime(): void {
-    const due = performance.now() - this.#limit_ms
+    const due = performance.now() - this.#limitMs
     const before = this.#late
     this.#late = [...this.#texts.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
     // Behind a long step its answer may be here, and only not have been read yet: that is done by the next look.
     if (this.#late === undefined || this.#late !== before) return
-    const reason = `it took more than ${this.#limit_ms / 1000} s to work out what may come next; simplify it`
+    const reason = `it took more than ${this.#limitMs / 1000} s to work out what may come next; simplify it`
     this.#restart((text) => refusal(text, reason))
   }
 

@@ -62,7 +62,7 @@ export class SchemaConverter {
   readonly #refs = new Map<string, Expr>()
   readonly #at: Path
   #depth = 0
-  #n_schemas = 0
+  #nSchemas = 0
 
   /** @param at What messages call the schema's root. */
   constructor(
@@ -87,7 +87,7 @@ export class SchemaConverter {
     if (schema === false) this.#refuse(path, "a schema of false allows nothing")
     if (!isObject(schema)) this.#refuse(path, "a schema is an object or a boolean")
     if (++this.#depth > MAX_DEPTH) this.#refuse(path, `schemas nest more than ${MAX_DEPTH} deep`)
-    if (++this.#n_schemas > MAX_SCHEMAS) this.#refuse(path, `there are more than ${MAX_SCHEMAS} schemas in it`)
+    if (++this.#nSchemas > MAX_SCHEMAS) this.#refuse(path, `there are more than ${MAX_SCHEMAS} schemas in it`)
     const body = this.#object(schema, path)
     this.#depth--
     return body

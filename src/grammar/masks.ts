@@ -23,13 +23,13 @@ const FEW_BYTES = 64
 export class Masks {
   readonly automaton: Automaton
   readonly #trie: TokenTrie
-  readonly #n_words: number
+  readonly #nWords: number
   /** By state, in the order of their last use. */
   #masks = new Map<number, Uint32Array>()
   /** By thread of a repetition without limit, with what its callers allow. */
   #threads = new Map<number, Uint32Array>()
   readonly #nodes = new Map<number, NodeTokens>()
-  #n_node_masks = 0
+  #nNodeMasks = 0
   /** By depth, the state at the node of the trie that is looked at. */
   readonly #path: Int32Array
   /** Control tokens that may stand for their text. */
@@ -44,7 +44,7 @@ export class Masks {
   ) {
     this.automaton = new Automaton(program)
     this.#trie = trie
-    this.#n_words = Math.ceil(trie.n_vocab / 32)
+    this.#nWords = Math.ceil(trie.nVocab / 32)
     this.#path = new Int32Array(trie.longest + 1)
     this.#visible = visible.map((token) => [token, trie.controls.get(token) ?? new Uint8Array(0)])
   }
@@ -85,7 +85,7 @@ export class Masks {
   }
 
   #make(state: number): Uint32Array {
-    const mask = new Uint32Array(this.#n_words)
+    const mask = new Uint32Array(this.#nWords)
     const threads = this.automaton.threads(state)
     for (let i = 0; i < threads.length; i += 2) this.#allow(threads[i] as number, threads[i + 1] as number, mask)
     for (const [token, text] of this.#visible) if (this.#read(state, text) !== DEAD) allow(mask, token)
@@ -99,7 +99,7 @@ export class Masks {
     if (alike) {
       const own = this.#unlimited(stack, alike.node).slice()
       // Only longer tokens can come to the limit.
-      if (alike.n_bytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, alike.n_bytes)
+      if (alike.nBytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, alike.nBytes)
       add(mask, own)
       return
     }
@@ -112,10 +112,10 @@ export class Masks {
   }
 
   #unlimited(stack: number, node: number): Uint32Array {
-    const key = stack * this.automaton.program.n_nodes + node
+    const key = stack * this.automaton.program.nNodes + node
     const known = this.#threads.get(key)
     if (known) return known
-    const mask = new Uint32Array(this.#n_words)
+    const mask = new Uint32Array(this.#nWords)
     this.#allow(stack, node, mask)
     keep(this.#threads, key, mask)
     return mask
@@ -125,7 +125,7 @@ export class Masks {
     const name = this.automaton.program.common.get(node)
     const known = name === undefined ? this.#nodes.get(node) : this.common.get(name)
     if (known) return known
-    const mask = new Uint32Array(this.#n_words)
+    const mask = new Uint32Array(this.#nWords)
     const returns: number[] = []
     this.#walk(0, this.automaton.single(BOTTOM, node), mask, 0, returns)
     const found = { ...listed(mask), returns: Int32Array.from(returns) }
@@ -133,9 +133,9 @@ export class Masks {
       this.common.set(name, found)
       return found
     }
-    if (found.mask && ++this.#n_node_masks > MAX_NODE_MASKS) {
+    if (found.mask && ++this.#nNodeMasks > MAX_NODE_MASKS) {
       this.#nodes.clear()
-      this.#n_node_masks = 1
+      this.#nNodeMasks = 1
     }
     this.#nodes.set(node, found)
     return found

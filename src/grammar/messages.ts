@@ -4,9 +4,9 @@ import type { Constraint } from "./constraint.ts"
 
 export type ToThread =
   /** The first message. @param path The model file, whose tokenizer the thread reads. */
-  | { type: "vocabulary"; path: string; n_vocab: number }
+  | { type: "vocabulary"; path: string; nVocab: number }
   /** A text that ends with one of `stop_tokens`, and may have some tokens already. */
-  | { type: "open"; id: number; constraint: Constraint; stop_tokens: readonly number[]; tokens: readonly number[] }
+  | { type: "open"; id: number; constraint: Constraint; stopTokens: readonly number[]; tokens: readonly number[] }
   | { type: "accept"; id: number; token: number }
   | { type: "close"; id: number }
 
@@ -16,7 +16,7 @@ export type FromThread =
   /** A text has its place, and its constraint is being compiled where that is new: for a while nothing else is answered. */
   | { type: "begun"; id: number }
   /** Tokens that may come after the first `n_tokens`: bit i % 32 of word i / 32 for token i. [ceil(n_vocab / 32)] */
-  | { type: "mask"; id: number; n_tokens: number; mask: Uint32Array }
+  | { type: "mask"; id: number; nTokens: number; mask: Uint32Array }
   /** The constraint is at fault. */
   | { type: "refused"; id: number; reason: string }
   /** The thread is. */

@@ -147,9 +147,9 @@ export function numberRange({ minimum, maximum, exclusiveMinimum, exclusiveMaxim
     .map((bound) => Math.abs(bound).toFixed(MOST_PLACES))
   const longest = Math.max(1, ...texts.map((text) => text.indexOf(".")))
   const needed = Math.max(0, ...texts.map((text) => text.replace(/0+$/, "").length - text.indexOf(".") - 1))
-  const n_whole = Math.max(longest, Math.min(USUAL_WHOLE, MAX_DIGITS - needed - 1))
-  const places = Math.min(MAX_DIGITS - n_whole, MOST_PLACES)
-  const limit = 10 ** n_whole - 1
+  const nWhole = Math.max(longest, Math.min(USUAL_WHOLE, MAX_DIGITS - needed - 1))
+  const places = Math.min(MAX_DIGITS - nWhole, MOST_PLACES)
+  const limit = 10 ** nWhole - 1
   const low = Math.max(minimum ?? -limit, exclusiveMinimum ?? -limit, -limit)
   const high = Math.min(maximum ?? limit, exclusiveMaximum ?? limit, limit)
   const lowEqual = low !== exclusiveMinimum

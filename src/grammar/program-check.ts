@@ -34,14 +34,14 @@ const emptiness = (program: Program): Uint8Array =>
   })
 
 /** The least set that holds the end, and each node that `holds` says of it. */
-function fixpoint({ n_nodes }: Program, holds: (node: number, is: (node: number) => boolean) => boolean): Uint8Array {
-  const set = new Uint8Array(n_nodes)
+function fixpoint({ nNodes }: Program, holds: (node: number, is: (node: number) => boolean) => boolean): Uint8Array {
+  const set = new Uint8Array(nNodes)
   set[END] = 1
   const is = (node: number): boolean => set[node] === 1
   for (let changed = true, up = true; changed; up = !up) {
     changed = false
-    for (let i = 1; i < n_nodes; i++) {
-      const node = up ? i : n_nodes - i
+    for (let i = 1; i < nNodes; i++) {
+      const node = up ? i : nNodes - i
       if (set[node] === 1 || !holds(node, is)) continue
       set[node] = 1
       changed = true
@@ -51,8 +51,8 @@ function fixpoint({ n_nodes }: Program, holds: (node: number, is: (node: number)
 }
 
 /** Lets nothing go on at a node that cannot end: a byte range that is empty takes nothing, and a jump goes where another goes. */
-function prune({ kinds, starts, items, n_nodes }: Program, ends: Uint8Array): void {
-  for (let node = 1; node < n_nodes; node++) {
+function prune({ kinds, starts, items, nNodes }: Program, ends: Uint8Array): void {
+  for (let node = 1; node < nNodes; node++) {
     if (ends[node] === 0) continue
     const from = starts[node] as number
     const to = starts[node + 1] as number
@@ -65,15 +65,15 @@ function prune({ kinds, starts, items, n_nodes }: Program, ends: Uint8Array): vo
   }
 }
 
-function refuseLeftRecursion({ kinds, starts, items, entries, n_nodes }: Program, empty: Uint8Array): void {
+function refuseLeftRecursion({ kinds, starts, items, entries, nNodes }: Program, empty: Uint8Array): void {
   /** The nodes that a node goes on at without a byte: of a call its callee, first, and what follows where that can be empty. */
   const next = (node: number): readonly number[] => {
     if (kinds[node] === Kind.bytes) return []
     const targets = items.slice(starts[node], starts[node + 1])
     return kinds[node] === Kind.call && empty[targets[0] as number] === 0 ? targets.slice(0, 1) : targets
   }
-  const component = components(n_nodes, next)
-  for (let node = 1; node < n_nodes; node++) {
+  const component = components(nNodes, next)
+  for (let node = 1; node < nNodes; node++) {
     if (kinds[node] !== Kind.call) continue
     const callee = items[starts[node] as number] as number
     if (component[node] !== component[callee]) continue
@@ -83,19 +83,19 @@ function refuseLeftRecursion({ kinds, starts, items, entries, n_nodes }: Program
 }
 
 /** [n_nodes] the number of each node's strongly connected component (Tarjan 1972). */
-function components(n_nodes: number, next: (node: number) => readonly number[]): Int32Array {
-  const component = new Int32Array(n_nodes).fill(-1)
-  const index = new Int32Array(n_nodes)
-  const low = new Int32Array(n_nodes)
+function components(nNodes: number, next: (node: number) => readonly number[]): Int32Array {
+  const component = new Int32Array(nNodes).fill(-1)
+  const index = new Int32Array(nNodes)
+  const low = new Int32Array(nNodes)
   const open: number[] = []
   const path: { node: number; next: readonly number[]; at: number }[] = []
-  let n_seen = 0
+  let nSeen = 0
   const enter = (node: number): void => {
-    index[node] = low[node] = ++n_seen
+    index[node] = low[node] = ++nSeen
     open.push(node)
     path.push({ node, next: next(node), at: 0 })
   }
-  for (let start = 0; start < n_nodes; start++) {
+  for (let start = 0; start < nNodes; start++) {
     if (index[start] === 0) enter(start)
     for (let top = path.at(-1); top; top = path.at(-1)) {
       const { node } = top

@@ -28,7 +28,7 @@ export const END = 0
 /** Tokens of at most so many bytes cannot tell the one node from the other. */
 export interface Unlimited {
   node: number
-  n_bytes: number
+  nBytes: number
 }
 
 export class Program {
@@ -52,7 +52,7 @@ export class Program {
   constructor({ bodies, common }: Pick<Rules, "bodies" | "common">) {
     for (const name of bodies.keys()) this.entries.set(name, this.#jump([END]))
     for (const [name, body] of bodies) {
-      const first = this.n_nodes
+      const first = this.nNodes
       this.items[this.starts[this.#entry(name)] as number] = this.#node(body, END)
       const key = common.get(name)
       if (key !== undefined) this.#share(key, first)
@@ -61,7 +61,7 @@ export class Program {
     checkProgram(this)
   }
 
-  get n_nodes(): number {
+  get nNodes(): number {
     return this.kinds.length
   }
 
@@ -73,7 +73,7 @@ export class Program {
 
   /** Names the nodes from `first` on. */
   #share(key: string, first: number): void {
-    for (let k = first; k < this.n_nodes; k++) this.common.set(k, `${key} ${k - first}`)
+    for (let k = first; k < this.nNodes; k++) this.common.set(k, `${key} ${k - first}`)
   }
 
   #add(kind: number, items: readonly number[]): number {
@@ -149,15 +149,15 @@ export class Program {
     if (max === undefined) return this.#times(min, this.#loop(once, next) - 1, once)
     let node = next
     const limit = max - min
-    const unlimited = limit > 1 ? this.#loop(once, next) : this.n_nodes
+    const unlimited = limit > 1 ? this.#loop(once, next) : this.nNodes
     if (common !== undefined) this.#share(common, unlimited)
     for (let left = 1; left <= limit; left++) {
-      const first = this.n_nodes
+      const first = this.nNodes
       node = this.#jump([once(node), next])
       // Every repetition takes a byte at least. Where the text ends behind them, the last one may be made otherwise.
       if (limit === 1 || (left === 1 && next === END)) continue
-      for (let k = first; k < this.n_nodes - 1; k++) {
-        this.alike.set(k, { node: unlimited + k - first, n_bytes: left })
+      for (let k = first; k < this.nNodes - 1; k++) {
+        this.alike.set(k, { node: unlimited + k - first, nBytes: left })
       }
     }
     return this.#times(min, node, once)
@@ -166,7 +166,7 @@ export class Program {
   /** The first node of a repetition without limit. */
   #loop(once: (next: number) => number, next: number): number {
     const loop = this.#jump([END, next])
-    const first = this.n_nodes
+    const first = this.nNodes
     this.items[this.starts[loop] as number] = once(loop)
     return first
   }

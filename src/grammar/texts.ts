@@ -18,8 +18,8 @@ interface Text {
   grammar: Grammar
   state: number
   /** Tokens that led to its state. */
-  n_tokens: number
-  stop_tokens: readonly number[]
+  nTokens: number
+  stopTokens: readonly number[]
 }
 
 type Open = Extract<ToThread, { type: "open" }>
@@ -51,7 +51,7 @@ export class Texts {
   }
 
   #open(asked: Open): void {
-    const { id, constraint, stop_tokens, tokens } = asked
+    const { id, constraint, stopTokens, tokens } = asked
     const key = constraintKey(constraint)
     if (!this.#grammars.has(key) && !this.#makeRoom()) {
       this.#waiting.push(asked)
@@ -60,7 +60,7 @@ export class Texts {
     }
     this.post({ type: "begun", id })
     const grammar = this.#grammar(key, constraint)
-    const text: Text = { grammar, stop_tokens, n_tokens: 0, state: grammar.masks.automaton.start() }
+    const text: Text = { grammar, stopTokens, nTokens: 0, state: grammar.masks.automaton.start() }
     grammar.texts.add(text)
     this.#texts.set(id, text)
     for (const token of tokens) this.#advance(text, token)
@@ -112,16 +112,16 @@ export class Texts {
     const state = masks.after(text.state, token)
     if (state === DEAD) throw new Error(`token ${token} was chosen against its constraint`)
     text.state = state
-    text.n_tokens++
+    text.nTokens++
   }
 
-  #sendMask(id: number, { grammar: { masks }, state, n_tokens, stop_tokens }: Text): void {
+  #sendMask(id: number, { grammar: { masks }, state, nTokens, stopTokens }: Text): void {
     const mask = masks.of(state).slice()
     const ends = masks.automaton.ends[state] === 1
-    for (const token of stop_tokens) {
+    for (const token of stopTokens) {
       const [word, bit] = [token >>> 5, 1 << (token & 31)]
       if (word < mask.length) mask[word] = ends ? (mask[word] as number) | bit : (mask[word] as number) & ~bit
     }
-    this.post({ type: "mask", id, n_tokens, mask })
+    this.post({ type: "mask", id, nTokens, mask })
   }
 }

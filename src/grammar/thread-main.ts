@@ -25,8 +25,8 @@ parentPort?.on("message", async (message: ToThread) => {
   }
 })
 
-async function open({ path, n_vocab }: { path: string; n_vocab: number }): Promise<Texts> {
+async function open({ path, nVocab }: { path: string; nVocab: number }): Promise<Texts> {
   const { metadata } = await openGguf(path)
   const tokenizer = tokenizerFromMetadata((key) => metadata.get(key)?.value)
-  return new Texts(buildTrie(tokenizer, n_vocab), post)
+  return new Texts(buildTrie(tokenizer, nVocab), post)
 }

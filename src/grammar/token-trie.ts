@@ -13,7 +13,7 @@ export const DEEPEST = 3
 
 /** A vocabulary's tokens by their bytes, as a tree in preorder: a node's first child comes after it. The root is the first. */
 export interface TokenTrie {
-  n_vocab: number
+  nVocab: number
   /** [n_nodes + 1, NODE] behind the last one there is one more `FIRST`. */
   nodes: Int32Array
   /** [256] the root's children by their bytes; 0 where there is none. */
@@ -31,12 +31,12 @@ export interface TokenTrie {
 const NO_BYTES = new Uint8Array(0)
 const MAX_TOKEN_BYTES = 1024
 
-/** @param n_vocab Rows of the model's output; those beyond the tokenizer's are no tokens. */
+/** @param nVocab Rows of the model's output; those beyond the tokenizer's are no tokens. */
 export function buildTrie(
   tokenizer: Pick<Tokenizer, "vocabSize" | "isSpecial" | "tokenBytes" | "piece">,
-  n_vocab: number,
+  nVocab: number,
 ): TokenTrie {
-  const n = Math.min(n_vocab, tokenizer.vocabSize)
+  const n = Math.min(nVocab, tokenizer.vocabSize)
   const texts: string[] = []
   const tokens: number[] = []
   const controls = new Map<number, Uint8Array>()
@@ -61,7 +61,7 @@ export function buildTrie(
   }
   const longest = nodes[DEEPEST] as number
   const bytesOf = (token: number): Uint8Array => (texts[token] ? Buffer.from(text(token), "latin1") : NO_BYTES)
-  return { n_vocab, nodes, children, tokens: Int32Array.from(tokens), longest, bytesOf, controls }
+  return { nVocab, nodes, children, tokens: Int32Array.from(tokens), longest, bytesOf, controls }
 }
 
 function nodesOf(sorted: readonly string[]): Int32Array {

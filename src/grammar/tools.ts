@@ -23,7 +23,7 @@ const BLANK = repeat(oneOf(BLANKS), 0)
 
 /** @throws GrammarError naming the keyword of a function's parameters that is not supported. */
 export function toolsRules(constraint: ToolsConstraint): Rules {
-  const { trigger, at_start, open, calls, separator, close, between, empty, required, parallel, answer } = constraint
+  const { trigger, atStart, open, calls, separator, close, between, empty, required, parallel, answer } = constraint
   const rules = new JsonRules()
   const call = rules.add(
     choice(
@@ -47,7 +47,7 @@ export function toolsRules(constraint: ToolsConstraint): Rules {
     const alone = sequence(repeat(oneOf(BLANKS), 0, 2), called)
     if (required) return alone
     if (answer !== undefined) return choice(alone, new SchemaConverter(answer, rules, "answer").convert())
-    if (!at_start) return { type: "free", mark: trigger, after: blocks, mayEnd: true }
+    if (!atStart) return { type: "free", mark: trigger, after: blocks, mayEnd: true }
     return sequence(BLANK, choice(called, otherThan(Array.from(trigger))))
   }
 }

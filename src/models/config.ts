@@ -12,39 +12,39 @@ export type RopeScaling =
   | {
       type: "yarn"
       factor: number
-      original_context: number
-      beta_fast: number
-      beta_slow: number
+      originalContext: number
+      betaFast: number
+      betaSlow: number
       /** Share of the by-wavelength mix; 1 is YaRN, 0 plain interpolation. */
-      ext_factor: number
+      extFactor: number
       /** DeepSeek's `mscale_all_dim`; 0 when it is not used. */
-      log_multiplier: number
+      logMultiplier: number
     }
 
 export interface ModelConfig {
   arch: string
   /** `general.name`, if the file has one. */
   name: string | undefined
-  hidden_size: number
-  n_layers: number
-  n_heads: number
-  n_kv_heads: number
-  head_dim: number
+  hiddenSize: number
+  nLayers: number
+  nHeads: number
+  nKvHeads: number
+  headDim: number
   /** Width of the feed-forward network. */
   ffn: number
   /** Rows of the embedding table: token ids are 0 … n_vocab - 1. */
-  n_vocab: number
+  nVocab: number
   /** Tokens that the model was made for. */
-  context_length: number
-  rms_eps: number
+  contextLength: number
+  rmsEps: number
   /** Tokens that a query sees, itself included; 0: all before it. */
-  sliding_window: number
+  slidingWindow: number
   /** Rotated leading dimensions of a head. */
-  rope_dim: number
-  rope_base: number
-  rope_scaling: RopeScaling
+  ropeDim: number
+  ropeBase: number
+  ropeScaling: RopeScaling
   /** Extra factor of the rotated vectors' magnitude; 1 in nearly every model. */
-  rope_attn_factor: number
+  ropeAttnFactor: number
   /** How the model's hidden states become an embedding, where the file says so (`pooling_type`); `rank`: a score instead of one. */
   pooling: "mean" | "cls" | "last" | "rank" | undefined
 }
@@ -66,57 +66,57 @@ export function readConfig(gguf: Gguf): ModelConfig {
   const count = (name: string) => positive(name, gguf.getU32(key(name)))
 
   refuseUnsupported(gguf, key)
-  const hidden_size = count("embedding_length")
-  const n_layers = count("block_count")
-  const n_heads = positive("attention.head_count", uniform(gguf, key("attention.head_count")) ?? 0)
-  const n_kv_heads = positive("attention.head_count_kv", uniform(gguf, key("attention.head_count_kv")) ?? n_heads)
-  if (n_heads % n_kv_heads !== 0) fail(`${n_heads} attention heads do not share ${n_kv_heads} K/V heads evenly`)
+  const hiddenSize = count("embedding_length")
+  const nLayers = count("block_count")
+  const nHeads = positive("attention.head_count", uniform(gguf, key("attention.head_count")) ?? 0)
+  const nKvHeads = positive("attention.head_count_kv", uniform(gguf, key("attention.head_count_kv")) ?? nHeads)
+  if (nHeads % nKvHeads !== 0) fail(`${nHeads} attention heads do not share ${nKvHeads} K/V heads evenly`)
 
   const keyLength = gguf.findU32(key("attention.key_length"))
-  if (keyLength === undefined && hidden_size % n_heads !== 0) {
-    fail(`${key("embedding_length")} ${hidden_size} is not a multiple of ${n_heads} heads`)
+  if (keyLength === undefined && hiddenSize % nHeads !== 0) {
+    fail(`${key("embedding_length")} ${hiddenSize} is not a multiple of ${nHeads} heads`)
   }
-  const head_dim = positive("attention.key_length", keyLength ?? hidden_size / n_heads)
-  const valueLength = gguf.findU32(key("attention.value_length")) ?? head_dim
-  if (valueLength !== head_dim) {
-    throw new ModelError("unsupported", gguf.path, `keys of ${head_dim} and values of ${valueLength} dimensions differ`)
+  const headDim = positive("attention.key_length", keyLength ?? hiddenSize / nHeads)
+  const valueLength = gguf.findU32(key("attention.value_length")) ?? headDim
+  if (valueLength !== headDim) {
+    throw new ModelError("unsupported", gguf.path, `keys of ${headDim} and values of ${valueLength} dimensions differ`)
   }
-  const rope_dim = positive("rope.dimension_count", gguf.findU32(key("rope.dimension_count")) ?? head_dim)
-  if (rope_dim % 2 !== 0 || rope_dim > head_dim) {
-    fail(`${key("rope.dimension_count")} is ${rope_dim}, which is not an even number up to ${head_dim}`)
+  const ropeDim = positive("rope.dimension_count", gguf.findU32(key("rope.dimension_count")) ?? headDim)
+  if (ropeDim % 2 !== 0 || ropeDim > headDim) {
+    fail(`${key("rope.dimension_count")} is ${ropeDim}, which is not an even number up to ${headDim}`)
   }
-  const rope_base = gguf.findF32(key("rope.freq_base")) ?? 10000
-  if (!(rope_base > 1 && Number.isFinite(rope_base))) fail(`${key("rope.freq_base")} is ${rope_base}`)
-  const rms_eps = gguf.getF32(key("attention.layer_norm_rms_epsilon"))
-  if (!(rms_eps >= 0 && rms_eps < 1)) fail(`${key("attention.layer_norm_rms_epsilon")} is ${rms_eps}`)
+  const ropeBase = gguf.findF32(key("rope.freq_base")) ?? 10000
+  if (!(ropeBase > 1 && Number.isFinite(ropeBase))) fail(`${key("rope.freq_base")} is ${ropeBase}`)
+  const rmsEps = gguf.getF32(key("attention.layer_norm_rms_epsilon"))
+  if (!(rmsEps >= 0 && rmsEps < 1)) fail(`${key("attention.layer_norm_rms_epsilon")} is ${rmsEps}`)
 
   const embedding = gguf.tensors.get("token_embd.weight")
   if (embedding === undefined) {
     throw new ModelError(
       "missing-tensor",
       gguf.path,
-      `tensor "token_embd.weight" [vocabulary, ${hidden_size}] is missing`,
+      `tensor "token_embd.weight" [vocabulary, ${hiddenSize}] is missing`,
     )
   }
-  const context_length = count("context_length")
+  const contextLength = count("context_length")
   const attnFactor = (name: string) => positive(`rope.scaling.${name}`, gguf.findF32(key(`rope.scaling.${name}`)) ?? 1)
   return {
     arch,
     name: gguf.findString("general.name"),
-    hidden_size,
-    n_layers,
-    n_heads,
-    n_kv_heads,
-    head_dim,
+    hiddenSize,
+    nLayers,
+    nHeads,
+    nKvHeads,
+    headDim,
     ffn: positive("feed_forward_length", uniform(gguf, key("feed_forward_length")) ?? 0),
-    n_vocab: embedding.shape[1] ?? 1,
-    context_length,
-    rms_eps,
-    sliding_window: gguf.findU32(key("attention.sliding_window")) ?? 0,
-    rope_dim,
-    rope_base,
-    rope_scaling: readScaling(gguf, key, context_length),
-    rope_attn_factor: attnFactor("attn_factor") * attnFactor("yarn_attn_factor"),
+    nVocab: embedding.shape[1] ?? 1,
+    contextLength,
+    rmsEps,
+    slidingWindow: gguf.findU32(key("attention.sliding_window")) ?? 0,
+    ropeDim,
+    ropeBase,
+    ropeScaling: readScaling(gguf, key, contextLength),
+    ropeAttnFactor: attnFactor("attn_factor") * attnFactor("yarn_attn_factor"),
     pooling: POOLINGS[gguf.findU32(key("pooling_type")) ?? 0],
   }
 }
@@ -163,14 +163,14 @@ function readScaling(gguf: Gguf, key: (name: string) => string, contextLength: n
       return {
         type,
         factor,
-        original_context: checkFactor(
+        originalContext: checkFactor(
           scaling("original_context_length"),
           gguf.findU32(scaling("original_context_length")) ?? contextLength,
         ),
-        beta_fast: checkFactor(scaling("yarn_beta_fast"), gguf.findF32(scaling("yarn_beta_fast")) ?? 32),
-        beta_slow: checkFactor(scaling("yarn_beta_slow"), gguf.findF32(scaling("yarn_beta_slow")) ?? 1),
-        ext_factor: gguf.findF32(scaling("yarn_ext_factor")) ?? 1,
-        log_multiplier: gguf.findF32(scaling("yarn_log_multiplier")) ?? 0,
+        betaFast: checkFactor(scaling("yarn_beta_fast"), gguf.findF32(scaling("yarn_beta_fast")) ?? 32),
+        betaSlow: checkFactor(scaling("yarn_beta_slow"), gguf.findF32(scaling("yarn_beta_slow")) ?? 1),
+        extFactor: gguf.findF32(scaling("yarn_ext_factor")) ?? 1,
+        logMultiplier: gguf.findF32(scaling("yarn_log_multiplier")) ?? 0,
       }
     default:
       throw new ModelError("unsupported", gguf.path, `${scaling("type")} is "${type}"; known are none, linear and yarn`)

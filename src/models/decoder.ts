@@ -60,32 +60,32 @@ export const HIDDEN_BUFFER = "x"
 /** Records the plan of a whole decoder: embedding, layers, output norm, logits of the wanted rows, sampling. */
 export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder {
   const config = readConfig(gguf)
-  const { hidden_size, n_layers, n_heads, n_kv_heads, head_dim, ffn, n_vocab, rope_dim } = config
-  const p = new PlanBuilder({ eps: config.rms_eps })
+  const { hiddenSize, nLayers, nHeads, nKvHeads, headDim, ffn, nVocab, ropeDim } = config
+  const p = new PlanBuilder({ eps: config.rmsEps })
   const w = new ModelWeights(gguf, p)
 
   // Nearly all ops need it anyway, so that keeping it for embeddings costs no memory.
-  const x = p.buffer(HIDDEN_BUFFER, "tokens", hidden_size, { pinned: true })
-  const h = p.buffer("h", "tokens", hidden_size)
-  const qkv = p.buffer("qkv", "tokens", (n_heads + 2 * n_kv_heads) * head_dim)
-  const a = p.buffer("a", "tokens", n_heads * head_dim)
+  const x = p.buffer(HIDDEN_BUFFER, "tokens", hiddenSize, { pinned: true })
+  const h = p.buffer("h", "tokens", hiddenSize)
+  const qkv = p.buffer("qkv", "tokens", (nHeads + 2 * nKvHeads) * headDim)
+  const a = p.buffer("a", "tokens", nHeads * headDim)
   const g = p.buffer("g", "tokens", ffn)
-  const last = p.buffer("last", "outputs", hidden_size)
-  const lastNorm = p.buffer("last_norm", "outputs", hidden_size)
-  const logits = p.buffer("logits", "outputs", n_vocab, { pinned: true })
+  const last = p.buffer("last", "outputs", hiddenSize)
+  const lastNorm = p.buffer("last_norm", "outputs", hiddenSize)
+  const logits = p.buffer("logits", "outputs", nVocab, { pinned: true })
 
-  const { invFreq, magnitude } = ropeFrequencies(config, w.optionalValues("rope_freqs.weight", rope_dim / 2))
-  const table = p.buffer("rope", "tokens", rope_dim)
+  const { invFreq, magnitude } = ropeFrequencies(config, w.optionalValues("rope_freqs.weight", ropeDim / 2))
+  const table = p.buffer("rope", "tokens", ropeDim)
   const rope = p.ropeTable(p.constant("rope.inv_freq", invFreq), table, { neox: family.neox, magnitude })
 
-  const embedding = w.matrix("token_embd.weight", n_vocab, hidden_size)
+  const embedding = w.matrix("token_embd.weight", nVocab, hiddenSize)
   p.embed(embedding, x)
-  for (let i = 0; i < n_layers; i++) {
+  for (let i = 0; i < nLayers; i++) {
     p.layer(i)
     family.layer(
       { config, p, x, h, qkv, a, g, rope },
       {
-        kv: p.cache(`kv.${i}`, { n_kv_heads, head_dim }),
+        kv: p.cache(`kv.${i}`, { nKvHeads, headDim }),
         matrix: (name, rows, cols) => w.matrix(`blk.${i}.${name}.weight`, rows, cols),
         vector: (name, length) => w.vector(`blk.${i}.${name}`, length),
         optionalVector: (name, length) => w.optionalVector(`blk.${i}.${name}`, length),
@@ -94,10 +94,10 @@ export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder 
   }
   p.layer(undefined)
   p.gather(x, last)
-  p.rmsNorm(last, w.vector("output_norm.weight", hidden_size), lastNorm)
-  const output = w.has("output.weight") ? w.matrix("output.weight", n_vocab, hidden_size) : embedding
-  p.matmul(lastNorm, output, logits, w.optionalVector("output.bias", n_vocab))
+  p.rmsNorm(last, w.vector("output_norm.weight", hiddenSize), lastNorm)
+  const output = w.has("output.weight") ? w.matrix("output.weight", nVocab, hiddenSize) : embedding
+  p.matmul(lastNorm, output, logits, w.optionalVector("output.bias", nVocab))
   p.sample(logits)
   w.assertAllUsed()
-  return { config, plan: p.finish(), outputNorm: () => w.values("output_norm.weight", hidden_size) }
+  return { config, plan: p.finish(), outputNorm: () => w.values("output_norm.weight", hiddenSize) }
 }

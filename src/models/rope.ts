@@ -14,23 +14,23 @@ export interface RopeFrequencies {
  * @param factors divisor of each frequency, [rope_dim / 2], for files that carry `rope_freqs.weight` (Llama 3.1's scaling).
  */
 export function ropeFrequencies(config: ModelConfig, factors?: Float32Array): RopeFrequencies {
-  const { rope_dim, rope_base, rope_scaling } = config
-  const stretch = stretcher(rope_scaling, rope_dim, rope_base)
-  const invFreq = new Float32Array(rope_dim / 2)
+  const { ropeDim, ropeBase, ropeScaling } = config
+  const stretch = stretcher(ropeScaling, ropeDim, ropeBase)
+  const invFreq = new Float32Array(ropeDim / 2)
   for (let i = 0; i < invFreq.length; i++) {
-    invFreq[i] = stretch(rope_base ** ((-2 * i) / rope_dim), i) / (factors?.[i] ?? 1)
+    invFreq[i] = stretch(ropeBase ** ((-2 * i) / ropeDim), i) / (factors?.[i] ?? 1)
   }
-  return { invFreq, magnitude: config.rope_attn_factor * yarnMagnitude(rope_scaling) }
+  return { invFreq, magnitude: config.ropeAttnFactor * yarnMagnitude(ropeScaling) }
 }
 
 function stretcher(scaling: RopeScaling, dim: number, base: number): (frequency: number, pair: number) => number {
   if (scaling.type === "none") return (frequency) => frequency
   if (scaling.type === "linear") return (frequency) => frequency / scaling.factor
-  const { factor, ext_factor } = scaling
+  const { factor, extFactor } = scaling
   const [low, high] = yarnRange(scaling, dim, base)
   return (frequency, pair) => {
     const ramp = Math.min(Math.max((pair - low) / (high - low), 0), 1)
-    const keep = (1 - ramp) * ext_factor
+    const keep = (1 - ramp) * extFactor
     return (frequency / factor) * (1 - keep) + frequency * keep
   }
 }
@@ -41,17 +41,17 @@ type Yarn = Extract<RopeScaling, { type: "yarn" }>
  * The pairs between which YaRN goes from keeping a frequency to interpolating it: those that turn beta_fast and beta_slow
  * times within the original context (Peng et al. 2023, section 3.2), rounded outwards.
  */
-function yarnRange({ original_context, beta_fast, beta_slow }: Yarn, dim: number, base: number): [number, number] {
-  const pairOf = (turns: number) => (dim * Math.log(original_context / (turns * 2 * Math.PI))) / (2 * Math.log(base))
-  const low = Math.max(Math.floor(pairOf(beta_fast)), 0)
-  const high = Math.min(Math.ceil(pairOf(beta_slow)), dim - 1)
+function yarnRange({ originalContext, betaFast, betaSlow }: Yarn, dim: number, base: number): [number, number] {
+  const pairOf = (turns: number) => (dim * Math.log(originalContext / (turns * 2 * Math.PI))) / (2 * Math.log(base))
+  const low = Math.max(Math.floor(pairOf(betaFast)), 0)
+  const high = Math.min(Math.ceil(pairOf(betaSlow)), dim - 1)
   return [low, low === high ? high + 0.001 : high]
 }
 
 /** 0.1·ln(factor) + 1, the square root of the paper's attention temperature (section 3.4); 1 without YaRN. */
 function yarnMagnitude(scaling: RopeScaling): number {
-  if (scaling.type !== "yarn" || scaling.ext_factor === 0) return 1
-  const { factor, log_multiplier } = scaling
+  if (scaling.type !== "yarn" || scaling.extFactor === 0) return 1
+  const { factor, logMultiplier } = scaling
   const mscale = (multiplier: number) => (factor <= 1 ? 1 : 0.1 * multiplier * Math.log(factor) + 1)
-  return mscale(1) / (log_multiplier === 0 ? 1 : mscale(log_multiplier))
+  return mscale(1) / (logMultiplier === 0 ? 1 : mscale(logMultiplier))
 }

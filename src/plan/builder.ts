@@ -91,9 +91,9 @@ export class PlanBuilder {
   }
 
   /** The paged K/V cache of one layer. */
-  cache(name: string, { n_kv_heads, head_dim }: { n_kv_heads: number; head_dim: number }): PlanCache {
-    positive(`cache "${name}"`, { n_kv_heads, head_dim })
-    const cache: PlanCache = { id: this.#caches.length, name, n_kv_heads, head_dim }
+  cache(name: string, { nKvHeads, headDim }: { nKvHeads: number; headDim: number }): PlanCache {
+    positive(`cache "${name}"`, { n_kv_heads: nKvHeads, head_dim: headDim })
+    const cache: PlanCache = { id: this.#caches.length, name, nKvHeads, headDim }
     this.#caches.push(cache)
     return cache
   }
@@ -154,19 +154,19 @@ export class PlanBuilder {
     qkv: PlanBuffer,
     cache: PlanCache,
     rope: Rope,
-    options: { n_heads: number; qNorm?: Weight; kNorm?: Weight; eps?: number },
+    options: { nHeads: number; qNorm?: Weight; kNorm?: Weight; eps?: number },
   ): void {
     const op = "ROPE_STORE"
-    const { n_heads, qNorm, kNorm, eps = this.#eps } = options
-    const { n_kv_heads, head_dim } = cache
-    expectHeads(op, { n_heads, n_kv_heads, head_dim })
-    expectWidth(op, qkv, (n_heads + 2 * n_kv_heads) * head_dim)
-    expectRope(op, qkv, rope, head_dim)
-    for (const norm of [qNorm, kNorm]) if (norm) expectVector(op, norm, head_dim)
+    const { nHeads, qNorm, kNorm, eps = this.#eps } = options
+    const { nKvHeads, headDim } = cache
+    expectHeads(op, { nHeads, nKvHeads, headDim })
+    expectWidth(op, qkv, (nHeads + 2 * nKvHeads) * headDim)
+    expectRope(op, qkv, rope, headDim)
+    for (const norm of [qNorm, kNorm]) if (norm) expectVector(op, norm, headDim)
     this.#emit(op, {
       buffers: [qkv, rope.table],
       weights: [qNorm, kNorm],
-      dims: { n_heads, n_kv_heads, head_dim, rope_dim: rope.dim },
+      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, rope_dim: rope.dim },
       params: { eps },
       cache,
       flags: rope.neox ? OP_FLAGS.NEOX : 0,
@@ -178,19 +178,19 @@ export class PlanBuilder {
     qkv: PlanBuffer,
     cache: PlanCache,
     out: PlanBuffer,
-    options: { n_heads: number; scale?: number; window?: number; softcap?: number },
+    options: { nHeads: number; scale?: number; window?: number; softcap?: number },
   ): void {
     const op = "ATTENTION"
-    const { n_kv_heads, head_dim } = cache
-    const { n_heads, scale = 1 / Math.sqrt(head_dim), window = 0, softcap = 0 } = options
-    expectHeads(op, { n_heads, n_kv_heads, head_dim })
-    expectWidth(op, qkv, (n_heads + 2 * n_kv_heads) * head_dim)
-    expectWidth(op, out, n_heads * head_dim)
+    const { nKvHeads, headDim } = cache
+    const { nHeads, scale = 1 / Math.sqrt(headDim), window = 0, softcap = 0 } = options
+    expectHeads(op, { nHeads, nKvHeads, headDim })
+    expectWidth(op, qkv, (nHeads + 2 * nKvHeads) * headDim)
+    expectWidth(op, out, nHeads * headDim)
     expect(qkv.rows === "tokens" && out.rows === "tokens", op, "its buffers must have a row for each token")
     expectApart(op, qkv, out)
     this.#emit(op, {
       buffers: [qkv, out],
-      dims: { n_heads, n_kv_heads, head_dim, window },
+      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, window },
       params: { scale, softcap },
       cache,
     })
@@ -240,13 +240,13 @@ export class PlanBuilder {
   }
 
   /** Rotates every head of x, [n_tokens, n_heads·head_dim]. */
-  rope(x: PlanBuffer, rope: Rope, out: PlanBuffer, { n_heads, head_dim }: { n_heads: number; head_dim: number }): void {
-    expectWidth("ROPE", x, n_heads * head_dim)
+  rope(x: PlanBuffer, rope: Rope, out: PlanBuffer, { nHeads, headDim }: { nHeads: number; headDim: number }): void {
+    expectWidth("ROPE", x, nHeads * headDim)
     expectSameShape("ROPE", x, out)
-    expectRope("ROPE", x, rope, head_dim)
+    expectRope("ROPE", x, rope, headDim)
     this.#emit("ROPE", {
       buffers: [x, rope.table, out],
-      dims: { n_heads, head_dim, rope_dim: rope.dim },
+      dims: { n_heads: nHeads, head_dim: headDim, rope_dim: rope.dim },
       flags: rope.neox ? OP_FLAGS.NEOX : 0,
     })
   }
@@ -267,16 +267,16 @@ export class PlanBuilder {
     options: Omit<AttentionOptions, "softcap"> & { causal?: boolean },
   ): void {
     const op = "ATTENTION_DENSE"
-    const { n_heads, n_kv_heads, head_dim, scale = 1 / Math.sqrt(head_dim), window = 0, causal = false } = options
+    const { nHeads, nKvHeads, headDim, scale = 1 / Math.sqrt(headDim), window = 0, causal = false } = options
     expectHeads(op, options)
-    expectWidth(op, q, n_heads * head_dim)
-    expectWidth(op, k, n_kv_heads * head_dim)
+    expectWidth(op, q, nHeads * headDim)
+    expectWidth(op, k, nKvHeads * headDim)
     expectSameShape(op, k, v)
     expectSameShape(op, q, out)
     for (const input of [q, k, v]) expectApart(op, input, out)
     this.#emit(op, {
       buffers: [q, k, v, out],
-      dims: { n_heads, n_kv_heads, head_dim, window },
+      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, window },
       params: { scale },
       flags: causal ? OP_FLAGS.CAUSAL : 0,
     })

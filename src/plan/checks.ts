@@ -45,9 +45,9 @@ export function expectInput(op: OpName, x: PlanBuffer, w: Weight): void {
   )
 }
 
-export function expectHeads(op: OpName, { n_heads, n_kv_heads, head_dim }: HeadShape): void {
-  const fits = n_heads > 0 && n_kv_heads > 0 && head_dim > 0 && n_heads % n_kv_heads === 0
-  expect(fits, op, `${n_heads} heads of ${head_dim} do not share ${n_kv_heads} K/V heads evenly`)
+export function expectHeads(op: OpName, { nHeads, nKvHeads, headDim }: HeadShape): void {
+  const fits = nHeads > 0 && nKvHeads > 0 && headDim > 0 && nHeads % nKvHeads === 0
+  expect(fits, op, `${nHeads} heads of ${headDim} do not share ${nKvHeads} K/V heads evenly`)
 }
 
 export function expectRope(op: OpName, x: PlanBuffer, rope: Rope, headDim: number): void {

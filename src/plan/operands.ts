@@ -38,8 +38,8 @@ export interface PlanBuffer {
 export interface PlanCache {
   readonly id: number
   readonly name: string
-  readonly n_kv_heads: number
-  readonly head_dim: number
+  readonly nKvHeads: number
+  readonly headDim: number
 }
 
 /** One recorded instruction. Slots follow `OP_SPECS[kind]`; an operand left out is `undefined`. */
@@ -58,9 +58,9 @@ export interface PlanOp {
 
 /** Query heads share the K/V heads in groups of n_heads / n_kv_heads. */
 export interface HeadShape {
-  n_heads: number
-  n_kv_heads: number
-  head_dim: number
+  nHeads: number
+  nKvHeads: number
+  headDim: number
 }
 
 /** A table of cosines and sines, [n_tokens, dim], and how the rotated pairs lie in a head. */

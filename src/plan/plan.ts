@@ -37,7 +37,7 @@ export class Plan {
 
   /** Bytes of the K/V caches for each token of context. */
   cacheBytesPerToken(kvType: Dtype = "f16"): number {
-    return this.caches.reduce((sum, c) => sum + 2 * c.n_kv_heads * c.head_dim * DTYPE_BYTES[kvType], 0)
+    return this.caches.reduce((sum, c) => sum + 2 * c.nKvHeads * c.headDim * DTYPE_BYTES[kvType], 0)
   }
 
   /** Where each buffer lies in an arena for these limits. */
@@ -74,8 +74,8 @@ export class Plan {
         offset: offsets[id] ?? 0,
       }),
     )
-    const caches = records(RF_CACHE.size, this.caches, (view, at, { n_kv_heads, head_dim }) =>
-      writeStruct(view, at, RF_CACHE, { n_kv_heads, head_dim, dtype: DTYPES[kvType] }),
+    const caches = records(RF_CACHE.size, this.caches, (view, at, { nKvHeads, headDim }) =>
+      writeStruct(view, at, RF_CACHE, { n_kv_heads: nKvHeads, head_dim: headDim, dtype: DTYPES[kvType] }),
     )
     return {
       ops,

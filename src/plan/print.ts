@@ -9,7 +9,7 @@ export function printPlan(plan: Plan): string[] {
   const lines = ["buffers (f32)"]
   for (const { name, rows, width } of plan.buffers) lines.push(`  ${name.padEnd(10)} [${describeRows(rows)}, ${width}]`)
   const shapes = countBy(
-    plan.caches.map(({ n_kv_heads, head_dim }) => `K and V [blocks, ${n_kv_heads}, block_size, ${head_dim}]`),
+    plan.caches.map(({ nKvHeads, headDim }) => `K and V [blocks, ${nKvHeads}, block_size, ${headDim}]`),
   )
   if (shapes.size > 0) lines.push("caches", ...[...shapes].map(([shape, count]) => `  ${count} × ${shape}`))
   lines.push(`ops (${plan.ops.length})`)

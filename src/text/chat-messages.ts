@@ -42,9 +42,9 @@ function parsedArguments(args: string | Record<string, unknown>): unknown {
 
 /** A message as templates expect it: content is always a string, absent fields are absent, call arguments are objects. */
 export function normaliseMessage(message: ChatMessage): Record<string, unknown> {
-  const { tool_calls, ...rest } = message
+  const { tool_calls: toolCalls, ...rest } = message
   const present = Object.entries(rest).filter(([, value]) => value !== undefined && value !== null)
-  const calls = tool_calls?.map((call) => ({
+  const calls = toolCalls?.map((call) => ({
     ...call,
     function: { ...call.function, arguments: parsedArguments(call.function.arguments) },
   }))

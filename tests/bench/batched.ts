@@ -31,8 +31,8 @@ const [prompt, generate, threads] = [Number(values.prompt), Number(values.genera
 await using model = await loadModel(path, {
   device: values.device,
   threads,
-  ctx_size: prompt + generate,
-  max_seqs: Math.max(...counts),
+  ctxSize: prompt + generate,
+  maxSeqs: Math.max(...counts),
 })
 await measure(model.engine, 1, 8, 0)
 const streams: Record<string, Rates> = {}
@@ -50,10 +50,10 @@ async function measure(engine: Engine, count: number, tokens: number, run: numbe
   const stream = async (index: number) => {
     const request = {
       id: `${run}-${index}`,
-      tokens: Int32Array.from(randomPrompt(prompt, run * 1009 + index, engine.limits.n_vocab)),
+      tokens: Int32Array.from(randomPrompt(prompt, run * 1009 + index, engine.limits.nVocab)),
       sampling: GREEDY,
-      max_tokens: tokens,
-      stop_tokens: new Set<number>(),
+      maxTokens: tokens,
+      stopTokens: new Set<number>(),
     }
     let mine = 0
     for await (const event of engine.generate(request)) {

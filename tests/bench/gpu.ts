@@ -92,10 +92,10 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
   const result = await (async () => {
     await using model = await loadModel(path, {
       device: `${choice.backend}:${choice.index}`,
-      ctx_size: contextNeeded(plan),
-      kv_type: kvType,
-      max_seqs: Math.max(...numbers(options.concurrency)),
-      full_lengths: Math.max(...numbers(options.concurrency)),
+      ctxSize: contextNeeded(plan),
+      kvType: kvType,
+      maxSeqs: Math.max(...numbers(options.concurrency)),
+      fullLengths: Math.max(...numbers(options.concurrency)),
     })
     const seconds = (from: number) => ((performance.now() - from) / 1000).toFixed(1)
     if (!options.json) {

@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
 })
 await using model = await loadModel(await resolveModel(positionals[0] ?? "smollm2-135m"), {
   threads: Number(values.threads),
-  ctx_size: 1024,
+  ctxSize: 1024,
 })
 const max_tokens = Number(values.max_tokens)
 const prompt_tokens = model.tokenizer.encode("Here is an example of such a document in JSON:\n")
@@ -44,20 +44,28 @@ interface Answer {
 async function say(engine: LoadedModel, id: string, changes: Partial<TextRequest>): Promise<Answer> {
   const sampling = { ...GREEDY, temperature: Number(values.temperature), seed: BigInt(SEED) }
   let text = ""
-  for await (const event of generateText(engine, { id, prompt_tokens, sampling, max_tokens, stop: [], ...changes })) {
+  for await (const event of generateText(engine, {
+    id,
+    promptTokens: prompt_tokens,
+    sampling,
+    maxTokens: max_tokens,
+    stop: [],
+    ...changes,
+  })) {
     if (event.type === "text") text += event.text
-    else return { text, reason: event.reason, usage: event.usage, first_ms: event.usage.prefill_ms }
+    else return { text, reason: event.reason, usage: event.usage, first_ms: event.usage.prefillMs }
   }
   throw new Error("the answer has no end")
 }
 
-const perToken = ({ decode_ms, completion_tokens }: Usage): number => decode_ms / (completion_tokens - 1)
+const perToken = ({ decodeMs: decode_ms, completionTokens: completion_tokens }: Usage): number =>
+  decode_ms / (completion_tokens - 1)
 const quantile = (list: readonly number[], q: number): number =>
   [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))] ?? Number.NaN
 
-await say(model, "warm", { max_tokens: 16 })
+await say(model, "warm", { maxTokens: 16 })
 const started = performance.now()
-await say(model, "warm too", { constraint: { type: "json_object", param: "bench" }, max_tokens: 16 })
+await say(model, "warm too", { constraint: { type: "json_object", param: "bench" }, maxTokens: 16 })
 const start_ms = performance.now() - started
 
 /** A model may go on for ever under a schema that contains itself; `tests/unit/engine/grammar` has those. */
@@ -76,8 +84,8 @@ let tokens = 0
 const begun = performance.now()
 await Promise.all(
   (values.only === "time" ? [] : schemas).map(async (schema, i) => {
-    const { text, reason, usage } = await say(model, `v${i}`, { constraint: constraintFor(schema), max_tokens: 900 })
-    tokens += usage.completion_tokens
+    const { text, reason, usage } = await say(model, `v${i}`, { constraint: constraintFor(schema), maxTokens: 900 })
+    tokens += usage.completionTokens
     if (reason !== "stop") cut++
     const fault = reason === "stop" ? validatorFor(schema)(JSON.parse(text)) : undefined
     if (fault === undefined) return
@@ -92,9 +100,9 @@ const ratios: number[] = []
 const times = { constrained: [] as number[], free: [] as number[], waits: [] as number[] }
 for (const [i, schema] of (values.only === "validate" ? [] : schemas).entries()) {
   const { usage, first_ms } = await say(model, `c${i}`, { constraint: constraintFor(schema) })
-  const free = await say(model, `f${i}`, { max_tokens: usage.completion_tokens, ignore_eos: true })
+  const free = await say(model, `f${i}`, { maxTokens: usage.completionTokens, ignoreEos: true })
   times.waits.push(first_ms - free.first_ms)
-  if (usage.completion_tokens < 8) continue
+  if (usage.completionTokens < 8) continue
   times.constrained.push(perToken(usage))
   times.free.push(perToken(free.usage))
   ratios.push(perToken(usage) / perToken(free.usage))

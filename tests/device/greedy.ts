@@ -41,7 +41,7 @@ report(
 )
 
 async function texts(device: string): Promise<{ tokens: number[][]; first: string; device: string }> {
-  await using model = await loadModel(path as string, { device, ctx_size: 1024, max_seqs: 1 })
+  await using model = await loadModel(path as string, { device, ctxSize: 1024, maxSeqs: 1 })
   const { addBos } = model.tokenizer
   const tokens: number[][] = []
   for (const prompt of PROMPTS) tokens.push(await greedy(model, model.tokenizer.encode(prompt, { addBos }), nTokens))

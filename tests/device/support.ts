@@ -40,15 +40,15 @@ export async function generateOnce(
   prompt: Int32Array,
   nTokens: number,
 ): Promise<number[]> {
-  await using model = await loadModel(path, { device, ctx_size: prompt.length + nTokens + 16, max_seqs: 1 })
+  await using model = await loadModel(path, { device, ctxSize: prompt.length + nTokens + 16, maxSeqs: 1 })
   return await greedy(model, prompt, nTokens)
 }
 
 /** The next tokens, a stop token included. */
 export async function greedy(model: LoadedModel, prompt: Int32Array, nTokens: number): Promise<number[]> {
-  const stop_tokens = new Set(model.tokenizer.eogIds)
+  const stopTokens = new Set(model.tokenizer.eogIds)
   const tokens: number[] = []
-  const request = { id: "device-check", tokens: prompt, sampling: GREEDY, max_tokens: nTokens, stop_tokens }
+  const request = { id: "device-check", tokens: prompt, sampling: GREEDY, maxTokens: nTokens, stopTokens }
   for await (const event of model.engine.generate(request)) if (event.type === "token") tokens.push(event.token)
   return tokens
 }

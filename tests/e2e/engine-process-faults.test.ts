@@ -29,17 +29,17 @@ beforeAll(async () => {
 afterAll(() => folder.remove())
 
 /** Ended exactly once: with all it asked for, or with an error. */
-function expectEnded({ tokens, ends, error }: Outcome, max_tokens: number): void {
+function expectEnded({ tokens, ends, error }: Outcome, maxTokens: number): void {
   expect(ends).toHaveLength(error === undefined ? 1 : 0)
-  if (error === undefined) expect(tokens).toHaveLength(max_tokens)
+  if (error === undefined) expect(tokens).toHaveLength(maxTokens)
   else expect(error).toBeInstanceOf(EngineError)
 }
 
 test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing is left behind", async () => {
-  const { model, engine, reports } = await supervise(path, { max_seqs: 8, ctx_size: 512 })
-  const max_tokens = 300
+  const { model, engine, reports } = await supervise(path, { maxSeqs: 8, ctxSize: 512 })
+  const maxTokens = 300
   const prompts = Array.from({ length: 16 }, (_, i) => [i + 1, 2 * i + 1])
-  const expected = await Promise.all(prompts.map((tokens) => outcome(engine, request(tokens, { max_tokens }))))
+  const expected = await Promise.all(prompts.map((tokens) => outcome(engine, request(tokens, { maxTokens }))))
 
   let errors = 0
   let replays = 0
@@ -51,10 +51,10 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
       if (++seen === tokensBefore) process.kill(engine.pid ?? 0, "SIGKILL")
     }
     const outcomes = await Promise.all(
-      prompts.map((tokens) => outcome(engine, request(tokens, { max_tokens }), { onToken })),
+      prompts.map((tokens) => outcome(engine, request(tokens, { maxTokens }), { onToken })),
     )
     for (const [i, found] of outcomes.entries()) {
-      expectEnded(found, max_tokens)
+      expectEnded(found, maxTokens)
       // Begun anew or not, what is answered is the answer.
       expect(found.tokens).toEqual((expected[i]?.tokens ?? []).slice(0, found.tokens.length))
       if (found.error !== undefined) errors++
@@ -72,9 +72,9 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
 
   expect(errors).toBeGreaterThanOrEqual(20) // those in the middle of their answers
   expect(replays).toBeGreaterThanOrEqual(20) // those that waited, and were answered in full
-  expect(await outcome(engine, request([1], { max_tokens: 3 }))).toMatchObject({ error: undefined })
+  expect(await outcome(engine, request([1], { maxTokens: 3 }))).toMatchObject({ error: undefined })
   const stats = engine.stats()
-  expect(stats).toMatchObject({ running: 0, waiting: 0, blocks_free: stats.blocks_total })
+  expect(stats).toMatchObject({ running: 0, waiting: 0, blocksFree: stats.blocksTotal })
   expect(openFiles()).toBe(start.files)
   Bun.gc(true)
   expect(process.memoryUsage.rss() - start.rss).toBeLessThan(48 * 2 ** 20)
@@ -85,7 +85,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
 
 test("SIGSEGV is reported by its name", async () => {
   const { model, engine, reports } = await supervise(path)
-  const running = outcome(engine, request([1], { max_tokens: 4000 }))
+  const running = outcome(engine, request([1], { maxTokens: 4000 }))
   await until("it runs", () => engine.stats().running === 1)
   process.kill(engine.pid ?? 0, "SIGSEGV")
   const { error } = await running
@@ -95,17 +95,17 @@ test("SIGSEGV is reported by its name", async () => {
     "tiny: the engine process crashed (SIGSEGV); 1 ended with an error; it is started again in",
   )
   expect(engine.health()).toMatchObject({ state: "restarting", reason: expect.stringContaining("SIGSEGV") })
-  expect(await outcome(engine, request([1], { max_tokens: 3 }))).toMatchObject({ error: undefined })
+  expect(await outcome(engine, request([1], { maxTokens: 3 }))).toMatchObject({ error: undefined })
   expect(engine.health()).toEqual({ state: "ready" })
   await model.close()
 })
 
 test("a process that stands still is taken for hung, and replaced", async () => {
-  const { model, engine, reports } = await supervise(path, { watchdog_ms: 600 })
-  const streaming = outcome(engine, request([1], { max_tokens: 4000 }))
+  const { model, engine, reports } = await supervise(path, { watchdogMs: 600 })
+  const streaming = outcome(engine, request([1], { maxTokens: 4000 }))
   await until("it runs", () => engine.stats().running === 1)
   process.kill(engine.pid ?? 0, "SIGSTOP")
-  const waiting = outcome(engine, request([2], { max_tokens: 5 }))
+  const waiting = outcome(engine, request([2], { maxTokens: 5 }))
   expect((await streaming).error).toMatchObject({
     message: expect.stringContaining("hung: no step ended within 0.6 s"),
   })
@@ -116,9 +116,9 @@ test("a process that stands still is taken for hung, and replaced", async () => 
 
 describe("with steps that misbehave", () => {
   test("a long answer whose steps advance is not hung, nor is an idle engine", async () => {
-    const { engine, reports } = superviseFaulty({ watchdog_ms: 500 })
+    const { engine, reports } = superviseFaulty({ watchdogMs: 500 })
     await engine.started
-    expect(await outcome(engine, request([1], { max_tokens: 150 }))).toMatchObject({ error: undefined })
+    expect(await outcome(engine, request([1], { maxTokens: 150 }))).toMatchObject({ error: undefined })
     await Bun.sleep(1000)
     expect(await outcome(engine, request([1]))).toMatchObject({ error: undefined, tokens: [2, 3, 4, 5, 6, 7, 8, 9] })
     expect(reports).toEqual([])
@@ -126,14 +126,14 @@ describe("with steps that misbehave", () => {
   })
 
   test("a step that hangs ends what had begun; what had not is answered by the next process", async () => {
-    const { engine, reports } = superviseFaulty({ watchdog_ms: 400 })
+    const { engine, reports } = superviseFaulty({ watchdogMs: 400 })
     await engine.started
-    const begun = outcome(engine, request([100], { max_tokens: 200 }))
+    const begun = outcome(engine, request([100], { maxTokens: 200 }))
     await until("it runs", () => engine.stats().running === 1)
     const [hung, others] = await Promise.all([
       outcome(engine, request([FAULTS.hang])),
       // More than run together.
-      Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { max_tokens: 40 })))),
+      Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { maxTokens: 40 })))),
     ])
     expect((await begun).error).toBeInstanceOf(EngineError)
     // It was in three processes, and all hung.
@@ -147,7 +147,7 @@ describe("with steps that misbehave", () => {
   test("a step that fails has the process replaced", async () => {
     const { engine, reports } = superviseFaulty()
     await engine.started
-    const failing = await outcome(engine, request([FAULTS.fail - 3], { max_tokens: 20 }))
+    const failing = await outcome(engine, request([FAULTS.fail - 3], { maxTokens: 20 }))
     expect(failing.tokens).toEqual([899, 900, 901])
     expect(failing.error).toMatchObject({ name: "EngineError", message: expect.stringContaining("the GPU was lost") })
     expect(reports[0]).toContain("failed: the step failed: the GPU was lost")
@@ -158,7 +158,7 @@ describe("with steps that misbehave", () => {
   test("a process that exits is replaced, and its exit code reported", async () => {
     const { engine, reports } = superviseFaulty()
     await engine.started
-    const { error } = await outcome(engine, request([FAULTS.exit - 3], { max_tokens: 20 }))
+    const { error } = await outcome(engine, request([FAULTS.exit - 3], { maxTokens: 20 }))
     expect(error).toMatchObject({ message: expect.stringContaining("exited with code 7") })
     expect(reports[0]).toContain("exited with code 7")
     await engine.close()
@@ -166,9 +166,9 @@ describe("with steps that misbehave", () => {
 })
 
 test("a queue that is full refuses at once, also while the process computes", async () => {
-  const { engine } = superviseFaulty({ max_held: 8 })
+  const { engine } = superviseFaulty({ maxHeld: 8 })
   await engine.started
-  const others = Array.from({ length: 3 }, (_, i) => outcome(engine, request([i], { max_tokens: 100 })))
+  const others = Array.from({ length: 3 }, (_, i) => outcome(engine, request([i], { maxTokens: 100 })))
   let queued: Promise<Outcome>[] = []
   let refused: Promise<{ error: unknown; ms: number }> | undefined
   let seen = 0
@@ -181,7 +181,7 @@ test("a queue that is full refuses at once, also while the process computes", as
       refused = outcome(engine, request([1])).then(({ error }) => ({ error, ms: performance.now() - start }))
     }
   }
-  others.push(outcome(engine, request([FAULTS.slow - 31], { max_tokens: 100 }), { onToken }))
+  others.push(outcome(engine, request([FAULTS.slow - 31], { maxTokens: 100 }), { onToken }))
   await until("the slow step", () => refused !== undefined)
   const { error, ms } = (await refused) ?? {}
   expect(error).toMatchObject({ name: "OverloadedError", code: "queue_full" })
@@ -209,30 +209,30 @@ describe("while there is no process", () => {
   }
 
   test("requests wait, up to a bound, and are cancelled, late or answered as ever", async () => {
-    const { engine } = await broughtDown({ max_held: 4, back_off: { first_ms: 100, max_ms: 100, healthy_ms: 0 } })
+    const { engine } = await broughtDown({ maxHeld: 4, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
     const controller = new AbortController()
     const held = [
       outcome(engine, request([1])),
       outcome(engine, request([2]), controller),
-      outcome(engine, request([3], { deadline_ms: 30 })),
+      outcome(engine, request([3], { deadlineMs: 30 })),
       outcome(engine, request([4])),
     ]
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 4 })
     const refused = await outcome(engine, request([5]))
     expect(refused.error).toBeInstanceOf(OverloadedError)
-    expect(refused.error).toMatchObject({ code: "unavailable", retry_after: 1 })
+    expect(refused.error).toMatchObject({ code: "unavailable", retryAfter: 1 })
     controller.abort()
-    expect((await held[1])?.ends).toMatchObject([{ reason: "cancelled", usage: { completion_tokens: 0 } }])
+    expect((await held[1])?.ends).toMatchObject([{ reason: "cancelled", usage: { completionTokens: 0 } }])
     expect((await held[2])?.error).toMatchObject({ name: "OverloadedError", code: "deadline" })
     rmSync(broken)
     expect((await held[0])?.tokens).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
     expect((await held[3])?.tokens).toEqual([5, 6, 7, 8, 9, 10, 11, 12])
-    expect((await held[0])?.ends[0]?.usage.prefill_ms).toBeGreaterThan(100) // the wait was the client's too
+    expect((await held[0])?.ends[0]?.usage.prefillMs).toBeGreaterThan(100) // the wait was the client's too
     await engine.close()
   })
 
   test("more than the next process has a queue for are answered all the same", async () => {
-    const { engine } = await broughtDown({ max_held: 20, back_off: { first_ms: 100, max_ms: 100, healthy_ms: 0 } })
+    const { engine } = await broughtDown({ maxHeld: 20, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
     const held = Array.from({ length: 20 }, (_, i) => outcome(engine, request([10 * i])))
     rmSync(broken)
     for (const [i, { error, tokens }] of (await Promise.all(held)).entries()) {
@@ -258,7 +258,7 @@ describe("while there is no process", () => {
   })
 
   test("restarts come slower and slower", async () => {
-    const { engine, reports } = await broughtDown({ back_off: { first_ms: 100, max_ms: 400, healthy_ms: 10_000 } })
+    const { engine, reports } = await broughtDown({ backOff: { firstMs: 100, maxMs: 400, healthyMs: 10_000 } })
     await until("it has failed", () => engine.health().state === "failed")
     const waits = reports.map((line) => /started again in (.*) s/.exec(line)?.[1])
     expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", "0.4", "0.4", "0.4", undefined])
@@ -279,7 +279,7 @@ describe("a process that does not come up", () => {
   test("because loading hangs", async () => {
     const never = join(folder.path, "never")
     writeFileSync(never, "hang")
-    const { engine } = superviseFaulty({ start_ms: 300 }, never)
+    const { engine } = superviseFaulty({ startMs: 300 }, never)
     const error = await engine.started.catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(EngineError)
     expect(error).toMatchObject({

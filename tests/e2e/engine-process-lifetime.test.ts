@@ -118,7 +118,7 @@ test("a program that does not know the command does not start itself for ever", 
 test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
   const { model, engine, reports } = await supervise(path)
   const pid = engine.pid ?? 0
-  const running = outcome(engine, request([1], { max_tokens: 200 }))
+  const running = outcome(engine, request([1], { maxTokens: 200 }))
   await until("it runs", () => engine.stats().running === 1)
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(pid, signal)
   expect((await running).tokens).toHaveLength(200)
@@ -129,7 +129,7 @@ test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
 
 test("draining lets what runs come to its end, and admits nothing more", async () => {
   const { model, engine } = await supervise(path)
-  const running = [10, 200].map((max_tokens) => outcome(engine, request([1], { max_tokens })))
+  const running = [10, 200].map((maxTokens) => outcome(engine, request([1], { maxTokens })))
   await until("they run", () => engine.stats().running === 2)
   const drained = engine.drain(60_000)
   expect(engine.health()).toMatchObject({ state: "draining" })
@@ -145,7 +145,7 @@ test("draining lets what runs come to its end, and admits nothing more", async (
 test("draining ends what takes too long with an error", async () => {
   const { engine } = superviseFaulty()
   await engine.started
-  const running = outcome(engine, request([1], { max_tokens: 250 }))
+  const running = outcome(engine, request([1], { maxTokens: 250 }))
   await until("it runs", () => engine.stats().running === 1)
   const start = performance.now()
   await engine.drain(100)
@@ -162,7 +162,7 @@ test("closing ends every request and the process, at any time and twice", async 
   const { engine } = superviseFaulty()
   await engine.started
   const pid = engine.pid ?? 0
-  const running = outcome(engine, request([1], { max_tokens: 200 }))
+  const running = outcome(engine, request([1], { maxTokens: 200 }))
   await until("it runs", () => engine.stats().running === 1)
   await Promise.all([engine.close(), engine.close()])
   expect((await running).error).toMatchObject({ name: "EngineError", message: "the engine was closed" })
@@ -175,7 +175,7 @@ test("closing ends every request and the process, at any time and twice", async 
   await starting.close()
   expect(await starting.started.catch((error: unknown) => error)).toBeInstanceOf(EngineError)
 
-  const hung = superviseFaulty({ grace_ms: 200 }).engine
+  const hung = superviseFaulty({ graceMs: 200 }).engine
   await hung.started
   const never = outcome(hung, request([FAULTS.hang]))
   await Bun.sleep(100)
@@ -186,7 +186,7 @@ test("closing ends every request and the process, at any time and twice", async 
 })
 
 test("a model that cannot be loaded leaves no process behind", async () => {
-  const error = await superviseModel(path, { device: "cpu", ctx_size: 2 ** 40 }).catch((thrown: unknown) => thrown)
+  const error = await superviseModel(path, { device: "cpu", ctxSize: 2 ** 40 }).catch((thrown: unknown) => thrown)
   expect(error).toMatchObject({ name: "NativeError", status: "OUT_OF_MEMORY" })
   expect(children()).toEqual([])
 })

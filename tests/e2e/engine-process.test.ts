@@ -42,16 +42,16 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
   const sampling = {
     ...GREEDY,
     temperature: 1.2,
-    top_k: 40,
+    topK: 40,
     seed: 2n ** 63n + 5n,
     logprobs: 3,
-    repetition_penalty: 1.1,
+    repetitionPenalty: 1.1,
   }
   const requests = Array.from({ length: 16 }, (_, i) =>
     request(prompt(i), {
-      max_tokens: 12 + i,
-      sampling: i % 2 === 0 ? { ...sampling, logit_bias: new Map([[i, 1.5]]) } : GREEDY,
-      stop_tokens: new Set([3 * i]),
+      maxTokens: 12 + i,
+      sampling: i % 2 === 0 ? { ...sampling, logitBias: new Map([[i, 1.5]]) } : GREEDY,
+      stopTokens: new Set([3 * i]),
       n: i % 3 === 0 ? 2 : 1,
     }),
   )
@@ -65,17 +65,17 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
         events
           .filter(({ index }) => index === choice)
           .map((event) =>
-            event.type === "end" ? { ...event, usage: { ...event.usage, prefill_ms: 0, decode_ms: 0 } } : event,
+            event.type === "end" ? { ...event, usage: { ...event.usage, prefillMs: 0, decodeMs: 0 } } : event,
           ),
       ),
     }))
   expect(untimed(theirs)).toEqual(untimed(ours))
-  expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefill_ms > 0))).toBe(true)
+  expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefillMs > 0))).toBe(true)
 })
 
 test("a choice is ended alone, within a step or two", async () => {
   const { engine } = supervised
-  const asked = request(prompt(3), { n: 3, max_tokens: 400 })
+  const asked = request(prompt(3), { n: 3, maxTokens: 400 })
   const counts = [0, 0, 0]
   const reasons: string[] = []
   for await (const event of engine.generate(asked)) {
@@ -85,7 +85,7 @@ test("a choice is ended alone, within a step or two", async () => {
   expect(reasons).toEqual(["cancelled", "cancelled", "length"])
   expect(counts[2]).toBe(400)
   expect(Math.max(...counts.slice(0, 2))).toBeLessThan(100)
-  await until("blocks free", () => engine.stats().blocks_free === engine.stats().blocks_total)
+  await until("blocks free", () => engine.stats().blocksFree === engine.stats().blocksTotal)
 })
 
 test("a request that cannot be served is refused with the same error", async () => {
@@ -93,7 +93,7 @@ test("a request that cannot be served is refused with the same error", async () 
   const { error } = await outcome(engine, request([5000]))
   expect(error).toBeInstanceOf(RequestError)
   expect(error).toMatchObject({ param: "prompt", code: "invalid_value" })
-  const first = engine.generate(request([1], { id: "twice", max_tokens: 2000 }))[Symbol.asyncIterator]()
+  const first = engine.generate(request([1], { id: "twice", maxTokens: 2000 }))[Symbol.asyncIterator]()
   await first.next()
   const second = await outcome(engine, request([1], { id: "twice" }))
   expect(second.error).toMatchObject({ name: "RequestError", code: "duplicate_id" })
@@ -105,8 +105,8 @@ test("a request that cannot be served is refused with the same error", async () 
 
 describe("cancelling", () => {
   const idle = () => {
-    const { running, waiting, blocks_free, blocks_total } = supervised.engine.stats()
-    return running === 0 && waiting === 0 && blocks_free === blocks_total
+    const { running, waiting, blocksFree, blocksTotal } = supervised.engine.stats()
+    return running === 0 && waiting === 0 && blocksFree === blocksTotal
   }
 
   test("a signal ends the request with what was generated, and frees its blocks", async () => {
@@ -114,17 +114,17 @@ describe("cancelling", () => {
     const controller = new AbortController()
     let n = 0
     let end: unknown
-    for await (const event of engine.generate(request([1, 2], { max_tokens: 4000 }), controller.signal)) {
+    for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }), controller.signal)) {
       if (event.type === "end") end = event
       else if (++n === 5) controller.abort()
     }
-    expect(end).toMatchObject({ type: "end", reason: "cancelled", usage: { prompt_tokens: 2, completion_tokens: n } })
+    expect(end).toMatchObject({ type: "end", reason: "cancelled", usage: { promptTokens: 2, completionTokens: n } })
     expect(idle()).toBe(true) // said with the end itself
   })
 
   test("leaving the loop frees the blocks within a step", async () => {
     const { engine } = supervised
-    for await (const event of engine.generate(request([1, 2], { max_tokens: 4000 }))) if (event.type === "token") break
+    for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }))) if (event.type === "token") break
     const { steps } = engine.stats()
     await until("the blocks are free", idle)
     expect(engine.stats().steps - steps).toBeLessThan(20) // far from the 4,000 that were asked for
@@ -133,15 +133,15 @@ describe("cancelling", () => {
   test("a signal that has fired before generates nothing", async () => {
     const { tokens, ends } = await outcome(supervised.engine, request([1, 2]), { signal: AbortSignal.abort() })
     expect(tokens).toEqual([])
-    expect(ends).toMatchObject([{ reason: "cancelled", usage: { prompt_tokens: 2, completion_tokens: 0 } }])
+    expect(ends).toMatchObject([{ reason: "cancelled", usage: { promptTokens: 2, completionTokens: 0 } }])
   })
 })
 
 test("who reads slowly gets every token, and holds up nobody", async () => {
   const { engine } = supervised
-  const slow = engine.generate(request([9], { max_tokens: 400 }))[Symbol.asyncIterator]()
+  const slow = engine.generate(request([9], { maxTokens: 400 }))[Symbol.asyncIterator]()
   await slow.next()
-  const other = await outcome(engine, request([10], { max_tokens: 600 }))
+  const other = await outcome(engine, request([10], { maxTokens: 600 }))
   expect(other.tokens).toHaveLength(600)
   let n = 1
   while (!(await slow.next()).done) n++
@@ -149,9 +149,9 @@ test("who reads slowly gets every token, and holds up nobody", async () => {
 })
 
 test("a deadline ends a request with an error that says when to come again", async () => {
-  const { error, tokens } = await outcome(supervised.engine, request([4], { max_tokens: 4000, deadline_ms: 40 }))
+  const { error, tokens } = await outcome(supervised.engine, request([4], { maxTokens: 4000, deadlineMs: 40 }))
   expect(error).toBeInstanceOf(OverloadedError)
-  expect(error).toMatchObject({ code: "deadline", retry_after: expect.any(Number) })
+  expect(error).toMatchObject({ code: "deadline", retryAfter: expect.any(Number) })
   expect(tokens.length).toBeLessThan(4000)
 })
 
@@ -163,7 +163,7 @@ test("what keeps a model from being loaded comes as the error that it is", async
     [junk, { device: "cpu" }],
     [path, { device: "cuckoo" }],
     [path, { device: "cpu", dtype: "bf16" }],
-    [path, { device: "cpu", ctx_size: 2 ** 40 }],
+    [path, { device: "cpu", ctxSize: 2 ** 40 }],
   ]
   for (const [file, options] of cases) {
     const local = await loadModel(file, options).catch((error: unknown) => error as Error)

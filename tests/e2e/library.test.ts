@@ -22,7 +22,7 @@ const folder = temporaryFolder("library")
 const file = join(folder.path, "tiny.gguf")
 const options = { device: "cpu", threads: 1, max_seqs: 4 }
 /** Greedy, and of a known length: what random weights say rarely ends. */
-const fixed = { temperature: 0, max_tokens: 24, ignore_eos: true }
+const fixed = { temperature: 0, maxTokens: 24, ignoreEos: true }
 const messages = [{ role: "user", content: "Hello" }]
 
 let llm: Llm
@@ -36,8 +36,8 @@ afterAll(async () => {
 })
 
 const idle = () => {
-  const { running, waiting, blocks_free, blocks_total } = llm.model.engine.stats()
-  return running === 0 && waiting === 0 && blocks_free === blocks_total
+  const { running, waiting, blocksFree, blocksTotal } = llm.model.engine.stats()
+  return running === 0 && waiting === 0 && blocksFree === blocksTotal
 }
 
 describe("load", () => {
@@ -62,13 +62,13 @@ describe("generate", () => {
     const generation = llm.generate("Once upon", fixed)
     const pieces: string[] = []
     for await (const piece of generation) pieces.push(piece)
-    const { text, finish_reason, usage, tokens, logprobs } = await generation.result()
+    const { text, finishReason, usage, tokens, logprobs } = await generation.result()
     expect(pieces.length).toBeGreaterThan(1)
     expect(pieces.every((piece) => piece.length > 0)).toBe(true)
     expect(text).toBe(pieces.join(""))
     expect(text.length).toBeGreaterThan(0)
-    expect(finish_reason).toBe("length")
-    expect(usage).toMatchObject({ completion_tokens: 24, prompt_tokens: llm.tokenize("Once upon").length })
+    expect(finishReason).toBe("length")
+    expect(usage).toMatchObject({ completionTokens: 24, promptTokens: llm.tokenize("Once upon").length })
     expect(tokens.length).toBe(24)
     expect(llm.detokenize(tokens)).toBe(text)
     expect(logprobs).toBeUndefined()
@@ -85,7 +85,7 @@ describe("generate", () => {
   })
 
   test("samples with its seed, and anew without one", async () => {
-    const hot = { ...fixed, temperature: 2, top_k: 0, top_p: 1, min_p: 0 }
+    const hot = { ...fixed, temperature: 2, topK: 0, topP: 1, minP: 0 }
     const say = async (extra: object) => (await llm.generate("Once upon", { ...hot, ...extra }).result()).text
     expect(await say({ seed: 7 })).toBe(await say({ seed: 7n }))
     expect(await say({ seed: 7 })).not.toBe(await say({ seed: 8 }))
@@ -96,7 +96,7 @@ describe("generate", () => {
     const { text } = await llm.generate("Once upon", fixed).result()
     const stop = text.slice(6, 9)
     const stopped = await llm.generate("Once upon", { ...fixed, stop, logprobs: 2 }).result()
-    expect(stopped).toMatchObject({ finish_reason: "stop", stop_string: stop })
+    expect(stopped).toMatchObject({ finishReason: "stop", stopString: stop })
     expect(stopped.text).toBe(text.slice(0, text.indexOf(stop)))
     expect(stopped.logprobs?.length).toBe(stopped.tokens.length)
     expect(stopped.logprobs?.[0]?.top.length).toBe(2)
@@ -120,11 +120,11 @@ describe("generate", () => {
   })
 
   test("ends where its reader leaves, where it is told to, and where its signal says", async () => {
-    const long = { ...fixed, max_tokens: 2000 }
+    const long = { ...fixed, maxTokens: 2000 }
     const left = llm.generate("Once upon", long)
     for await (const _ of left) break
-    expect(await left.result()).toMatchObject({ finish_reason: "cancelled" })
-    expect((await left.result()).usage.completion_tokens).toBeLessThan(100)
+    expect(await left.result()).toMatchObject({ finishReason: "cancelled" })
+    expect((await left.result()).usage.completionTokens).toBeLessThan(100)
     expect(idle()).toBe(true)
 
     const controller = new AbortController()
@@ -135,15 +135,15 @@ describe("generate", () => {
       controller.abort()
     }
     expect(seen.length).toBeGreaterThan(0)
-    expect(await aborted.result()).toMatchObject({ finish_reason: "cancelled" })
+    expect(await aborted.result()).toMatchObject({ finishReason: "cancelled" })
     expect((await aborted.result()).text).toStartWith(seen)
 
     const cancelled = llm.generate("Once upon", long)
     const result = cancelled.result()
     setTimeout(() => cancelled.cancel(), 5)
-    expect((await result).finish_reason).toBe("cancelled")
+    expect((await result).finishReason).toBe("cancelled")
     const never = await llm.generate("Once upon", { ...long, signal: AbortSignal.abort() }).result()
-    expect(never).toMatchObject({ text: "", finish_reason: "cancelled" })
+    expect(never).toMatchObject({ text: "", finishReason: "cancelled" })
     expect(idle()).toBe(true)
   })
 
@@ -157,7 +157,7 @@ describe("generate", () => {
     await expect(llm.generate("x", { temperature: -1 }).result()).rejects.toThrow(RequestError)
     await expect(llm.generate("x", { seed: -1 }).result()).rejects.toThrow(RequestError)
     await expect(llm.generate("x", { stop: Array(17).fill("a") }).result()).rejects.toThrow(StopError)
-    await expect(llm.generate("x", { ...fixed, max_tokens: 2000, deadline_ms: 1 }).result()).rejects.toThrow(
+    await expect(llm.generate("x", { ...fixed, maxTokens: 2000, deadlineMs: 1 }).result()).rejects.toThrow(
       OverloadedError,
     )
     expect(idle()).toBe(true)
@@ -180,7 +180,7 @@ describe("the end", () => {
       await using own = await load(file, options)
       engine = own.model.engine
       running = own
-        .generate("Once", { ...fixed, max_tokens: 2000 })
+        .generate("Once", { ...fixed, maxTokens: 2000 })
         .result()
         .catch((thrown) => thrown)
       await Bun.sleep(5)
@@ -225,7 +225,7 @@ describe("another project", () => {
     const { text } = await llm.generate("Once upon", fixed).result()
     const { code, stdout, stderr } = await runCommand([process.execPath, "use.ts", file], project)
     expect(stderr).toBe("")
-    expect(JSON.parse(stdout)).toEqual({ text, finish_reason: "length", refused: "RequestError" })
+    expect(JSON.parse(stdout)).toEqual({ text, finishReason: "length", refused: "RequestError" })
     expect(code).toBe(0)
   })
 
@@ -265,15 +265,15 @@ const USE = `
 import { type GenerationResult, load, RequestError } from "rocmforge"
 
 await using llm = await load(process.argv[2] ?? "", { device: "cpu", threads: 1 })
-const generation = llm.generate("Once upon", { temperature: 0, max_tokens: 24, ignore_eos: true })
+const generation = llm.generate("Once upon", { temperature: 0, maxTokens: 24, ignoreEos: true })
 let text = ""
 for await (const piece of generation) text += piece
-const { finish_reason }: GenerationResult = await generation.result()
+const { finishReason }: GenerationResult = await generation.result()
 const refused = await llm.generate("").result().catch((error: unknown) => {
   if (!(error instanceof RequestError)) throw error
   return error.name
 })
-console.log(JSON.stringify({ text, finish_reason, refused }))
+console.log(JSON.stringify({ text, finishReason, refused }))
 
 // What follows is not run: the types must refuse it.
 export const wrong = () => {

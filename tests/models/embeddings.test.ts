@@ -38,7 +38,7 @@ async function open(name: string, options: LoadOptions = {}) {
   const path = join(folder, `${name}.gguf`)
   await writeTinyModel(path, CASES[name])
   const tokens = Int32Array.from((await goldenModels()).get(name)?.tokens ?? [])
-  return { path, tokens, model: await loadModel(path, { device: "cpu", threads: 1, kv_type: "f32", ...options }) }
+  return { path, tokens, model: await loadModel(path, { device: "cpu", threads: 1, kvType: "f32", ...options }) }
 }
 
 let ids = 0
@@ -50,21 +50,21 @@ const difference = (found: Float32Array, expected: ArrayLike<number>): number =>
     ? found.reduce((most, value, i) => Math.max(most, Math.abs(value - (expected[i] ?? Number.NaN))), 0)
     : Number.POSITIVE_INFINITY
 
-async function generated(engine: Engine, tokens: Int32Array, max_tokens: number, priority = 0): Promise<number[]> {
+async function generated(engine: Engine, tokens: Int32Array, maxTokens: number, priority = 0): Promise<number[]> {
   const out: number[] = []
-  const request = { id: `g${ids++}`, tokens, sampling: GREEDY, max_tokens, priority, stop_tokens: new Set<number>() }
+  const request = { id: `g${ids++}`, tokens, sampling: GREEDY, maxTokens, priority, stopTokens: new Set<number>() }
   for await (const event of engine.generate(request)) if (event.type === "token") out.push(event.token)
   return out
 }
 
 test.each(Object.keys(CASES))("%s, whole and in chunks", async (name) => {
-  for (const batch_size of [64, 7]) {
-    const { model, tokens } = await open(name, { batch_size, max_seqs: 2 })
+  for (const batchSize of [64, 7]) {
+    const { model, tokens } = await open(name, { batchSize, maxSeqs: 2 })
     await using _ = model
     for (const pooling of POOLINGS) {
       const { vector, usage } = await embed(model.engine, tokens, pooling)
       expect(difference(vector, golden[name]?.[pooling] ?? [])).toBeLessThan(1e-5)
-      expect(usage).toMatchObject({ prompt_tokens: tokens.length, completion_tokens: 0, cached_tokens: 0 })
+      expect(usage).toMatchObject({ promptTokens: tokens.length, completionTokens: 0, cachedTokens: 0 })
     }
   }
 })
@@ -72,7 +72,7 @@ test.each(Object.keys(CASES))("%s, whole and in chunks", async (name) => {
 describe("beside other work", () => {
   test("embeddings and texts do not change each other, and find no room in each other's way", async () => {
     // Room for two such texts: sequences take each other's blocks, and are computed again.
-    const { model, tokens } = await open("llama", { batch_size: 24, ctx_size: 128, full_lengths: 1, max_seqs: 4 })
+    const { model, tokens } = await open("llama", { batchSize: 24, ctxSize: 128, fullLengths: 1, maxSeqs: 4 })
     await using _ = model
     const { engine } = model
     const text = await generated(engine, tokens.subarray(0, 30), 60)
@@ -90,12 +90,12 @@ describe("beside other work", () => {
       if (Array.isArray(found)) expect(found).toEqual(text)
       else expect(difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as Pooling] ?? [])).toBeLessThan(1e-5)
     }
-    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 8 })
-    expect(engine.stats().n_preemptions).toBeGreaterThan(0)
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 8 })
+    expect(engine.stats().nPreemptions).toBeGreaterThan(0)
   })
 
   test("a text that fills the context, and one token", async () => {
-    const { model, tokens } = await open("llama", { ctx_size: 64 })
+    const { model, tokens } = await open("llama", { ctxSize: 64 })
     await using _ = model
     expect(tokens).toHaveLength(64)
     const { vector } = await embed(model.engine, tokens, "mean")
@@ -109,7 +109,7 @@ describe("beside other work", () => {
   })
 
   test("what is refused, cancelled and late says so", async () => {
-    const { model, tokens } = await open("llama", { ctx_size: 64, batch_size: 1, max_seqs: 1 })
+    const { model, tokens } = await open("llama", { ctxSize: 64, batchSize: 1, maxSeqs: 1 })
     await using _ = model
     const { engine } = model
     expect(embed(engine, new Int32Array(0), "mean")).rejects.toThrow(RequestError)
@@ -119,7 +119,7 @@ describe("beside other work", () => {
     const cancelled = embed(engine, tokens, "mean", {}, controller.signal)
     controller.abort(new EngineError("stopped by hand"))
     expect(cancelled).rejects.toThrow("stopped by hand")
-    expect(embed(engine, tokens, "mean", { deadline_ms: 1e-3 })).rejects.toThrow(OverloadedError)
+    expect(embed(engine, tokens, "mean", { deadlineMs: 1e-3 })).rejects.toThrow(OverloadedError)
     expect(difference((await embed(engine, tokens, "last")).vector, golden.llama?.last ?? [])).toBeLessThan(1e-5)
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 })
   })
@@ -128,7 +128,7 @@ describe("beside other work", () => {
 test("from an engine in another process", async () => {
   const { model, path, tokens } = await open("qwen3")
   await model.close()
-  await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kv_type: "f32" })
+  await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kvType: "f32" })
   const found = await Promise.all(POOLINGS.map((pooling) => embed(supervised.engine, tokens, pooling)))
   for (const [i, { vector }] of found.entries())
     expect(difference(vector, golden.qwen3?.[POOLINGS[i] as Pooling] ?? [])).toBeLessThan(1e-5)

@@ -20,9 +20,9 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 onEveryBackend("a tiny model with a q8_0 cache", (backend) => {
-  test.each([64, 96])("heads of %d: whole = chunks of 7 = token by token", async (head_dim) => {
-    const path = join(folder, `tiny-${backend}-${head_dim}.gguf`)
-    await writeTinyModel(path, { hidden: 128, heads: 4, kv_heads: 2, head_dim, layers: 3, format: "Q8_0" })
+  test.each([64, 96])("heads of %d: whole = chunks of 7 = token by token", async (headDim) => {
+    const path = join(folder, `tiny-${backend}-${headDim}.gguf`)
+    await writeTinyModel(path, { hidden: 128, heads: 4, kv_heads: 2, head_dim: headDim, layers: 3, format: "Q8_0" })
     const tokens = Array.from({ length: 50 }, (_, i) => (i * 37 + 11) % 320)
     const open = (options: Partial<RunOptions>) => PlanRunner.open(path, { maxTokens: tokens.length, ...options })
     using runner = await open({ kvType: "q8_0", backend })
@@ -44,7 +44,7 @@ describe("q8_0 caches", () => {
   test("a model whose heads do not divide is refused, with what to do", async () => {
     const path = join(folder, "heads-of-48.gguf")
     await writeTinyModel(path, { hidden: 96, heads: 2, kv_heads: 1 })
-    const problem = await loadModel(path, { device: "cpu", kv_type: "q8_0" }).then(
+    const problem = await loadModel(path, { device: "cpu", kvType: "q8_0" }).then(
       () => undefined,
       (error: unknown) => error,
     )
@@ -52,8 +52,8 @@ describe("q8_0 caches", () => {
     expect((problem as NativeError).status).toBe("UNSUPPORTED")
     expect((problem as NativeError).message).toContain("heads of 48")
     expect((problem as NativeError).remedy).toContain("--kv-type f16")
-    await using model = await loadModel(path, { device: "cpu", kv_type: "f16" })
-    expect(model.config.head_dim).toBe(48)
+    await using model = await loadModel(path, { device: "cpu", kvType: "f16" })
+    expect(model.config.headDim).toBe(48)
   })
 
   test("they take 17/32 of the memory of f16 ones", async () => {

@@ -35,12 +35,12 @@ onEveryBackend("models whose weights have different formats", (backend) => {
     expect(new Set(qkv?.weights.slice(0, 3).map((w) => w?.format.name)).size).toBe(3)
     expect(new Set(plan.weights.map((w) => w.format.name)).size).toBe(NAMES.length)
 
-    const tokens = Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % config.n_vocab)
+    const tokens = Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % config.nVocab)
     const expected = Float32Array.from(await interpretPlan(plan, gguf, tokens))
     using runner = await PlanRunner.open(path, { maxTokens: tokens.length, backend })
     const whole = runner.run(tokens)
     // Quantized weights meet rounded activations, so this is looser than the F32 models' bound.
-    expect(worstError(whole.logits, expected, config.n_vocab)).toBeLessThan(2e-3)
+    expect(worstError(whole.logits, expected, config.nVocab)).toBeLessThan(2e-3)
     for (const chunk of [1, 5]) expect(runner.run(tokens, chunk).logits).toEqual(whole.logits)
   })
 

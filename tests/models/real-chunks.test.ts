@@ -17,14 +17,14 @@ let model: LoadedModel
 beforeAll(async () => {
   golden = await readRealGolden()
   path = await resolveModel("smollm2-135m")
-  model = await loadModel(path, { device: "cpu", threads: 2, ctx_size: 2048, max_seqs: 4 })
+  model = await loadModel(path, { device: "cpu", threads: 2, ctxSize: 2048, maxSeqs: 4 })
 }, 300_000)
 
 afterAll(() => model?.close())
 
-async function generate(prompt: readonly number[], sampling: SamplingParams, max_tokens: number, id: string) {
+async function generate(prompt: readonly number[], sampling: SamplingParams, maxTokens: number, id: string) {
   const tokens: number[] = []
-  const request = { id, tokens: Int32Array.from(prompt), sampling, max_tokens, stop_tokens: new Set<number>() }
+  const request = { id, tokens: Int32Array.from(prompt), sampling, maxTokens, stopTokens: new Set<number>() }
   for await (const event of model.engine.generate(request)) if (event.type === "token") tokens.push(event.token)
   return tokens
 }
@@ -74,7 +74,7 @@ test(
 test(
   "a seed draws the same tokens whatever else is running",
   async () => {
-    const sampling = { ...GREEDY, temperature: 0.9, top_p: 0.95, seed: 20_231n }
+    const sampling = { ...GREEDY, temperature: 0.9, topP: 0.95, seed: 20_231n }
     const prompt = golden.prompts[1]?.tokens ?? []
     const alone = await generate(prompt, sampling, 24, "alone")
     const others = golden.prompts

@@ -18,7 +18,7 @@ let model: LoadedModel
 beforeAll(async () => {
   golden = await readRealGolden()
   path = await resolveModel("smollm2-135m")
-  model = await loadModel(path, { device: "cpu", threads: 2, ctx_size: 1024, max_seqs: 1 })
+  model = await loadModel(path, { device: "cpu", threads: 2, ctxSize: 1024, maxSeqs: 1 })
 }, 300_000)
 
 afterAll(() => model?.close())
@@ -70,8 +70,8 @@ test("greedy continuations of 48 tokens", async () => {
     const request = { id: `greedy-${i}`, tokens: Int32Array.from(prompt.tokens), sampling: GREEDY }
     const events = model.engine.generate({
       ...request,
-      max_tokens: expected.tokens.length,
-      stop_tokens: new Set(),
+      maxTokens: expected.tokens.length,
+      stopTokens: new Set(),
     })
     for await (const event of events) if (event.type === "token") found.push(event.token)
     expect(found.length).toBe(expected.tokens.length)

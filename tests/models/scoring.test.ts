@@ -26,7 +26,7 @@ async function open(name: string, options: LoadOptions = {}) {
   const path = join(folder, `${name}.gguf`)
   await writeTinyModel(path, CASES[name])
   const tokens = Int32Array.from(golden.get(name)?.tokens ?? [])
-  return { path, tokens, model: await loadModel(path, { device: "cpu", threads: 1, kv_type: "f32", ...options }) }
+  return { path, tokens, model: await loadModel(path, { device: "cpu", threads: 1, kvType: "f32", ...options }) }
 }
 
 let ids = 0
@@ -55,21 +55,21 @@ function check(found: readonly TokenLogprobs[], name: string): void {
   }
 }
 
-async function generated(engine: Engine, tokens: Int32Array, max_tokens: number, priority = 0): Promise<number[]> {
+async function generated(engine: Engine, tokens: Int32Array, maxTokens: number, priority = 0): Promise<number[]> {
   const out: number[] = []
-  const request = { id: `g${ids++}`, tokens, sampling: GREEDY, max_tokens, priority, stop_tokens: new Set<number>() }
+  const request = { id: `g${ids++}`, tokens, sampling: GREEDY, maxTokens, priority, stopTokens: new Set<number>() }
   for await (const event of engine.generate(request)) if (event.type === "token") out.push(event.token)
   return out
 }
 
 test.each(Object.keys(CASES))("%s, in chunks as large as there are outputs", async (name) => {
-  for (const max_seqs of [64, 5]) {
-    const { model, tokens } = await open(name, { batch_size: 64, max_seqs })
+  for (const maxSeqs of [64, 5]) {
+    const { model, tokens } = await open(name, { batchSize: 64, maxSeqs })
     await using _ = model
     const { scores, usage } = await score(model.engine, tokens)
     check(scores, name)
-    expect(usage).toMatchObject({ prompt_tokens: tokens.length - 1, completion_tokens: 0, cached_tokens: 0 })
-    expect(model.engine.stats().steps).toBe(Math.ceil((tokens.length - 1) / max_seqs))
+    expect(usage).toMatchObject({ promptTokens: tokens.length - 1, completionTokens: 0, cachedTokens: 0 })
+    expect(model.engine.stats().steps).toBe(Math.ceil((tokens.length - 1) / maxSeqs))
   }
 })
 
@@ -78,7 +78,7 @@ describe("beside other work", () => {
     "texts and scores do not change each other (%j)",
     async (options) => {
       // Room for two such texts: sequences take each other's blocks, and are computed again.
-      const { model, tokens } = await open("llama", { ctx_size: 128, full_lengths: 1, max_seqs: 4, ...options })
+      const { model, tokens } = await open("llama", { ctxSize: 128, fullLengths: 1, maxSeqs: 4, ...options })
       await using _ = model
       const { engine } = model
       const text = await generated(engine, tokens.subarray(0, 30), 60)
@@ -89,13 +89,13 @@ describe("beside other work", () => {
       const more = Array.from({ length: 3 }, () => score(engine, tokens, { priority: -1 }))
       for (const { scores } of await Promise.all([...first, ...more])) check(scores, "llama")
       for (const found of await Promise.all(texts)) expect(found).toEqual(text)
-      expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 8 })
-      expect(engine.stats().n_preemptions).toBeGreaterThan(0)
+      expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 8 })
+      expect(engine.stats().nPreemptions).toBeGreaterThan(0)
     },
   )
 
   test.each([2, 3])("%d texts that are scored in the same steps share their outputs", async (n) => {
-    const { model, tokens } = await open("llama", { ctx_size: 128, max_seqs: 6, batch_size: 64 })
+    const { model, tokens } = await open("llama", { ctxSize: 128, maxSeqs: 6, batchSize: 64 })
     await using _ = model
     const { engine } = model
     const texts = [0, 7, 14]
@@ -108,17 +108,17 @@ describe("beside other work", () => {
   })
 
   test("what goes on with a text that was scored finds it in the cache", async () => {
-    const { model, tokens } = await open("llama", { ctx_size: 128 })
+    const { model, tokens } = await open("llama", { ctxSize: 128 })
     await using _ = model
     const { engine } = model
     await score(engine, tokens)
     await generated(engine, tokens, 1)
-    expect(engine.stats().prefix_hit_tokens).toBe(48)
+    expect(engine.stats().prefixHitTokens).toBe(48)
     check((await score(engine, tokens)).scores, "llama")
   })
 
   test("a text that fills the context, and what is refused or cancelled", async () => {
-    const { model, tokens } = await open("llama", { ctx_size: 64, max_seqs: 1, batch_size: 1 })
+    const { model, tokens } = await open("llama", { ctxSize: 64, maxSeqs: 1, batchSize: 1 })
     await using _ = model
     const { engine } = model
     expect(tokens).toHaveLength(64)
@@ -138,6 +138,6 @@ describe("beside other work", () => {
 test("from an engine in another process", async () => {
   const { model, path, tokens } = await open("qwen3")
   await model.close()
-  await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kv_type: "f32" })
+  await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kvType: "f32" })
   check((await score(supervised.engine, tokens)).scores, "qwen3")
 })

@@ -26,13 +26,13 @@ const golden = await readRealGolden()
   await Bun.write(join(folder, "logits.f32"), runner.run(tokens, 128).logits)
 }
 
-await using model = await loadModel(path, { device: "cpu", threads: Number(threads), ctx_size: 1024, max_seqs: 1 })
+await using model = await loadModel(path, { device: "cpu", threads: Number(threads), ctxSize: 1024, maxSeqs: 1 })
 const continuations: number[][] = []
 for (const [i, prompt] of golden.prompts.entries()) {
   const tokens: number[] = []
   const request = { id: `greedy-${i}`, tokens: Int32Array.from(prompt.tokens), sampling: GREEDY }
   const max_tokens = golden.transformers.greedy[i]?.tokens.length ?? 0
-  for await (const event of model.engine.generate({ ...request, max_tokens, stop_tokens: new Set() })) {
+  for await (const event of model.engine.generate({ ...request, maxTokens: max_tokens, stopTokens: new Set() })) {
     if (event.type === "token") tokens.push(event.token)
   }
   continuations.push(tokens)

@@ -23,7 +23,7 @@ const provider = (url: string) =>
 describe("with SmolLM2", () => {
   let server: FileServer
   beforeAll(async () => {
-    server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+    server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
   })
   afterAll(() => server[Symbol.asyncDispose]())
   const ask = () => ({
@@ -121,7 +121,7 @@ describe("tools", () => {
         return left.shift() ?? []
       },
     }
-    const server = await serveScript(script, {}, { context_length: 4096 }, { chatTemplate: TEMPLATE })
+    const server = await serveScript(script, {}, { contextLength: 4096 }, { chatTemplate: TEMPLATE })
     const asked: string[] = []
     const options = {
       model: provider(server.url)("script"),

@@ -24,7 +24,7 @@ const messages: Anthropic.MessageParam[] = [{ role: "user", content: "Do it." }]
 const request = { model: "script", max_tokens: 500, messages, tools }
 
 async function serve(answer: string) {
-  const limits = { context_length: 8192 }
+  const limits = { contextLength: 8192 }
   const server = await serveScript({ tokens: saying(answer) }, {}, limits, { chatTemplate: TEMPLATE })
   return Object.assign(server, {
     client: new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 }),
@@ -130,7 +130,7 @@ test("calls and their results are shown to the model", async () => {
 })
 
 test("SmolLM2 uses the tool that it has to, with an input that validates", async () => {
-  await using server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 1024 })
+  await using server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 1024 })
   const client = new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 })
   const properties = { word: { enum: ["yes", "no"] }, n: { type: "integer", minimum: 3, maximum: 5 } }
   const input_schema = { type: "object" as const, properties, required: ["word", "n"], additionalProperties: false }

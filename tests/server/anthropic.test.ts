@@ -69,8 +69,8 @@ describe("a message", () => {
       service_tier: "auto",
     })
     const [made] = server.engine.requests
-    expect(made?.max_tokens).toBe(7)
-    expect(made?.sampling).toMatchObject({ temperature: 0.25, top_p: 0.5, top_k: 9 })
+    expect(made?.maxTokens).toBe(7)
+    expect(made?.sampling).toMatchObject({ temperature: 0.25, topP: 0.5, topK: 9 })
     expect(server.model.tokenizer.decode(made?.tokens ?? new Int32Array())).toBe("Be brief. one two three")
   })
 
@@ -345,7 +345,7 @@ describe("with SmolLM2", () => {
   let server: FileServer
   let client: Anthropic
   beforeAll(async () => {
-    server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 128 })
+    server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 128 })
     client = clientOf(server.url)
   })
   afterAll(() => server[Symbol.asyncDispose]())

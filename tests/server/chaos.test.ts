@@ -24,8 +24,8 @@ beforeAll(async () => {
   model = await superviseModel(path, {
     device: "cpu",
     threads: 1,
-    max_seqs: 8,
-    back_off: { first_ms: 20, max_ms: 20, healthy_ms: 0 },
+    maxSeqs: 8,
+    backOff: { firstMs: 20, maxMs: 20, healthyMs: 0 },
     onReport: (line) => reports.push(line),
   })
   server = await startServer({ models: [model], port: 0 })
@@ -85,7 +85,7 @@ async function read(response: Response, onChunk: () => void = () => {}): Promise
 }
 
 const idle = () => {
-  const { running, waiting, blocks_free, blocks_total } = model.engine.stats()
+  const { running, waiting, blocksFree: blocks_free, blocksTotal: blocks_total } = model.engine.stats()
   return running === 0 && waiting === 0 && blocks_free === blocks_total
 }
 

@@ -22,7 +22,7 @@ describe("best_of", () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "rocmforge-completions-"))
     await writeTinyModel(join(folder, "tiny.gguf"))
-    server = await serveFile(join(folder, "tiny.gguf"), { max_seqs: 8 })
+    server = await serveFile(join(folder, "tiny.gguf"), { maxSeqs: 8 })
   })
   afterAll(async () => {
     await server[Symbol.asyncDispose]()
@@ -104,7 +104,7 @@ describe("echo with logprobs", () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "rocmforge-echo-"))
     await writeTinyModel(join(folder, "tiny.gguf"))
-    server = await serveFile(join(folder, "tiny.gguf"), { max_seqs: 4 })
+    server = await serveFile(join(folder, "tiny.gguf"), { maxSeqs: 4 })
   })
   afterAll(async () => {
     await server[Symbol.asyncDispose]()
@@ -124,7 +124,7 @@ describe("echo with logprobs", () => {
     const { tokenizer, engine } = server.model
     const prompt = tokenizer.encode("Once upon a time", { addBos: tokenizer.addBos })
     const ids = [...prompt]
-    const request = { id: "said", tokens: prompt, sampling: GREEDY, max_tokens: 20, stop_tokens: new Set<number>() }
+    const request = { id: "said", tokens: prompt, sampling: GREEDY, maxTokens: 20, stopTokens: new Set<number>() }
     for await (const event of engine.generate(request)) if (event.type === "token") ids.push(event.token)
     const said = await create({ prompt: [...prompt], max_tokens: 20, ignore_eos: true })
     expect(said.usage).toMatchObject({
@@ -286,7 +286,7 @@ describe("a suffix", () => {
   test("makes a prompt of prefix, suffix and middle, as text and as ids", async () => {
     // The padding token ends what fills the gap.
     const script = { tokens: [...Buffer.from("mid"), 261, ...Buffer.from("more")] }
-    await using server = await serveScript(script, {}, { n_vocab: beginning.vocabSize }, parts)
+    await using server = await serveScript(script, {}, { nVocab: beginning.vocabSize }, parts)
     const client = clientOf(server.url)
     const request = { model: "script", prompt: "a(", suffix: ")b", max_tokens: 20 }
     const { choices } = await client.completions.create(request)

@@ -23,7 +23,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-embeddings-"))
   const path = join(folder, "tiny.gguf")
   await writeTinyModel(path, { hidden: HIDDEN, context_length: 4096 })
-  server = await serveFile(path, { max_seqs: 2, max_queue: 4 })
+  server = await serveFile(path, { maxSeqs: 2, maxQueue: 4 })
   client = server.client
   model = server.model.name
 })
@@ -166,7 +166,7 @@ test("a client that goes away takes its texts along", async () => {
   controller.abort()
   expect(asked).rejects.toThrow()
   await until(() => {
-    const { running, waiting, blocks_free, blocks_total } = server.model.engine.stats()
+    const { running, waiting, blocksFree: blocks_free, blocksTotal: blocks_total } = server.model.engine.stats()
     return running === 0 && waiting === 0 && blocks_free === blocks_total
   }, 20_000)
 })

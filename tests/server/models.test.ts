@@ -275,7 +275,7 @@ describe("real models", () => {
   afterAll(() => rm(folder, { recursive: true }))
 
   const load = (seed: number, memory_limit?: number) =>
-    loadModel(join(folder, `m${seed}.gguf`), { device: "cpu", threads: 1, max_seqs: 4, memory_limit })
+    loadModel(join(folder, `m${seed}.gguf`), { device: "cpu", threads: 1, maxSeqs: 4, memoryLimit: memory_limit })
 
   test("a memory limit bounds the cache, and one without room for it is refused", async () => {
     await using free = await load(1)
@@ -283,7 +283,7 @@ describe("real models", () => {
     expect(cache).toBeGreaterThan(0)
     await using bounded = await load(1, weights + cache / 4)
     expect(bounded.memory).toEqual({ weights, cache: cache / 4 })
-    expect(bounded.engine.stats().blocks_total).toBe(free.engine.stats().blocks_total / 4)
+    expect(bounded.engine.stats().blocksTotal).toBe(free.engine.stats().blocksTotal / 4)
     await expect(load(1, weights)).rejects.toThrow("--memory-budget")
   })
 
@@ -313,8 +313,8 @@ describe("real models", () => {
     )
     await using manager = new ModelManager({
       models,
-      open: ({ path }, { memory_limit }) =>
-        loadModel(path, { device: "cpu", threads: 1, max_seqs: 4, ...(memory_limit && { memory_limit }) }),
+      open: ({ path }, { memoryLimit: memory_limit }) =>
+        loadModel(path, { device: "cpu", threads: 1, maxSeqs: 4, ...(memory_limit && { memoryLimit: memory_limit }) }),
       budget,
     })
     const server = await startServer({ models: manager, port: 0 })

@@ -39,7 +39,7 @@ describe("refused, in Ollama's form", () => {
     [{ options: { temprature: 1 } }, "'options.temprature'"],
     [{ nonsense: 1 }, "'nonsense'"],
   ])("chat with %j", async (fields, words) => {
-    server.model.config.context_length = 8192
+    server.model.config.contextLength = 8192
     const [status, error] = await refusal(server.url, "/api/chat", { ...request, ...fields })
     expect([status, error]).toEqual([400, expect.stringContaining(words)])
   })

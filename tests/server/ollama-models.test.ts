@@ -34,7 +34,7 @@ beforeAll(async () => {
       weights: 1,
       cache: 1,
     })),
-    open: ({ name, path }) => loadModel(path, { device: "cpu", threads: 2, ctx_size: 64, name }),
+    open: ({ name, path }) => loadModel(path, { device: "cpu", threads: 2, ctxSize: 64, name }),
   })
   server = await startServer({ models: manager, port: 0 })
   client = new Ollama({ host: server.url })

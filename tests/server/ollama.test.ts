@@ -83,22 +83,22 @@ describe("a chat", () => {
     }
     await clientOf(server.url).chat({ ...request, options })
     expect(server.engine.requests[0]).toMatchObject({
-      max_tokens: 3,
+      maxTokens: 3,
       sampling: {
         temperature: 0.25,
-        top_k: 9,
-        top_p: 0.5,
-        min_p: 0.1,
+        topK: 9,
+        topP: 0.5,
+        minP: 0.1,
         seed: 7n,
-        repetition_penalty: 1.5,
-        presence_penalty: 0.5,
-        frequency_penalty: 0.25,
+        repetitionPenalty: 1.5,
+        presencePenalty: 0.5,
+        frequencyPenalty: 0.25,
       },
     })
     await clientOf(server.url).chat({ ...request, options: { num_predict: -1, seed: -1 } })
     expect(server.engine.requests[1]).toMatchObject({
-      max_tokens: 1022,
-      sampling: { temperature: 0.8, top_k: 40, top_p: 0.9, min_p: 0, repetition_penalty: 1 },
+      maxTokens: 1022,
+      sampling: { temperature: 0.8, topK: 40, topP: 0.9, minP: 0, repetitionPenalty: 1 },
     })
   })
 
@@ -221,7 +221,7 @@ describe("tools", () => {
   const call = (name: string, values: object) =>
     `<tool_call>\n${JSON.stringify({ name, arguments: values })}\n</tool_call>`
   const serve = (answer: string) =>
-    serveScript({ tokens: saying(answer) }, {}, { context_length: 8192 }, { chatTemplate })
+    serveScript({ tokens: saying(answer) }, {}, { contextLength: 8192 }, { chatTemplate })
 
   test("are called, each in one piece", async () => {
     await using server = await serve(`Hm.\n${call("f", { x: "y" })}\n${call("g", {})}`)
@@ -319,7 +319,7 @@ describe("with SmolLM2", () => {
   let server: FileServer
   let client: Ollama
   beforeAll(async () => {
-    server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 256 })
+    server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 256 })
     client = clientOf(server.url)
   })
   afterAll(() => server[Symbol.asyncDispose]())

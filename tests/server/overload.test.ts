@@ -68,7 +68,12 @@ describe("a request's place among others", () => {
     await using server = await serveScript({ tokens: saying("x") }, { deadlineMs: 1500 })
     const sent = async (fields: object, headers: Record<string, string> = {}) => {
       expect((await post(server.url, { ...chat, ...fields }, headers)).status).toBe(200)
-      const { priority, cache_salt, key, deadline_ms } = server.engine.requests.at(-1) ?? { key: "" }
+      const {
+        priority,
+        cacheSalt: cache_salt,
+        key,
+        deadlineMs: deadline_ms,
+      } = server.engine.requests.at(-1) ?? { key: "" }
       return { priority, cache_salt, key, deadline_ms }
     }
     expect(await sent({})).toEqual({ priority: undefined, cache_salt: undefined, key: undefined, deadline_ms: 1500 })
@@ -86,7 +91,7 @@ describe("a request's place among others", () => {
     const salt = async (token: string | undefined, cache_salt?: string) => {
       const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
       await post(server.url, { ...chat, cache_salt }, headers)
-      return server.engine.requests.at(-1)?.cache_salt
+      return server.engine.requests.at(-1)?.cacheSalt
     }
     const salts = [
       await salt("a"),
@@ -124,7 +129,7 @@ async function temporaryModel() {
 describe("the real engine", () => {
   test("serves as many as it may hold and tells all others to come again; none is lost", async () => {
     await using folder = await temporaryModel()
-    await using server = await serveFile(folder.path, { max_seqs: 2, max_queue: 4, threads: 1 })
+    await using server = await serveFile(folder.path, { maxSeqs: 2, maxQueue: 4, threads: 1 })
     const n = 40
     const request = { ...chat, model: server.model.name, max_tokens: 100, ignore_eos: true }
     const answers = await Promise.all(
@@ -193,7 +198,7 @@ describe("a thousand connections", () => {
 
   test("at once against a bound of 64: all are answered, those beyond it with when to come again", async () => {
     await using folder = await temporaryModel()
-    await using server = await serveFile(folder.path, { max_seqs: 8, max_queue: 64, threads: 1 })
+    await using server = await serveFile(folder.path, { maxSeqs: 8, maxQueue: 64, threads: 1 })
     const body = JSON.stringify({ model: server.model.name, prompt: "x", max_tokens: 30, ignore_eos: true })
     const head = `POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
     const { port } = new URL(server.url)

@@ -13,7 +13,7 @@ let client: OpenAI
 let model: string
 
 beforeAll(async () => {
-  server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+  server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
   client = server.client
   model = server.model.name
 })
@@ -89,7 +89,7 @@ test("a system message matters, and text parts are joined", async () => {
 })
 
 test("a client that goes away mid-answer stops its generation", async () => {
-  const before = server.model.engine.stats().blocks_free
+  const before = server.model.engine.stats().blocksFree
   const stream = await client.chat.completions.create({
     model,
     messages: [{ role: "user", content: "Tell me a very long story." }],
@@ -99,5 +99,5 @@ test("a client that goes away mid-answer stops its generation", async () => {
   let seen = 0
   for await (const chunk of stream) if (chunk.choices[0]?.delta.content && ++seen === 8) break
   expect(await until(() => server.model.engine.stats().running === 0)).toBeLessThan(500)
-  expect(server.model.engine.stats().blocks_free).toBe(before)
+  expect(server.model.engine.stats().blocksFree).toBe(before)
 })

@@ -27,7 +27,7 @@ interface Thought {
 }
 
 const serve = async (script: Script, chatTemplate: ChatTemplate, tokenizer = byteTokenizer) => {
-  const server = await serveScript(script, {}, { n_vocab: tokenizer.vocabSize }, { chatTemplate, tokenizer })
+  const server = await serveScript(script, {}, { nVocab: tokenizer.vocabSize }, { chatTemplate, tokenizer })
   return Object.assign(server, {
     client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
     /** The prompt of the last request, as text. */

@@ -15,7 +15,7 @@ let responses: OpenAI.Responses
 let model: string
 
 beforeAll(async () => {
-  server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+  server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
   responses = server.client.responses
   model = server.model.name
 })
@@ -25,7 +25,7 @@ const greedy = { temperature: 0, max_output_tokens: 48 }
 const endless = { input: "Tell a long story.", ignore_eos: true, max_output_tokens: 1500 }
 /** Nothing runs, and every block of the cache is free. */
 const idle = () => {
-  const { running, waiting, blocks_free, blocks_total } = server.model.engine.stats()
+  const { running, waiting, blocksFree: blocks_free, blocksTotal: blocks_total } = server.model.engine.stats()
   return running === 0 && waiting === 0 && blocks_free === blocks_total
 }
 

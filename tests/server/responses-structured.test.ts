@@ -14,7 +14,7 @@ let responses: OpenAI.Responses
 let model: string
 
 beforeAll(async () => {
-  server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+  server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
   responses = server.client.responses
   model = server.model.name
 })

@@ -16,7 +16,7 @@ const tool = (name: string): OpenAI.Responses.FunctionTool => ({
 const tools = [tool("f"), tool("g")]
 const CALLS =
   'Hm.\n<tool_call>\n{"name": "f", "arguments": {"x": "y"}}\n</tool_call>\n<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>'
-const wide = { context_length: 8192 }
+const wide = { contextLength: 8192 }
 
 describe("calls", () => {
   const calls = [

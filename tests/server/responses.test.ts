@@ -59,8 +59,8 @@ describe("a response", () => {
     }
     const response = await clientOf(server.url).responses.create(body)
     const [made] = server.engine.requests
-    expect(made).toMatchObject({ max_tokens: 7, min_tokens: 2 })
-    expect(made?.sampling).toMatchObject({ temperature: 0.25, top_p: 0.5, top_k: 9, seed: 3n })
+    expect(made).toMatchObject({ maxTokens: 7, minTokens: 2 })
+    expect(made?.sampling).toMatchObject({ temperature: 0.25, topP: 0.5, topK: 9, seed: 3n })
     expect(response).toMatchObject({
       status: "completed",
       output_text: "abcde",
@@ -185,7 +185,7 @@ describe("input", () => {
     await using server = await serveScript(
       { tokens: saying("ok") },
       {},
-      { context_length: 100 },
+      { contextLength: 100 },
       { chatTemplate: OPEN_TEMPLATE },
     )
     const { responses } = clientOf(server.url)

@@ -15,7 +15,7 @@ let client: OpenAI
 let model: string
 
 beforeAll(async () => {
-  server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 1024 })
+  server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 1024 })
   client = server.client
   model = server.model.name
 })

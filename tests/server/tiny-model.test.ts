@@ -20,7 +20,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-server-"))
   const path = join(folder, "tiny.gguf")
   await writeTinyModel(path, { context_length: 32768 })
-  server = await serveFile(path, { max_seqs: 4 })
+  server = await serveFile(path, { maxSeqs: 4 })
   client = server.client
   model = server.model.name
 })
@@ -31,7 +31,7 @@ afterAll(async () => {
 
 const ask = (content: string) => [{ role: "user" as const, content }]
 const idle = () => {
-  const { running, waiting, blocks_free, blocks_total } = server.model.engine.stats()
+  const { running, waiting, blocksFree: blocks_free, blocksTotal: blocks_total } = server.model.engine.stats()
   return running === 0 && waiting === 0 && blocks_free === blocks_total
 }
 

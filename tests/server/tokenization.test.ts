@@ -28,7 +28,7 @@ beforeAll(async () => {
     tokenizer,
     chatTemplate: new ChatTemplate(template, { bosToken: "<|begin|>", eosToken: "<|im_end|>" }),
   }
-  server = await serveScript({ tokens: saying("x") }, {}, { n_vocab: tokenizer.vocabSize }, parts)
+  server = await serveScript({ tokens: saying("x") }, {}, { nVocab: tokenizer.vocabSize }, parts)
 })
 afterAll(() => server[Symbol.asyncDispose]())
 

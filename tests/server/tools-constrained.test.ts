@@ -10,7 +10,7 @@ setDefaultTimeout(300_000)
 
 let server: FileServer
 beforeAll(async () => {
-  server = await serveFile(await resolveModel("smollm2-135m"), { ctx_size: 2048 })
+  server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
 })
 afterAll(() => server[Symbol.asyncDispose]())
 

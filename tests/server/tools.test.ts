@@ -48,7 +48,7 @@ async function serve(answer: string, template: string) {
   const server = await serveScript(
     { tokens: saying(answer) },
     {},
-    { context_length: 8192 },
+    { contextLength: 8192 },
     { chatTemplate: new ChatTemplate(template) },
   )
   return Object.assign(server, {
@@ -138,7 +138,7 @@ test("the client's own loop runs them, plain and streamed", async () => {
     await using server = await serveScript(
       script,
       {},
-      { context_length: 8192 },
+      { contextLength: 8192 },
       { chatTemplate: new ChatTemplate(template) },
     )
     const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })

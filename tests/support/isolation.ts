@@ -8,30 +8,30 @@ export interface MixedRequests {
   n: number
   /** Tokens of the longest prompt. */
   longest: number
-  n_vocab: number
+  nVocab: number
 }
 
 /** Two families of prompts that begin alike, of all lengths, and every kind of sampling. */
-export function mixedRequests({ n, longest, n_vocab }: MixedRequests): GenerateRequest[] {
+export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRequest[] {
   const random = randomNumbers(7)
   return Array.from({ length: n }, (_, i) => {
     const length = 1 + Math.floor(random() * longest)
     const alike = i % 4 === 0 ? 0 : Math.floor(random() * 1.5 * length)
-    const token = (k: number) => (k < alike ? ((i % 2) * 100 + k) % n_vocab : Math.floor(random() * n_vocab))
+    const token = (k: number) => (k < alike ? ((i % 2) * 100 + k) % nVocab : Math.floor(random() * nVocab))
     const tokens = Int32Array.from({ length }, (_, k) => token(k))
     const sampling: SamplingParams = {
       temperature: [0, 0.1, 1, 1, 1][i % 5] as number,
-      top_k: i % 3 === 0 ? 40 : 0,
-      top_p: i % 3 === 1 ? 0.9 : 1,
-      min_p: 0,
-      repetition_penalty: i % 7 === 0 ? 1.2 : 1,
-      frequency_penalty: i % 6 === 0 ? 0.3 : 0,
-      presence_penalty: 0,
-      logit_bias: new Map(i % 8 === 0 ? [[3, 1.5]] : []),
+      topK: i % 3 === 0 ? 40 : 0,
+      topP: i % 3 === 1 ? 0.9 : 1,
+      minP: 0,
+      repetitionPenalty: i % 7 === 0 ? 1.2 : 1,
+      frequencyPenalty: i % 6 === 0 ? 0.3 : 0,
+      presencePenalty: 0,
+      logitBias: new Map(i % 8 === 0 ? [[3, 1.5]] : []),
       seed: BigInt(i),
       logprobs: 3,
     }
-    return { id: `r${i}`, tokens, sampling, max_tokens: 20 + Math.floor(random() * 40), stop_tokens: new Set<number>() }
+    return { id: `r${i}`, tokens, sampling, maxTokens: 20 + Math.floor(random() * 40), stopTokens: new Set<number>() }
   })
 }
 
@@ -39,7 +39,7 @@ export function mixedRequests({ n, longest, n_vocab }: MixedRequests): GenerateR
 export async function said({ engine }: LoadedModel, asked: GenerateRequest): Promise<string> {
   const events: Extract<EngineEvent, { type: "token" }>[] = []
   for await (const event of engine.generate(asked)) if (event.type === "token") events.push(event)
-  if (events.length !== asked.max_tokens)
-    throw new Error(`${asked.id} ended after ${events.length} of ${asked.max_tokens} tokens`)
+  if (events.length !== asked.maxTokens)
+    throw new Error(`${asked.id} ended after ${events.length} of ${asked.maxTokens} tokens`)
   return JSON.stringify(events.map(({ token, logprobs }) => [token, logprobs?.logprob, logprobs?.top]))
 }

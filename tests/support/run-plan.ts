@@ -84,7 +84,7 @@ export class PlanRunner {
 
   /** Runs a fresh sequence in steps of `chunk` tokens. */
   run(tokens: ArrayLike<number>, chunk = tokens.length): Run {
-    const vocab = this.definition.config.n_vocab
+    const vocab = this.definition.config.nVocab
     const logits = new Float32Array(tokens.length * vocab)
     const chosen: number[] = []
     for (let start = 0; start < tokens.length; start += chunk) {

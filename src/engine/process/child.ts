@@ -24,7 +24,7 @@ export function runEngineProcess(load: EngineLoader = loadEngine): void {
 
 class EngineChild {
   #engine: Engine | undefined
-  #heartbeat_ms = 0
+  #heartbeatMs = 0
   #heartbeat: ReturnType<typeof setInterval> | undefined
   #received = 0
   readonly #requests = new Map<number, { readonly id: string; readonly controller: AbortController }>()
@@ -44,11 +44,11 @@ class EngineChild {
     }
   }
 
-  async #load({ path, options, heartbeat_ms }: { path: string; options: LoadOptions; heartbeat_ms: number }) {
+  async #load({ path, options, heartbeatMs }: { path: string; options: LoadOptions; heartbeatMs: number }) {
     try {
       const onUpload = ({ done, total }: { done: number; total: number }) => this.post({ type: "upload", done, total })
       const { engine, ...facts } = await this.load(path, { ...options, onUpload })
-      this.#heartbeat_ms = heartbeat_ms
+      this.#heartbeatMs = heartbeatMs
       this.#outbox = new Outbox(this.post, () => ({ received: this.#received, stats: engine.stats() }))
       this.#engine = engine
       this.post({ type: "ready", limits: engine.limits, facts, stats: engine.stats() })
@@ -65,7 +65,7 @@ class EngineChild {
     this.#received++
     const controller = new AbortController()
     this.#requests.set(handle, { id: request.id, controller })
-    this.#heartbeat ??= setInterval(() => outbox.flush(), this.#heartbeat_ms)
+    this.#heartbeat ??= setInterval(() => outbox.flush(), this.#heartbeatMs)
     try {
       for await (const event of engine.generate(request, controller.signal)) outbox.add(handle, event)
     } catch (error) {

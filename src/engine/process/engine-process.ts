@@ -75,11 +75,11 @@ export class EngineProcess {
   }
 
   /** Lets it free what it holds; it is killed where that takes longer than `grace_ms`. Resolves when it is gone. */
-  async stop(grace_ms: number): Promise<void> {
+  async stop(graceMs: number): Promise<void> {
     this.#reason ??= "was stopped"
     this.send({ type: "close" })
     clearTimeout(this.#kill)
-    this.#kill = setTimeout(() => this.#child.kill("SIGKILL"), grace_ms)
+    this.#kill = setTimeout(() => this.#child.kill("SIGKILL"), graceMs)
     await this.gone
   }
 }

@@ -10,9 +10,7 @@ export { SupervisedEngine } from "./supervised-engine.ts"
 
 export interface SuperviseOptions
   extends LoadOptions,
-    Partial<
-      Pick<SupervisedEngineOptions, "watchdog_ms" | "start_ms" | "max_held" | "back_off" | "command" | "onReport">
-    > {
+    Partial<Pick<SupervisedEngineOptions, "watchdogMs" | "startMs" | "maxHeld" | "backOff" | "command" | "onReport">> {
   /** Gives up loading; a model that is loaded does not hear it. */
   signal?: AbortSignal
 }
@@ -27,10 +25,10 @@ export type SupervisedModel = LoadedModel & { engine: SupervisedEngine }
 export async function superviseModel(path: string, options: SuperviseOptions = {}): Promise<SupervisedModel> {
   const {
     name,
-    watchdog_ms,
-    start_ms,
-    max_held = options.max_queue,
-    back_off,
+    watchdogMs,
+    startMs,
+    maxHeld = options.maxQueue,
+    backOff,
     command,
     onReport,
     onUpload,
@@ -45,10 +43,10 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
     command: command ?? engineCommand(label),
     onReport: onReport ?? ((line) => console.error(`rocmforge: ${line}`)),
     onUpload,
-    watchdog_ms,
-    ...(start_ms !== undefined && { start_ms }),
-    ...(max_held !== undefined && { max_held }),
-    ...(back_off && { back_off }),
+    watchdogMs,
+    ...(startMs !== undefined && { startMs }),
+    ...(maxHeld !== undefined && { maxHeld }),
+    ...(backOff && { backOff }),
   })
   const giveUp = () => void engine.close()
   signal?.addEventListener("abort", giveUp, { once: true })

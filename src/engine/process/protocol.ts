@@ -24,13 +24,13 @@ export const PROTOCOL = `${packageJson.version}/5`
 
 const sampling = z.object({
   temperature: z.number(),
-  top_k: z.number(),
-  top_p: z.number(),
-  min_p: z.number(),
-  repetition_penalty: z.number(),
-  frequency_penalty: z.number(),
-  presence_penalty: z.number(),
-  logit_bias: z.map(z.number(), z.number()),
+  topK: z.number(),
+  topP: z.number(),
+  minP: z.number(),
+  repetitionPenalty: z.number(),
+  frequencyPenalty: z.number(),
+  presencePenalty: z.number(),
+  logitBias: z.map(z.number(), z.number()),
   seed: z.bigint(),
   logprobs: z.number().optional() as z.ZodType<number | undefined>,
 } satisfies Record<keyof SamplingParams, z.ZodType>)
@@ -39,14 +39,14 @@ const request = z.strictObject({
   id: z.string(),
   tokens: z.instanceof(Int32Array),
   sampling,
-  max_tokens: z.number(),
-  stop_tokens: z.set(z.number()),
-  min_tokens: z.number().optional(),
+  maxTokens: z.number(),
+  stopTokens: z.set(z.number()),
+  minTokens: z.number().optional(),
   n: z.number().optional(),
   priority: z.number().optional(),
   key: z.string().optional(),
-  cache_salt: z.string().optional(),
-  deadline_ms: z.number().optional(),
+  cacheSalt: z.string().optional(),
+  deadlineMs: z.number().optional(),
   constraint: constraintSchema.optional(),
   pooling: z.enum(["mean", "cls", "last"]).optional(),
   targets: z.instanceof(Int32Array).optional(),
@@ -62,7 +62,7 @@ const toChild = z.discriminatedUnion("type", [
     // Checked where they were given, by the same program.
     options: z.custom<WireOptions>((value) => typeof value === "object" && value !== null),
     /** A message comes at least this often while there are requests. */
-    heartbeat_ms: z.number().positive(),
+    heartbeatMs: z.number().positive(),
   }),
   z.object({ type: z.literal("generate"), handle, request }),
   z.object({ type: z.literal("cancel"), handle, index: z.number().optional() }),
@@ -72,7 +72,7 @@ const toChild = z.discriminatedUnion("type", [
 export type WireOptions = Omit<LoadOptions, "onUpload">
 
 export type ToChild =
-  | { type: "load"; path: string; options: WireOptions; heartbeat_ms: number }
+  | { type: "load"; path: string; options: WireOptions; heartbeatMs: number }
   | { type: "generate"; handle: number; request: GenerateRequest }
   /** `index`: one of its choices alone. */
   | { type: "cancel"; handle: number; index?: number }

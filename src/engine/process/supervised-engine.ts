@@ -21,7 +21,7 @@ import { fromWire } from "./wire-error.ts"
 
 export interface SupervisedEngineOptions extends SupervisorOptions {
   /** Requests that wait to begin, here or in the engine process; more are refused. Default 512. */
-  max_held?: number
+  maxHeld?: number
 }
 
 /** Engine processes that may die with one request before it is taken for the cause. */
@@ -29,13 +29,13 @@ const MAX_ATTEMPTS = 3
 /** Statistics that count up from the opening of an engine. */
 const COUNTERS = [
   "steps",
-  "n_preemptions",
-  "prefix_query_tokens",
-  "prefix_hit_tokens",
-  "prompt_tokens",
-  "generated_tokens",
-  "drafted_tokens",
-  "accepted_tokens",
+  "nPreemptions",
+  "prefixQueryTokens",
+  "prefixHitTokens",
+  "promptTokens",
+  "generatedTokens",
+  "draftedTokens",
+  "acceptedTokens",
 ] as const satisfies (keyof EngineStats)[]
 
 /**
@@ -44,10 +44,10 @@ const COUNTERS = [
  */
 export class SupervisedEngine implements Engine {
   readonly #requests = new RequestTable()
-  readonly #max_queued: number
+  readonly #maxQueued: number
   readonly #supervisor: Supervisor
   readonly #started = Promise.withResolvers<EngineFacts>()
-  #limits: EngineLimits = { context_length: 0, n_vocab: 0, max_seqs: 0 }
+  #limits: EngineLimits = { contextLength: 0, nVocab: 0, maxSeqs: 0 }
   /** Of the running process. */
   #stats: EngineStats = NO_STATS
   /** What the processes before it counted. */
@@ -64,7 +64,7 @@ export class SupervisedEngine implements Engine {
 
   /** Starts the first process at once. */
   constructor(options: SupervisedEngineOptions) {
-    this.#max_queued = options.max_held ?? 512
+    this.#maxQueued = options.maxHeld ?? 512
     this.#supervisor = new Supervisor(options, {
       onReady: ({ limits, facts, stats }) => {
         this.#limits = limits
@@ -109,7 +109,7 @@ export class SupervisedEngine implements Engine {
     signal?.addEventListener("abort", cancel, { once: true })
     const deadline = startDeadline(
       request,
-      () => this.#stats.retry_after,
+      () => this.#stats.retryAfter,
       (error) => this.#fail(entry, error),
     )
     try {
@@ -152,14 +152,14 @@ export class SupervisedEngine implements Engine {
    * Admits no further request, and resolves when those that were admitted have ended. What has not ended after `limit_ms` ends then,
    * with an OverloadedError.
    */
-  async drain(limit_ms: number): Promise<void> {
+  async drain(limitMs: number): Promise<void> {
     this.#draining = true
     const limit = setTimeout(
       () => {
-        const message = `the server is shutting down, and the request did not end within ${limit_ms / 1000} s`
+        const message = `the server is shutting down, and the request did not end within ${limitMs / 1000} s`
         for (const entry of this.#requests.all()) this.#fail(entry, new OverloadedError(message, "unavailable", 1))
       },
-      Math.min(limit_ms, LONGEST_TIMER_MS),
+      Math.min(limitMs, LONGEST_TIMER_MS),
     )
     await this.#requests.empty()
     clearTimeout(limit)
@@ -186,9 +186,9 @@ export class SupervisedEngine implements Engine {
     }
     if (this.#noPlace) throw this.#noPlace
     // Decided here, at once: the engine process hears of a request only between two steps.
-    const { queued, retry_after } = this.stats()
-    if (queued < this.#max_queued) return
-    if (health.state === "ready") throw queueFull(queued, retry_after)
+    const { queued, retryAfter } = this.stats()
+    if (queued < this.#maxQueued) return
+    if (health.state === "ready") throw queueFull(queued, retryAfter)
     throw new OverloadedError(`${health.reason}; too many requests wait for it already`, "unavailable", 1)
   }
 
@@ -250,9 +250,9 @@ export class SupervisedEngine implements Engine {
 
   /** The process is gone: each of its requests ends, or waits for the next one. */
   #onDown(reason: string): string {
-    const { blocks_total } = this.#stats
+    const { blocksTotal } = this.#stats
     for (const name of COUNTERS) this.#before[name] += this.#stats[name]
-    this.#stats = { ...NO_STATS, blocks_total, blocks_free: blocks_total }
+    this.#stats = { ...NO_STATS, blocksTotal, blocksFree: blocksTotal }
     this.#onTrial = undefined
     let replayed = 0
     let failed = 0

@@ -17,7 +17,7 @@ export class SupervisedRequest {
 
   readonly #submitted = performance.now()
   /** Milliseconds from submission to the attempt that is in an engine process. */
-  #held_ms = 0
+  #heldMs = 0
   #first: number | undefined
   #last = this.#submitted
   /** Tokens of each choice. */
@@ -41,18 +41,18 @@ export class SupervisedRequest {
   }
 
   /** Milliseconds until its deadline. */
-  get remaining_ms(): number {
-    return this.#submitted + (this.request.deadline_ms ?? Number.POSITIVE_INFINITY) - performance.now()
+  get remainingMs(): number {
+    return this.#submitted + (this.request.deadlineMs ?? Number.POSITIVE_INFINITY) - performance.now()
   }
 
   /** What to send to an engine process now. */
   forProcess(handle: number): GenerateRequest {
     this.handle = handle
     this.attempts++
-    this.#held_ms = performance.now() - this.#submitted
+    this.#heldMs = performance.now() - this.#submitted
     // An id of its own: an earlier attempt, or an earlier request of this id, may not have left the process.
     const request = { ...this.request, id: `${this.request.id}#${handle}` }
-    return request.deadline_ms === undefined ? request : { ...request, deadline_ms: Math.max(1, this.remaining_ms) }
+    return request.deadlineMs === undefined ? request : { ...request, deadlineMs: Math.max(1, this.remainingMs) }
   }
 
   token(index: number, token: number, logprobs: TokenLogprobs | undefined): void {
@@ -64,20 +64,20 @@ export class SupervisedRequest {
 
   /** @param usage as counted in the engine process. */
   end(index: number, reason: FinishReason, usage: Usage, reading: Reading): void {
-    this.#end(index, reason, { ...usage, prefill_ms: usage.prefill_ms + this.#held_ms }, reading)
+    this.#end(index, reason, { ...usage, prefillMs: usage.prefillMs + this.#heldMs }, reading)
   }
 
   /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
   endCancelled(): void {
     const now = performance.now()
     const usage = {
-      prompt_tokens: this.request.tokens.length,
-      cached_tokens: 0,
-      prefill_ms: (this.#first ?? now) - this.#submitted,
-      decode_ms: this.#last - (this.#first ?? this.#last),
+      promptTokens: this.request.tokens.length,
+      cachedTokens: 0,
+      prefillMs: (this.#first ?? now) - this.#submitted,
+      decodeMs: this.#last - (this.#first ?? this.#last),
     }
-    for (const [index, completion_tokens] of this.#counts.entries()) {
-      this.#end(index, "cancelled", { ...usage, completion_tokens })
+    for (const [index, completionTokens] of this.#counts.entries()) {
+      this.#end(index, "cancelled", { ...usage, completionTokens })
     }
   }
 

@@ -17,12 +17,12 @@ export interface SupervisorOptions {
   onReport: (line: string) => void
   onUpload?: ((progress: { done: number; total: number }) => void) | undefined
   /** An engine process that has requests, and whose steps do not advance for so long, is taken for hung. Default 120 s. */
-  watchdog_ms?: number | undefined
+  watchdogMs?: number | undefined
   /** An engine process that says nothing for so long while it loads the model is taken for hung. Default 10 min. */
-  start_ms?: number
-  back_off?: BackOffOptions
+  startMs?: number
+  backOff?: BackOffOptions
   /** How long an engine process may take to end when it is closed; then it is killed. Default 3 s. */
-  grace_ms?: number
+  graceMs?: number
 }
 
 type ReadyMessage = Extract<FromChild, { type: "ready" }>
@@ -61,7 +61,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions, events: SupervisorEvents) {
     this.#options = options
     this.#events = events
-    this.#backOff = new BackOff(options.back_off ?? BACK_OFF)
+    this.#backOff = new BackOff(options.backOff ?? BACK_OFF)
   }
 
   get health(): EngineHealth {
@@ -103,15 +103,15 @@ export class Supervisor {
     this.#health = { state: "closed", reason: "the engine was closed" }
     clearTimeout(this.#restart)
     this.#watchdog.rest()
-    await this.#process?.stop(this.#options.grace_ms ?? 3000)
+    await this.#process?.stop(this.#options.graceMs ?? 3000)
   }
 
   get #watchdogMs(): number {
-    return this.#options.watchdog_ms ?? 120_000
+    return this.#options.watchdogMs ?? 120_000
   }
 
   get #startMs(): number {
-    return this.#options.start_ms ?? 600_000
+    return this.#options.startMs ?? 600_000
   }
 
   #receive(message: FromChild): void {
@@ -139,8 +139,8 @@ export class Supervisor {
     const { path, load } = this.#options
     const limits = this.#limitsOnce
     // What was promised of the context stays so, whatever else took memory meanwhile.
-    const options = limits ? { ...load, ctx_size: limits.context_length } : load
-    this.send({ type: "load", path, options, heartbeat_ms: Math.min(1000, this.#watchdogMs / 4) })
+    const options = limits ? { ...load, ctxSize: limits.contextLength } : load
+    this.send({ type: "load", path, options, heartbeatMs: Math.min(1000, this.#watchdogMs / 4) })
   }
 
   #onReady(message: ReadyMessage): void {

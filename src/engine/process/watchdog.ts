@@ -10,13 +10,13 @@ export class Watchdog {
    * Watches from now on. Silence is counted in quarters of `limit_ms`, not by the clock: a pause of this process, or of the whole
    * machine, is one quarter.
    */
-  watch(limit_ms: number): void {
+  watch(limitMs: number): void {
     this.rest()
     this.#timer = setInterval(() => {
       if (++this.#quiet < 4) return
       this.rest()
       this.onSilence()
-    }, limit_ms / 4)
+    }, limitMs / 4)
   }
 
   get watching(): boolean {

@@ -64,7 +64,7 @@ export type ChatEvent =
       readonly index: number
       readonly reason: ChatFinish
       /** The stop string that ended it. */
-      readonly stop_string?: string
+      readonly stopString?: string
       /** What it took of the engine. */
       readonly usage: Usage
     }
@@ -119,17 +119,17 @@ export async function* chatEvents({
   const usage = new UsageTotal()
   const plain = reasoning === undefined && calling === undefined
   const parts = plain ? undefined : choices.list.map(({ index }) => new AnswerParts(index, reasoning, calling))
-  let reasoning_tokens = 0
+  let reasoningTokens = 0
   for await (const { index, event } of runChoices(model, choices, controller)) {
     const part = parts?.[index]
     if (event.type === "end") {
       if (part !== undefined) yield* part.flush()
       const choice = choices.list[index]
-      const { stop_string, usage: cost } = event
+      const { stopString, usage: cost } = event
       if (choice !== undefined) usage.add(choice, cost)
       const ended = finished(event.reason, controller.signal)
       const reason = ended === "stop" && part?.called ? "tool_calls" : ended
-      yield { type: "finish", index, reason, ...(stop_string !== undefined && { stop_string }), usage: cost }
+      yield { type: "finish", index, reason, ...(stopString !== undefined && { stopString }), usage: cost }
       continue
     }
     const { text, token, logprobs } = event
@@ -139,10 +139,10 @@ export async function* chatEvents({
       else if (text !== "") yield { type: "content", index, text }
       continue
     }
-    if (token !== undefined && part.thinking) reasoning_tokens++
+    if (token !== undefined && part.thinking) reasoningTokens++
     yield* part.push(text, scored)
   }
-  const details = reasoning && { completion_tokens_details: { reasoning_tokens } }
+  const details = reasoning && { completion_tokens_details: { reasoning_tokens: reasoningTokens } }
   yield { type: "usage", usage: { ...usage.toJSON(), ...details } }
 }
 
@@ -159,9 +159,9 @@ export interface ChatAnswer {
   content: string
   /** Empty for models that do not think. */
   reasoning: string
-  readonly tool_calls: ChatToolCall[]
+  readonly toolCalls: ChatToolCall[]
   reason: ChatFinish
-  stop_string?: string
+  stopString?: string
   /** Empty unless log-probabilities were asked for. */
   readonly scored: ScoredToken[]
 }
@@ -169,7 +169,7 @@ export interface ChatAnswer {
 /** Answers it, once, and gathers the events of each choice. */
 export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: UsageBody }> {
   const answers = chat.choices.list.map((): ChatAnswer => {
-    return { content: "", reasoning: "", tool_calls: [], reason: "stop", scored: [] }
+    return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [] }
   })
   let usage: UsageBody = new UsageTotal().toJSON()
   for await (const event of chatEvents(chat)) {
@@ -181,15 +181,15 @@ export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; 
     if (answer === undefined) continue
     if (event.type === "finish") {
       answer.reason = event.reason
-      answer.stop_string = event.stop_string
+      answer.stopString = event.stopString
       continue
     }
     if (event.type === "tool_call") {
-      answer.tool_calls[event.call] = { id: event.id, name: event.name, arguments: "" }
+      answer.toolCalls[event.call] = { id: event.id, name: event.name, arguments: "" }
       continue
     }
     if (event.type === "tool_arguments") {
-      const call = answer.tool_calls[event.call]
+      const call = answer.toolCalls[event.call]
       if (call !== undefined) call.arguments += event.text
       continue
     }

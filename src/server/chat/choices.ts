@@ -55,7 +55,7 @@ export interface ChoiceOptions {
 }
 
 /** How a request stands beside others in the engine. */
-export type Standing = Pick<TextRequest, "priority" | "key" | "cache_salt" | "deadline_ms">
+export type Standing = Pick<TextRequest, "priority" | "key" | "cacheSalt" | "deadlineMs">
 
 /** What a generation is run with: its name, what stops it, and its place among others. */
 export interface Run {
@@ -66,22 +66,22 @@ export interface Run {
 
 /** `n` choices for every prompt, numbered as OpenAI does: all of the first prompt's, then the next one's. */
 export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
-  const { context_length } = model.engine.limits
+  const { contextLength } = model.engine.limits
   const { n } = options
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
-  const requests = prompts.map((prompt_tokens, prompt) => {
+  const requests = prompts.map((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
       id: `${options.id}-${first}`,
       n,
-      prompt_tokens,
+      promptTokens,
       sampling: options.sampling,
-      max_tokens: options.maxTokens ?? context_length - prompt_tokens.length,
+      maxTokens: options.maxTokens ?? contextLength - promptTokens.length,
       stop: options.stop,
-      ...(options.minTokens && { min_tokens: options.minTokens }),
-      ignore_eos: options.ignoreEos,
-      report_end: options.reportEnd,
-      shown_tokens: options.shownTokens,
+      ...(options.minTokens && { minTokens: options.minTokens }),
+      ignoreEos: options.ignoreEos,
+      reportEnd: options.reportEnd,
+      shownTokens: options.shownTokens,
       ...(options.constraint !== undefined && { constraint: options.constraint }),
       ...options.standing,
     }
@@ -92,20 +92,20 @@ export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], 
 
 /** @throws ApiError 400 when a prompt is empty, leaves no room for a token, or holds an unknown id; `param` names its field. */
 export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, param: string): void {
-  const { context_length, n_vocab } = model.engine.limits
+  const { contextLength, nVocab } = model.engine.limits
   if (tokens.length === 0)
     throw invalidRequest(`'${param}': the prompt is empty; give it at least one token.`, param, "invalid_value")
-  if (tokens.length >= context_length)
+  if (tokens.length >= contextLength)
     throw invalidRequest(
-      `The prompt has ${tokens.length} tokens, and the model's context holds ${context_length} with the completion; shorten '${param}'.`,
+      `The prompt has ${tokens.length} tokens, and the model's context holds ${contextLength} with the completion; shorten '${param}'.`,
       param,
       "context_length_exceeded",
     )
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i] ?? 0
-    if (token >= n_vocab)
+    if (token >= nVocab)
       throw invalidRequest(
-        `'${param}': token ${token} does not exist; ids are 0 to ${n_vocab - 1}.`,
+        `'${param}': token ${token} does not exist; ids are 0 to ${nVocab - 1}.`,
         param,
         "invalid_value",
       )
@@ -194,11 +194,11 @@ export class UsageTotal {
   #completion = 0
   readonly #prompts = new Map<number, { tokens: number; cached: number }>()
 
-  add(choice: Choice, { prompt_tokens, completion_tokens, cached_tokens }: Usage): void {
-    this.#completion += completion_tokens
+  add(choice: Choice, { promptTokens, completionTokens, cachedTokens }: Usage): void {
+    this.#completion += completionTokens
     // Choices after the first find their prompt in the cache because the first has computed it.
-    const cached = Math.min(cached_tokens, this.#prompts.get(choice.prompt)?.cached ?? cached_tokens)
-    this.#prompts.set(choice.prompt, { tokens: prompt_tokens, cached })
+    const cached = Math.min(cachedTokens, this.#prompts.get(choice.prompt)?.cached ?? cachedTokens)
+    this.#prompts.set(choice.prompt, { tokens: promptTokens, cached })
   }
 
   toJSON(): UsageBody {

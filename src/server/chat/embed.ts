@@ -36,28 +36,28 @@ export async function prepareEmbedding(
   { dimensions, pooling, context, truncate = false }: EmbeddingOptions,
 ): Promise<Embedding> {
   const { engine, config, name } = model
-  const longest = context ?? engine.limits.context_length
+  const longest = context ?? engine.limits.contextLength
   if (config.pooling === "rank")
     throw invalidRequest(
       `The model '${name}' ranks texts against each other (its pooling_type is 4) and gives no embeddings; use an embedding model.`,
       "model",
       "unsupported_model",
     )
-  if ((dimensions ?? 1) > config.hidden_size)
+  if ((dimensions ?? 1) > config.hiddenSize)
     throw invalidRequest(
-      `'dimensions': this model's embeddings have ${config.hidden_size} numbers; ask for as many or fewer.`,
+      `'dimensions': this model's embeddings have ${config.hiddenSize} numbers; ask for as many or fewer.`,
       "dimensions",
       "invalid_value",
     )
   const texts: Int32Array[] = []
   for (const input of inputs) texts.push(await tokensOf(model, input, truncate ? longest : undefined))
-  for (const tokens of texts) checkInput(tokens, engine.limits.n_vocab, longest)
+  for (const tokens of texts) checkInput(tokens, engine.limits.nVocab, longest)
   return {
     model,
     run,
     texts,
     pooling: pooling ?? config.pooling ?? "mean",
-    dimensions: dimensions ?? config.hidden_size,
+    dimensions: dimensions ?? config.hiddenSize,
   }
 }
 
@@ -77,17 +77,17 @@ async function tokensOf(
 }
 
 /** @throws ApiError 400 for a text that is too long, or a token id that does not exist */
-function checkInput(tokens: Int32Array, n_vocab: number, longest: number): void {
+function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
   if (tokens.length > longest)
     throw invalidRequest(
       `A text has ${tokens.length} tokens, and the context holds ${longest}; shorten it, or embed it in parts.`,
       "input",
       "context_length_exceeded",
     )
-  const unknown = tokens.find((token) => token >= n_vocab)
+  const unknown = tokens.find((token) => token >= nVocab)
   if (unknown !== undefined)
     throw invalidRequest(
-      `'input': token ${unknown} does not exist; ids are 0 to ${n_vocab - 1}.`,
+      `'input': token ${unknown} does not exist; ids are 0 to ${nVocab - 1}.`,
       "input",
       "invalid_value",
     )
@@ -106,13 +106,13 @@ export async function embed({
 }: Embedding): Promise<{ vectors: Float32Array[]; prompt_tokens: number }> {
   const { engine } = model
   // Embeddings are not looked up in the prefix cache.
-  const { cache_salt: _, ...place } = standing
-  const embeddings = await sideBySide(texts, engine.limits.max_seqs, controller, (tokens, index) =>
+  const { cacheSalt: _, ...place } = standing
+  const embeddings = await sideBySide(texts, engine.limits.maxSeqs, controller, (tokens, index) =>
     embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
   )
   return {
     vectors: embeddings.map(({ vector }) => shorten(vector, dimensions)),
-    prompt_tokens: embeddings.reduce((sum, { usage }) => sum + usage.prompt_tokens, 0),
+    prompt_tokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }
 

@@ -28,11 +28,11 @@ export async function encodeToRead(
   options: EncodeOptions,
   param: string,
 ): Promise<Int32Array> {
-  const { context_length } = model.engine.limits
+  const { contextLength } = model.engine.limits
   const fewest = Math.ceil(text.length / model.tokenizer.longestToken)
-  if (fewest > context_length)
+  if (fewest > contextLength)
     throw invalidRequest(
-      `The prompt has ${text.length} characters, which are ${fewest} tokens at least, and the model's context holds ${context_length} with the completion; shorten '${param}'.`,
+      `The prompt has ${text.length} characters, which are ${fewest} tokens at least, and the model's context holds ${contextLength} with the completion; shorten '${param}'.`,
       param,
       "context_length_exceeded",
     )

@@ -11,13 +11,13 @@ export function samplingOf(
 ): SamplingParams {
   return {
     temperature: body.temperature ?? 1,
-    top_k: Math.max(0, body.top_k ?? 0),
-    top_p: body.top_p ?? 1,
-    min_p: body.min_p ?? 0,
-    repetition_penalty: body.repetition_penalty ?? 1,
-    frequency_penalty: body.frequency_penalty ?? 0,
-    presence_penalty: body.presence_penalty ?? 0,
-    logit_bias: logitBias(body.logit_bias ?? {}, limits),
+    topK: Math.max(0, body.top_k ?? 0),
+    topP: body.top_p ?? 1,
+    minP: body.min_p ?? 0,
+    repetitionPenalty: body.repetition_penalty ?? 1,
+    frequencyPenalty: body.frequency_penalty ?? 0,
+    presencePenalty: body.presence_penalty ?? 0,
+    logitBias: logitBias(body.logit_bias ?? {}, limits),
     seed: BigInt.asUintN(64, typeof body.seed === "number" ? BigInt(body.seed) : randomSeed()),
     logprobs,
   }
@@ -29,9 +29,9 @@ function logitBias(byToken: Record<string, number>, limits: EngineLimits): Map<n
   const bias = new Map<number, number>()
   for (const [key, value] of Object.entries(byToken)) {
     const token = Number(key)
-    if (token >= limits.n_vocab)
+    if (token >= limits.nVocab)
       throw invalidRequest(
-        `'logit_bias': token ${key} does not exist; ids are 0 to ${limits.n_vocab - 1}.`,
+        `'logit_bias': token ${key} does not exist; ids are 0 to ${limits.nVocab - 1}.`,
         "logit_bias",
         "invalid_value",
       )

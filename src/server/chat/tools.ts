@@ -32,8 +32,8 @@ const MAX_SCHEMAS_LENGTH = LIMITS.schemaLength
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false }
 
 /** The tools that the model is told of: with `none`, there are none. */
-export function offeredTools({ tools, tool_choice }: ToolFields): ToolFunction[] {
-  if (tool_choice === "none") return []
+export function offeredTools({ tools, tool_choice: toolChoice }: ToolFields): ToolFunction[] {
+  if (toolChoice === "none") return []
   return (tools ?? []).map(({ function: { name, description, parameters } }) => ({
     name,
     ...(typeof description === "string" && { description }),
@@ -80,8 +80,8 @@ export function toolsConstraint(
 }
 
 /** The one function that is to be called. */
-const namedTool = ({ tool_choice }: ToolFields): string | undefined =>
-  typeof tool_choice === "object" ? tool_choice?.function.name : undefined
+const namedTool = ({ tool_choice: toolChoice }: ToolFields): string | undefined =>
+  typeof toolChoice === "object" ? toolChoice?.function.name : undefined
 
 /** The functions that may be called. */
 function calledTools(body: ToolFields): FunctionTool[] {

@@ -108,7 +108,7 @@ function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof OverloadedError) return overloaded(thrown)
   if (thrown instanceof ModelLoadError)
     return new ApiError(503, "server_error", `${capital(thrown.message)}.`, "model", "model_load_failed", {
-      "retry-after": String(thrown.retry_after),
+      "retry-after": String(thrown.retryAfter),
     })
   if (thrown instanceof EngineError)
     return new ApiError(503, "server_error", `The engine failed: ${thrown.message}`, null, "engine_error", {
@@ -117,9 +117,9 @@ function known(thrown: unknown): ApiError | undefined {
   return undefined
 }
 
-function overloaded({ message, code, retry_after }: OverloadedError): ApiError {
-  const headers = { "retry-after": String(retry_after) }
-  const text = `${capital(message)}; try again in ${retry_after} s.`
+function overloaded({ message, code, retryAfter }: OverloadedError): ApiError {
+  const headers = { "retry-after": String(retryAfter) }
+  const text = `${capital(message)}; try again in ${retryAfter} s.`
   if (code === "queue_full") return new ApiError(429, "rate_limit_error", text, null, code, headers)
   return new ApiError(503, "service_unavailable", text, null, code, headers)
 }

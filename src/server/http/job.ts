@@ -79,12 +79,12 @@ async function stream(start: Start<unknown>, pingMs: number): Promise<Response> 
 export function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
   const key = keyOf(request.headers)
   const salt = body.cache_salt ?? ""
-  const cache_salt = cacheByKey ? `${key ?? ""}/${salt}` : salt
+  const cacheSalt = cacheByKey ? `${key ?? ""}/${salt}` : salt
   return {
     ...(typeof body.priority === "number" && { priority: body.priority }),
-    ...(cache_salt !== "" && { cache_salt }),
+    ...(cacheSalt !== "" && { cacheSalt }),
     ...(key !== undefined && { key }),
-    ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
+    ...(deadlineMs !== undefined && { deadlineMs: deadlineMs }),
   }
 }
 

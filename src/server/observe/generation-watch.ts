@@ -44,17 +44,17 @@ export class GenerationWatch {
     const { reason, usage } = event
     metrics.ended(reason === "cancelled" ? "abort" : reason, {
       seconds: (now - this.#startedAt) / 1000,
-      promptTokens: usage.prompt_tokens,
-      completionTokens: usage.completion_tokens,
-      prefillSeconds: usage.prefill_ms / 1000,
-      decodeSeconds: usage.decode_ms / 1000,
+      promptTokens: usage.promptTokens,
+      completionTokens: usage.completionTokens,
+      prefillSeconds: usage.prefillMs / 1000,
+      decodeSeconds: usage.decodeMs / 1000,
     })
     const record = this.#record
     if (record === undefined) return
     // However many choices continue it, the prompt was read once.
-    if (!this.#prompted) record.promptTokens += usage.prompt_tokens
+    if (!this.#prompted) record.promptTokens += usage.promptTokens
     this.#prompted = true
-    record.completionTokens += usage.completion_tokens
+    record.completionTokens += usage.completionTokens
   }
 
   /** The engine failed or refused: what has not ended by itself ends so. */

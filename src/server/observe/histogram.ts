@@ -27,10 +27,10 @@ export class ModelHistogram {
     registry.registerMetric(this as unknown as Metric)
   }
 
-  of(model_name: string): Observe {
+  of(modelName: string): Observe {
     const { buckets } = this
     const series: Series = { counts: new Float64Array(buckets.length + 1), sum: 0 }
-    this.#series.set(model_name, series)
+    this.#series.set(modelName, series)
     const { counts } = series
     return (value) => {
       let bucket = 0
@@ -42,14 +42,14 @@ export class ModelHistogram {
 
   /** As Prometheus has it: each bucket counts what is in those before it, too. */
   async get() {
-    const values = [...this.#series].flatMap(([model_name, { counts, sum }]) => {
+    const values = [...this.#series].flatMap(([modelName, { counts, sum }]) => {
       let count = 0
       const within = Array.from(counts, (more, i) => {
         count += more
-        const labels = { le: this.buckets[i] ?? "+Inf", model_name }
+        const labels = { le: this.buckets[i] ?? "+Inf", model_name: modelName }
         return { metricName: `${this.name}_bucket`, labels, value: count }
       })
-      const labels = { model_name }
+      const labels = { model_name: modelName }
       return [
         ...within,
         { metricName: `${this.name}_sum`, labels, value: sum },

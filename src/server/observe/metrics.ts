@@ -136,22 +136,22 @@ export class Metrics {
   }
 
   /** The series of a model, by the name that requests call it. */
-  of(model_name: string): ModelMetrics {
-    const known = this.#ofModel.get(model_name)
+  of(modelName: string): ModelMetrics {
+    const known = this.#ofModel.get(modelName)
     if (known !== undefined) return known
-    const firstToken = this.#histograms.firstToken.of(model_name)
-    const interToken = this.#histograms.interToken.of(model_name)
-    const perToken = this.#histograms.perToken.of(model_name)
-    const request = this.#histograms.request.of(model_name)
-    const prefill = this.#histograms.prefill.of(model_name)
-    const decode = this.#histograms.decode.of(model_name)
-    const promptTokens = this.#histograms.promptTokens.of(model_name)
-    const generatedTokens = this.#histograms.generatedTokens.of(model_name)
+    const firstToken = this.#histograms.firstToken.of(modelName)
+    const interToken = this.#histograms.interToken.of(modelName)
+    const perToken = this.#histograms.perToken.of(modelName)
+    const request = this.#histograms.request.of(modelName)
+    const prefill = this.#histograms.prefill.of(modelName)
+    const decode = this.#histograms.decode.of(modelName)
+    const promptTokens = this.#histograms.promptTokens.of(modelName)
+    const generatedTokens = this.#histograms.generatedTokens.of(modelName)
     const metrics: ModelMetrics = {
       firstToken,
       interToken,
-      ended: (finished_reason, choice) => {
-        this.#success.inc({ model_name, finished_reason })
+      ended: (finishedReason, choice) => {
+        this.#success.inc({ model_name: modelName, finished_reason: finishedReason })
         request(choice.seconds)
         prefill(choice.prefillSeconds)
         decode(choice.decodeSeconds)
@@ -160,9 +160,9 @@ export class Metrics {
         const after = choice.completionTokens - 1
         if (after > 0) perToken(choice.decodeSeconds / after)
       },
-      failed: () => this.#failures.inc({ model_name }),
+      failed: () => this.#failures.inc({ model_name: modelName }),
     }
-    this.#ofModel.set(model_name, metrics)
+    this.#ofModel.set(modelName, metrics)
     return metrics
   }
 
@@ -213,35 +213,35 @@ function addEngineMetrics(registry: Registry, statuses: () => ModelStatus[]): vo
   gauge("vllm:num_requests_running", "Choices that are being generated.", (s) => stats(s).running)
   gauge("vllm:num_requests_waiting", "Choices that wait for their turn.", (s) => stats(s).waiting)
   gauge("vllm:kv_cache_usage_perc", "Share of the K/V cache that sequences hold; 1 is all of it.", (s) => {
-    const { blocks_total, blocks_free } = stats(s)
-    return blocks_total === 0 ? 0 : (blocks_total - blocks_free) / blocks_total
+    const { blocksTotal, blocksFree } = stats(s)
+    return blocksTotal === 0 ? 0 : (blocksTotal - blocksFree) / blocksTotal
   })
   counter(
     "vllm:num_preemptions_total",
     "How often a sequence lost its blocks to another.",
-    (s) => stats(s).n_preemptions,
+    (s) => stats(s).nPreemptions,
   )
-  counter("vllm:prompt_tokens_total", "Prompt tokens of the requests begun.", (s) => stats(s).prompt_tokens)
-  counter("vllm:generation_tokens_total", "Tokens generated.", (s) => stats(s).generated_tokens)
+  counter("vllm:prompt_tokens_total", "Prompt tokens of the requests begun.", (s) => stats(s).promptTokens)
+  counter("vllm:generation_tokens_total", "Tokens generated.", (s) => stats(s).generatedTokens)
   counter(
     "vllm:prefix_cache_queries_total",
     "Prompt tokens looked for in the prefix cache.",
-    (s) => stats(s).prefix_query_tokens,
+    (s) => stats(s).prefixQueryTokens,
   )
-  counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", (s) => stats(s).prefix_hit_tokens)
-  counter("vllm:spec_decode_num_draft_tokens_total", "Tokens that speculation guessed.", (s) => stats(s).drafted_tokens)
+  counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", (s) => stats(s).prefixHitTokens)
+  counter("vllm:spec_decode_num_draft_tokens_total", "Tokens that speculation guessed.", (s) => stats(s).draftedTokens)
   counter(
     "vllm:spec_decode_num_accepted_tokens_total",
     "Guessed tokens that the model would have said too.",
-    (s) => stats(s).accepted_tokens,
+    (s) => stats(s).acceptedTokens,
   )
   counter("rocmforge_engine_steps_total", "Engine steps since the model was loaded.", (s) => stats(s).steps)
-  gauge("rocmforge_kv_blocks", "Blocks of the K/V cache.", (s) => stats(s).blocks_total)
-  gauge("rocmforge_kv_blocks_free", "Blocks that no sequence holds.", (s) => stats(s).blocks_free)
+  gauge("rocmforge_kv_blocks", "Blocks of the K/V cache.", (s) => stats(s).blocksTotal)
+  gauge("rocmforge_kv_blocks_free", "Blocks that no sequence holds.", (s) => stats(s).blocksFree)
   gauge(
     "rocmforge_kv_blocks_cached",
     "Free blocks that still hold a prefix to be found again.",
-    (s) => stats(s).blocks_cached,
+    (s) => stats(s).blocksCached,
   )
   gauge("rocmforge_model_weight_bytes", "Device memory of the model's weights.", (s) => s.loaded?.memory.weights ?? 0)
   gauge("rocmforge_model_cache_bytes", "Device memory of the K/V cache.", (s) => s.loaded?.memory.cache ?? 0)

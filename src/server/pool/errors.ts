@@ -14,7 +14,7 @@ export class ModelLoadError extends Error {
     model: string,
     override readonly cause: Error,
     /** When it will be tried again, in seconds. */
-    readonly retry_after: number,
+    readonly retryAfter: number,
   ) {
     super(`the model '${model}' could not be loaded: ${cause.message}`, { cause })
   }

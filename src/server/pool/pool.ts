@@ -258,9 +258,9 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /** @throws ModelLoadError, which is kept as the model's failure. */
-  async #openModel(managed: ManagedModel, memory_limit: number | undefined): Promise<LoadedModel> {
+  async #openModel(managed: ManagedModel, memoryLimit: number | undefined): Promise<LoadedModel> {
     try {
-      return await this.#open(managed.spec, { memory_limit, signal: this.#closed.signal })
+      return await this.#open(managed.spec, { memoryLimit, signal: this.#closed.signal })
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause))
       managed.failure = { error, at: performance.now() }

@@ -15,7 +15,7 @@ export interface ModelSpec {
 
 export interface OpenLimits {
   /** Bytes that weights and K/V cache may take together; `undefined`: what the device has. */
-  readonly memory_limit: number | undefined
+  readonly memoryLimit: number | undefined
   /** Fires when the model is not wanted any more before it is loaded: the server ends. */
   readonly signal: AbortSignal
 }

@@ -43,8 +43,8 @@ export function statusOf(managed: ManagedModel): ModelStatus {
     lastUsed,
     loaded: model && {
       device: { backend: model.device.backend, name: model.device.name },
-      context_length: model.engine.limits.context_length,
-      max_seqs: model.engine.limits.max_seqs,
+      context_length: model.engine.limits.contextLength,
+      max_seqs: model.engine.limits.maxSeqs,
       memory: model.memory,
       stats: model.engine.stats(),
     },

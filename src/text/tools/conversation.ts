@@ -32,7 +32,7 @@ function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMess
     if (results.length > 0) list.push({ role: "user", content: results.join("\n") })
     results = []
   }
-  for (const { tool_calls, tool_call_id: _, ...message } of messages) {
+  for (const { tool_calls: toolCalls, tool_call_id: _, ...message } of messages) {
     if (message.role === "tool") {
       results.push(`<tool_response>\n${contentText(message.content)}\n</tool_response>`)
       continue
@@ -42,7 +42,7 @@ function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMess
       continue
     }
     flush()
-    const calls = tool_calls?.map(argumentsText) ?? []
+    const calls = toolCalls?.map(argumentsText) ?? []
     const said = contentText(message.content)
     const text = [said, ...(calls.length > 0 ? [writeCalls(format.spelling, calls)] : [])]
     list.push(calls.length === 0 ? message : { ...message, content: text.filter((part) => part !== "").join("\n") })

@@ -27,11 +27,11 @@ const mistral = (name: string, spelling: Spelling): ToolFormat => ({
   prompt: hermes.prompt,
   newId: () => randomLetters(ID_LENGTH),
   /** With ids of that length; others become such, the same wherever they stand. */
-  replay: ({ tool_calls, tool_call_id, ...message }) => [
+  replay: ({ tool_calls: toolCalls, tool_call_id: toolCallId, ...message }) => [
     {
       ...message,
-      ...(tool_calls && { tool_calls: tool_calls.map((call) => ({ ...call, id: shortId(call.id ?? "") })) }),
-      ...(tool_call_id !== undefined && { tool_call_id: shortId(tool_call_id) }),
+      ...(toolCalls && { tool_calls: toolCalls.map((call) => ({ ...call, id: shortId(call.id ?? "") })) }),
+      ...(toolCallId !== undefined && { tool_call_id: shortId(toolCallId) }),
     },
   ],
 })

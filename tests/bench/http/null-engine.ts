@@ -28,9 +28,9 @@ export class NullEngine implements Engine {
   /** @param tokens What every answer repeats. */
   constructor(
     readonly tokens: ArrayLike<number>,
-    n_vocab: number,
+    nVocab: number,
   ) {
-    this.limits = { context_length: 1 << 20, n_vocab, max_seqs: 1024 }
+    this.limits = { contextLength: 1 << 20, nVocab: nVocab, maxSeqs: 1024 }
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {
@@ -72,7 +72,7 @@ export class NullEngine implements Engine {
       for (const running of this.#running) {
         const token = this.tokens[running.made++ % this.tokens.length] ?? 0
         running.events.push({ type: "token", index: 0, token })
-        if (running.made === running.request.max_tokens) this.#end(running, "length")
+        if (running.made === running.request.maxTokens) this.#end(running, "length")
       }
     }
     this.#looping = false
@@ -81,11 +81,11 @@ export class NullEngine implements Engine {
   #end(running: Running, reason: "length" | "cancelled"): void {
     if (!this.#running.delete(running)) return
     const usage = {
-      prompt_tokens: running.request.tokens.length,
-      completion_tokens: running.made,
-      cached_tokens: 0,
-      prefill_ms: 1,
-      decode_ms: 1,
+      promptTokens: running.request.tokens.length,
+      completionTokens: running.made,
+      cachedTokens: 0,
+      prefillMs: 1,
+      decodeMs: 1,
     }
     running.events.push({ type: "end", index: 0, reason, usage })
   }

@@ -16,7 +16,7 @@ const TEXT =
 
 async function nullEngine(path: string): Promise<LoadedEngine> {
   const { tokenizer, definition } = await readModel(path)
-  const engine = new NullEngine(tokenizer.encode(TEXT), definition.config.n_vocab)
+  const engine = new NullEngine(tokenizer.encode(TEXT), definition.config.nVocab)
   return { engine, device: { backend: "none", name: "nothing" }, threads: 1, memory: { weights: 0, cache: 0 } }
 }
 

@@ -33,8 +33,8 @@ runEngineProcess(async (path, { onUpload }) => {
     if (readFileSync(broken, "utf8") === "hang") await new Promise(() => {})
     throw new ModelError("unsupported", path, "the test says so")
   }
-  const limits = { context_length: 256, n_vocab: 1000, max_seqs: 4 }
+  const limits = { contextLength: 256, nVocab: 1000, maxSeqs: 4 }
   const context = new FaultyContext(N_BLOCKS)
-  const engine = new LocalEngine(context, { n_blocks: N_BLOCKS, max_tokens: 64, limits, max_queue: 8 })
+  const engine = new LocalEngine(context, { nBlocks: N_BLOCKS, maxTokens: 64, limits, maxQueue: 8 })
   return { engine, device: { backend: "none", name: "none" }, threads: 1, memory: { weights: 0, cache: 0 } }
 })

@@ -22,8 +22,8 @@ export function openAndStep(native: NativeLibrary, definition: ModelDefinition, 
       { rows: 19, kvLen: 19 },
       { rows: 1, kvLen: 20 },
     ]) {
-      const tokens = Array.from({ length: rows }, (_, i) => (7 * i + 5) % config.n_vocab)
-      const outputs = [{ row: rows - 1, n_top: 5, temperature: 0.8, top_k: 40, top_p: 0.9 }]
+      const tokens = Array.from({ length: rows }, (_, i) => (7 * i + 5) % config.nVocab)
+      const outputs = [{ row: rows - 1, n_top: 5, temperature: 0.8, topK: 40, topP: 0.9 }]
       const { words } = packStep({ sequences: [{ rows, kvLen, blocks }], tokens, outputs })
       context.step(words.u32, words.length, results.u32)
     }

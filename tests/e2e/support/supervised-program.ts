@@ -14,8 +14,8 @@ else {
     id: "1",
     tokens: Int32Array.from([1, 2, 3]),
     sampling: GREEDY,
-    max_tokens: 8,
-    stop_tokens: new Set<number>(),
+    maxTokens: 8,
+    stopTokens: new Set<number>(),
   }
   const tokens: number[] = []
   for await (const event of engine.generate(request)) if (event.type === "token") tokens.push(event.token)

@@ -5,7 +5,7 @@ import { SupervisedEngine, type SupervisedEngineOptions } from "../../../src/eng
 import { type Engine, type EngineEvent, type GenerateRequest, GREEDY } from "../../../src/engine/types.ts"
 
 /** Restarts without a wait. */
-export const AT_ONCE = { first_ms: 1, max_ms: 1, healthy_ms: 0 }
+export const AT_ONCE = { firstMs: 1, maxMs: 1, healthyMs: 0 }
 
 let ids = 0
 
@@ -13,8 +13,8 @@ export const request = (tokens: number[], changes: Partial<GenerateRequest> = {}
   id: `r${ids++}`,
   tokens: Int32Array.from(tokens),
   sampling: GREEDY,
-  max_tokens: 8,
-  stop_tokens: new Set(),
+  maxTokens: 8,
+  stopTokens: new Set(),
   ...changes,
 })
 
@@ -51,7 +51,7 @@ export async function outcome(
 export async function supervise(path: string, options: SuperviseOptions = {}) {
   const reports: string[] = []
   const onReport = (line: string) => reports.push(line)
-  const model = await superviseModel(path, { device: "cpu", threads: 1, back_off: AT_ONCE, onReport, ...options })
+  const model = await superviseModel(path, { device: "cpu", threads: 1, backOff: AT_ONCE, onReport, ...options })
   return { model, engine: model.engine, reports }
 }
 
@@ -64,7 +64,7 @@ export function superviseFaulty(options: Partial<SupervisedEngineOptions> = {}, 
     load: {},
     command: [process.execPath, join(import.meta.dir, "faulty-engine.ts"), ENGINE_COMMAND, ...script],
     onReport: (line) => reports.push(line),
-    back_off: AT_ONCE,
+    backOff: AT_ONCE,
     ...options,
   })
   return { engine, reports }
@@ -86,10 +86,10 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(what: string, condition: () => boolean, limit_ms = 10_000): Promise<void> {
-  const end = performance.now() + limit_ms
+export async function until(what: string, condition: () => boolean, limitMs = 10_000): Promise<void> {
+  const end = performance.now() + limitMs
   while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within ${limit_ms} ms: ${what}`)
+    if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`)
     await Bun.sleep(2)
   }
 }

@@ -43,7 +43,7 @@ export class ScriptEngine implements Engine {
     readonly script: Script,
     limits: Partial<EngineLimits> = {},
   ) {
-    this.limits = { context_length: 1024, n_vocab: 300, max_seqs: 4, ...limits }
+    this.limits = { contextLength: 1024, nVocab: 300, maxSeqs: 4, ...limits }
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
@@ -56,17 +56,17 @@ export class ScriptEngine implements Engine {
     this.#ending.set(request.id, ending)
     let made = 0
     const usage = () => ({
-      prompt_tokens: request.tokens.length,
-      completion_tokens: made,
-      cached_tokens: 0,
-      prefill_ms: 1,
-      decode_ms: 1,
+      promptTokens: request.tokens.length,
+      completionTokens: made,
+      cachedTokens: 0,
+      prefillMs: 1,
+      decodeMs: 1,
     })
     const ends = (reason: FinishReason, of: readonly number[] = choices) =>
       of.map((index): EngineEvent => ({ type: "end", index, reason, usage: usage() }))
     const aborted = new Promise<void>((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }))
     try {
-      while (made < request.max_tokens) {
+      while (made < request.maxTokens) {
         if (hang) await aborted
         else await Promise.race([Bun.sleep(stepMs), aborted])
         if (signal?.aborted) {
@@ -91,7 +91,7 @@ export class ScriptEngine implements Engine {
           const scored = request.sampling.logprobs === undefined ? {} : { logprobs: scores }
           yield { type: "token", index, token, ...scored }
         }
-        if (request.stop_tokens.has(token)) {
+        if (request.stopTokens.has(token)) {
           yield* ends("stop")
           return
         }
@@ -109,7 +109,7 @@ export class ScriptEngine implements Engine {
 
   stats(): EngineStats {
     const { running } = this
-    return { ...NO_STATS, running, blocks_total: 64, blocks_free: 64 - running, steps: this.#steps }
+    return { ...NO_STATS, running, blocksTotal: 64, blocksFree: 64 - running, steps: this.#steps }
   }
 
   health(): EngineHealth {

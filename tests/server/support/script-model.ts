@@ -48,7 +48,7 @@ export const scriptModel = (
   }) as unknown as LoadedModel
 
 export const scriptEngine = (script: Script, limits: Partial<EngineLimits> = {}): ScriptEngine =>
-  new ScriptEngine(script, { n_vocab: byteTokenizer.vocabSize, ...limits })
+  new ScriptEngine(script, { nVocab: byteTokenizer.vocabSize, ...limits })
 
 export interface ScriptedServer extends AsyncDisposable {
   url: string

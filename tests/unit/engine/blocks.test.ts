@@ -57,7 +57,7 @@ describe("full blocks", () => {
     expect(other.grow(16)).toBe(true) // takes d's
     const again = new BlockTable(pool)
     again.adopt(keysOf("cd"), 2)
-    expect(again.n_shared).toBe(16)
+    expect(again.nShared).toBe(16)
   })
 
   test("are found under their salt alone", () => {
@@ -67,7 +67,7 @@ describe("full blocks", () => {
     other.adopt(keysOf("ab"), 2)
     expect(other.ids).toEqual([])
     other.adopt(keysOf("ab", "mine"), 2)
-    expect(other.n_shared).toBe(32)
+    expect(other.nShared).toBe(32)
   })
 
   test("that two sequences filled at the same time become one", () => {

@@ -4,24 +4,24 @@ import { EngineError, type EngineEvent, type GenerateRequest, GREEDY, RequestErr
 import { NullContext } from "./null-context.ts"
 
 interface Setup {
-  n_blocks?: number
-  max_tokens?: number
-  max_seqs?: number
-  context_length?: number
+  nBlocks?: number
+  maxTokens?: number
+  maxSeqs?: number
+  contextLength?: number
 }
 
-function start({ n_blocks = 64, max_tokens = 32, max_seqs = 4, context_length = 256 }: Setup = {}) {
-  const context = new NullContext(n_blocks)
-  const limits = { context_length, n_vocab: 1000, max_seqs }
-  return { context, engine: new LocalEngine(context, { n_blocks, max_tokens, limits }) }
+function start({ nBlocks = 64, maxTokens = 32, maxSeqs = 4, contextLength = 256 }: Setup = {}) {
+  const context = new NullContext(nBlocks)
+  const limits = { contextLength, nVocab: 1000, maxSeqs }
+  return { context, engine: new LocalEngine(context, { nBlocks: nBlocks, maxTokens: maxTokens, limits }) }
 }
 
 const request = (id: string, tokens: number[], changes: Partial<GenerateRequest> = {}): GenerateRequest => ({
   id,
   tokens: Int32Array.from(tokens),
   sampling: GREEDY,
-  max_tokens: 4,
-  stop_tokens: new Set(),
+  maxTokens: 4,
+  stopTokens: new Set(),
   ...changes,
 })
 
@@ -41,16 +41,16 @@ test("a prompt goes in, tokens and one end come out", async () => {
   const { engine, context } = start()
   const { tokens, end } = await read(engine.generate(request("a", [5, 6, 7])))
   expect(tokens).toEqual([8, 9, 10, 11])
-  expect(end).toMatchObject({ type: "end", reason: "length", usage: { prompt_tokens: 3, completion_tokens: 4 } })
+  expect(end).toMatchObject({ type: "end", reason: "length", usage: { promptTokens: 3, completionTokens: 4 } })
   expect(context.seen.map(({ tokens }) => tokens)).toEqual([[5, 6, 7], [8], [9], [10]])
   expect(context.seen.flatMap(({ outputs }) => outputs.map(({ counter }) => counter))).toEqual([0, 1, 2, 3])
-  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64, steps: 4 })
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64, steps: 4 })
 })
 
 test("a long prompt comes in chunks, beside the tokens of others", async () => {
-  const { engine, context } = start({ max_tokens: 16 })
-  const short = read(engine.generate(request("short", [1], { max_tokens: 8 })))
-  const long = read(engine.generate(request("long", range(100, 60), { max_tokens: 2 })))
+  const { engine, context } = start({ maxTokens: 16 })
+  const short = read(engine.generate(request("short", [1], { maxTokens: 8 })))
+  const long = read(engine.generate(request("long", range(100, 60), { maxTokens: 2 })))
   expect((await short).tokens).toEqual(range(2, 8))
   expect((await long).tokens).toEqual([160, 161])
   const decoding = context.seen.filter(({ seqs }) => seqs.length === 2)
@@ -59,53 +59,53 @@ test("a long prompt comes in chunks, beside the tokens of others", async () => {
 })
 
 test("sixteen requests on four places all get their own tokens", async () => {
-  const { engine } = start({ n_blocks: 12 })
+  const { engine } = start({ nBlocks: 12 })
   const answers = await Promise.all(
-    range(0, 16).map((i) => read(engine.generate(request(`r${i}`, range(i * 50, 3 + i), { max_tokens: 20 })))),
+    range(0, 16).map((i) => read(engine.generate(request(`r${i}`, range(i * 50, 3 + i), { maxTokens: 20 })))),
   )
   for (const [i, { tokens, end }] of answers.entries()) {
     expect(tokens).toEqual(range(i * 50 + 3 + i, 20).map((token) => token % 1000))
     expect(end).toMatchObject({ reason: "length" })
   }
-  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 12 })
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 12 })
 })
 
 test("stop tokens and the context's end finish a request", async () => {
-  const { engine } = start({ context_length: 10 })
-  const stopped = await read(engine.generate(request("a", [1], { max_tokens: 100, stop_tokens: new Set([4]) })))
+  const { engine } = start({ contextLength: 10 })
+  const stopped = await read(engine.generate(request("a", [1], { maxTokens: 100, stopTokens: new Set([4]) })))
   expect(stopped).toMatchObject({ tokens: [2, 3, 4], end: { reason: "stop" } })
-  const full = await read(engine.generate(request("b", [1, 2, 3], { max_tokens: 100 })))
+  const full = await read(engine.generate(request("b", [1, 2, 3], { maxTokens: 100 })))
   expect(full).toMatchObject({ tokens: range(4, 7), end: { reason: "length" } })
 })
 
 test("a signal cancels a running and a waiting request, and frees their blocks", async () => {
-  const { engine } = start({ max_seqs: 1, context_length: 1000, n_blocks: 64 })
+  const { engine } = start({ maxSeqs: 1, contextLength: 1000, nBlocks: 64 })
   const stop = new AbortController()
-  const running = engine.generate(request("a", [1], { max_tokens: 900 }), stop.signal)
+  const running = engine.generate(request("a", [1], { maxTokens: 900 }), stop.signal)
   let waiting: ReturnType<typeof read> | undefined
   const events: EngineEvent[] = []
   for await (const event of running) {
-    waiting ??= read(engine.generate(request("b", [1], { max_tokens: 900 }), stop.signal))
+    waiting ??= read(engine.generate(request("b", [1], { maxTokens: 900 }), stop.signal))
     events.push(event)
     if (events.length === 3) {
       expect(engine.stats()).toMatchObject({ running: 1, waiting: 1 })
       stop.abort()
     }
   }
-  expect(events.at(-1)).toMatchObject({ type: "end", reason: "cancelled", usage: { completion_tokens: 3 } })
+  expect(events.at(-1)).toMatchObject({ type: "end", reason: "cancelled", usage: { completionTokens: 3 } })
   expect(await waiting).toMatchObject({ tokens: [], end: { reason: "cancelled" } })
-  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
   const late = await read(engine.generate(request("c", [1]), stop.signal))
   expect(late).toMatchObject({ tokens: [], end: { reason: "cancelled" } })
 })
 
 test("a consumer that leaves cancels its request", async () => {
   const { engine } = start()
-  for await (const event of engine.generate(request("a", [1], { max_tokens: 100 }))) {
+  for await (const event of engine.generate(request("a", [1], { maxTokens: 100 }))) {
     expect(event.type).toBe("token")
     break
   }
-  expect(engine.stats()).toMatchObject({ running: 0, blocks_free: 64 })
+  expect(engine.stats()).toMatchObject({ running: 0, blocksFree: 64 })
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
 })
 
@@ -119,23 +119,23 @@ test("a step that fails ends its requests with an error, and the engine goes on"
   await expect(failed).rejects.toThrow("on fire")
   context.before = () => {}
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
-  expect(engine.stats().blocks_free).toBe(64)
+  expect(engine.stats().blocksFree).toBe(64)
 })
 
 test("a fault of the engine itself ends every request with an error, and the engine goes on", async () => {
-  const { engine } = start({ max_seqs: 1 })
-  const stop_tokens = new Set<number>()
-  stop_tokens.has = () => {
+  const { engine } = start({ maxSeqs: 1 })
+  const stopTokens = new Set<number>()
+  stopTokens.has = () => {
     throw new Error("a bug")
   }
   const outcomes = await Promise.allSettled([
-    read(engine.generate(request("a", [1], { stop_tokens }))),
+    read(engine.generate(request("a", [1], { stopTokens: stopTokens }))),
     read(engine.generate(request("b", [2]))),
   ])
   for (const outcome of outcomes) {
     expect(outcome).toMatchObject({ status: "rejected", reason: { name: "EngineError" } })
   }
-  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+  expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
 })
 
@@ -151,9 +151,9 @@ test("NaN in the logits is an error of that request alone", async () => {
 })
 
 test("closing ends what runs with an error, frees the context once, and refuses what comes", async () => {
-  const { engine, context } = start({ max_seqs: 1, context_length: 1000 })
-  const running = read(engine.generate(request("a", [1], { max_tokens: 900 })))
-  const waiting = read(engine.generate(request("b", [1], { max_tokens: 900 })))
+  const { engine, context } = start({ maxSeqs: 1, contextLength: 1000 })
+  const running = read(engine.generate(request("a", [1], { maxTokens: 900 })))
+  const waiting = read(engine.generate(request("b", [1], { maxTokens: 900 })))
   const outcomes = Promise.allSettled([running, waiting])
   await Bun.sleep(5)
   await engine.close()
@@ -170,21 +170,21 @@ const refused: [name: string, param: string, change: Partial<GenerateRequest>][]
   ["a prompt as long as the context", "prompt", { tokens: new Int32Array(256) }],
   ["a token beyond the vocabulary", "prompt", { tokens: Int32Array.of(1, 1000) }],
   ["a negative token", "prompt", { tokens: Int32Array.of(-1) }],
-  ["no tokens to generate", "max_tokens", { max_tokens: 0 }],
-  ["half a token to generate", "max_tokens", { max_tokens: 1.5 }],
+  ["no tokens to generate", "max_tokens", { maxTokens: 0 }],
+  ["half a token to generate", "max_tokens", { maxTokens: 1.5 }],
   ["no choices", "n", { n: 0 }],
   ["half a choice", "n", { n: 1.5 }],
   ["a thousand choices", "n", { n: 1000 }],
   ["a priority that is NaN", "priority", { priority: Number.NaN }],
-  ["a deadline that has passed", "deadline_ms", { deadline_ms: 0 }],
+  ["a deadline that has passed", "deadline_ms", { deadlineMs: 0 }],
   ["a negative temperature", "temperature", { sampling: { ...GREEDY, temperature: -1 } }],
   ["a temperature that is NaN", "temperature", { sampling: { ...GREEDY, temperature: Number.NaN } }],
-  ["a top_p above 1", "top_p", { sampling: { ...GREEDY, top_p: 1.1 } }],
-  ["a top_k that is no whole number", "top_k", { sampling: { ...GREEDY, top_k: 2.5 } }],
-  ["a repetition penalty of 0", "repetition_penalty", { sampling: { ...GREEDY, repetition_penalty: 0 } }],
+  ["a topP above 1", "top_p", { sampling: { ...GREEDY, topP: 1.1 } }],
+  ["a topK that is no whole number", "top_k", { sampling: { ...GREEDY, topK: 2.5 } }],
+  ["a repetition penalty of 0", "repetition_penalty", { sampling: { ...GREEDY, repetitionPenalty: 0 } }],
   ["21 log-probabilities", "logprobs", { sampling: { ...GREEDY, logprobs: 21 } }],
-  ["a bias of an unknown token", "logit_bias", { sampling: { ...GREEDY, logit_bias: new Map([[1000, 1]]) } }],
-  ["an infinite bias", "logit_bias", { sampling: { ...GREEDY, logit_bias: new Map([[1, Infinity]]) } }],
+  ["a bias of an unknown token", "logit_bias", { sampling: { ...GREEDY, logitBias: new Map([[1000, 1]]) } }],
+  ["an infinite bias", "logit_bias", { sampling: { ...GREEDY, logitBias: new Map([[1, Infinity]]) } }],
 ]
 for (const [name, param, change] of refused) {
   test(`refused: ${name}`, async () => {
@@ -193,13 +193,13 @@ for (const [name, param, change] of refused) {
     expect(error).toBeInstanceOf(RequestError)
     expect(error).toMatchObject({ param })
     expect(context.seen).toHaveLength(0)
-    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
   })
 }
 
 test("an id in use is refused, and free again afterwards", async () => {
   const { engine } = start()
-  const first = read(engine.generate(request("a", [1], { max_tokens: 50 })))
+  const first = read(engine.generate(request("a", [1], { maxTokens: 50 })))
   await Bun.sleep(0)
   await expect(read(engine.generate(request("a", [2])))).rejects.toMatchObject({ code: "duplicate_id" })
   expect((await first).tokens).toHaveLength(50)

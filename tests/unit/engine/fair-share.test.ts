@@ -45,5 +45,5 @@ test("owners who are gone take no memory", () => {
     fair.charge(`guest ${i}`, 1)
     fair.leave(`guest ${i}`)
   }
-  expect(fair.n_remembered).toBeLessThan(100)
+  expect(fair.nRemembered).toBeLessThan(100)
 })

@@ -22,7 +22,7 @@ const N_BLOCKS = 14
 
 let folder: string
 let path: string
-const requests = mixedRequests({ n: 32, longest: 90, n_vocab: 320 })
+const requests = mixedRequests({ n: 32, longest: 90, nVocab: 320 })
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-isolation-"))
@@ -34,42 +34,42 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }))
 
 const together: [name: string, options: LoadOptions][] = [
-  ["with the prefix cache", { max_seqs: 8 }],
-  ["without it", { max_seqs: 8, prefix_cache: false }],
-  ["in small chunks", { max_seqs: 5, batch_size: 24, chunk_size: 7 }],
-  ["with guessed tokens", { max_seqs: 2, speculative: "ngram" }],
-  ["with a cache of 8-bit numbers", { max_seqs: 8, kv_type: "q8_0" }],
-  ["with a cache of floats", { max_seqs: 8, kv_type: "f32" }],
-  ["many at once", { max_seqs: 32, batch_size: 64, chunk_size: 64 }],
+  ["with the prefix cache", { maxSeqs: 8 }],
+  ["without it", { maxSeqs: 8, prefixCache: false }],
+  ["in small chunks", { maxSeqs: 5, batchSize: 24, chunkSize: 7 }],
+  ["with guessed tokens", { maxSeqs: 2, speculative: "ngram" }],
+  ["with a cache of 8-bit numbers", { maxSeqs: 8, kvType: "q8_0" }],
+  ["with a cache of floats", { maxSeqs: 8, kvType: "f32" }],
+  ["many at once", { maxSeqs: 32, batchSize: 64, chunkSize: 64 }],
 ]
 onEveryBackend("a deterministic engine", (backend: Backend) => {
   /** By the cache's number format. */
   const alone = new Map<Dtype, Promise<string[]>>()
 
   const load = (options: LoadOptions) =>
-    loadModel(path, { device: backend, threads: 1, ctx_size: CONTEXT, deterministic: true, ...options })
+    loadModel(path, { device: backend, threads: 1, ctxSize: CONTEXT, deterministic: true, ...options })
 
   /** What each request says when nothing else runs and nothing is cached. */
-  function saidAlone(kv_type: Dtype = "f16"): Promise<string[]> {
+  function saidAlone(kvType: Dtype = "f16"): Promise<string[]> {
     const run = async () => {
-      await using model = await load({ max_seqs: 1, prefix_cache: false, kv_type })
+      await using model = await load({ maxSeqs: 1, prefixCache: false, kvType: kvType })
       const said: string[] = []
       for (const asked of requests) said.push(await read(model, asked))
       return said
     }
-    const said = alone.get(kv_type) ?? run()
-    alone.set(kv_type, said)
+    const said = alone.get(kvType) ?? run()
+    alone.set(kvType, said)
     return said
   }
 
   /** With a cache of `N_BLOCKS`. */
   async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
-    const large = await load({ max_seqs: 1 })
-    const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kv_type ?? "f16" })
-    const memory_limit = large.memory.weights + N_BLOCKS * kv
+    const large = await load({ maxSeqs: 1 })
+    const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kvType ?? "f16" })
+    const memoryLimit = large.memory.weights + N_BLOCKS * kv
     await large.close()
-    const model = await load({ ...options, memory_limit })
-    expect(model.engine.stats().blocks_total).toBe(N_BLOCKS)
+    const model = await load({ ...options, memoryLimit: memoryLimit })
+    expect(model.engine.stats().blocksTotal).toBe(N_BLOCKS)
     return model
   }
 
@@ -78,14 +78,14 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
       `alone and among 31 others, ${name}`,
       async () => {
         await using model = await loadSmall(options)
-        const wanted = await saidAlone(options.kv_type)
+        const wanted = await saidAlone(options.kvType)
         const answers = await Promise.all(requests.map((asked) => read(model, asked)))
         for (const [i, answer] of answers.entries()) expect(answer).toBe(wanted[i] as string)
-        const { n_preemptions, prefix_hit_tokens, blocks_free, accepted_tokens } = model.engine.stats()
-        expect(n_preemptions).toBeGreaterThan(0)
-        expect(prefix_hit_tokens > 0).toBe(options.prefix_cache !== false)
-        expect(blocks_free).toBe(N_BLOCKS)
-        expect(accepted_tokens > 0).toBe(options.speculative === "ngram")
+        const { nPreemptions, prefixHitTokens, blocksFree, acceptedTokens } = model.engine.stats()
+        expect(nPreemptions).toBeGreaterThan(0)
+        expect(prefixHitTokens > 0).toBe(options.prefixCache !== false)
+        expect(blocksFree).toBe(N_BLOCKS)
+        expect(acceptedTokens > 0).toBe(options.speculative === "ngram")
       },
       TIME,
     )
@@ -94,14 +94,14 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
   test(
     "a prompt that was cached gives the same bits",
     async () => {
-      await using model = await load({ max_seqs: 2 })
+      await using model = await load({ maxSeqs: 2 })
       const wanted = await saidAlone()
       for (const [i, asked] of requests.slice(0, 16).entries()) {
         for (const time of ["first", "second"])
           expect(`${time} ${await read(model, asked)}`).toBe(`${time} ${wanted[i]}`)
       }
-      const { prefix_hit_tokens, prefix_query_tokens } = model.engine.stats()
-      expect(prefix_hit_tokens).toBeGreaterThan(prefix_query_tokens / 3)
+      const { prefixHitTokens, prefixQueryTokens } = model.engine.stats()
+      expect(prefixHitTokens).toBeGreaterThan(prefixQueryTokens / 3)
     },
     TIME,
   )
@@ -109,7 +109,7 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
   test(
     "several choices give the bits of requests of their own",
     async () => {
-      await using model = await loadSmall({ max_seqs: 4 })
+      await using model = await loadSmall({ maxSeqs: 4 })
       const asked = requests.find(({ tokens, sampling }) => tokens.length > 40 && sampling.temperature === 1)
       if (!asked) throw new Error("no such request")
       const together: string[][] = [[], [], []]

@@ -4,7 +4,7 @@ import { RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../
 /** What one step asked for, read back from its buffer. */
 export interface SeenStep {
   tokens: number[]
-  seqs: { n_rows: number; kv_len: number; blocks: number[] }[]
+  seqs: { nRows: number; kv_len: number; blocks: number[] }[]
   outputs: { row: number; counter: number }[]
 }
 
@@ -20,7 +20,7 @@ export class NullContext implements StepContext {
   /** Replaces a chosen token. */
   choose = (token: number): number => token
 
-  constructor(readonly n_blocks: number) {}
+  constructor(readonly nBlocks: number) {}
 
   step(step: Uint32Array | Int32Array, nWords: number, results: ArrayBufferView): void {
     if (this.closed > 0) throw new Error("a closed context was stepped")
@@ -37,17 +37,17 @@ export class NullContext implements StepContext {
       const start = field("block_start")
       const blocks = blockIds.slice(start, start + Math.ceil(field("kv_len") / 16))
       for (const id of blocks) {
-        if (id >= this.n_blocks) throw new Error(`block ${id} of ${this.n_blocks}`)
+        if (id >= this.nBlocks) throw new Error(`block ${id} of ${this.nBlocks}`)
         held.set(id, (held.get(id) ?? 0) + 1)
       }
       if (blocks.length * 16 < field("kv_len")) throw new Error("a sequence has too few blocks")
-      return { n_rows: field("n_rows"), kv_len: field("kv_len"), blocks }
+      return { nRows: field("n_rows"), kv_len: field("kv_len"), blocks }
     })
-    for (const { n_rows, kv_len, blocks } of seqs) {
-      const written = blocks.slice(Math.floor((kv_len - n_rows) / 16))
+    for (const { nRows, kv_len, blocks } of seqs) {
+      const written = blocks.slice(Math.floor((kv_len - nRows) / 16))
       if (written.some((id) => held.get(id) !== 1)) throw new Error("a block is written that another sequence reads")
     }
-    if (seqs.reduce((sum, { n_rows }) => sum + n_rows, 0) !== tokens.length) throw new Error("rows and tokens differ")
+    if (seqs.reduce((sum, { nRows }) => sum + nRows, 0) !== tokens.length) throw new Error("rows and tokens differ")
     const out = new Int32Array(results.buffer, results.byteOffset, results.byteLength / 4)
     const outputs = Array.from({ length: header("n_outputs") }, (_, i) => {
       const base = header("off_outputs") + (i * RF_STEP_OUTPUT.size) / 4

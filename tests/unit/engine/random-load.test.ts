@@ -24,23 +24,23 @@ const one = <T>(random: Random, items: readonly T[]): T => items[Math.floor(rand
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 function randomEngine(random: Random) {
-  const max_seqs = whole(random, 1, 12)
+  const maxSeqs = whole(random, 1, 12)
   const limits = {
-    n_blocks: whole(random, 4, one(random, [10, 30, 100])),
-    max_seqs,
-    max_tokens: Math.max(max_seqs, whole(random, 16, 128)),
+    nBlocks: whole(random, 4, one(random, [10, 30, 100])),
+    maxSeqs,
+    maxTokens: Math.max(maxSeqs, whole(random, 16, 128)),
   }
-  const max_drafted = random() < 0.5 ? whole(random, 1, 20) : 0
+  const maxDrafted = random() < 0.5 ? whole(random, 1, 20) : 0
   const least = 0.3 * random()
-  const context = new ShadowContext({ ...limits, max_outputs: max_seqs + max_drafted })
+  const context = new ShadowContext({ ...limits, max_outputs: maxSeqs + maxDrafted })
   const engine = new LocalEngine(context, {
     ...limits,
-    chunk_tokens: whole(random, 1, 32),
-    limits: { context_length: whole(random, 40, 200), n_vocab: SHADOW_VOCAB, max_seqs },
-    max_queue: whole(random, 4, 40),
-    prefix_cache: random() < 0.8,
-    max_drafted,
-    step_cost: { record: () => {}, leastAcceptance: () => least },
+    chunkTokens: whole(random, 1, 32),
+    limits: { contextLength: whole(random, 40, 200), nVocab: SHADOW_VOCAB, maxSeqs: maxSeqs },
+    maxQueue: whole(random, 4, 40),
+    prefixCache: random() < 0.8,
+    maxDrafted: maxDrafted,
+    stepCost: { record: () => {}, leastAcceptance: () => least },
   })
   return { engine, context }
 }
@@ -48,21 +48,21 @@ function randomEngine(random: Random) {
 const BEGINNINGS = [Array.from({ length: 200 }, (_, i) => i), repeatingText(1, 2, 200)]
 
 /** Prompts that begin alike, in blocks or in parts of them. */
-function randomRequest(random: Random, id: string, context_length: number): GenerateRequest {
-  const n_prompt = Math.min(whole(random, 1, one(random, [4, 20, 120])), context_length - 1)
+function randomRequest(random: Random, id: string, contextLength: number): GenerateRequest {
+  const n_prompt = Math.min(whole(random, 1, one(random, [4, 20, 120])), contextLength - 1)
   const one_of = one(random, BEGINNINGS)
   const alike = one(random, [n_prompt, n_prompt - 1, whole(random, 0, n_prompt)])
   const tokens = Array.from({ length: n_prompt }, (_, i) => (i < alike ? (one_of[i] as number) : whole(random, 0, 399)))
-  const penalties = random() < 0.3 ? { frequency_penalty: 0.5 } : random() < 0.2 ? { repetition_penalty: 1.1 } : {}
+  const penalties = random() < 0.3 ? { frequencyPenalty: 0.5 } : random() < 0.2 ? { repetitionPenalty: 1.1 } : {}
   return request(id, tokens, {
     sampling: sampled(whole(random, 0, 5), penalties),
-    max_tokens: whole(random, 1, one(random, [3, 60, 200])),
-    stop_tokens: new Set(random() < 0.3 ? [whole(random, 0, 12), whole(random, 0, 399)] : []),
+    maxTokens: whole(random, 1, one(random, [3, 60, 200])),
+    stopTokens: new Set(random() < 0.3 ? [whole(random, 0, 12), whole(random, 0, 399)] : []),
     n: random() < 0.3 ? whole(random, 2, 5) : 1,
     priority: one(random, [0, 0, 0, -1, 2]),
     key: one(random, ["", "a", "b"]),
-    cache_salt: one(random, ["", "", "salt"]),
-    ...(random() < 0.05 ? { deadline_ms: whole(random, 1, 10) } : {}),
+    cacheSalt: one(random, ["", "", "salt"]),
+    ...(random() < 0.05 ? { deadlineMs: whole(random, 1, 10) } : {}),
   })
 }
 
@@ -92,7 +92,7 @@ async function consume(engine: LocalEngine, asked: GenerateRequest, random: Rand
   }
 }
 
-function check({ asked, answers, error }: Outcome, context_length: number): void {
+function check({ asked, answers, error }: Outcome, contextLength: number): void {
   const ended = answers.filter(({ reason }) => reason !== undefined)
   if (error === undefined) expect(ended).toHaveLength(answers.length)
   else if (error !== "left") {
@@ -101,7 +101,7 @@ function check({ asked, answers, error }: Outcome, context_length: number): void
     expect(known ? "known" : error).toBe("known")
   }
   for (const [i, { tokens, logprobs, reason }] of answers.entries()) {
-    const wanted = expected(asked, i, context_length)
+    const wanted = expected(asked, i, contextLength)
     const whole = reason === "stop" || reason === "length"
     const upto = whole ? wanted.tokens.length : tokens.length
     expect({ tokens, logprobs }).toEqual({
@@ -121,21 +121,21 @@ async function run(seed: number): Promise<EngineStats> {
     if (breaks && random() < 0.005) throw new Error("on fire")
   }
   context.spoil = (token) => (breaks && random() < 0.002 ? -1 : token)
-  const { context_length } = engine.limits
+  const { contextLength } = engine.limits
   const hurry = one(random, [0.1, 0.5, 1])
   const runs: Promise<Outcome>[] = []
   while (context.steps < STEPS_A_RUN) {
     if (random() < hurry || engine.stats().running === 0) {
-      runs.push(consume(engine, randomRequest(random, `r${runs.length}`, context_length), random))
+      runs.push(consume(engine, randomRequest(random, `r${runs.length}`, contextLength), random))
     }
     await turn()
-    const { running, waiting, blocks_free, blocks_total, blocks_cached } = engine.stats()
-    if (running + waiting === 0) expect(blocks_free).toBe(blocks_total)
-    expect(blocks_cached).toBeLessThanOrEqual(blocks_free)
+    const { running, waiting, blocksFree, blocksTotal, blocksCached } = engine.stats()
+    if (running + waiting === 0) expect(blocksFree).toBe(blocksTotal)
+    expect(blocksCached).toBeLessThanOrEqual(blocksFree)
   }
-  for (const outcome of await Promise.all(runs)) check(outcome, context_length)
+  for (const outcome of await Promise.all(runs)) check(outcome, contextLength)
   const stats = engine.stats()
-  expect(stats).toMatchObject({ running: 0, waiting: 0, blocks_free: stats.blocks_total })
+  expect(stats).toMatchObject({ running: 0, waiting: 0, blocksFree: stats.blocksTotal })
   await engine.close()
   return stats
 }
@@ -143,11 +143,11 @@ async function run(seed: number): Promise<EngineStats> {
 test("every request ends once with its own tokens, and no block is lost or shared wrongly", async () => {
   const total = {
     steps: 0,
-    n_preemptions: 0,
-    prefix_hit_tokens: 0,
-    generated_tokens: 0,
-    drafted_tokens: 0,
-    accepted_tokens: 0,
+    nPreemptions: 0,
+    prefixHitTokens: 0,
+    generatedTokens: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
   }
   for (let seed = 1; total.steps < N_STEPS; seed++) {
     const stats = await run(seed).catch((error: unknown) => {
@@ -155,8 +155,8 @@ test("every request ends once with its own tokens, and no block is lost or share
     })
     for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += stats[key]
   }
-  expect(total.n_preemptions).toBeGreaterThan(100)
-  expect(total.prefix_hit_tokens).toBeGreaterThan(500)
-  expect(total.accepted_tokens).toBeGreaterThan(300)
-  expect(total.drafted_tokens - total.accepted_tokens).toBeGreaterThan(100)
+  expect(total.nPreemptions).toBeGreaterThan(100)
+  expect(total.prefixHitTokens).toBeGreaterThan(500)
+  expect(total.acceptedTokens).toBeGreaterThan(300)
+  expect(total.draftedTokens - total.acceptedTokens).toBeGreaterThan(100)
 }, 60_000)

@@ -18,8 +18,8 @@ export const request = (
   id,
   tokens: Int32Array.from(tokens),
   sampling: { ...GREEDY, logprobs: 0 },
-  max_tokens: 4,
-  stop_tokens: new Set(),
+  maxTokens: 4,
+  stopTokens: new Set(),
   ...changes,
 })
 
@@ -36,7 +36,7 @@ export interface Answer {
   logprobs: number[]
   /** `undefined` while it has not ended. */
   reason?: string
-  cached_tokens?: number
+  cachedTokens?: number
 }
 
 /** What each choice of a request said; rejects as the engine does. */
@@ -56,7 +56,7 @@ export function note(answers: Answer[], event: EngineEvent): void {
   if (answer.reason !== undefined) throw new Error(`choice ${event.index} goes on after its end`)
   if (event.type === "end") {
     answer.reason = event.reason
-    answer.cached_tokens = event.usage.cached_tokens
+    answer.cachedTokens = event.usage.cachedTokens
   } else {
     answer.tokens.push(event.token)
     answer.logprobs.push(event.logprobs?.logprob ?? Number.NaN)
@@ -64,22 +64,22 @@ export function note(answers: Answer[], event: EngineEvent): void {
 }
 
 /** What a choice must say, worked out without an engine. */
-export function expected(asked: GenerateRequest, choice: number, context_length: number): Answer {
-  const { sampling, stop_tokens, max_tokens } = asked
-  const { repetition_penalty, frequency_penalty, presence_penalty } = sampling
+export function expected(asked: GenerateRequest, choice: number, contextLength: number): Answer {
+  const { sampling, stopTokens, maxTokens } = asked
+  const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling
   const text = [...asked.tokens]
   const counts = new Map<number, number>()
-  if (repetition_penalty !== 1) for (const token of text) counts.set(token, 0)
-  const counting = repetition_penalty !== 1 || frequency_penalty !== 0 || presence_penalty !== 0
+  if (repetitionPenalty !== 1) for (const token of text) counts.set(token, 0)
+  const counting = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0
   const answer: Answer = { tokens: [], logprobs: [], reason: "length" }
   const seed = sampling.seed + BigInt(choice)
-  for (let counter = 0; counter < max_tokens && text.length < context_length; counter++) {
+  for (let counter = 0; counter < maxTokens && text.length < contextLength; counter++) {
     const { token, logprob } = shadowModel(text, { seed, counter, penalties: counts })
     text.push(token)
     answer.tokens.push(token)
     answer.logprobs.push(Math.fround(logprob))
     if (counting) counts.set(token, (counts.get(token) ?? 0) + 1)
-    if (stop_tokens.has(token)) return { ...answer, reason: "stop" }
+    if (stopTokens.has(token)) return { ...answer, reason: "stop" }
   }
   return answer
 }

@@ -22,16 +22,16 @@ const turns = async (n: number) => {
 
 describe("order", () => {
   test("a smaller priority goes first, equal ones in the order of arrival", async () => {
-    const { engine } = startShadow({ max_seqs: 1 })
+    const { engine } = startShadow({ maxSeqs: 1 })
     const requests = [0, 5, -1, 0, -1].map((priority, i) => request(`${i}`, [i], { priority }))
     expect(await finishing(engine, requests)).toEqual(["2", "4", "0", "3", "1"])
   })
 
   test("one that is more urgent takes the place of one that runs, which goes on later", async () => {
-    const { engine } = startShadow({ max_seqs: 1 })
-    const slow = read(engine, request("slow", range(0, 40), { max_tokens: 60, priority: 1 }))
+    const { engine } = startShadow({ maxSeqs: 1 })
+    const slow = read(engine, request("slow", range(0, 40), { maxTokens: 60, priority: 1 }))
     await turns(20)
-    expect(engine.stats()).toMatchObject({ running: 1, n_preemptions: 0 })
+    expect(engine.stats()).toMatchObject({ running: 1, nPreemptions: 0 })
     const order: string[] = []
     await Promise.all([
       slow.then(() => order.push("slow")),
@@ -39,33 +39,33 @@ describe("order", () => {
       read(engine, request("urgent", [8])).then(() => order.push("urgent")),
     ])
     expect(order).toEqual(["urgent", "slow", "same"])
-    expect(engine.stats().n_preemptions).toBe(1)
-    expect((await slow)[0]?.tokens).toEqual(expected(request("", range(0, 40), { max_tokens: 60 }), 0, 512).tokens)
+    expect(engine.stats().nPreemptions).toBe(1)
+    expect((await slow)[0]?.tokens).toEqual(expected(request("", range(0, 40), { maxTokens: 60 }), 0, 512).tokens)
   })
 
   test("owners take turns, however many requests each sends", async () => {
-    const { engine } = startShadow({ max_seqs: 1 })
-    const many = Array.from({ length: 6 }, (_, i) => request(`a${i}`, range(10 * i, 20), { key: "a", max_tokens: 8 }))
-    const few = [0, 1].map((i) => request(`b${i}`, range(200 + 10 * i, 20), { key: "b", max_tokens: 8 }))
+    const { engine } = startShadow({ maxSeqs: 1 })
+    const many = Array.from({ length: 6 }, (_, i) => request(`a${i}`, range(10 * i, 20), { key: "a", maxTokens: 8 }))
+    const few = [0, 1].map((i) => request(`b${i}`, range(200 + 10 * i, 20), { key: "b", maxTokens: 8 }))
     const order = await finishing(engine, [...many, ...few])
     expect(order.slice(0, 4).sort()).toEqual(["a0", "a1", "b0", "b1"])
   })
 
   test("a long prompt of one owner does not keep another's waiting", async () => {
-    const { engine } = startShadow({ max_tokens: 16 })
+    const { engine } = startShadow({ maxTokens: 16 })
     const order = await finishing(engine, [
-      request("long", range(0, 400), { key: "a", max_tokens: 1 }),
-      request("short", [1, 2, 3], { key: "b", max_tokens: 3 }),
+      request("long", range(0, 400), { key: "a", maxTokens: 1 }),
+      request("short", [1, 2, 3], { key: "b", maxTokens: 3 }),
     ])
     expect(order).toEqual(["short", "long"])
   })
 
   test("what has to wait for room is not overtaken", async () => {
-    const { engine } = startShadow({ n_blocks: 8, context_length: 128 })
+    const { engine } = startShadow({ nBlocks: 8, contextLength: 128 })
     const requests = [
-      request("first", range(0, 60), { max_tokens: 30 }),
-      request("big", range(100, 100), { max_tokens: 2 }),
-      ...range(0, 5).map((i) => request(`small ${i}`, [i], { max_tokens: 40 })),
+      request("first", range(0, 60), { maxTokens: 30 }),
+      request("big", range(100, 100), { maxTokens: 2 }),
+      ...range(0, 5).map((i) => request(`small ${i}`, [i], { maxTokens: 40 })),
     ]
     expect((await finishing(engine, requests)).slice(0, 2)).toEqual(["first", "big"])
   })
@@ -73,29 +73,29 @@ describe("order", () => {
 
 describe("chunks", () => {
   test("between two tokens of those who generate lies one chunk of others' prompts at most", async () => {
-    const { engine, context } = startShadow({ max_tokens: 64, chunk_tokens: 8 })
+    const { engine, context } = startShadow({ maxTokens: 64, chunkTokens: 8 })
     const rows: { total: number; running: number }[] = []
     let before = 0
     context.before = () => {
       rows.push({ total: context.rows - before, running: engine.stats().running })
       before = context.rows
     }
-    const streams = [1, 2, 3].map((i) => read(engine, request(`s${i}`, [i], { max_tokens: 40 })))
+    const streams = [1, 2, 3].map((i) => read(engine, request(`s${i}`, [i], { maxTokens: 40 })))
     await turns(10)
     const from = engine.stats()
-    const long = read(engine, request("long", range(0, 200), { max_tokens: 1 }))
+    const long = read(engine, request("long", range(0, 200), { maxTokens: 1 }))
     await Promise.all([...streams, long])
-    expect(from.generated_tokens).toBeGreaterThan(3)
+    expect(from.generatedTokens).toBeGreaterThan(3)
     expect(Math.max(...rows.map(({ total }) => total))).toBe(11)
     // Every step gave all three a token: 40 steps and the first, whatever the prompt took.
-    expect(engine.stats().generated_tokens).toBe(121)
+    expect(engine.stats().generatedTokens).toBe(121)
     expect(engine.stats().steps).toBeLessThanOrEqual(42)
   })
 
   test("are smaller behind a long text, where a row costs more, down to a quarter", async () => {
-    const row_cost = (context: number) => 1 + context / 50
-    const { engine, context } = startShadow({ chunk_tokens: 40, row_cost })
-    const stream = read(engine, request("stream", [1], { max_tokens: 60 }))
+    const rowCost = (context: number) => 1 + context / 50
+    const { engine, context } = startShadow({ chunkTokens: 40, rowCost: rowCost })
+    const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
     await turns(5)
     const chunks: number[] = []
     let before = context.rows
@@ -103,30 +103,30 @@ describe("chunks", () => {
       if (context.rows > before + 1) chunks.push(context.rows - before - 1)
       before = context.rows
     }
-    await Promise.all([stream, read(engine, request("long", range(0, 200), { max_tokens: 1 }))])
+    await Promise.all([stream, read(engine, request("long", range(0, 200), { maxTokens: 1 }))])
     // 40; 40 / (1 + 40 / 50); 40 / (1 + 62 / 50); … never below 10, and then what is left.
     expect(chunks).toEqual([40, 22, 17, 15, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9])
   })
 
   test("have room for one token at least", async () => {
-    const { engine } = startShadow({ chunk_tokens: 1, row_cost: () => 100 })
-    const stream = read(engine, request("stream", [1], { max_tokens: 60 }))
-    const [[long]] = [await read(engine, request("long", range(0, 30), { max_tokens: 1 }))]
+    const { engine } = startShadow({ chunkTokens: 1, rowCost: () => 100 })
+    const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
+    const [[long]] = [await read(engine, request("long", range(0, 30), { maxTokens: 1 }))]
     expect(long?.reason).toBe("length")
     await stream
   })
 
   test("alone, a prompt has the whole step", async () => {
-    const { engine } = startShadow({ max_tokens: 64, chunk_tokens: 8 })
-    await read(engine, request("a", range(0, 128), { max_tokens: 1 }))
+    const { engine } = startShadow({ maxTokens: 64, chunkTokens: 8 })
+    await read(engine, request("a", range(0, 128), { maxTokens: 1 }))
     expect(engine.stats().steps).toBe(2)
   })
 })
 
 describe("when blocks run out", () => {
   test("the newest makes way and is computed again; only time passes for its client", async () => {
-    const { engine, context } = startShadow({ n_blocks: 8, context_length: 128, max_seqs: 3 })
-    const asked = [0, 1, 2].map((i) => request(`${i}`, range(50 * i, 20), { max_tokens: 60, sampling: sampled(2 * i) }))
+    const { engine, context } = startShadow({ nBlocks: 8, contextLength: 128, maxSeqs: 3 })
+    const asked = [0, 1, 2].map((i) => request(`${i}`, range(50 * i, 20), { maxTokens: 60, sampling: sampled(2 * i) }))
     const order: string[] = []
     const answers = await Promise.all(
       asked.map(async (each) => {
@@ -137,42 +137,42 @@ describe("when blocks run out", () => {
     )
     expect(order).toEqual(["0", "1", "2"])
     for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked[i] as never, 0, 128))
-    const { n_preemptions, blocks_free, generated_tokens } = engine.stats()
-    expect(n_preemptions).toBeGreaterThan(0)
-    expect({ blocks_free, generated_tokens }).toEqual({ blocks_free: 8, generated_tokens: 180 })
+    const { nPreemptions, blocksFree, generatedTokens } = engine.stats()
+    expect(nPreemptions).toBeGreaterThan(0)
+    expect({ blocksFree, generatedTokens }).toEqual({ blocksFree: 8, generatedTokens: 180 })
     expect(context.rows).toBeGreaterThan(3 * 79)
   })
 
   test("nobody begins whose coming would cost another its blocks at once", async () => {
-    const { engine } = startShadow({ n_blocks: 4, context_length: 64 })
-    const asked = [request("a", range(0, 32), { max_tokens: 20 }), request("b", range(100, 20), { max_tokens: 20 })]
+    const { engine } = startShadow({ nBlocks: 4, contextLength: 64 })
+    const asked = [request("a", range(0, 32), { maxTokens: 20 }), request("b", range(100, 20), { maxTokens: 20 })]
     expect(await finishing(engine, asked)).toEqual(["a", "b"])
-    expect(engine.stats().n_preemptions).toBe(0)
+    expect(engine.stats().nPreemptions).toBe(0)
   })
 
   test("the full blocks of one that made way are still there when it comes again", async () => {
-    const { engine, context } = startShadow({ max_seqs: 1, n_blocks: 32 })
-    const slow = read(engine, request("slow", range(0, 70), { max_tokens: 20, priority: 1 }))
+    const { engine, context } = startShadow({ maxSeqs: 1, nBlocks: 32 })
+    const slow = read(engine, request("slow", range(0, 70), { maxTokens: 20, priority: 1 }))
     await turns(4)
-    const { generated_tokens } = engine.stats()
-    await read(engine, request("urgent", [9], { max_tokens: 1 }))
+    const { generatedTokens } = engine.stats()
+    await read(engine, request("urgent", [9], { maxTokens: 1 }))
     await slow
-    const again = 70 + generated_tokens - 16 * Math.floor((70 + generated_tokens - 1) / 16)
+    const again = 70 + generatedTokens - 16 * Math.floor((70 + generatedTokens - 1) / 16)
     // Its own tokens once, the urgent one, and what stood in its last block again (of which its next token would have been one).
     expect(context.rows).toBe(70 + 19 + 1 + again - 1)
-    expect(engine.stats()).toMatchObject({ n_preemptions: 1, prefix_hit_tokens: 0 })
+    expect(engine.stats()).toMatchObject({ nPreemptions: 1, prefixHitTokens: 0 })
   })
 
   test("a request alone may fill the cache, and ends with `length`", async () => {
-    const { engine } = startShadow({ n_blocks: 4, context_length: 1000 })
-    expect(engine.limits.context_length).toBe(64)
-    const [answer] = await read(engine, request("a", range(0, 30), { max_tokens: 500 }))
+    const { engine } = startShadow({ nBlocks: 4, contextLength: 1000 })
+    expect(engine.limits.contextLength).toBe(64)
+    const [answer] = await read(engine, request("a", range(0, 30), { maxTokens: 500 }))
     expect(answer).toMatchObject({ reason: "length" })
     expect(answer?.tokens).toHaveLength(34)
   })
 
   test("a prompt that the cache can never hold is refused", async () => {
-    const { engine } = startShadow({ n_blocks: 4, context_length: 1000 })
+    const { engine } = startShadow({ nBlocks: 4, contextLength: 1000 })
     const refused = read(engine, request("a", range(0, 64)))
     await expect(refused).rejects.toMatchObject({ name: "RequestError", code: "context_length_exceeded" })
   })
@@ -180,25 +180,25 @@ describe("when blocks run out", () => {
 
 describe("too much", () => {
   test("a full queue refuses the next at once, saying when to come again", async () => {
-    const { engine } = startShadow({ max_seqs: 1, max_queue: 2 })
-    const running = read(engine, request("running", [1], { max_tokens: 30 }))
+    const { engine } = startShadow({ maxSeqs: 1, maxQueue: 2 })
+    const running = read(engine, request("running", [1], { maxTokens: 30 }))
     await turns(5)
     const queued = [2, 3].map((i) => read(engine, request(`queued ${i}`, [i], { n: 3 })))
     const refused = await read(engine, request("refused", [4])).catch((error: unknown) => error)
     expect(refused).toMatchObject({ name: "OverloadedError", code: "queue_full" })
-    expect((refused as { retry_after: number }).retry_after).toBeGreaterThanOrEqual(1)
+    expect((refused as { retryAfter: number }).retryAfter).toBeGreaterThanOrEqual(1)
     expect(engine.stats()).toMatchObject({ running: 1, waiting: 6 })
     await Promise.all([running, ...queued])
     expect((await read(engine, request("refused", [4])))[0]?.reason).toBe("length")
   })
 
   test("what was preempted was accepted, and does not count as waiting to begin", async () => {
-    const { engine } = startShadow({ max_seqs: 1, max_queue: 1 })
-    const slow = read(engine, request("slow", [1], { max_tokens: 60, priority: 1 }))
+    const { engine } = startShadow({ maxSeqs: 1, maxQueue: 1 })
+    const slow = read(engine, request("slow", [1], { maxTokens: 60, priority: 1 }))
     await turns(5)
-    const urgent = read(engine, request("urgent", [2], { max_tokens: 30 }))
+    const urgent = read(engine, request("urgent", [2], { maxTokens: 30 }))
     await turns(5)
-    expect(engine.stats()).toMatchObject({ running: 1, waiting: 1, n_preemptions: 1 })
+    expect(engine.stats()).toMatchObject({ running: 1, waiting: 1, nPreemptions: 1 })
     const third = read(engine, request("third", [3]))
     expect((await Promise.all([slow, urgent, third])).flat().map(({ reason }) => reason)).toEqual(
       Array(3).fill("length"),
@@ -206,17 +206,17 @@ describe("too much", () => {
   })
 
   test("a deadline ends a request that runs and one that waits, and frees what they held", async () => {
-    const { engine, context } = startShadow({ max_seqs: 1 })
+    const { engine, context } = startShadow({ maxSeqs: 1 })
     context.before = () => Bun.sleepSync(1)
-    const running = request("running", [1], { max_tokens: 400, deadline_ms: 40 })
-    const waiting = request("waiting", [2], { max_tokens: 400, deadline_ms: 20 })
+    const running = request("running", [1], { maxTokens: 400, deadlineMs: 40 })
+    const waiting = request("waiting", [2], { maxTokens: 400, deadlineMs: 20 })
     const outcomes = await Promise.allSettled([read(engine, running), read(engine, waiting)])
     for (const outcome of outcomes) {
       expect(outcome).toMatchObject({ status: "rejected", reason: { name: "OverloadedError", code: "deadline" } })
     }
-    expect(engine.stats().generated_tokens).toBeGreaterThan(5)
-    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
-    const early = request("early", [3], { max_tokens: 3, deadline_ms: 60_000 })
+    expect(engine.stats().generatedTokens).toBeGreaterThan(5)
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
+    const early = request("early", [3], { maxTokens: 3, deadlineMs: 60_000 })
     expect((await read(engine, early))[0]?.reason).toBe("length")
   })
 })

@@ -11,9 +11,9 @@ export interface Draw {
 }
 
 export interface ShadowLimits {
-  n_blocks: number
-  max_tokens: number
-  max_seqs: number
+  nBlocks: number
+  maxTokens: number
+  maxSeqs: number
   max_outputs: number
 }
 
@@ -50,7 +50,7 @@ function mix(n: number): number {
  * step's block tables: a block that is stale, or shared by mistake, changes what is said next.
  */
 export class ShadowContext implements StepContext {
-  /** Tokens by block and slot, [n_blocks, 16]. */
+  /** Tokens by block and slot, [nBlocks, 16]. */
   readonly memory: Int32Array
   steps = 0
   rows = 0
@@ -61,7 +61,7 @@ export class ShadowContext implements StepContext {
   spoil = (token: number): number => token
 
   constructor(readonly limits: ShadowLimits) {
-    this.memory = new Int32Array(16 * limits.n_blocks).fill(-1)
+    this.memory = new Int32Array(16 * limits.nBlocks).fill(-1)
   }
 
   step(step: Uint32Array | Int32Array, nWords: number, results: ArrayBufferView): void {
@@ -73,16 +73,16 @@ export class ShadowContext implements StepContext {
       return words[word] as number
     }
     const header = (name: keyof typeof RF_STEP_HEADER.fields) => at(RF_STEP_HEADER.fields[name].offset / 4)
-    const { max_tokens, max_seqs, max_outputs, n_blocks } = this.limits
-    const n_tokens = header("n_tokens")
-    this.rows += n_tokens
-    if (n_tokens > max_tokens || header("n_seqs") > max_seqs || header("n_outputs") > max_outputs)
-      throw new Error(`${n_tokens} tokens, ${header("n_seqs")} sequences, ${header("n_outputs")} outputs`)
+    const { maxTokens, maxSeqs, max_outputs, nBlocks } = this.limits
+    const nTokens = header("n_tokens")
+    this.rows += nTokens
+    if (nTokens > maxTokens || header("n_seqs") > maxSeqs || header("n_outputs") > max_outputs)
+      throw new Error(`${nTokens} tokens, ${header("n_seqs")} sequences, ${header("n_outputs")} outputs`)
 
     const seqs = Array.from({ length: header("n_seqs") }, (_, i) => {
       const base = header("off_seqs") + (i * RF_STEP_SEQ.size) / 4
       const field = (name: keyof typeof RF_STEP_SEQ.fields) => at(base + RF_STEP_SEQ.fields[name].offset / 4)
-      const [kv_len, n_rows, row_start, block_start] = [
+      const [kv_len, nRows, row_start, block_start] = [
         field("kv_len"),
         field("n_rows"),
         field("row_start"),
@@ -91,9 +91,9 @@ export class ShadowContext implements StepContext {
       const blocks = Array.from({ length: Math.ceil(kv_len / 16) }, (_, k) =>
         at(header("off_blocks") + block_start + k),
       )
-      if (blocks.some((id) => id >= n_blocks)) throw new Error("a block beyond the pool")
+      if (blocks.some((id) => id >= nBlocks)) throw new Error("a block beyond the pool")
       if (new Set(blocks).size < blocks.length) throw new Error("a block stands twice in one table")
-      return { kv_len, n_rows, row_start, blocks }
+      return { kv_len, nRows, row_start, blocks }
     })
     this.#write(seqs, (row) => at(header("off_tokens") + row))
 
@@ -102,9 +102,9 @@ export class ShadowContext implements StepContext {
     for (let i = 0; i < header("n_outputs"); i++) {
       const base = header("off_outputs") + (i * RF_STEP_OUTPUT.size) / 4
       const field = (name: keyof typeof RF_STEP_OUTPUT.fields) => at(base + RF_STEP_OUTPUT.fields[name].offset / 4)
-      const seq = seqs.find(({ row_start, n_rows }) => field("row") >= row_start && field("row") < row_start + n_rows)
+      const seq = seqs.find(({ row_start, nRows }) => field("row") >= row_start && field("row") < row_start + nRows)
       if (!seq) throw new Error(`output ${i} names row ${field("row")}`)
-      const length = seq.kv_len - seq.n_rows + field("row") - seq.row_start + 1
+      const length = seq.kv_len - seq.nRows + field("row") - seq.row_start + 1
       const text = Array.from({ length }, (_, p) => this.#slot(seq.blocks, p))
       const penalties = Array.from({ length: field("n_penalties") }, (_, k) => {
         const pair = header("off_pairs") + 2 * (field("penalty_start") + k)
@@ -124,17 +124,17 @@ export class ShadowContext implements StepContext {
 
   /** Writes the step's tokens; a block that is written must be in one table only. */
   #write(
-    seqs: { kv_len: number; n_rows: number; row_start: number; blocks: number[] }[],
+    seqs: { kv_len: number; nRows: number; row_start: number; blocks: number[] }[],
     tokenOf: (row: number) => number,
   ) {
     const tables = new Map<number, number>()
     for (const { blocks } of seqs) for (const id of blocks) tables.set(id, (tables.get(id) ?? 0) + 1)
     let next = 0
-    for (const { kv_len, n_rows, row_start, blocks } of seqs) {
+    for (const { kv_len, nRows, row_start, blocks } of seqs) {
       if (row_start !== next) throw new Error("sequences do not cover the rows one after another")
-      next += n_rows
-      for (let r = 0; r < n_rows; r++) {
-        const position = kv_len - n_rows + r
+      next += nRows
+      for (let r = 0; r < nRows; r++) {
+        const position = kv_len - nRows + r
         const id = blocks[position >> 4] as number
         if (tables.get(id) !== 1) throw new Error(`block ${id} is written by one sequence and belongs to another too`)
         this.memory[16 * id + (position & 15)] = tokenOf(row_start + r)

@@ -7,34 +7,34 @@ import { range, startShadow } from "./start-shadow.ts"
 describe("the prefix cache", () => {
   test("a prompt that begins like one before it is computed from where they part", async () => {
     const { engine, context } = startShadow()
-    const first = request("first", range(0, 100), { max_tokens: 1 })
-    const second = request("second", [...range(0, 70), ...range(300, 10)], { max_tokens: 1 })
-    expect((await read(engine, first))[0]?.cached_tokens).toBe(0)
+    const first = request("first", range(0, 100), { maxTokens: 1 })
+    const second = request("second", [...range(0, 70), ...range(300, 10)], { maxTokens: 1 })
+    expect((await read(engine, first))[0]?.cachedTokens).toBe(0)
     const [answer] = await read(engine, second)
-    expect(answer).toEqual({ ...expected(second, 0, 512), cached_tokens: 64 })
+    expect(answer).toEqual({ ...expected(second, 0, 512), cachedTokens: 64 })
     expect(context.rows).toBe(100 + 16)
-    expect(engine.stats()).toMatchObject({ prefix_query_tokens: 180, prefix_hit_tokens: 64, prompt_tokens: 180 })
+    expect(engine.stats()).toMatchObject({ prefixQueryTokens: 180, prefixHitTokens: 64, promptTokens: 180 })
   })
 
   test("an answer is a prefix too: the next turn of a conversation finds it", async () => {
     const { engine } = startShadow()
-    const first = request("first", range(0, 40), { max_tokens: 60 })
+    const first = request("first", range(0, 40), { maxTokens: 60 })
     const [answer] = await read(engine, first)
     const turn = [...first.tokens, ...(answer?.tokens ?? []), 5]
-    expect((await read(engine, request("second", turn)))[0]?.cached_tokens).toBe(96)
+    expect((await read(engine, request("second", turn)))[0]?.cachedTokens).toBe(96)
   })
 
   test("a prompt's last token is always computed", async () => {
     const { engine, context } = startShadow()
-    const asked = (id: string) => request(id, range(0, 64), { max_tokens: 1 })
+    const asked = (id: string) => request(id, range(0, 64), { maxTokens: 1 })
     await read(engine, asked("a"))
-    expect((await read(engine, asked("b")))[0]).toEqual({ ...expected(asked("b"), 0, 512), cached_tokens: 48 })
+    expect((await read(engine, asked("b")))[0]).toEqual({ ...expected(asked("b"), 0, 512), cachedTokens: 48 })
     expect(context.rows).toBe(64 + 16)
   })
 
   test("prompts that begin alike and come together are computed once, where one is ahead of the other", async () => {
-    const { engine, context } = startShadow({ max_tokens: 32 })
-    const asked = [1, 2].map((last) => request(`${last}`, [...range(0, 128), last], { max_tokens: 1 }))
+    const { engine, context } = startShadow({ maxTokens: 32 })
+    const asked = [1, 2].map((last) => request(`${last}`, [...range(0, 128), last], { maxTokens: 1 }))
     const answers = await Promise.all(asked.map((each) => read(engine, each)))
     for (const [i, [answer]] of answers.entries()) expect(answer).toMatchObject(expected(asked[i] as never, 0, 512))
     expect(context.rows).toBe(129 + 1)
@@ -42,70 +42,70 @@ describe("the prefix cache", () => {
 
   test("salts keep tenants apart", async () => {
     const { engine } = startShadow()
-    const asked = (id: string, cache_salt?: string) => request(id, range(0, 50), { max_tokens: 1, cache_salt })
+    const asked = (id: string, cacheSalt?: string) => request(id, range(0, 50), { maxTokens: 1, cacheSalt: cacheSalt })
     for (const [id, salt] of [["a"], ["b", "x"], ["c", "y"]] as const) {
-      expect((await read(engine, asked(id, salt)))[0]?.cached_tokens).toBe(0)
+      expect((await read(engine, asked(id, salt)))[0]?.cachedTokens).toBe(0)
     }
-    expect((await read(engine, asked("d", "x")))[0]?.cached_tokens).toBe(48)
+    expect((await read(engine, asked("d", "x")))[0]?.cachedTokens).toBe(48)
   })
 
   test("gives way to what runs, oldest first", async () => {
-    const { engine } = startShadow({ n_blocks: 8, context_length: 128 })
-    const asked = (id: string, from: number) => request(id, range(from, 49), { max_tokens: 1 })
+    const { engine } = startShadow({ nBlocks: 8, contextLength: 128 })
+    const asked = (id: string, from: number) => request(id, range(from, 49), { maxTokens: 1 })
     for (const from of [0, 100, 200]) await read(engine, asked("fill", from))
-    expect(engine.stats()).toMatchObject({ blocks_free: 8 })
-    expect(engine.stats().blocks_cached).toBeGreaterThan(5)
-    expect((await read(engine, asked("a", 200)))[0]?.cached_tokens).toBe(48)
-    expect((await read(engine, asked("a", 0)))[0]?.cached_tokens).toBeLessThan(48)
+    expect(engine.stats()).toMatchObject({ blocksFree: 8 })
+    expect(engine.stats().blocksCached).toBeGreaterThan(5)
+    expect((await read(engine, asked("a", 200)))[0]?.cachedTokens).toBe(48)
+    expect((await read(engine, asked("a", 0)))[0]?.cachedTokens).toBeLessThan(48)
   })
 
   test("can be switched off", async () => {
-    const { engine, context } = startShadow({ prefix_cache: false })
+    const { engine, context } = startShadow({ prefixCache: false })
     for (const id of ["a", "b"]) {
-      const asked = request(id, range(0, 50), { max_tokens: 1 })
-      expect((await read(engine, asked))[0]).toEqual({ ...expected(asked, 0, 512), cached_tokens: 0 })
+      const asked = request(id, range(0, 50), { maxTokens: 1 })
+      expect((await read(engine, asked))[0]).toEqual({ ...expected(asked, 0, 512), cachedTokens: 0 })
     }
     expect(context.rows).toBe(100)
-    expect(engine.stats()).toMatchObject({ blocks_cached: 0, prefix_hit_tokens: 0, prefix_query_tokens: 0 })
+    expect(engine.stats()).toMatchObject({ blocksCached: 0, prefixHitTokens: 0, prefixQueryTokens: 0 })
   })
 
   test("does not keep what a broken distribution came from", async () => {
     const { engine, context } = startShadow()
-    await read(engine, request("a", range(0, 50), { max_tokens: 1 }))
+    await read(engine, request("a", range(0, 50), { maxTokens: 1 }))
     context.spoil = () => -1
     await expect(read(engine, request("b", range(0, 50)))).rejects.toThrow("NaN")
     context.spoil = (token) => token
-    expect((await read(engine, request("c", range(0, 50))))[0]?.cached_tokens).toBe(0)
+    expect((await read(engine, request("c", range(0, 50))))[0]?.cachedTokens).toBe(0)
   })
 })
 
 describe("several choices", () => {
-  for (const prefix_cache of [true, false]) {
-    test(`read the prompt once and share its full blocks, the cache ${prefix_cache ? "on" : "off"}`, async () => {
-      const { engine, context } = startShadow({ prefix_cache, n_blocks: 16, max_tokens: 512 })
-      const asked = request("a", range(0, 72), { n: 4, max_tokens: 10, sampling: sampled(4) })
+  for (const prefixCache of [true, false]) {
+    test(`read the prompt once and share its full blocks, the cache ${prefixCache ? "on" : "off"}`, async () => {
+      const { engine, context } = startShadow({ prefixCache: prefixCache, nBlocks: 16, maxTokens: 512 })
+      const asked = request("a", range(0, 72), { n: 4, maxTokens: 10, sampling: sampled(4) })
       let held = 0
       context.before = () => {
-        held = Math.max(held, 16 - engine.stats().blocks_free)
+        held = Math.max(held, 16 - engine.stats().blocksFree)
       }
       const answers = await read(engine, asked)
       for (const [i, answer] of answers.entries())
-        expect(answer).toEqual({ ...expected(asked, i, 512), cached_tokens: 0 })
+        expect(answer).toEqual({ ...expected(asked, i, 512), cachedTokens: 0 })
       // The prompt once, its last 8 tokens for each other choice, and all tokens of the answers but the last.
       expect(context.rows).toBe(72 + 3 * 8 + 4 * 9)
       expect(held).toBeLessThanOrEqual(4 + 4 * 2)
       expect(engine.stats()).toMatchObject({
-        prompt_tokens: 72,
-        generated_tokens: 40,
-        blocks_free: 16,
-        prefix_hit_tokens: 0,
+        promptTokens: 72,
+        generatedTokens: 40,
+        blocksFree: 16,
+        prefixHitTokens: 0,
       })
     })
   }
 
   test("are those of requests of their own with the seeds that follow", async () => {
     const { engine } = startShadow()
-    const asked = request("a", range(0, 20), { n: 3, max_tokens: 12, sampling: sampled(6) })
+    const asked = request("a", range(0, 20), { n: 3, maxTokens: 12, sampling: sampled(6) })
     const together = await read(engine, asked)
     for (const i of [0, 1, 2]) {
       const [alone] = await read(engine, { ...asked, n: 1, sampling: sampled(6 + i) })
@@ -115,15 +115,15 @@ describe("several choices", () => {
   })
 
   test("more than there are places, each ends once", async () => {
-    const { engine } = startShadow({ max_seqs: 2, n_blocks: 12, context_length: 100 })
-    const asked = request("a", range(0, 33), { n: 9, max_tokens: 40, sampling: sampled(2) })
+    const { engine } = startShadow({ maxSeqs: 2, nBlocks: 12, contextLength: 100 })
+    const asked = request("a", range(0, 33), { n: 9, maxTokens: 40, sampling: sampled(2) })
     const answers = await read(engine, asked)
     for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked, i, 100))
   })
 
   test("are ended one by one, and the others go on", async () => {
-    const { engine } = startShadow({ max_seqs: 4 })
-    const asked = request("a", range(0, 20), { n: 4, max_tokens: 12, sampling: sampled(6) })
+    const { engine } = startShadow({ maxSeqs: 4 })
+    const asked = request("a", range(0, 20), { n: 4, maxTokens: 12, sampling: sampled(6) })
     const whole = await read(engine, asked)
     const answers = emptyAnswers(asked)
     for await (const event of engine.generate(asked)) {
@@ -142,17 +142,17 @@ describe("several choices", () => {
       expect(tokens).toEqual(whole[i]?.tokens.slice(0, tokens.length) ?? [])
     engine.endChoice("a", 0)
     engine.endChoice("nobody", 9)
-    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
   })
 
   test("are all cancelled together", async () => {
-    const { engine } = startShadow({ max_seqs: 2 })
+    const { engine } = startShadow({ maxSeqs: 2 })
     const stop = new AbortController()
     const reasons: string[] = []
-    for await (const event of engine.generate(request("a", [1], { n: 5, max_tokens: 200 }), stop.signal)) {
+    for await (const event of engine.generate(request("a", [1], { n: 5, maxTokens: 200 }), stop.signal)) {
       if (event.type === "end") reasons.push(event.reason)
       else if (event.index === 1) stop.abort()
-      if (stop.signal.aborted) expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocks_free: 64 })
+      if (stop.signal.aborted) expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
     }
     expect(reasons).toEqual(Array(5).fill("cancelled"))
   })

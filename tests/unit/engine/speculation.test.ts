@@ -129,49 +129,49 @@ describe("an engine that guesses", () => {
   const cheap = { record: () => {}, leastAcceptance: () => 0.1 }
 
   test("says the same in fewer steps, each token with its own draw and penalties", async () => {
-    for (const penalties of [{}, { frequency_penalty: 0.5 }, { repetition_penalty: 1.1, presence_penalty: 1 }]) {
-      const asked = request("a", range(0, 20), { max_tokens: 200, sampling: sampled(5, penalties) })
-      const { engine } = startShadow({ max_drafted: 16, step_cost: cheap })
-      expect(await read(engine, asked)).toEqual([{ ...expected(asked, 0, 512), cached_tokens: 0 }])
-      const { steps, generated_tokens, drafted_tokens, accepted_tokens, blocks_free } = engine.stats()
-      expect({ generated_tokens, blocks_free }).toEqual({ generated_tokens: 200, blocks_free: 64 })
-      expect(steps).toBe(200 - accepted_tokens)
-      expect(accepted_tokens).toBeGreaterThan(20)
-      expect(drafted_tokens).toBeGreaterThan(accepted_tokens)
+    for (const penalties of [{}, { frequencyPenalty: 0.5 }, { repetitionPenalty: 1.1, presencePenalty: 1 }]) {
+      const asked = request("a", range(0, 20), { maxTokens: 200, sampling: sampled(5, penalties) })
+      const { engine } = startShadow({ maxDrafted: 16, stepCost: cheap })
+      expect(await read(engine, asked)).toEqual([{ ...expected(asked, 0, 512), cachedTokens: 0 }])
+      const { steps, generatedTokens, draftedTokens, acceptedTokens, blocksFree } = engine.stats()
+      expect({ generatedTokens, blocksFree }).toEqual({ generatedTokens: 200, blocksFree: 64 })
+      expect(steps).toBe(200 - acceptedTokens)
+      expect(acceptedTokens).toBeGreaterThan(20)
+      expect(draftedTokens).toBeGreaterThan(acceptedTokens)
     }
   })
 
   const repeating = repeatingText(1, 2, 200)
 
   test("stops at a stop token in the middle of a guess", async () => {
-    const { engine } = startShadow({ max_drafted: 16, step_cost: cheap })
+    const { engine } = startShadow({ maxDrafted: 16, stepCost: cheap })
     let before_the_end = 0
     for (const stop of range(0, 13)) {
-      const { drafted_tokens } = engine.stats()
-      const asked = request("a", repeating, { max_tokens: 100, sampling: sampled(5), stop_tokens: new Set([stop]) })
+      const { draftedTokens } = engine.stats()
+      const asked = request("a", repeating, { maxTokens: 100, sampling: sampled(5), stopTokens: new Set([stop]) })
       const [answer] = await read(engine, asked)
       expect(answer).toMatchObject(expected(asked, 0, 512))
-      if (engine.stats().drafted_tokens - drafted_tokens >= (answer?.tokens.length ?? 0)) before_the_end++
+      if (engine.stats().draftedTokens - draftedTokens >= (answer?.tokens.length ?? 0)) before_the_end++
     }
     expect(before_the_end).toBeGreaterThan(0)
   })
 
   test("does not guess beyond the last token that is wanted", async () => {
-    const { engine, context } = startShadow({ max_drafted: 16, max_tokens: 256, step_cost: cheap })
-    await read(engine, request("a", repeating, { max_tokens: 2, sampling: sampled(5) }))
-    expect(engine.stats()).toMatchObject({ drafted_tokens: 0, steps: 2 })
+    const { engine, context } = startShadow({ maxDrafted: 16, maxTokens: 256, stepCost: cheap })
+    await read(engine, request("a", repeating, { maxTokens: 2, sampling: sampled(5) }))
+    expect(engine.stats()).toMatchObject({ draftedTokens: 0, steps: 2 })
     expect(context.rows).toBe(201)
   })
 
   test("does not guess when it is off, nor beyond what a step may hold", async () => {
-    const asked = request("a", range(0, 20), { max_tokens: 100, sampling: sampled(5) })
-    const off = startShadow({ step_cost: cheap })
+    const asked = request("a", range(0, 20), { maxTokens: 100, sampling: sampled(5) })
+    const off = startShadow({ stepCost: cheap })
     await read(off.engine, asked)
-    expect(off.engine.stats()).toMatchObject({ drafted_tokens: 0, steps: 100 })
+    expect(off.engine.stats()).toMatchObject({ draftedTokens: 0, steps: 100 })
     // The shadow context refuses a step of more than 10 rows, or more than 8 + 4 outputs.
-    const narrow = startShadow({ max_tokens: 10, max_drafted: 4, step_cost: cheap })
+    const narrow = startShadow({ maxTokens: 10, maxDrafted: 4, stepCost: cheap })
     const many = range(1, 8).map((i) => ({ ...asked, id: `${i}`, sampling: sampled(2 * i + 1) }))
     await Promise.all(many.map((each) => read(narrow.engine, each)))
-    expect(narrow.engine.stats().accepted_tokens).toBeGreaterThan(0)
+    expect(narrow.engine.stats().acceptedTokens).toBeGreaterThan(0)
   })
 })

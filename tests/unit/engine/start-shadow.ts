@@ -2,16 +2,16 @@ import { LocalEngine, type LocalEngineOptions } from "../../../src/engine/engine
 import { SHADOW_VOCAB, ShadowContext } from "./shadow-context.ts"
 
 export interface ShadowSetup extends Partial<Omit<LocalEngineOptions, "limits">> {
-  max_seqs?: number
-  context_length?: number
+  maxSeqs?: number
+  contextLength?: number
 }
 
 /** An engine over the shadow model, with room for everything unless the setup says otherwise. */
 export function startShadow(setup: ShadowSetup = {}): { engine: LocalEngine; context: ShadowContext } {
-  const { n_blocks = 64, max_tokens = 64, max_seqs = 8, context_length = 512, ...rest } = setup
-  const context = new ShadowContext({ n_blocks, max_tokens, max_seqs, max_outputs: max_seqs + (rest.max_drafted ?? 0) })
-  const limits = { context_length, n_vocab: SHADOW_VOCAB, max_seqs }
-  return { context, engine: new LocalEngine(context, { ...rest, n_blocks, max_tokens, limits }) }
+  const { nBlocks = 64, maxTokens = 64, maxSeqs = 8, contextLength = 512, ...rest } = setup
+  const context = new ShadowContext({ nBlocks, maxTokens, maxSeqs, max_outputs: maxSeqs + (rest.maxDrafted ?? 0) })
+  const limits = { contextLength, nVocab: SHADOW_VOCAB, maxSeqs }
+  return { context, engine: new LocalEngine(context, { ...rest, nBlocks: nBlocks, maxTokens: maxTokens, limits }) }
 }
 
 export const range = (from: number, n: number): number[] =>

@@ -39,7 +39,7 @@ const open = (options: LoadOptions = {}): Promise<LoadedModel> =>
 interface Asked {
   constraint?: Constraint
   n?: number
-  max_tokens?: number
+  maxTokens?: number
   sampling?: Partial<SamplingParams>
   prompt?: string
 }
@@ -52,9 +52,9 @@ interface Choice {
 async function say(engine: LoadedModel, { prompt = "Say: ", sampling, ...asked }: Asked): Promise<Choice[]> {
   const request = {
     id: `${ids++}`,
-    prompt_tokens: engine.tokenizer.encode(prompt),
+    promptTokens: engine.tokenizer.encode(prompt),
     sampling: { ...GREEDY, temperature: 1.5, seed: 7n, ...sampling },
-    max_tokens: 200,
+    maxTokens: 200,
     stop: [],
     ...asked,
   }
@@ -87,7 +87,7 @@ test("forty schemas at once: what ends validates", async () => {
     schemas.map((schema, i) =>
       say(model, {
         constraint: keeping({ type: "json_schema", schema }),
-        max_tokens: 300,
+        maxTokens: 300,
         sampling: { seed: BigInt(i) },
       }),
     ),
@@ -107,14 +107,14 @@ test("forty schemas at once: what ends validates", async () => {
 })
 
 test("a text that is cut off says so", async () => {
-  const [choice] = await say(model, { constraint: regex("a{50}"), max_tokens: 9 })
+  const [choice] = await say(model, { constraint: regex("a{50}"), maxTokens: 9 })
   expect(choice?.reason).toBe("length")
   expect(choice?.text).toMatch(/^a{9,18}$/)
 })
 
 test("penalties, biases and log-probabilities work beside a constraint", async () => {
   const a = model.tokenizer.encode("a")[0] as number
-  const sampling = { frequency_penalty: 1, repetition_penalty: 1.2, logit_bias: new Map([[a, 100]]), logprobs: 2 }
+  const sampling = { frequencyPenalty: 1, repetitionPenalty: 1.2, logitBias: new Map([[a, 100]]), logprobs: 2 }
   const [choice] = await say(model, { constraint: regex("[ab]{6}"), sampling: { ...sampling, temperature: 0 } })
   expect(choice?.text).toBe("aaaaaa")
 })
@@ -124,14 +124,14 @@ test("the tokens do not depend on speculation, on company, or on lost blocks", a
     const sampling = { seed: BigInt(i), temperature: 1 }
     const constraint =
       i % 3 === 2 ? undefined : keeping({ type: "json_schema", schema: sampleSchemas(6, 21, true)[i] as never })
-    return { sampling, prompt: "abc abc ".repeat(2 + i), max_tokens: 120, ...(constraint && { constraint }) }
+    return { sampling, prompt: "abc abc ".repeat(2 + i), maxTokens: 120, ...(constraint && { constraint }) }
   })
   const alone: Choice[][] = []
   for (const one of asked) alone.push(await say(model, one))
   await using drafting = await open({ speculative: "ngram" })
-  await using small = await open({ ctx_size: 256, full_lengths: 1, max_seqs: 6 })
+  await using small = await open({ ctxSize: 256, fullLengths: 1, maxSeqs: 6 })
   for (const engine of [drafting, small]) expect(await Promise.all(asked.map((one) => say(engine, one)))).toEqual(alone)
-  expect(small.engine.stats().n_preemptions).toBeGreaterThan(0)
+  expect(small.engine.stats().nPreemptions).toBeGreaterThan(0)
 })
 
 test("an engine in a process of its own says the same", async () => {
@@ -164,8 +164,8 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
     id: "none",
     tokens,
     sampling: GREEDY,
-    max_tokens: 9,
-    stop_tokens: new Set<number>(),
+    maxTokens: 9,
+    stopTokens: new Set<number>(),
     constraint: regex("a"),
   }
   const ask = (changes: object) =>
@@ -178,9 +178,9 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
 })
 
 test("a request that is given up leaves nothing behind", async () => {
-  const asked = { id: "given up", sampling: GREEDY, max_tokens: 500, stop: [], constraint: regex("a*b") }
+  const asked = { id: "given up", sampling: GREEDY, maxTokens: 500, stop: [], constraint: regex("a*b") }
   let n = 0
-  for await (const _ of generateText(model, { ...asked, prompt_tokens: model.tokenizer.encode("x") }))
+  for await (const _ of generateText(model, { ...asked, promptTokens: model.tokenizer.encode("x") }))
     if (++n === 3) break
   expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
 })
@@ -198,7 +198,7 @@ test.each([
   ["dies", EngineError, "it died"],
 ] as const)("a text that '%s' fails, and the others go on where they were", async (pattern, kind, reason) => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
-  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize, limit_ms: 500, program })
+  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize, limitMs: 500, program })
   try {
     const good = next(grammars, "ab")
     await good.mask
@@ -222,7 +222,7 @@ test.each([
 
 test("a text that is given up while it keeps the thread busy costs the next one nothing", async () => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
-  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize, program })
+  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize, program })
   try {
     const good = next(grammars, "a")
     await good.mask
@@ -239,7 +239,7 @@ test("a text that is given up while it keeps the thread busy costs the next one 
 })
 
 test("more grammars than there is room for wait for their turn", async () => {
-  const grammars = new Grammars({ path, n_vocab: model.tokenizer.vocabSize })
+  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize })
   try {
     const texts = Array.from({ length: 40 }, (_, i) => next(grammars, `a{${i + 1}}`))
     await Promise.all(texts.slice(0, 32).map(({ mask }) => mask))
@@ -256,10 +256,10 @@ test("a program ends when its engine is closed, and while it only waits for mask
   const program = `
     import { loadModel } from ${JSON.stringify(join(import.meta.dir, "../../../src/engine/load.ts"))}
     const model = await loadModel(${JSON.stringify(path)}, { device: "cpu", threads: 1 })
-    const stop_tokens = new Set([2])
+    const stopTokens = new Set([2])
     const constraint = { type: "regex", pattern: "ab", param: "regex" }
-    const request = { id: "1", tokens: Int32Array.of(5), sampling: ${JSON.stringify({ ...GREEDY, logit_bias: 0, seed: 0 })}, max_tokens: 9, stop_tokens, constraint }
-    request.sampling.logit_bias = new Map()
+    const request = { id: "1", tokens: Int32Array.of(5), sampling: ${JSON.stringify({ ...GREEDY, logitBias: 0, seed: 0 })}, maxTokens: 9, stopTokens, constraint }
+    request.sampling.logitBias = new Map()
     request.sampling.seed = 0n
     let n = 0
     for await (const event of model.engine.generate(request)) n++

@@ -47,7 +47,7 @@ describe.each([
       const onState = (state: number) => {
         if (random() > 0.1) return
         const mask = masks.of(state)
-        for (let token = 0; token < vocabulary.trie.n_vocab; token++) {
+        for (let token = 0; token < vocabulary.trie.nVocab; token++) {
           if (isAllowed(mask, token) !== masks.after(state, token) >= 0) {
             throw new Error(`token ${token} in a state of ${JSON.stringify(schema)}`)
           }

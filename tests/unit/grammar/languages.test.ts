@@ -167,7 +167,7 @@ test("a call can be required, and one alone", () => {
 })
 
 test("a block may hold a list of calls, and a call begin the answer or not be there", () => {
-  const list = form({ trigger: "[", open: "", close: "]", separator: ", ", between: undefined, at_start: true })
+  const list = form({ trigger: "[", open: "", close: "]", separator: ", ", between: undefined, atStart: true })
   const calls = [rome, now].map((call) => call.split("\n")[1])
   for (const text of [`[${calls.join(", ")}]`, ` [${calls[0]}]`, "", "text with [1]", "\n  text"])
     expect(allows(list, text)).toBe(true)

@@ -69,15 +69,15 @@ describe("a model's definition", () => {
     const model = buildModel(await changed({ arch, layers: 3, sliding_window: 32 }, {}))
     expect(model.arch).toBe(arch)
     expect(model.config).toMatchObject({
-      hidden_size: 64,
-      n_layers: 3,
-      n_heads: 4,
-      n_kv_heads: 2,
-      head_dim: 16,
+      hiddenSize: 64,
+      nLayers: 3,
+      nHeads: 4,
+      nKvHeads: 2,
+      headDim: 16,
       ffn: 96,
-      n_vocab: 320,
-      context_length: 256,
-      sliding_window: 32,
+      nVocab: 320,
+      contextLength: 256,
+      slidingWindow: 32,
     })
     expect(model.plan.ops.length).toBe(2 + 3 * 8 + 4)
     expect(model.plan.caches.length).toBe(3)
@@ -185,6 +185,6 @@ describe("what is refused, by name", () => {
       { kv_heads: 4 },
       { metadata: Object.fromEntries(optional.map((key) => [`llama.${key}`, undefined])) },
     )
-    expect(buildModel(gguf).config).toMatchObject({ n_kv_heads: 4, head_dim: 16, rope_dim: 16 })
+    expect(buildModel(gguf).config).toMatchObject({ nKvHeads: 4, headDim: 16, ropeDim: 16 })
   })
 })

@@ -2,24 +2,24 @@ import { describe, expect, test } from "bun:test"
 import type { ModelConfig, RopeScaling } from "../../../src/models/config.ts"
 import { ropeFrequencies } from "../../../src/models/rope.ts"
 
-function config(rope_dim: number, rope_base: number, rope_scaling: RopeScaling, rope_attn_factor = 1): ModelConfig {
+function config(ropeDim: number, ropeBase: number, ropeScaling: RopeScaling, ropeAttnFactor = 1): ModelConfig {
   return {
     arch: "llama",
     name: undefined,
-    hidden_size: 64,
-    n_layers: 1,
-    n_heads: 1,
-    n_kv_heads: 1,
-    head_dim: rope_dim,
+    hiddenSize: 64,
+    nLayers: 1,
+    nHeads: 1,
+    nKvHeads: 1,
+    headDim: ropeDim,
     ffn: 64,
-    n_vocab: 64,
-    context_length: 1024,
-    rms_eps: 1e-5,
-    sliding_window: 0,
-    rope_dim,
-    rope_base,
-    rope_scaling,
-    rope_attn_factor,
+    nVocab: 64,
+    contextLength: 1024,
+    rmsEps: 1e-5,
+    slidingWindow: 0,
+    ropeDim: ropeDim,
+    ropeBase: ropeBase,
+    ropeScaling: ropeScaling,
+    ropeAttnFactor: ropeAttnFactor,
     pooling: undefined,
   }
 }
@@ -27,11 +27,11 @@ function config(rope_dim: number, rope_base: number, rope_scaling: RopeScaling, 
 const YARN = {
   type: "yarn",
   factor: 4,
-  original_context: 2048,
-  beta_fast: 32,
-  beta_slow: 1,
-  ext_factor: 1,
-  log_multiplier: 0,
+  originalContext: 2048,
+  betaFast: 32,
+  betaSlow: 1,
+  extFactor: 1,
+  logMultiplier: 0,
 } as const
 
 describe("inverse frequencies", () => {
@@ -59,11 +59,11 @@ describe("inverse frequencies", () => {
   })
 
   test("yarn without the mix is linear, and attention factors multiply the magnitude", () => {
-    const plain = ropeFrequencies(config(16, 10000, { ...YARN, ext_factor: 0 }, 2))
+    const plain = ropeFrequencies(config(16, 10000, { ...YARN, extFactor: 0 }, 2))
     const linear = ropeFrequencies(config(16, 10000, { type: "linear", factor: 4 }))
     expect(plain.invFreq).toEqual(linear.invFreq)
     expect(plain.magnitude).toBe(2)
-    const both = ropeFrequencies(config(16, 10000, { ...YARN, log_multiplier: 1 }, 0.5))
+    const both = ropeFrequencies(config(16, 10000, { ...YARN, logMultiplier: 1 }, 0.5))
     expect(both.magnitude).toBeCloseTo(0.5, 12)
   })
 })

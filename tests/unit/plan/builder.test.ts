@@ -49,13 +49,13 @@ describe("what is refused, by name", () => {
 
   test("heads that do not divide, and rotations that do not fit", () => {
     const { p, vector } = setup()
-    const kv = p.cache("kv", { n_kv_heads: 2, head_dim: 8 })
+    const kv = p.cache("kv", { nKvHeads: 2, headDim: 8 })
     const rope = p.ropeTable(vector("f", 4), p.buffer("rope", "tokens", 8), { neox: false })
     const wide = p.ropeTable(vector("f16", 8), p.buffer("rope16", "tokens", 16), { neox: false })
     const qkv = p.buffer("qkv", "tokens", 64)
-    expect(() => p.ropeStore(qkv, kv, rope, { n_heads: 3 })).toThrow("3 heads of 8 do not share 2 K/V heads evenly")
-    expect(() => p.ropeStore(qkv, kv, wide, { n_heads: 4 })).toThrow("it cannot rotate 16 dimensions of heads of 8")
-    expect(() => p.ropeStore(qkv, kv, rope, { n_heads: 2 })).toThrow("must be 48")
+    expect(() => p.ropeStore(qkv, kv, rope, { nHeads: 3 })).toThrow("3 heads of 8 do not share 2 K/V heads evenly")
+    expect(() => p.ropeStore(qkv, kv, wide, { nHeads: 4 })).toThrow("it cannot rotate 16 dimensions of heads of 8")
+    expect(() => p.ropeStore(qkv, kv, rope, { nHeads: 2 })).toThrow("must be 48")
   })
 
   test("operands of another plan, and names used twice", () => {
@@ -76,13 +76,13 @@ describe("packing", () => {
   test("ops, buffers, caches and tensors carry what was recorded", () => {
     const { p, x, matrix, vector } = setup()
     const qkv = p.buffer("qkv", "tokens", 64)
-    const kv = p.cache("kv", { n_kv_heads: 2, head_dim: 8 })
+    const kv = p.cache("kv", { nKvHeads: 2, headDim: 8 })
     const w = [matrix("q", 32), matrix("k", 16), matrix("v", 16)]
     const bias = vector("v.bias", 16)
     const rope = p.ropeTable(vector("inv_freq", 4), p.buffer("rope", "tokens", 8), { neox: true, magnitude: 1.5 })
     p.matmul(x, w, qkv, [undefined, undefined, bias])
-    p.ropeStore(qkv, kv, rope, { n_heads: 4 })
-    p.attention(qkv, kv, p.buffer("a", "tokens", 32), { n_heads: 4, window: 9 })
+    p.ropeStore(qkv, kv, rope, { nHeads: 4 })
+    p.attention(qkv, kv, p.buffer("a", "tokens", 32), { nHeads: 4, window: 9 })
     const plan = p.finish()
     const packed = plan.pack({ maxTokens: 10, maxOutputs: 1, kvType: "f32" })
     expect([packed.nOps, packed.nBuffers, packed.nCaches]).toEqual([4, 4, 1])

@@ -162,12 +162,12 @@ function messageDelta(
   const { prompt_tokens, completion_tokens, prompt_tokens_details, completion_tokens_details } = usage
   const cut: StopReason = completion_tokens < max_tokens ? "model_context_window_exceeded" : "max_tokens"
   const silent: StopReason = finish?.reason === "tool_calls" ? "tool_use" : "end_turn"
-  const ended: StopReason = finish?.stop_string === undefined ? silent : "stop_sequence"
+  const ended: StopReason = finish?.stopString === undefined ? silent : "stop_sequence"
   return {
     type: "message_delta",
     delta: {
       stop_reason: finish?.reason === "length" ? cut : ended,
-      stop_sequence: finish?.stop_string ?? null,
+      stop_sequence: finish?.stopString ?? null,
       stop_details: null,
       container: null,
     },

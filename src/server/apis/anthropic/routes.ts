@@ -34,7 +34,7 @@ export const messageRoutes = (state: ServerState) => {
       ({ body, request, server }) =>
         runJob(state, "msg", body, { request, server }, async (model, head) => {
           const chat = await renamingFields(fieldNames(body), () => prepareChat(model, head, toChatRequest(body)))
-          const prompt_tokens = chat.choices.requests[0]?.request.prompt_tokens.length ?? 0
+          const prompt_tokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
           const chunks = () => messageEvents({ ...head, prompt_tokens, max_tokens: body.max_tokens }, chatEvents(chat))
           return {
             controller: head.controller,

@@ -71,9 +71,9 @@ async function* parts({ came, loaded }: AnswerHead, chat: Chat): AsyncGenerator<
         total_duration: nanoseconds(performance.now() - came),
         load_duration: nanoseconds(loaded - came),
         prompt_eval_count: event.usage.prompt_tokens,
-        prompt_eval_duration: nanoseconds(finish?.usage.prefill_ms ?? 0),
+        prompt_eval_duration: nanoseconds(finish?.usage.prefillMs ?? 0),
         eval_count: event.usage.completion_tokens,
-        eval_duration: nanoseconds(finish?.usage.decode_ms ?? 0),
+        eval_duration: nanoseconds(finish?.usage.decodeMs ?? 0),
       }
       yield { ending, finish }
     } else {
@@ -141,9 +141,9 @@ export async function* generateAnswer(
 
 /** Prompt and answer as tokens, and the end of the turn where the model has ended it. */
 function contextBehind({ model: { tokenizer }, choices }: Chat, said: string, finish: Finish | undefined): number[] {
-  const prompt = choices.requests[0]?.request.prompt_tokens ?? []
+  const prompt = choices.requests[0]?.request.promptTokens ?? []
   const end = tokenizer.eotId ?? tokenizer.eosId
-  const ended = finish?.reason === "stop" && finish.stop_string === undefined && end !== undefined
+  const ended = finish?.reason === "stop" && finish.stopString === undefined && end !== undefined
   return [...prompt, ...tokenizer.encode(said), ...(ended ? [end] : [])]
 }
 

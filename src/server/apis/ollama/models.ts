@@ -138,7 +138,7 @@ async function inMemory({ models }: ServerState) {
           size,
           size_vram: model.device.backend === "cpu" ? 0 : size,
           expires_at: models.expiry(managed)?.toISOString() ?? NEVER,
-          context_length: model.engine.limits.context_length,
+          context_length: model.engine.limits.contextLength,
         }
       }),
     ),

@@ -67,17 +67,17 @@ function fitted(chat: Chat, options: OllamaOptions, before: readonly number[] = 
   const { model, choices } = chat
   const limit = contextOf(model, options?.num_ctx)
   const requests = choices.requests.map(({ first, request }) => {
-    const prompt_tokens = joined(model, before, request.prompt_tokens)
-    if (before.length > 0) checkPrompt(model, prompt_tokens, "context")
-    const room = limit - prompt_tokens.length
+    const promptTokens = joined(model, before, request.promptTokens)
+    if (before.length > 0) checkPrompt(model, promptTokens, "context")
+    const room = limit - promptTokens.length
     if (room <= 0)
       throw invalidRequest(
-        `The prompt has ${prompt_tokens.length} tokens, and 'options.num_ctx' holds ${limit} with the answer; raise it, or shorten the prompt.`,
+        `The prompt has ${promptTokens.length} tokens, and 'options.num_ctx' holds ${limit} with the answer; raise it, or shorten the prompt.`,
         "options.num_ctx",
         "context_length_exceeded",
       )
-    const max_tokens = Math.min(request.max_tokens, room)
-    return { first, request: { ...request, prompt_tokens, max_tokens, constraint: renamed(request.constraint) } }
+    const maxTokens = Math.min(request.maxTokens, room)
+    return { first, request: { ...request, promptTokens, maxTokens, constraint: renamed(request.constraint) } }
   })
   return { ...chat, choices: { ...choices, requests } }
 }
@@ -98,13 +98,13 @@ function joined({ tokenizer }: LoadedModel, before: readonly number[], tokens: I
  * @throws ApiError 400 where more is asked for than the server was started with.
  */
 export function contextOf({ engine, config, name }: LoadedModel, num_ctx: number | null | undefined): number {
-  const { context_length } = engine.limits
-  if (num_ctx === undefined || num_ctx === null) return context_length
-  if (num_ctx > context_length && context_length < config.context_length)
+  const { contextLength } = engine.limits
+  if (num_ctx === undefined || num_ctx === null) return contextLength
+  if (num_ctx > contextLength && contextLength < config.contextLength)
     throw invalidRequest(
-      `'options.num_ctx': '${name}' is served with a context of ${context_length} tokens; ask for as many or fewer, or start the server with --ctx-size ${num_ctx}.`,
+      `'options.num_ctx': '${name}' is served with a context of ${contextLength} tokens; ask for as many or fewer, or start the server with --ctx-size ${num_ctx}.`,
       "options.num_ctx",
       "invalid_value",
     )
-  return Math.min(num_ctx, context_length)
+  return Math.min(num_ctx, contextLength)
 }

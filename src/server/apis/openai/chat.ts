@@ -61,7 +61,7 @@ async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<Chat
     object: "chat.completion",
     created: head.created,
     model: head.model,
-    choices: answers.map(({ content, reasoning, tool_calls, scored, reason }, index) => ({
+    choices: answers.map(({ content, reasoning, toolCalls: tool_calls, scored, reason }, index) => ({
       index,
       message: {
         role: "assistant",

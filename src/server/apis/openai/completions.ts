@@ -167,7 +167,7 @@ class CompletionJob implements Job<CompletionResponse> {
     const { model, head, body } = this
     const { engine } = model
     const prompts = this.#scoresPrompt ? this.#prompts : []
-    return sideBySide(prompts, engine.limits.max_seqs, head.controller, async ({ tokens }, index) => {
+    return sideBySide(prompts, engine.limits.maxSeqs, head.controller, async ({ tokens }, index) => {
       if (tokens.length < 2) return []
       const request = { ...head.standing, id: `${head.id}-prompt-${index}`, tokens, top: body.logprobs ?? 0 }
       return (await scoreTokens(engine, request, head.controller.signal)).scores

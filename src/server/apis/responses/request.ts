@@ -60,7 +60,7 @@ export const fieldNames = (body: ResponseRequest): Readonly<Record<string, strin
  * @throws ApiError 400 as `renderChat` does.
  */
 export async function withoutOldest(model: LoadedModel, request: ChatRequest): Promise<ChatRequest> {
-  const { context_length } = model.engine.limits
+  const { contextLength: context_length } = model.engine.limits
   const room = Math.min(request.max_completion_tokens ?? Math.ceil(context_length / 8), Math.floor(context_length / 2))
   const fits = async (messages: ChatRequest["messages"]): Promise<boolean> =>
     (await encodeChat(model, renderChat(model, { ...request, messages }))).length + room <= context_length

@@ -87,7 +87,7 @@ function describe({ id, state, reason, arch, loaded }: ModelStatus): Health["mod
     max_seqs: loaded?.max_seqs ?? 0,
     running: stats?.running ?? 0,
     waiting: stats?.waiting ?? 0,
-    kv_blocks: { total: stats?.blocks_total ?? 0, free: stats?.blocks_free ?? 0 },
+    kv_blocks: { total: stats?.blocksTotal ?? 0, free: stats?.blocksFree ?? 0 },
     steps: stats?.steps ?? 0,
   }
 }

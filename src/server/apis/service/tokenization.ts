@@ -83,7 +83,7 @@ async function tokenize(model: LoadedModel, body: TokenizeRequest): Promise<Toke
   const answer: TokenizeResponse = {
     tokens: body.with_pieces ? ids.map((id) => ({ id, piece: pieceOf(tokenizer, id) })) : ids,
     count: ids.length,
-    max_model_len: engine.limits.context_length,
+    max_model_len: engine.limits.contextLength,
     token_strs: body.return_token_strs ? ids.map((id) => tokenizer.piece(id)) : null,
   }
   // To check a long list again, as answers are, takes longer than to make it.

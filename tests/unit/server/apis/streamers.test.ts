@@ -33,10 +33,10 @@ function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   const tokenizer = tokenizerFromMetadata((key) => metadata.get(key))
   const idOf = (piece: Uint8Array) => tokenizer.idOf(Array.from(piece, (byte) => BYTE_TO_CHAR[byte]).join("")) ?? -1
   const script = [...pieces.flatMap((piece) => [SILENT, idOf(piece)]), END]
-  const engine = scriptEngine({ tokens: script }, { n_vocab: tokenizer.vocabSize, context_length: 4096 })
+  const engine = scriptEngine({ tokens: script }, { nVocab: tokenizer.vocabSize, contextLength: 4096 })
   // Without the timers of the scripted engine.
   engine.generate = async function* (request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
-    const usage = { prompt_tokens: 1, completion_tokens: script.length, cached_tokens: 0, prefill_ms: 0, decode_ms: 0 }
+    const usage = { promptTokens: 1, completionTokens: script.length, cachedTokens: 0, prefillMs: 0, decodeMs: 0 }
     for (const token of script) {
       if (signal?.aborted) return yield { type: "end", index: 0, reason: "cancelled", usage }
       const scored = request.sampling.logprobs === undefined ? {} : { logprobs: { logprob: -1, top: [] } }
@@ -191,7 +191,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
 
         const { answers } = await collectChat(await prepareChat(model, run("d"), body))
         const [whole] = answers
-        const calls = whole?.tool_calls ?? []
+        const calls = whole?.toolCalls ?? []
         expect({
           reasoning: whole?.reasoning,
           content: whole?.content,

@@ -21,7 +21,7 @@ export class FakeModels {
   openGate: (name: string) => Promise<void> = () => Promise.resolve()
   closeGate: (name: string) => Promise<void> = () => Promise.resolve()
 
-  readonly open: ModelOpener = async (spec, { memory_limit }) => {
+  readonly open: ModelOpener = async (spec, { memoryLimit: memory_limit }) => {
     this.opened.push(spec.name)
     this.limits.set(spec.name, memory_limit)
     const cache = Math.min(spec.cache, (memory_limit ?? Number.POSITIVE_INFINITY) - spec.weights)
@@ -54,7 +54,7 @@ export class FakeModels {
     const engine = {
       health: () => this.health.get(name) ?? { state: "ready" },
       stats: () => NO_STATS,
-      limits: { context_length: 1, n_vocab: 1, max_seqs: 1 },
+      limits: { contextLength: 1, nVocab: 1, maxSeqs: 1 },
     }
     const device = { backend: "cpu", name: "none" }
     return { name, path, config: { arch }, memory: { weights, cache }, engine, device, close } as unknown as LoadedModel

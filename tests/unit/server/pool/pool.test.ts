@@ -117,7 +117,7 @@ describe("the memory budget", () => {
     const refused = await manager.lease("b").catch((thrown) => thrown)
     expect(refused).toBeInstanceOf(OverloadedError)
     expect(refused).toMatchObject({ code: "unavailable" })
-    expect(refused.retry_after).toBeGreaterThanOrEqual(1)
+    expect(refused.retryAfter).toBeGreaterThanOrEqual(1)
     expect(refused.message).toContain("'a'")
     expect(states(manager)).toEqual(["ready", "unloaded"])
     expect(fake.closed).toEqual([])
@@ -351,7 +351,7 @@ describe("the end", () => {
 
     const own = new FakeModels()
     const model = await own.open(specs(["x", 1])[0] as never, {
-      memory_limit: undefined,
+      memoryLimit: undefined,
       signal: new AbortController().signal,
     })
     const borrowed = ModelManager.of([model])
