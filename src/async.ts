@@ -1,4 +1,4 @@
-/** Long work in pieces, between which other requests have their turn. */
+/** Sharing the event loop: long work in pieces, and many pieces of work at a time. */
 
 /** Work of one turn of the event loop, in milliseconds, after which the rest waits for the next turn. */
 const TURN_MS = 10
@@ -21,3 +21,29 @@ export async function pause(): Promise<void> {
 
 /** To be awaited between pieces that are long by themselves. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/**
+ * Does the work of each item, at most `limit` at a time. The first failure aborts the controller, and is thrown when all others have ended.
+ * @returns what each gave, in the items' order.
+ */
+export async function sideBySide<T, R>(
+  items: readonly T[],
+  limit: number,
+  controller: AbortController,
+  work: (item: T, index: number) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = []
+  let next = 0
+  const run = async () => {
+    for (let index = next++; index < items.length; index = next++) results[index] = await work(items[index] as T, index)
+  }
+  const runs = Array.from({ length: Math.min(items.length, limit) }, run)
+  try {
+    await Promise.all(runs)
+  } catch (error) {
+    controller.abort()
+    await Promise.allSettled(runs)
+    throw error
+  }
+  return results
+}

@@ -1,6 +1,5 @@
 #!/usr/bin/env bun
-import { ENGINE_COMMAND } from "./engine/process/command.ts"
-import { ENCODER } from "./server/chat/encode-kind.ts"
+import { ENCODER, ENGINE_COMMAND } from "./program.ts"
 
 // Each imports what it needs: an engine process has no command line, and a command no engine process's side.
 if (!Bun.isMainThread) {

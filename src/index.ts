@@ -17,7 +17,6 @@ export { type SuperviseOptions, superviseModel } from "./engine/process/index.ts
 export { generateText, type TextEvent, type TextRequest } from "./engine/text.ts"
 export {
   type Engine,
-  EngineError,
   type EngineEvent,
   type EngineHealth,
   type EngineLimits,
@@ -25,12 +24,11 @@ export {
   type FinishReason,
   type GenerateRequest,
   GREEDY,
-  OverloadedError,
-  RequestError,
   type SamplingParams,
   type TokenLogprobs,
   type Usage,
 } from "./engine/types.ts"
+export { EngineError, OverloadedError, RequestError } from "./errors.ts"
 export { Gguf, GgufError, type GgufErrorCode, openGguf } from "./gguf/reader.ts"
 export type { Constraint, JsonSchema } from "./grammar/constraint.ts"
 export {

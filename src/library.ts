@@ -3,14 +3,8 @@
 import { OPTIONS } from "./cli/options/options.ts"
 import { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
-import {
-  EngineError,
-  type FinishReason,
-  RequestError,
-  type SamplingParams,
-  type TokenLogprobs,
-  type Usage,
-} from "./engine/types.ts"
+import type { FinishReason, SamplingParams, TokenLogprobs, Usage } from "./engine/types.ts"
+import { EngineError, RequestError } from "./errors.ts"
 import type { Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
 import type { StoreListener } from "./store/events.ts"

@@ -1,5 +1,6 @@
 import type { LoadedModel } from "../engine/load.ts"
-import { type Engine, EngineError, GREEDY, type Usage } from "../engine/types.ts"
+import { type Engine, GREEDY, type Usage } from "../engine/types.ts"
+import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
 import type { Dtype } from "../plan/ops.ts"
 import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"

@@ -1,6 +1,7 @@
 import type { LoadedModel } from "../engine/load.ts"
 import { generateText, type TextRequest } from "../engine/text.ts"
-import { EngineError, type SamplingParams } from "../engine/types.ts"
+import type { SamplingParams } from "../engine/types.ts"
+import { EngineError } from "../errors.ts"
 import { type ChatTemplate, chatTemplateFromMetadata, encodePrompt } from "../text/index.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"

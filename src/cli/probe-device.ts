@@ -1,7 +1,7 @@
 import { BACKENDS, chooseDevice } from "../engine/device.ts"
-import { programCommand } from "../engine/process/command.ts"
 import { fromWire, toWire, type WireError } from "../engine/process/wire-error.ts"
 import { libraryPath } from "../native/library.ts"
+import { programCommand } from "../program.ts"
 import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT } from "./exit.ts"
 import { printLine } from "./output.ts"

@@ -1,7 +1,8 @@
+import { RequestError } from "../errors.ts"
 import { checkConstraint } from "../grammar/constraint.ts"
 import { snakeCase } from "../json.ts"
 import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
-import { type EngineLimits, type GenerateRequest, RequestError, type SamplingParams } from "./types.ts"
+import type { EngineLimits, GenerateRequest, SamplingParams } from "./types.ts"
 
 /** Ranges of the sampling parameters, named as in OpenAI's API. */
 const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: number] } = {

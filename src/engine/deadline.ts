@@ -1,4 +1,5 @@
-import { type GenerateRequest, OverloadedError } from "./types.ts"
+import { OverloadedError } from "../errors.ts"
+import type { GenerateRequest } from "./types.ts"
 
 /** The longest time that a timer can wait. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1

@@ -1,7 +1,8 @@
 /** Embeddings: a text's hidden states after the output norm, pooled to one vector of length 1. */
 
+import { EngineError } from "../errors.ts"
 import { read } from "./reading.ts"
-import { type Engine, EngineError, type GenerateRequest, GREEDY, type Pooling, type Usage } from "./types.ts"
+import { type Engine, type GenerateRequest, GREEDY, type Pooling, type Usage } from "./types.ts"
 
 /** Where the hidden states of a step's rows can be read once it is done, and what is left to do to them. */
 export interface HiddenStates {

@@ -1,3 +1,5 @@
+import { nextTurn } from "../async.ts"
+import { EngineError, queueFull, RequestError } from "../errors.ts"
 import type { Constraint } from "../grammar/constraint.ts"
 import type { Grammars } from "../grammar/grammars.ts"
 import type { NativeContext } from "../native/library.ts"
@@ -12,19 +14,16 @@ import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
 import type { Sequence } from "./sequence.ts"
 import { ServiceTime } from "./service-time.ts"
-import {
-  type Engine,
-  EngineError,
-  type EngineEvent,
-  type EngineHealth,
-  type EngineLimits,
-  type EngineStats,
-  type FinishReason,
-  type GenerateRequest,
-  type Pooling,
-  queueFull,
-  type Reading,
-  RequestError,
+import type {
+  Engine,
+  EngineEvent,
+  EngineHealth,
+  EngineLimits,
+  EngineStats,
+  FinishReason,
+  GenerateRequest,
+  Pooling,
+  Reading,
 } from "./types.ts"
 
 /** What the engine needs of a native context; `close` frees all that lies behind it. */
@@ -384,5 +383,3 @@ export class LocalEngine implements Engine {
 }
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os"
 import { basename } from "node:path"
+import { nextTurn } from "../async.ts"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
 import { Grammars } from "../grammar/grammars.ts"
 import type { ModelConfig } from "../models/config.ts"
@@ -255,7 +256,7 @@ async function upload(model: NativeModel, onUpload: LoadOptions["onUpload"]): Pr
     const progress = model.upload(UPLOAD_BYTES)
     if (progress.total > 0) onUpload?.(progress)
     if (progress.done === progress.total) return
-    await new Promise((resolve) => setImmediate(resolve))
+    await nextTurn()
   }
 }
 

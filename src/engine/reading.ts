@@ -1,4 +1,5 @@
-import { type Engine, EngineError, type GenerateRequest, OverloadedError, type Reading, type Usage } from "./types.ts"
+import { EngineError, OverloadedError } from "../errors.ts"
+import type { Engine, GenerateRequest, Reading, Usage } from "./types.ts"
 
 /**
  * Runs a request that gives no tokens, and returns what it gives at its end.

@@ -1,7 +1,8 @@
 /** How likely a text is to the model: the log-probability of each of its tokens behind those before it. */
 
+import { EngineError } from "../errors.ts"
 import { read } from "./reading.ts"
-import { type Engine, EngineError, type GenerateRequest, GREEDY, type TokenLogprobs, type Usage } from "./types.ts"
+import { type Engine, type GenerateRequest, GREEDY, type TokenLogprobs, type Usage } from "./types.ts"
 
 export interface ScoreRequest
   extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "cacheSalt" | "deadlineMs"> {

@@ -1,16 +1,9 @@
 /** Text out of an engine: tokens become characters, stop strings end a request, and control tokens stay inside. */
 
+import { EngineError } from "../errors.ts"
 import { Detokenizer, StopMatcher } from "../text/index.ts"
 import type { LoadedModel } from "./load.ts"
-import {
-  EngineError,
-  type EngineEvent,
-  type FinishReason,
-  type GenerateRequest,
-  type SamplingParams,
-  type TokenLogprobs,
-  type Usage,
-} from "./types.ts"
+import type { EngineEvent, FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
 export interface TextRequest
   extends Pick<GenerateRequest, "n" | "minTokens" | "priority" | "key" | "cacheSalt" | "deadlineMs" | "constraint"> {

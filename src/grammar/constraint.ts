@@ -1,5 +1,5 @@
 import { z } from "zod"
-import { RequestError } from "../engine/types.ts"
+import { RequestError } from "../errors.ts"
 
 const jsonSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())])
 /** A JSON Schema (draft 2020-12) as the object that it is. */

@@ -1,7 +1,6 @@
-import { existsSync } from "node:fs"
-import { join } from "node:path"
 import { Worker } from "node:worker_threads"
-import { EngineError, RequestError } from "../engine/types.ts"
+import { EngineError, RequestError } from "../errors.ts"
+import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
 import type { FromThread, ToThread } from "./messages.ts"
@@ -33,7 +32,7 @@ export class Grammars {
   #late: number | undefined
   #next = 0
 
-  constructor({ path, nVocab, limitMs = 10_000, program = threadProgram() }: GrammarOptions) {
+  constructor({ path, nVocab, limitMs = 10_000, program = threadProgram("grammar/thread-main.ts") }: GrammarOptions) {
     this.#path = path
     this.#nVocab = nVocab
     this.#limitMs = limitMs
@@ -161,9 +160,3 @@ export class Grammars {
 
 const refusal = ({ constraint: { param } }: Matcher, reason: string): RequestError =>
   new RequestError(`${param} cannot be kept to: ${reason}`, param, "invalid_constraint")
-
-/** Its own source, or the whole program where that is one file, whose threads begin at its entry; see `cli.ts`. */
-function threadProgram(): string {
-  const source = join(import.meta.dir, "thread-main.ts")
-  return existsSync(source) && !import.meta.dir.startsWith("/$bunfs/") ? source : Bun.main
-}

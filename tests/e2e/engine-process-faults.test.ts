@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { EngineError, OverloadedError } from "../../src/engine/types.ts"
+import { EngineError, OverloadedError } from "../../src/errors.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { temporaryFolder } from "./cli-runner.ts"
 import { FAULTS } from "./support/faults.ts"

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
 import { join } from "node:path"
 import { loadModel } from "../../src/engine/load.ts"
 import { ENGINE_COMMAND, superviseModel } from "../../src/engine/process/index.ts"
-import { EngineError, OverloadedError } from "../../src/engine/types.ts"
+import { EngineError, OverloadedError } from "../../src/errors.ts"
 import { libraryPath } from "../../src/native/library.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { ROOT, runCli, temporaryFolder } from "./cli-runner.ts"
@@ -112,7 +112,7 @@ test("a program that does not know the command does not start itself for ever", 
     process.argv[2] = ${JSON.stringify(ENGINE_COMMAND)} // as its engine would have it
     await superviseModel(${JSON.stringify(path)}).catch((error) => console.log(error.name, error.message))`
   const child = Bun.spawn([process.execPath, "-e", program], { stdin: "ignore", stdout: "pipe" })
-  expect(await new Response(child.stdout).text()).toMatch(/^EngineError this program does not know its own command/)
+  expect(await new Response(child.stdout).text()).toMatch(/^EngineError this program has no command/)
 })
 
 test("Ctrl-C and SIGTERM are the parent's to answer", async () => {

@@ -8,14 +8,8 @@ import { z } from "zod"
 import { embedTokens } from "../../src/engine/embedding.ts"
 import { type LoadOptions, loadModel } from "../../src/engine/load.ts"
 import { superviseModel } from "../../src/engine/process/index.ts"
-import {
-  type Engine,
-  EngineError,
-  GREEDY,
-  OverloadedError,
-  type Pooling,
-  RequestError,
-} from "../../src/engine/types.ts"
+import { type Engine, GREEDY, type Pooling } from "../../src/engine/types.ts"
+import { EngineError, OverloadedError, RequestError } from "../../src/errors.ts"
 import { CASES } from "../golden/models/cases.ts"
 import { goldenModels } from "../support/golden-models.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"

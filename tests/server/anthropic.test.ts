@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
-import { OverloadedError } from "../../src/engine/types.ts"
+import { OverloadedError } from "../../src/errors.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { type ScriptedServer, saying, serveScript, until } from "./support/script-model.ts"

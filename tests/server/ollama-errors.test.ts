@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { Ollama } from "ollama"
-import { OverloadedError } from "../../src/engine/types.ts"
+import { OverloadedError } from "../../src/errors.ts"
 import { post, refusal } from "./support/ollama-requests.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 

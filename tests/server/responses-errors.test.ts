@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import OpenAI from "openai"
-import { OverloadedError } from "../../src/engine/types.ts"
+import { OverloadedError } from "../../src/errors.ts"
 import { ask, call, clientOf } from "./support/responses.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import OpenAI from "openai"
-import { OverloadedError } from "../../src/engine/types.ts"
+import { OverloadedError } from "../../src/errors.ts"
 import { ask, call, clientOf, events, open } from "./support/responses.ts"
 import { saying, serveScript, until } from "./support/script-model.ts"
 

@@ -1,11 +1,11 @@
 /** The engine in a process of its own: what the server uses, so that HTTP does not go down with a GPU. */
 
 import { basename, resolve } from "node:path"
+import { engineCommand } from "../../program.ts"
 import { joinModel, type LoadedModel, type LoadOptions, readModel } from "../load.ts"
-import { engineCommand } from "./command.ts"
 import { SupervisedEngine, type SupervisedEngineOptions } from "./supervised-engine.ts"
 
-export { ENGINE_COMMAND } from "./command.ts"
+export { ENGINE_COMMAND } from "../../program.ts"
 export { SupervisedEngine } from "./supervised-engine.ts"
 
 export interface SuperviseOptions

@@ -1,17 +1,14 @@
+import { EngineError, OverloadedError, queueFull, RequestError } from "../../errors.ts"
 import { checkRequest } from "../check-request.ts"
 import { LONGEST_TIMER_MS, startDeadline } from "../deadline.ts"
 import {
   type Engine,
-  EngineError,
   type EngineEvent,
   type EngineHealth,
   type EngineLimits,
   type EngineStats,
   type GenerateRequest,
   NO_STATS,
-  OverloadedError,
-  queueFull,
-  RequestError,
 } from "../types.ts"
 import type { EngineFacts, StepMessage } from "./protocol.ts"
 import { RequestTable } from "./request-table.ts"

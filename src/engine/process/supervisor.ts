@@ -1,4 +1,5 @@
-import { EngineError, type EngineHealth } from "../types.ts"
+import { EngineError } from "../../errors.ts"
+import type { EngineHealth } from "../types.ts"
 import { BACK_OFF, BackOff, type BackOffOptions } from "./back-off.ts"
 import { EngineProcess } from "./engine-process.ts"
 import { type FromChild, PROTOCOL, type StepMessage, type ToChild, type WireOptions } from "./protocol.ts"

@@ -1,6 +1,7 @@
 /** Errors on their way between processes: class, message and fields arrive as they left. */
 
 import { z } from "zod"
+import { EngineError, OverloadedError, RequestError } from "../../errors.ts"
 import { GgufError } from "../../gguf/errors.ts"
 import { ModelError } from "../../models/errors.ts"
 import { NativeError } from "../../native/errors.ts"
@@ -8,7 +9,6 @@ import { PlanError } from "../../plan/operands.ts"
 import { ChatTemplateError } from "../../text/chat-errors.ts"
 import { TokenizerError } from "../../text/tokenizer/errors.ts"
 import { DeviceError } from "../device.ts"
-import { EngineError, OverloadedError, RequestError } from "../types.ts"
 
 export interface WireError {
   name: string

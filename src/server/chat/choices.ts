@@ -2,7 +2,8 @@
 
 import type { LoadedModel } from "../../engine/load.ts"
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import { EngineError, type FinishReason, type SamplingParams, type Usage } from "../../engine/types.ts"
+import type { FinishReason, SamplingParams, Usage } from "../../engine/types.ts"
+import { EngineError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import type { UsageBody } from "../apis/openai/generation-schema.ts"
 import { invalidRequest } from "../http/errors.ts"

@@ -1,9 +1,9 @@
 /** What every API that embeds texts is made of: texts or token ids go in, vectors come out. */
 
+import { sideBySide } from "../../async.ts"
 import { embedTokens } from "../../engine/embedding.ts"
 import type { LoadedModel } from "../../engine/load.ts"
 import type { Pooling } from "../../engine/types.ts"
-import { sideBySide } from "../../side-by-side.ts"
 import { invalidRequest } from "../http/errors.ts"
 import type { Run } from "./choices.ts"
 import { encodeText, encodeToRead } from "./encode.ts"

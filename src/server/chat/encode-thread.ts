@@ -1,9 +1,7 @@
-import { existsSync } from "node:fs"
-import { join } from "node:path"
 import { Worker } from "node:worker_threads"
-import { EngineError } from "../../engine/types.ts"
+import { EngineError } from "../../errors.ts"
+import { ENCODER, threadProgram } from "../../program.ts"
 import { type EncodeOptions, TokenizerError } from "../../text/index.ts"
-import { ENCODER } from "./encode-kind.ts"
 
 export interface ToEncoder {
   readonly id: number
@@ -44,7 +42,7 @@ export class EncoderThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(program(), { workerData: ENCODER })
+    const worker = new Worker(threadProgram("server/chat/encode-thread-main.ts"), { workerData: ENCODER })
     worker.on("message", (message: FromEncoder) => this.#receive(message))
     worker.on("error", ({ message }: Error) => {
       for (const { reject } of this.#waiting.values())
@@ -74,10 +72,4 @@ export class EncoderThread {
     void this.#worker?.terminate()
     this.#worker = undefined
   }
-}
-
-/** Its own source, or the whole program where that is one file, whose threads begin at its entry; see `cli.ts`. */
-function program(): string {
-  const source = join(import.meta.dir, "encode-thread-main.ts")
-  return existsSync(source) && !import.meta.dir.startsWith("/$bunfs/") ? source : Bun.main
 }

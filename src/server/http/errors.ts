@@ -4,7 +4,7 @@
  */
 
 import type { z } from "zod"
-import { EngineError, OverloadedError, RequestError } from "../../engine/types.ts"
+import { EngineError, OverloadedError, RequestError } from "../../errors.ts"
 import { TokenizerError } from "../../text/index.ts"
 import { currentRequest } from "../observe/record.ts"
 import { ModelLoadError, UnknownModelError } from "../pool/errors.ts"

@@ -1,4 +1,4 @@
-import { RequestError } from "../../engine/types.ts"
+import { RequestError } from "../../errors.ts"
 import { ApiError } from "./errors.ts"
 
 /** What a request's own API calls its fields, by our names for them. */

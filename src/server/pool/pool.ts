@@ -1,6 +1,6 @@
 import { LONGEST_TIMER_MS } from "../../engine/deadline.ts"
 import type { LoadedModel } from "../../engine/load.ts"
-import { EngineError, OverloadedError } from "../../engine/types.ts"
+import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
 import { ManagedModel } from "./entry.ts"
 import { ModelLoadError, UnknownModelError } from "./errors.ts"

@@ -1,6 +1,5 @@
 import {
   type Engine,
-  EngineError,
   type EngineEvent,
   type EngineHealth,
   type EngineLimits,
@@ -9,6 +8,7 @@ import {
   type GenerateRequest,
   NO_STATS,
 } from "../../../src/engine/types.ts"
+import { EngineError } from "../../../src/errors.ts"
 
 export interface Script {
   /** The tokens of every answer; repeated when a request asks for more. */

@@ -1,7 +1,7 @@
 /** The client of `tests/bench/serve.ts` against the HTTP server, with an engine that says what it is told to. */
 
 import { expect, test } from "bun:test"
-import { OverloadedError } from "../../../src/engine/types.ts"
+import { OverloadedError } from "../../../src/errors.ts"
 import { complete, sseData, type Target } from "../../bench/serve/client.ts"
 import { flood } from "../../bench/serve/flood.ts"
 import { closedLoop, openLoop } from "../../bench/serve/load.ts"

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { LocalEngine } from "../../../src/engine/engine.ts"
-import { EngineError, type EngineEvent, type GenerateRequest, GREEDY, RequestError } from "../../../src/engine/types.ts"
+import { type EngineEvent, type GenerateRequest, GREEDY } from "../../../src/engine/types.ts"
+import { EngineError, RequestError } from "../../../src/errors.ts"
 import { NullContext } from "./null-context.ts"
 
 interface Setup {

@@ -2,7 +2,8 @@
 
 import { expect, test } from "bun:test"
 import { LocalEngine } from "../../../src/engine/engine.ts"
-import { EngineError, type EngineStats, type GenerateRequest, OverloadedError } from "../../../src/engine/types.ts"
+import type { EngineStats, GenerateRequest } from "../../../src/engine/types.ts"
+import { EngineError, OverloadedError } from "../../../src/errors.ts"
 import {
   type Answer,
   emptyAnswers,

@@ -1,7 +1,7 @@
 /** Makes one response, from the request to the store. */
 
 import type { LoadedModel } from "../../../engine/load.ts"
-import { OverloadedError } from "../../../engine/types.ts"
+import { OverloadedError } from "../../../errors.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../../chat/chat.ts"
 import type { Run } from "../../chat/choices.ts"
 import { encodeChat } from "../../chat/encode.ts"

@@ -1,4 +1,4 @@
-import { OverloadedError } from "../../../engine/types.ts"
+import { OverloadedError } from "../../../errors.ts"
 import type { EventLog } from "./event-log.ts"
 import type { StoredItem } from "./items-schema.ts"
 import type { ResponseBody } from "./schema.ts"

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { EngineError, OverloadedError } from "../../../../src/engine/types.ts"
+import { EngineError, OverloadedError } from "../../../../src/errors.ts"
 import { Budget } from "../../../../src/server/pool/budget.ts"
 import {
   BudgetError,
