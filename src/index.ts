@@ -12,9 +12,10 @@
  */
 
 export { chooseDevice, type DeviceChoice, DeviceError } from "./engine/device.ts"
-export { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
+export { type LoadOptions, loadModel } from "./engine/load.ts"
 export { type SuperviseOptions, superviseModel } from "./engine/process/index.ts"
 export { generateText, type TextEvent, type TextRequest } from "./engine/text.ts"
+export type { LoadedModel } from "./engine/types.ts"
 export {
   type Engine,
   type EngineEvent,

@@ -1,9 +1,9 @@
 /** The engine as a library: a model is loaded into this process, generates, and is disposed of. */
 
 import { OPTIONS } from "./cli/options/options.ts"
-import { type LoadedModel, type LoadOptions, loadModel } from "./engine/load.ts"
+import { type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
-import type { FinishReason, SamplingParams, TokenLogprobs, Usage } from "./engine/types.ts"
+import type { FinishReason, LoadedModel, SamplingParams, TokenLogprobs, Usage } from "./engine/types.ts"
 import { EngineError, RequestError } from "./errors.ts"
 import type { Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"

@@ -1,5 +1,4 @@
-import type { LoadedModel } from "../engine/load.ts"
-import { type Engine, GREEDY, type Usage } from "../engine/types.ts"
+import { type Engine, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
 import type { Dtype } from "../plan/ops.ts"

@@ -1,6 +1,5 @@
-import type { LoadedModel } from "../engine/load.ts"
 import type { TextEvent, TextRequest } from "../engine/text.ts"
-import type { TokenLogprobs, Usage } from "../engine/types.ts"
+import type { LoadedModel, TokenLogprobs, Usage } from "../engine/types.ts"
 import { snakeKeys } from "../json.ts"
 import { formatRate } from "./format.ts"
 import { note, print, printLine } from "./output.ts"

@@ -1,6 +1,5 @@
-import type { LoadedModel } from "../engine/load.ts"
 import { generateText, type TextRequest } from "../engine/text.ts"
-import type { SamplingParams } from "../engine/types.ts"
+import type { LoadedModel, SamplingParams } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { type ChatTemplate, chatTemplateFromMetadata, encodePrompt } from "../text/index.ts"
 import type { CommandSpec } from "./command.ts"

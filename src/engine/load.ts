@@ -3,7 +3,6 @@ import { basename } from "node:path"
 import { nextTurn } from "../async.ts"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
 import { Grammars } from "../grammar/grammars.ts"
-import type { ModelConfig } from "../models/config.ts"
 import { HIDDEN_BUFFER } from "../models/decoder.ts"
 import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"
@@ -18,7 +17,7 @@ import { LocalEngine } from "./engine.ts"
 import { rowCost } from "./row-cost.ts"
 import { selfCheck } from "./self-check.ts"
 import { MAX_DRAFT } from "./speculator.ts"
-import type { Engine } from "./types.ts"
+import type { LoadedEngine, LoadedModel } from "./types.ts"
 
 export interface LoadOptions {
   /** `auto` (default), `cpu`, or a GPU; see `chooseDevice`. */
@@ -70,24 +69,6 @@ export interface LoadOptions {
   onUpload?: (progress: UploadProgress) => void
 }
 
-export interface LoadedModel extends AsyncDisposable {
-  name: string
-  path: string
-  gguf: Gguf
-  config: ModelConfig
-  tokenizer: Tokenizer
-  /** `undefined` when the file has none. */
-  chatTemplate: ChatTemplate | undefined
-  engine: Engine
-  device: { backend: string; name: string }
-  /** Threads that run a step (CPU). */
-  threads: number
-  /** Bytes that the model takes of the device. */
-  memory: { weights: number; cache: number }
-  /** Safe twice. */
-  close(): Promise<void>
-}
-
 /** The share of the free memory that K/V caches may take unless the user says otherwise. */
 const CACHE_SHARE = { host: 0.5, device: 0.8 }
 
@@ -107,9 +88,6 @@ const UPLOAD_BYTES = 256 * 2 ** 20
 export interface ModelFile extends Pick<LoadedModel, "path" | "gguf" | "tokenizer" | "chatTemplate"> {
   definition: ModelDefinition
 }
-
-/** An engine, and what it runs on. */
-export type LoadedEngine = Pick<LoadedModel, "engine" | "device" | "threads" | "memory">
 
 /**
  * Opens a GGUF file for generation.

@@ -2,8 +2,15 @@
 
 import { EngineError } from "../errors.ts"
 import { Detokenizer, StopMatcher } from "../text/index.ts"
-import type { LoadedModel } from "./load.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import type {
+  EngineEvent,
+  FinishReason,
+  GenerateRequest,
+  LoadedModel,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "./types.ts"
 
 export interface TextRequest
   extends Pick<GenerateRequest, "n" | "minTokens" | "priority" | "key" | "cacheSalt" | "deadlineMs" | "constraint"> {

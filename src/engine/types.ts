@@ -3,7 +3,11 @@
  * Tokens go in, tokens come out; text belongs to `src/text`.
  */
 
+import type { Gguf } from "../gguf/reader.ts"
 import type { Constraint } from "../grammar/constraint.ts"
+import type { ModelConfig } from "../models/config.ts"
+import type { ChatTemplate } from "../text/index.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 
 /** How one request's tokens are chosen. Every field has a neutral value, so a sampler never sees `undefined`. */
 export interface SamplingParams {
@@ -195,3 +199,25 @@ export interface Engine {
   /** Ends every request with an error and frees the native side. Safe twice. */
   close(): Promise<void>
 }
+
+/** A model that is ready to generate: its file, its text side, and the engine that runs it. */
+export interface LoadedModel extends AsyncDisposable {
+  name: string
+  path: string
+  gguf: Gguf
+  config: ModelConfig
+  tokenizer: Tokenizer
+  /** `undefined` when the file has none. */
+  chatTemplate: ChatTemplate | undefined
+  engine: Engine
+  device: { backend: string; name: string }
+  /** Threads that run a step (CPU). */
+  threads: number
+  /** Bytes that the model takes of the device. */
+  memory: { weights: number; cache: number }
+  /** Safe twice. */
+  close(): Promise<void>
+}
+
+/** An engine, and what it runs on. */
+export type LoadedEngine = Pick<LoadedModel, "engine" | "device" | "threads" | "memory">

@@ -1,5 +1,5 @@
 import { Elysia } from "elysia"
-import type { LoadedModel } from "../engine/load.ts"
+import type { LoadedModel } from "../engine/types.ts"
 import { messageRoutes } from "./apis/anthropic/routes.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"

@@ -8,8 +8,9 @@
  */
 
 import { parseArgs } from "node:util"
-import { type LoadedModel, loadModel } from "../../src/engine/load.ts"
+import { loadModel } from "../../src/engine/load.ts"
 import { generateText, type TextRequest } from "../../src/engine/text.ts"
+import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY, type Usage } from "../../src/engine/types.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { limited, type Schema, sampleSchemas, validatorFor } from "../support/json-schemas.ts"

@@ -1,7 +1,8 @@
 /** The default model's answer must not depend on how its prompt was cut, nor on what else is running. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
-import { type LoadedModel, loadModel } from "../../src/engine/load.ts"
+import { loadModel } from "../../src/engine/load.ts"
+import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY, type SamplingParams } from "../../src/engine/types.ts"
 import { resolveModel } from "../../src/store/index.ts"
 import { type RealGolden, readRealGolden } from "../support/real-golden.ts"

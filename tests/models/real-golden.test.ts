@@ -1,7 +1,8 @@
 /** The default model against transformers in float32 on the same weights: distributions, perplexity, greedy text. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
-import { type LoadedModel, loadModel } from "../../src/engine/load.ts"
+import { loadModel } from "../../src/engine/load.ts"
+import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY } from "../../src/engine/types.ts"
 import { resolveModel } from "../../src/store/index.ts"
 import { logSoftmax, mergedDivergence, type RealGolden, readRealGolden } from "../support/real-golden.ts"

@@ -1,7 +1,6 @@
 /** Requests that are alike in nothing, and what a model says to each, down to the bits: what one request must not change for another. */
 
-import type { LoadedModel } from "../../src/engine/load.ts"
-import type { EngineEvent, GenerateRequest, SamplingParams } from "../../src/engine/types.ts"
+import type { EngineEvent, GenerateRequest, LoadedModel, SamplingParams } from "../../src/engine/types.ts"
 import { randomNumbers } from "../unit/engine/requests.ts"
 
 export interface MixedRequests {

@@ -1,6 +1,6 @@
 import { EngineError } from "../../errors.ts"
-import { type LoadedEngine, type LoadOptions, loadEngine } from "../load.ts"
-import type { Engine, GenerateRequest } from "../types.ts"
+import { type LoadOptions, loadEngine } from "../load.ts"
+import type { Engine, GenerateRequest, LoadedEngine } from "../types.ts"
 import { Outbox } from "./outbox.ts"
 import { type FromChild, PROTOCOL, parseToChild } from "./protocol.ts"
 import { toWire } from "./wire-error.ts"

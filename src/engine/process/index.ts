@@ -2,7 +2,8 @@
 
 import { basename, resolve } from "node:path"
 import { engineCommand } from "../../program.ts"
-import { joinModel, type LoadedModel, type LoadOptions, readModel } from "../load.ts"
+import { joinModel, type LoadOptions, readModel } from "../load.ts"
+import type { LoadedModel } from "../types.ts"
 import { SupervisedEngine, type SupervisedEngineOptions } from "./supervised-engine.ts"
 
 export { ENGINE_COMMAND } from "../../program.ts"

@@ -6,12 +6,13 @@
 import { z } from "zod"
 import packageJson from "../../../package.json" with { type: "json" }
 import { constraintSchema } from "../../grammar/constraint.ts"
-import type { LoadedEngine, LoadOptions } from "../load.ts"
+import type { LoadOptions } from "../load.ts"
 import type {
   EngineLimits,
   EngineStats,
   FinishReason,
   GenerateRequest,
+  LoadedEngine,
   Reading,
   SamplingParams,
   TokenLogprobs,

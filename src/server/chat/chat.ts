@@ -3,8 +3,7 @@
  * messages and the like each translate their own form into a {@link ChatRequest}, and these events into their own.
  */
 
-import type { LoadedModel } from "../../engine/load.ts"
-import type { Usage } from "../../engine/types.ts"
+import type { LoadedModel, Usage } from "../../engine/types.ts"
 import { promptOptions } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
 import type { ChatRequest } from "../apis/openai/chat-schema.ts"

@@ -1,8 +1,7 @@
 /** Runs the choices of one HTTP request side by side and brings their events together. */
 
-import type { LoadedModel } from "../../engine/load.ts"
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, SamplingParams, Usage } from "../../engine/types.ts"
+import type { FinishReason, LoadedModel, SamplingParams, Usage } from "../../engine/types.ts"
 import { EngineError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import type { UsageBody } from "../apis/openai/generation-schema.ts"

@@ -2,8 +2,7 @@
 
 import { sideBySide } from "../../async.ts"
 import { embedTokens } from "../../engine/embedding.ts"
-import type { LoadedModel } from "../../engine/load.ts"
-import type { Pooling } from "../../engine/types.ts"
+import type { LoadedModel, Pooling } from "../../engine/types.ts"
 import { invalidRequest } from "../http/errors.ts"
 import type { Run } from "./choices.ts"
 import { encodeText, encodeToRead } from "./encode.ts"

@@ -1,7 +1,7 @@
 /** Texts of requests → tokens, without holding up other requests. */
 
 import { pause } from "../../async.ts"
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import { type EncodeOptions, promptOptions } from "../../text/index.ts"
 import { invalidRequest } from "../http/errors.ts"
 import { EncoderThread } from "./encode-thread.ts"

@@ -1,6 +1,6 @@
 /** Request bodies → prompt tokens. */
 
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import {
   type ChatMessage,
   type ChatTemplate,

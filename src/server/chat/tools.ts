@@ -1,6 +1,6 @@
 /** The tools of a request, as the model's chat template and its answers know them. */
 
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { type ToolFormat, type ToolFunction, toolSupport } from "../../text/tools/index.ts"
 import type { FunctionTool, ToolChoice } from "../apis/openai/tools-schema.ts"

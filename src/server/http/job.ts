@@ -1,5 +1,5 @@
 import type { Server } from "bun"
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import type { Run, Standing } from "../chat/choices.ts"
 import type { ServerState } from "./context.ts"
 import { credentialOf } from "./keys.ts"

@@ -1,4 +1,4 @@
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import type { ModelSpec } from "./spec.ts"
 
 /**

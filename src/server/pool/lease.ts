@@ -1,4 +1,4 @@
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import { currentRequest } from "../observe/record.ts"
 
 /** A request's hold on a model: until it is disposed of, the model stays in memory. Dispose of it in any case; twice is safe. */

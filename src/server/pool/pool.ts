@@ -1,5 +1,5 @@
 import { LONGEST_TIMER_MS } from "../../engine/deadline.ts"
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
 import { ManagedModel } from "./entry.ts"

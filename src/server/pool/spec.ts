@@ -1,4 +1,4 @@
-import type { LoadedModel } from "../../engine/load.ts"
+import type { LoadedModel } from "../../engine/types.ts"
 
 /** A model that can be served, known from its file's header alone. */
 export interface ModelSpec {

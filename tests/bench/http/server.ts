@@ -4,9 +4,10 @@
  * has one; ends with its standard input.
  */
 
-import { joinModel, type LoadedEngine, readModel } from "../../../src/engine/load.ts"
+import { joinModel, readModel } from "../../../src/engine/load.ts"
 import { runEngineProcess } from "../../../src/engine/process/child.ts"
 import { superviseModel } from "../../../src/engine/process/index.ts"
+import type { LoadedEngine } from "../../../src/engine/types.ts"
 import { createLog, startServer } from "../../../src/server/index.ts"
 import { NullEngine } from "./null-engine.ts"
 

@@ -1,5 +1,4 @@
-import type { LoadedModel } from "../../../src/engine/load.ts"
-import type { EngineLimits } from "../../../src/engine/types.ts"
+import type { EngineLimits, LoadedModel } from "../../../src/engine/types.ts"
 import { Gguf } from "../../../src/gguf/reader.ts"
 import { type RunningServer, type StartOptions, startServer } from "../../../src/server/index.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"

@@ -1,5 +1,6 @@
 import OpenAI from "openai"
-import { type LoadedModel, type LoadOptions, loadModel } from "../../../src/engine/load.ts"
+import { type LoadOptions, loadModel } from "../../../src/engine/load.ts"
+import type { LoadedModel } from "../../../src/engine/types.ts"
 import { type StartOptions, startServer } from "../../../src/server/index.ts"
 
 export interface FileServer extends AsyncDisposable {

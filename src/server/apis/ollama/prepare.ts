@@ -1,6 +1,6 @@
 /** Ollama's requests → conversations, or texts, that are ready to be answered. */
 
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import type { Constraint } from "../../../grammar/constraint.ts"
 import { type Chat, prepareChat } from "../../chat/chat.ts"
 import { checkPrompt, makeChoices, type Run } from "../../chat/choices.ts"

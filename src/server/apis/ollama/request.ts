@@ -1,6 +1,6 @@
 /** Ollama's requests → ours. */
 
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import { reasoningMarks } from "../../../text/index.ts"
 import { invalidRequest } from "../../http/errors.ts"
 import type { ChatMessageBody, ChatRequest } from "../openai/chat-schema.ts"

@@ -2,7 +2,7 @@
 
 import type { Server } from "bun"
 import { Elysia } from "elysia"
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import type { Chat } from "../../chat/chat.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"

@@ -1,8 +1,7 @@
 import { Elysia } from "elysia"
 import { sideBySide } from "../../../async.ts"
-import type { LoadedModel } from "../../../engine/load.ts"
 import { scoreTokens } from "../../../engine/scoring.ts"
-import type { TokenLogprobs } from "../../../engine/types.ts"
+import type { LoadedModel, TokenLogprobs } from "../../../engine/types.ts"
 import {
   type Choices,
   checkPrompt,

@@ -1,6 +1,6 @@
 /** Requests of the Responses API → the chat engine's. */
 
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
 import type { ChatRequest } from "../openai/chat-schema.ts"

@@ -1,6 +1,6 @@
 /** Makes one response, from the request to the store. */
 
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import { OverloadedError } from "../../../errors.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../../chat/chat.ts"
 import type { Run } from "../../chat/choices.ts"

@@ -1,6 +1,6 @@
 import { Elysia } from "elysia"
 import { pause } from "../../../async.ts"
-import type { LoadedModel } from "../../../engine/load.ts"
+import type { LoadedModel } from "../../../engine/types.ts"
 import { Detokenizer } from "../../../text/index.ts"
 import type { Tokenizer } from "../../../text/tokenizer/types.ts"
 import { encodeChat, encodeText } from "../../chat/encode.ts"

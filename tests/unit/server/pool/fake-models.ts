@@ -1,4 +1,4 @@
-import type { LoadedModel } from "../../../../src/engine/load.ts"
+import type { LoadedModel } from "../../../../src/engine/types.ts"
 import { type EngineHealth, NO_STATS } from "../../../../src/engine/types.ts"
 import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/index.ts"
 
