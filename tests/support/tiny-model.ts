@@ -6,7 +6,7 @@ import { type MetadataValue, meta } from "../../src/gguf/metadata.ts"
 import { encodeGguf, type TensorSource } from "../../src/gguf/writer.ts"
 import { tinyTokenizer } from "./tiny-tokenizer.ts"
 
-export type TinyRope =
+type TinyRope =
   | { type: "linear"; factor: number }
   | { type: "yarn"; factor: number; original_context: number }
   /** Llama 3.1's scaling, stored in the tensor `rope_freqs.weight`. */
