@@ -34,46 +34,45 @@ function tooLarge(what: string): ChatTemplateError {
  * step by step is caught at its first step past the limit; time is bounded by the caller (`runBounded`).
  */
 export class BoundedInterpreter extends Interpreter {
-  private spent = 0
+  readonly #limits: RenderLimits
+  #spent = 0
   /** The iterables of `for` statements, as nodes of the template. */
-  private readonly iterables = new WeakSet<object>()
-  private readonly emptyList: Value = new Environment().set("empty", [])
+  readonly #iterables = new WeakSet<object>()
+  readonly #emptyList: Value = new Environment().set("empty", [])
 
-  constructor(
-    environment: Environment,
-    private readonly limits: RenderLimits,
-  ) {
+  constructor(environment: Environment, limits: RenderLimits) {
     super(environment)
+    this.#limits = limits
   }
 
   override evaluate(...args: Parameters<Evaluate>): Value {
     const [node] = args
-    if (node?.type === "For") this.noteIterable(node)
+    if (node?.type === "For") this.#noteIterable(node)
     const result = super.evaluate(...args)
     // Jinja iterates over something undefined zero times, and templates count on it; the library would fail.
-    if (result.type === "UndefinedValue" && node && this.iterables.has(node)) return this.emptyList
+    if (result.type === "UndefinedValue" && node && this.#iterables.has(node)) return this.#emptyList
     const value: unknown = result.value
     if (typeof value === "string") {
-      if (value.length > this.limits.stringLength)
-        throw tooLarge(`a text of more than ${this.limits.stringLength} characters`)
-      this.spend(node?.type, value.length)
+      if (value.length > this.#limits.stringLength)
+        throw tooLarge(`a text of more than ${this.#limits.stringLength} characters`)
+      this.#spend(node?.type, value.length)
     } else if (Array.isArray(value)) {
-      if (value.length > this.limits.listLength) throw tooLarge(`a list of more than ${this.limits.listLength} items`)
-      this.spend(node?.type, value.length * ITEM_COST)
+      if (value.length > this.#limits.listLength) throw tooLarge(`a list of more than ${this.#limits.listLength} items`)
+      this.#spend(node?.type, value.length * ITEM_COST)
     }
     return result
   }
 
-  private noteIterable(node: object): void {
+  #noteIterable(node: object): void {
     const { iterable } = node as { iterable: { type: string; lhs?: object } }
-    this.iterables.add(iterable.type === "SelectExpression" && iterable.lhs ? iterable.lhs : iterable)
+    this.#iterables.add(iterable.type === "SelectExpression" && iterable.lhs ? iterable.lhs : iterable)
   }
 
   /** Counts what expressions make anew; reading a variable or a member makes nothing. */
-  private spend(nodeType: string | undefined, cost: number): void {
+  #spend(nodeType: string | undefined, cost: number): void {
     if (nodeType === "Identifier" || nodeType === "MemberExpression" || nodeType === "StringLiteral") return
-    this.spent += cost
-    if (this.spent > this.limits.stringLength * TOTAL_FACTOR) throw tooLarge("too many texts and lists on its way")
+    this.#spent += cost
+    if (this.#spent > this.#limits.stringLength * TOTAL_FACTOR) throw tooLarge("too many texts and lists on its way")
   }
 }
 

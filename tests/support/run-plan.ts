@@ -49,7 +49,8 @@ export class PlanRunner {
   readonly #logits: number
   readonly #results: Words
 
-  private constructor(
+  /** {@link PlanRunner.open} makes one of a file. */
+  constructor(
     definition: ModelDefinition,
     paths: string[],
     { maxTokens, kvType = "f32", threads = 2, backend = "cpu", compute = "f32" }: RunOptions,

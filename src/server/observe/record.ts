@@ -25,6 +25,7 @@ export class RequestRecord {
   /** Milliseconds from the request's arrival to its first token. */
   ttftMs: number | undefined
   span: RequestSpan | undefined
+  readonly #onOver: (record: RequestRecord) => void
   #held = 0
   #answered = false
 
@@ -33,8 +34,10 @@ export class RequestRecord {
     readonly method: string,
     readonly path: string,
     readonly observers: Observers,
-    private readonly onOver: (record: RequestRecord) => void,
-  ) {}
+    onOver: (record: RequestRecord) => void,
+  ) {
+    this.#onOver = onOver
+  }
 
   /** Milliseconds since it came. */
   get elapsedMs(): number {
@@ -65,7 +68,7 @@ export class RequestRecord {
   }
 
   #over(): void {
-    if (this.#answered && this.#held === 0) this.onOver(this)
+    if (this.#answered && this.#held === 0) this.#onOver(this)
   }
 }
 

@@ -35,7 +35,8 @@ const FAILURE_MS = 0.8 * HEAD_START_MS
 
 /** One response that is ready to be made, once: by one of its three methods. */
 export class Responding {
-  private constructor(
+  /** {@link Responding.prepare} makes one of a request. */
+  constructor(
     readonly responses: Responses,
     readonly chat: Chat,
     readonly writer: ResponseWriter,
