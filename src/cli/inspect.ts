@@ -10,7 +10,7 @@ import { configJson, configRows } from "./inspect-config.ts"
 import { formatMix, metadataJson, metadataText, parameterCount } from "./inspect-file.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { openModelFile } from "./model-file.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
 
 const INSPECT_OPTIONS = ["tensors", "plan", "ctxSize", "kvType", "json"] as const

@@ -1,7 +1,7 @@
 import type { Command } from "commander"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import { UsageError } from "./exit.ts"
-import { addOptions, readOptions } from "./options/declare.ts"
+import { addOptions, readOptions } from "./options/commander.ts"
 
 export const addModelOptions = (command: Command): Command => addOptions(command, ["model", "gguf"])
 

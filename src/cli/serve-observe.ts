@@ -1,6 +1,6 @@
 import { createLog, type Logger } from "../server/observe/log.ts"
 import { openTracing, type Tracing, tracingWanted } from "../server/observe/tracing.ts"
-import type { OptionValues } from "./options/declare.ts"
+import type { OptionValues } from "./options/commander.ts"
 import { formNotes, note, writeNote } from "./output.ts"
 
 /** The server's log, on standard error. Where it is JSON, so is everything else that is said there from now on. */

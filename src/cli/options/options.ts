@@ -4,9 +4,9 @@
  */
 
 import { z } from "zod"
-import { SERVE_OPTIONS } from "./serve.ts"
+import { decimal, flag, logitBias, nonEmpty, seed, wholeNumber, wholeNumbers } from "./schemas.ts"
+import { SERVE_OPTIONS } from "./serve-options.ts"
 import { type OptionSpec, option } from "./spec.ts"
-import { decimal, flag, logitBias, nonEmpty, seed, wholeNumber, wholeNumbers } from "./values.ts"
 
 export type { OptionSpec } from "./spec.ts"
 

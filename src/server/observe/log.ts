@@ -1,7 +1,7 @@
 /** Structured logs: one JSON object a line, or the same as a line for people. Prompts, answers and keys are never part of them. */
 
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino"
-import type { LOG_LEVELS } from "../../cli/options/values.ts"
+import type { LOG_LEVELS } from "../../cli/options/schemas.ts"
 
 export type { Logger } from "pino"
 
