@@ -12,7 +12,7 @@ const FIRST_WINDOW = 1 << 20
  * Headers of real models stay below 30 MB (their vocabularies); the bound keeps a hostile sparse file, whose size justifies any
  * count, from filling memory.
  */
-export const MAX_HEADER_BYTES = 256 * 1024 * 1024
+const MAX_HEADER_BYTES = 256 * 1024 * 1024
 
 /** Signal, never seen outside: the bytes up to `end` exist in the file but have not been read yet. */
 class NeedMoreBytes extends Error {

@@ -1,8 +1,14 @@
 import { parse, tokenize } from "@huggingface/jinja"
-import { runBounded, TimeLimitError } from "./bounded.ts"
 import { ChatTemplateError } from "./chat-errors.ts"
 import { type ChatMessage, contentText, normaliseMessage } from "./chat-messages.ts"
-import { BoundedInterpreter, DEFAULT_LIMITS, type RenderLimits, templateEnvironment } from "./jinja-bounded.ts"
+import {
+  BoundedInterpreter,
+  DEFAULT_LIMITS,
+  type RenderLimits,
+  runBounded,
+  TimeLimitError,
+  templateEnvironment,
+} from "./jinja-bounded.ts"
 import type { EncodeOptions, Tokenizer } from "./tokenizer/types.ts"
 
 /** A conversation to write as a prompt. */
@@ -20,7 +26,7 @@ export interface ChatRequest {
   now?: Date
 }
 
-export interface ChatTemplateOptions {
+interface ChatTemplateOptions {
   /** Text of the BOS and EOS tokens; empty where the model has none. */
   bosToken?: string
   eosToken?: string

@@ -1,7 +1,7 @@
 import type { Tokenizer } from "./tokenizer/types.ts"
 import { incompleteTail } from "./utf8.ts"
 
-export interface DetokenizerOptions {
+interface DetokenizerOptions {
   /** Render control and unknown tokens as their text; default false: they yield nothing. */
   special?: boolean
   /** Of these, the ones that are text all the same: marks that whoever reads the text looks for. */

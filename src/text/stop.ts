@@ -6,7 +6,7 @@ export class StopError extends Error {
   override readonly name = "StopError"
 }
 
-export interface StopResult {
+interface StopResult {
   /** Text that is safe to show: no part of a stop string is in it. */
   text: string
   /** The stop string that was found, after which there is no more text. */

@@ -88,7 +88,7 @@ export class PairTable {
 }
 
 /** Finds a pair's slot; a tokenizer may fill the table when first asked for a pair. Returns −1 or an offset. */
-export type PairLookup = (left: number, right: number) => number
+type PairLookup = (left: number, right: number) => number
 
 /** Merges symbols in place. Holds scratch memory, so one instance serves one tokenizer. */
 export class Merger {

@@ -6,7 +6,7 @@ interface Node {
 }
 
 /** Where a text has special tokens: called with each stretch of plain text and each token, in order. */
-export interface SplitHandler {
+interface SplitHandler {
   text(text: string): void
   token(id: number): void
 }

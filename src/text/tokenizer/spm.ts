@@ -12,7 +12,7 @@ const MAX_PAIRS = 1 << 20
 const encoder = new TextEncoder()
 
 /** The name of the fallback token of a byte. */
-export function byteTokenName(byte: number): string {
+function byteTokenName(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
 }
 

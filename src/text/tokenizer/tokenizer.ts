@@ -43,6 +43,7 @@ class GgufTokenizer implements Tokenizer {
   /** `null`: it has none of its own. */
   readonly #texts: (string | null | undefined)[]
 
+  /** Keeps `source.tokens`, and may change `source.tokenTypes`. */
   constructor(source: TokenizerSource) {
     const { tokens } = source
     this.#tokens = tokens
@@ -198,18 +199,10 @@ function matchedIds(types: Uint8Array): { user: number[]; all: number[] } {
 }
 
 /**
- * Builds the tokenizer of checked fields. It keeps `source.tokens`, and may change `source.tokenTypes`.
- * @throws TokenizerError `unknown_pre_tokenizer`, `bad_field`.
- */
-export function createTokenizer(source: TokenizerSource): Tokenizer {
-  return new GgufTokenizer(source)
-}
-
-/**
  * Builds the tokenizer of a GGUF file from its metadata.
  * @param get looks up a metadata key: numeric arrays as typed arrays, string arrays as string[], scalars as themselves.
  * @throws TokenizerError naming the field that is missing, wrong or not supported.
  */
 export function tokenizerFromMetadata(get: MetadataLookup): Tokenizer {
-  return createTokenizer(readTokenizerSource(get))
+  return new GgufTokenizer(readTokenizerSource(get))
 }
