@@ -1,6 +1,6 @@
 import type { Logger } from "../server/observe/log.ts"
 import type { Tracing } from "../server/observe/tracing.ts"
-import type { ModelManager } from "../server/pool/index.ts"
+import type { ModelPool } from "../server/pool/pool.ts"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT, UsageError } from "./exit.ts"
@@ -80,7 +80,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
 
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
-  manager: ModelManager,
+  manager: ModelPool,
   {
     host,
     port,
@@ -129,7 +129,7 @@ async function listen(
 }
 
 /** Loads the first model, or all, and says so. */
-async function load(manager: ModelManager, all: boolean): Promise<void> {
+async function load(manager: ModelPool, all: boolean): Promise<void> {
   const { models } = manager
   for (const { name } of all ? models : models.slice(0, 1)) await manager.load(name)
   const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)

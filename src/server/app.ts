@@ -20,12 +20,12 @@ import type { ApiKey } from "./http/keys.ts"
 import type { Logger } from "./observe/log.ts"
 import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
-import { ModelManager } from "./pool/index.ts"
+import { ModelPool } from "./pool/pool.ts"
 import { createUi } from "./ui/app.tsx"
 
 export interface ServerOptions {
   /** The models to serve, by their names, or what loads them; they stay the caller's to close. */
-  readonly models: readonly LoadedModel[] | ModelManager
+  readonly models: readonly LoadedModel[] | ModelPool
   /** Largest request body in bytes. Default 32 MiB: a prompt that fills a context of a million tokens, with room. */
   readonly maxBodyBytes?: number
   /** Quiet milliseconds on a stream before a comment is sent. Default 10 s. */
@@ -54,7 +54,7 @@ export interface ServerOptions {
  * @throws ResponseStoreError
  */
 export function createServer(options: ServerOptions): Front {
-  const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
+  const models = options.models instanceof ModelPool ? options.models : ModelPool.of(options.models)
   const metrics = new Metrics(models)
   const responses = new Responses(options.responsesPath)
   const state: ServerState = {

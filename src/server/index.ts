@@ -8,7 +8,7 @@
 import type { Server } from "bun"
 import { createServer, type ServerOptions } from "./app.ts"
 import { checkTls, type Tls } from "./http/tls.ts"
-import { ModelManager } from "./pool/index.ts"
+import { ModelPool } from "./pool/pool.ts"
 
 export { ResponseStoreError } from "./apis/responses/database.ts"
 export { createServer, type ServerOptions } from "./app.ts"
@@ -16,19 +16,11 @@ export { type ApiKey, parseKeyFile } from "./http/keys.ts"
 export { checkTls, type Tls, TlsError } from "./http/tls.ts"
 export { createLog, type LogOptions } from "./observe/log.ts"
 export { openTracing, type Tracing } from "./observe/tracing.ts"
-export {
-  BudgetError,
-  type ManagerOptions,
-  type ModelLease,
-  ModelLoadError,
-  ModelManager,
-  type ModelOpener,
-  type ModelSpec,
-  type ModelState,
-  type ModelStatus,
-  statusOf,
-  UnknownModelError,
-} from "./pool/index.ts"
+export type { ModelOpener, ModelSpec } from "./pool/entry.ts"
+export { BudgetError, ModelLoadError, UnknownModelError } from "./pool/errors.ts"
+export type { ModelLease } from "./pool/lease.ts"
+export { ModelPool, type ModelPoolOptions } from "./pool/pool.ts"
+export { type ModelState, type ModelStatus, statusOf } from "./pool/status.ts"
 
 export interface StartOptions extends ServerOptions {
   /** Default 127.0.0.1. */
@@ -67,7 +59,7 @@ export async function startServer({
   ...options
 }: StartOptions): Promise<RunningServer> {
   if (tls !== undefined) checkTls(tls)
-  const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
+  const models = options.models instanceof ModelPool ? options.models : ModelPool.of(options.models)
   const app = createServer({ ...options, models })
   let server: Server<undefined>
   try {

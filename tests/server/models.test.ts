@@ -8,7 +8,8 @@ import OpenAI from "openai"
 import { loadModel } from "../../src/engine/load.ts"
 import type { Health, ModelBody } from "../../src/server/apis/service/schema.ts"
 import { startServer } from "../../src/server/index.ts"
-import { type ManagerOptions, ModelManager, type ModelSpec } from "../../src/server/pool/index.ts"
+import type { ModelSpec } from "../../src/server/pool/entry.ts"
+import { ModelPool, type ModelPoolOptions } from "../../src/server/pool/pool.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import type { Script, ScriptEngine } from "./support/script-engine.ts"
 import { saying, scriptEngine, scriptModel, until } from "./support/script-model.ts"
@@ -18,13 +19,13 @@ setDefaultTimeout(60_000)
 interface ScriptedModels {
   url: string
   client: OpenAI
-  manager: ModelManager
+  pool: ModelPool
   /** Every engine that was opened, oldest first. */
   engines: { name: string; engine: ScriptEngine }[]
   [Symbol.asyncDispose]: () => Promise<void>
 }
 
-interface ServeModelsOptions extends Omit<Partial<ManagerOptions>, "models"> {
+interface ServeModelsOptions extends Omit<Partial<ModelPoolOptions>, "models"> {
   /** Resolves when a load may end, or rejects. */
   gate?: (name: string) => Promise<void>
 }
@@ -38,7 +39,7 @@ async function serveModels(
   const models = Object.keys(scripts).map(
     (name): ModelSpec => ({ name, path: `${name}.gguf`, arch: "script", weights: 10, cache: 0 }),
   )
-  const manager = new ModelManager({
+  const pool = new ModelPool({
     models,
     open: async ({ name, weights, cache }) => {
       await gate?.(name)
@@ -48,15 +49,15 @@ async function serveModels(
     },
     ...options,
   })
-  const server = await startServer({ models: manager, port: 0 })
+  const server = await startServer({ models: pool, port: 0 })
   return {
     url: server.url,
     client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
-    manager,
+    pool,
     engines,
     [Symbol.asyncDispose]: async () => {
       await server.stop()
-      await manager.close()
+      await pool.close()
     },
   }
 }
@@ -103,7 +104,7 @@ describe("on demand", () => {
       { gate: async (name) => doors.get(name)?.promise },
     )
     const answers = Array.from({ length: 5 }, () => complete(server.url, "b"))
-    await until(() => server.manager.requests === 5)
+    await until(() => server.pool.requests === 5)
     expect((await modelsOf(server.url)).map(({ id, state }) => [id, state])).toEqual([
       ["a", "unloaded"],
       ["b", "loading"],
@@ -167,7 +168,7 @@ describe("a request's hold on its model", () => {
     await Bun.sleep(60)
     expect((await modelsOf(server.url))[0]?.state).toBe("ready")
     expect(await response.text()).toContain("[DONE]")
-    await until(() => server.manager.models[0]?.state === "unloaded")
+    await until(() => server.pool.models[0]?.state === "unloaded")
     expect(server.engines[0]?.engine.closed).toBe(1)
   })
 
@@ -181,11 +182,11 @@ describe("a request's hold on its model", () => {
       ignore_eos: true,
     } as OpenAI.CompletionCreateParamsStreaming)
     for await (const _ of stream) break
-    await until(() => server.manager.requests === 0)
+    await until(() => server.pool.requests === 0)
     for (const fields of [{ prompt: "" }, { prompt: "x".repeat(2000) }, { logit_bias: { 9999: 1 } }])
       for (const stream of [false, true])
         expect((await complete(server.url, "a", { ...fields, stream })).status).toBe(400)
-    expect(server.manager.requests).toBe(0)
+    expect(server.pool.requests).toBe(0)
   })
 
   test("refuses its room to others with 503 and Retry-After, until it ends", async () => {
@@ -201,12 +202,12 @@ describe("a request's hold on its model", () => {
     expect(refused.status).toBe(503)
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThanOrEqual(1)
     expect(await refused.json()).toMatchObject({ error: { type: "service_unavailable", code: "unavailable" } })
-    expect(server.manager.models.map(({ state }) => state)).toEqual(["ready", "unloaded"])
+    expect(server.pool.models.map(({ state }) => state)).toEqual(["ready", "unloaded"])
     controller.abort()
     await running.text().catch(() => "")
-    await until(() => server.manager.requests === 0)
+    await until(() => server.pool.requests === 0)
     expect(await textOf(await complete(server.url, "b"))).toBe("b")
-    expect(server.manager.models.map(({ state }) => state)).toEqual(["unloaded", "ready"])
+    expect(server.pool.models.map(({ state }) => state)).toEqual(["unloaded", "ready"])
     expect(server.engines[0]?.engine.closed).toBe(1)
   })
 })
@@ -218,7 +219,7 @@ describe("/health", () => {
       { a: { tokens: saying("a") }, b: { tokens: saying("b") } },
       { gate: () => door.promise, keepAliveMs: 20 },
     )
-    const loaded = server.manager.load("a")
+    const loaded = server.pool.load("a")
     const starting = await healthOf(server.url)
     expect(starting).toMatchObject({ code: 503, retry: "1", body: { status: "starting" } })
     expect(starting.body.reason).toContain("'a'")
@@ -226,7 +227,7 @@ describe("/health", () => {
     door.resolve()
     await loaded
     expect(await healthOf(server.url)).toMatchObject({ code: 200, retry: null, body: { status: "ok", reason: null } })
-    await until(() => server.manager.models[0]?.state === "unloaded")
+    await until(() => server.pool.models[0]?.state === "unloaded")
     const idle = await healthOf(server.url)
     expect(idle).toMatchObject({ code: 200, body: { status: "ok" } })
     expect(idle.body.models[0]).toMatchObject({ state: "unloaded", device: null, kv_blocks: { total: 0, free: 0 } })
@@ -237,7 +238,7 @@ describe("/health", () => {
       { a: { tokens: [] } },
       { gate: () => Promise.reject(new Error("no memory")) },
     )
-    await server.manager.load("a").catch(() => {})
+    await server.pool.load("a").catch(() => {})
     const { code, body } = await healthOf(server.url)
     expect([code, body.status]).toEqual([503, "failed"])
     expect(body.reason).toContain("no memory")
@@ -311,13 +312,13 @@ describe("real models", () => {
         cache: 2 ** 30,
       }),
     )
-    await using manager = new ModelManager({
+    await using pool = new ModelPool({
       models,
       open: ({ path }, { memoryLimit: memory_limit }) =>
         loadModel(path, { device: "cpu", threads: 1, maxSeqs: 4, ...(memory_limit && { memoryLimit: memory_limit }) }),
       budget,
     })
-    const server = await startServer({ models: manager, port: 0 })
+    const server = await startServer({ models: pool, port: 0 })
     for (let round = 0; round < 3; round++)
       for (const [i, name] of ["m1", "m2"].entries()) {
         expect(await textOf(await complete(server.url, name, request))).toBe(alone[i])

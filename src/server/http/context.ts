@@ -1,11 +1,11 @@
 import type { Responses } from "../apis/responses/responses.ts"
 import type { Metrics } from "../observe/metrics.ts"
-import type { ModelManager } from "../pool/index.ts"
+import type { ModelPool } from "../pool/pool.ts"
 
 /** What every route reads. */
 export interface ServerState {
   /** Whoever made it closes it. */
-  readonly models: ModelManager
+  readonly models: ModelPool
   readonly metrics: Metrics
   readonly responses: Responses
   readonly startedAt: Date

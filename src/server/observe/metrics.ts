@@ -6,7 +6,8 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client"
 import { version } from "../../../package.json"
 import { NO_STATS } from "../../engine/types.ts"
-import { type ModelManager, type ModelStatus, statusOf } from "../pool/index.ts"
+import type { ModelPool } from "../pool/pool.ts"
+import { type ModelStatus, statusOf } from "../pool/status.ts"
 import { ModelHistogram, type Observe } from "./histogram.ts"
 
 const TTFT = [
@@ -58,7 +59,7 @@ export class Metrics {
   readonly #http
   readonly #httpSeconds
 
-  constructor(readonly models: ModelManager) {
+  constructor(readonly models: ModelPool) {
     const registers = [this.#registry]
     const histogram = (name: string, help: string, buckets: number[]) =>
       new ModelHistogram(name, help, buckets, this.#registry)

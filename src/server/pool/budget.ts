@@ -1,5 +1,5 @@
+import type { ModelSpec } from "./entry.ts"
 import { BudgetError } from "./errors.ts"
-import type { ModelSpec } from "./spec.ts"
 
 /** Of the budget, what weights may take for models to stay in memory side by side; the rest is for their K/V caches. */
 const WEIGHTS_SHARE = 0.8

@@ -8,7 +8,7 @@ export interface ModelLease extends Disposable {
   readonly controller: AbortController
 }
 
-/** What a manager keeps of a lease; its model is there once it was loaded. */
+/** What a pool keeps of a lease; its model is there once it was loaded. */
 export class Lease implements ModelLease {
   readonly controller = new AbortController()
   #model: LoadedModel | undefined

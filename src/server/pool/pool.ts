@@ -2,12 +2,11 @@ import { LONGEST_TIMER_MS } from "../../engine/deadline.ts"
 import type { LoadedModel } from "../../engine/types.ts"
 import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
-import { ManagedModel } from "./entry.ts"
+import { type ModelOpener, type ModelSpec, PoolEntry } from "./entry.ts"
 import { ModelLoadError, UnknownModelError } from "./errors.ts"
 import { Lease, type ModelLease } from "./lease.ts"
-import type { ModelOpener, ModelSpec } from "./spec.ts"
 
-export interface ManagerOptions {
+export interface ModelPoolOptions {
   /** At least one; the first is the default model. Names are unique. */
   readonly models: readonly ModelSpec[]
   readonly open: ModelOpener
@@ -30,8 +29,8 @@ const shuttingDown = () => new OverloadedError("the server is shutting down", "u
  * Owns the models that are served: brings each into memory when a request needs it, and takes idle ones out, when they have been idle
  * for long or when another needs their room. A model that a request uses, or waits for, stays.
  */
-export class ModelManager implements AsyncDisposable {
-  readonly #models = new Map<string, ManagedModel>()
+export class ModelPool implements AsyncDisposable {
+  readonly #models = new Map<string, PoolEntry>()
   readonly #open: ModelOpener
   readonly #budget: Budget
   readonly #keepAliveMs: number
@@ -45,31 +44,31 @@ export class ModelManager implements AsyncDisposable {
   #onIdle = () => {}
 
   /** @throws Error when two models have one name; BudgetError when one could never be loaded. */
-  constructor({ models, open, budget, keepAliveMs, retryMs }: ManagerOptions) {
+  constructor({ models, open, budget, keepAliveMs, retryMs }: ModelPoolOptions) {
     this.#open = open
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
     this.#keepAliveMs = keepAliveMs ?? Number.POSITIVE_INFINITY
     this.#retryMs = retryMs ?? 5000
-    for (const spec of models) this.#add(new ManagedModel(spec))
+    for (const spec of models) this.#add(new PoolEntry(spec))
   }
 
-  /** A manager of models that are in memory and stay there: they are the caller's to close. */
-  static of(models: readonly LoadedModel[]): ModelManager {
-    const manager = new ModelManager({ models: [], open: () => Promise.reject(new Error("every model is loaded")) })
+  /** A pool of models that are in memory and stay there: they are the caller's to close. */
+  static of(models: readonly LoadedModel[]): ModelPool {
+    const pool = new ModelPool({ models: [], open: () => Promise.reject(new Error("every model is loaded")) })
     for (const model of models) {
       const { weights, cache } = model.memory
-      const managed = new ManagedModel(
+      const entry = new PoolEntry(
         { name: model.name, path: model.path, arch: model.config.arch, weights, cache },
         false,
       )
-      manager.#add(managed)
-      manager.#enter(managed, model)
+      pool.#add(entry)
+      pool.#enter(entry, model)
     }
-    return manager
+    return pool
   }
 
   /** Every model, the default one first. */
-  get models(): readonly ManagedModel[] {
+  get models(): readonly PoolEntry[] {
     return [...this.#models.values()]
   }
 
@@ -83,10 +82,10 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /** @throws UnknownModelError */
-  get(name: string): ManagedModel {
-    const managed = this.#models.get(name)
-    if (managed === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
-    return managed
+  get(name: string): PoolEntry {
+    const entry = this.#models.get(name)
+    if (entry === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
+    return entry
   }
 
   /**
@@ -95,21 +94,21 @@ export class ModelManager implements AsyncDisposable {
    * EngineError when the signal fires.
    */
   async lease(name: string, signal?: AbortSignal): Promise<ModelLease> {
-    const managed = this.get(name)
+    const entry = this.get(name)
     if (this.#draining) throw shuttingDown()
     if (signal?.aborted) throw cancelled()
     // From here on the model counts as used, so that it cannot go between its loading and this request.
     const lease = new Lease(name, () => {
       signal?.removeEventListener("abort", stop)
       this.#leases.delete(lease)
-      this.#release(managed)
+      this.#release(entry)
     })
     const stop = () => lease.controller.abort(cancelled())
     signal?.addEventListener("abort", stop, { once: true })
     this.#leases.add(lease)
-    this.#use(managed)
+    this.#use(entry)
     try {
-      return await lease.wait(this.#ready(managed))
+      return await lease.wait(this.#ready(entry))
     } catch (error) {
       lease[Symbol.dispose]()
       throw error
@@ -124,19 +123,19 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /**
-   * Milliseconds that the model stays in memory without a request, in place of the manager's own time, until it leaves: Infinity is for
+   * Milliseconds that the model stays in memory without a request, in place of the pool's own time, until it leaves: Infinity is for
    * ever, and 0 takes it out as soon as nobody uses it. One that is the caller's to close stays.
    */
-  keepAlive(managed: ManagedModel, ms: number): void {
-    managed.keepAliveMs = ms
-    this.#watchIdle(managed)
+  keepAlive(entry: PoolEntry, ms: number): void {
+    entry.keepAliveMs = ms
+    this.#watchIdle(entry)
   }
 
   /** When the model leaves memory if no request comes before; `undefined`: it stays. */
-  expiry(managed: ManagedModel): Date | undefined {
-    const ms = this.#idleMs(managed)
-    if (!managed.owned || ms === Number.POSITIVE_INFINITY) return undefined
-    const since = managed.idle ? (managed.lastUsed ?? managed.loadedAt) : undefined
+  expiry(entry: PoolEntry): Date | undefined {
+    const ms = this.#idleMs(entry)
+    if (!entry.owned || ms === Number.POSITIVE_INFINITY) return undefined
+    const since = entry.idle ? (entry.lastUsed ?? entry.loadedAt) : undefined
     return new Date((since?.getTime() ?? Date.now()) + ms)
   }
 
@@ -166,9 +165,9 @@ export class ModelManager implements AsyncDisposable {
     this.#closed.abort()
     this.cancelAll()
     await this.#turn
-    for (const managed of this.#models.values()) {
-      if (managed.owned && managed.state === "ready") this.#unload(managed)
-      await managed.unloading
+    for (const entry of this.#models.values()) {
+      if (entry.owned && entry.state === "ready") this.#unload(entry)
+      await entry.unloading
     }
   }
 
@@ -176,60 +175,60 @@ export class ModelManager implements AsyncDisposable {
     return this.close()
   }
 
-  #add(managed: ManagedModel): void {
-    if (this.#models.has(managed.name))
-      throw new Error(`Two models are named '${managed.name}'; load each under a name of its own.`)
-    this.#models.set(managed.name, managed)
+  #add(entry: PoolEntry): void {
+    if (this.#models.has(entry.name))
+      throw new Error(`Two models are named '${entry.name}'; load each under a name of its own.`)
+    this.#models.set(entry.name, entry)
   }
 
-  #use(managed: ManagedModel): void {
-    managed.leases++
-    managed.lastUse = ++this.#uses
-    managed.lastUsed = new Date()
+  #use(entry: PoolEntry): void {
+    entry.leases++
+    entry.lastUse = ++this.#uses
+    entry.lastUsed = new Date()
   }
 
-  #release(managed: ManagedModel): void {
-    managed.leases--
-    managed.lastUse = ++this.#uses
-    managed.lastUsed = new Date()
-    this.#watchIdle(managed)
+  #release(entry: PoolEntry): void {
+    entry.leases--
+    entry.lastUse = ++this.#uses
+    entry.lastUsed = new Date()
+    this.#watchIdle(entry)
     if (this.#leases.size === 0) this.#onIdle()
   }
 
-  #watchIdle(managed: ManagedModel): void {
-    clearTimeout(managed.idleTimer)
-    const ms = this.#idleMs(managed)
-    if (!managed.idle || ms === Number.POSITIVE_INFINITY) return
-    managed.idleTimer = setTimeout(() => {
-      if (managed.idle) this.#unload(managed)
+  #watchIdle(entry: PoolEntry): void {
+    clearTimeout(entry.idleTimer)
+    const ms = this.#idleMs(entry)
+    if (!entry.idle || ms === Number.POSITIVE_INFINITY) return
+    entry.idleTimer = setTimeout(() => {
+      if (entry.idle) this.#unload(entry)
     }, ms)
-    managed.idleTimer.unref()
+    entry.idleTimer.unref()
   }
 
   /** What no timer can wait for is for ever. */
-  #idleMs({ keepAliveMs = this.#keepAliveMs }: ManagedModel): number {
+  #idleMs({ keepAliveMs = this.#keepAliveMs }: PoolEntry): number {
     return keepAliveMs <= LONGEST_TIMER_MS ? keepAliveMs : Number.POSITIVE_INFINITY
   }
 
   /** The model in memory; however many ask, it is loaded once. */
-  async #ready(managed: ManagedModel): Promise<LoadedModel> {
-    if (managed.model !== undefined && !this.#hasGivenUp(managed)) return managed.model
-    const { failure } = managed
+  async #ready(entry: PoolEntry): Promise<LoadedModel> {
+    if (entry.model !== undefined && !this.#hasGivenUp(entry)) return entry.model
+    const { failure } = entry
     if (failure !== undefined) {
       const wait = failure.at + this.#retryMs - performance.now()
-      if (wait > 0) throw new ModelLoadError(managed.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
+      if (wait > 0) throw new ModelLoadError(entry.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
     }
-    managed.loading ??= this.#inTurn(() => this.#load(managed))
-    if (managed.state !== "unloading") managed.state = "loading"
-    return managed.loading
+    entry.loading ??= this.#inTurn(() => this.#load(entry))
+    if (entry.state !== "unloading") entry.state = "loading"
+    return entry.loading
   }
 
   /** An engine that will not come back is closed; its requests have ended. The model is loaded anew like one that failed to load. */
-  #hasGivenUp(managed: ManagedModel): boolean {
-    const health = managed.model?.engine.health()
-    if (!managed.owned || health?.state !== "failed") return false
-    managed.failure = { error: new EngineError(health.reason), at: performance.now() }
-    void this.#unload(managed)
+  #hasGivenUp(entry: PoolEntry): boolean {
+    const health = entry.model?.engine.health()
+    if (!entry.owned || health?.state !== "failed") return false
+    entry.failure = { error: new EngineError(health.reason), at: performance.now() }
+    void this.#unload(entry)
     return true
   }
 
@@ -239,47 +238,47 @@ export class ModelManager implements AsyncDisposable {
     return turn
   }
 
-  async #load(managed: ManagedModel): Promise<LoadedModel> {
-    const { need, limit } = this.#budget.share(managed.spec)
+  async #load(entry: PoolEntry): Promise<LoadedModel> {
+    const { need, limit } = this.#budget.share(entry.spec)
     try {
-      await managed.unloading
-      managed.state = "loading"
-      await this.#makeRoom(managed, need)
+      await entry.unloading
+      entry.state = "loading"
+      await this.#makeRoom(entry, need)
       if (this.#closed.signal.aborted) throw new EngineError("the server was closed")
-      const model = await this.#openModel(managed, limit)
-      this.#enter(managed, model)
+      const model = await this.#openModel(entry, limit)
+      this.#enter(entry, model)
       return model
     } catch (error) {
-      managed.state = error instanceof ModelLoadError ? "failed" : "unloaded"
+      entry.state = error instanceof ModelLoadError ? "failed" : "unloaded"
       throw error
     } finally {
-      managed.loading = undefined
+      entry.loading = undefined
     }
   }
 
   /** @throws ModelLoadError, which is kept as the model's failure. */
-  async #openModel(managed: ManagedModel, memoryLimit: number | undefined): Promise<LoadedModel> {
+  async #openModel(entry: PoolEntry, memoryLimit: number | undefined): Promise<LoadedModel> {
     try {
-      return await this.#open(managed.spec, { memoryLimit, signal: this.#closed.signal })
+      return await this.#open(entry.spec, { memoryLimit, signal: this.#closed.signal })
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause))
-      managed.failure = { error, at: performance.now() }
-      throw new ModelLoadError(managed.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
+      entry.failure = { error, at: performance.now() }
+      throw new ModelLoadError(entry.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
     }
   }
 
-  #enter(managed: ManagedModel, model: LoadedModel): void {
-    managed.model = model
-    managed.bytes = model.memory.weights + model.memory.cache
-    managed.state = "ready"
-    managed.served = true
-    managed.failure = undefined
-    managed.loadedAt = new Date()
-    this.#watchIdle(managed)
+  #enter(entry: PoolEntry, model: LoadedModel): void {
+    entry.model = model
+    entry.bytes = model.memory.weights + model.memory.cache
+    entry.state = "ready"
+    entry.served = true
+    entry.failure = undefined
+    entry.loadedAt = new Date()
+    this.#watchIdle(entry)
   }
 
   /** Unloads idle models, the one whose last use is longest ago first, until `need` bytes are free of the budget. */
-  async #makeRoom(wanted: ManagedModel, need: number): Promise<void> {
+  async #makeRoom(wanted: PoolEntry, need: number): Promise<void> {
     for (;;) {
       const others = this.models.filter((other) => other !== wanted)
       const taken = others.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -296,23 +295,23 @@ export class ModelManager implements AsyncDisposable {
     }
   }
 
-  #unload(managed: ManagedModel): Promise<void> {
-    const { model } = managed
-    clearTimeout(managed.idleTimer)
-    managed.keepAliveMs = undefined
-    managed.model = undefined
-    managed.state = "unloading"
-    managed.unloading = (async () => {
+  #unload(entry: PoolEntry): Promise<void> {
+    const { model } = entry
+    clearTimeout(entry.idleTimer)
+    entry.keepAliveMs = undefined
+    entry.model = undefined
+    entry.state = "unloading"
+    entry.unloading = (async () => {
       try {
         await model?.close()
       } catch (error) {
-        console.error(`rocmforge: the model '${managed.name}' did not close cleanly:`, error)
+        console.error(`rocmforge: the model '${entry.name}' did not close cleanly:`, error)
       }
-      managed.bytes = 0
-      managed.loadedAt = undefined
-      managed.state = managed.failure === undefined ? "unloaded" : "failed"
-      managed.unloading = undefined
+      entry.bytes = 0
+      entry.loadedAt = undefined
+      entry.state = entry.failure === undefined ? "unloaded" : "failed"
+      entry.unloading = undefined
     })()
-    return managed.unloading
+    return entry.unloading
   }
 }

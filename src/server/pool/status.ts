@@ -1,8 +1,8 @@
 import type { EngineStats } from "../../engine/types.ts"
-import type { ManagedModel, ManagedState } from "./entry.ts"
+import type { EntryState, PoolEntry } from "./entry.ts"
 
 /** `restarting` and `draining` are an engine's; see `EngineHealth`. */
-export type ModelState = ManagedState | "restarting" | "draining"
+export type ModelState = EntryState | "restarting" | "draining"
 
 /** How a model is doing, for people and monitors. */
 export interface ModelStatus {
@@ -30,15 +30,15 @@ export interface LoadedStatus {
 
 const USABLE: ReadonlySet<ModelState> = new Set(["ready", "unloaded", "unloading"])
 
-export function statusOf(managed: ManagedModel): ModelStatus {
-  const { spec, model, loadedAt, lastUsed } = managed
-  const { state, reason } = stateOf(managed)
+export function statusOf(entry: PoolEntry): ModelStatus {
+  const { spec, model, loadedAt, lastUsed } = entry
+  const { state, reason } = stateOf(entry)
   return {
     id: spec.name,
     arch: spec.arch,
     state,
     reason,
-    usable: USABLE.has(state) || (state === "loading" && model === undefined && managed.served),
+    usable: USABLE.has(state) || (state === "loading" && model === undefined && entry.served),
     loadedAt,
     lastUsed,
     loaded: model && {
@@ -59,7 +59,7 @@ const ENGINE_STATES = {
   closed: "failed",
 } as const
 
-function stateOf({ state, model, failure }: ManagedModel): { state: ModelState; reason: string | null } {
+function stateOf({ state, model, failure }: PoolEntry): { state: ModelState; reason: string | null } {
   if (model === undefined) return { state, reason: failure?.error.message ?? null }
   const health = model.engine.health()
   if (health.state === "ready") return { state, reason: null }

@@ -4,7 +4,8 @@ import { stat } from "node:fs/promises"
 import { type ModelFile, readModel } from "../../../engine/load.ts"
 import type { Gguf, MetadataValue } from "../../../gguf/reader.ts"
 import { reasoningMarks } from "../../../text/index.ts"
-import { type ManagedModel, ModelLoadError } from "../../pool/index.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import { ModelLoadError } from "../../pool/errors.ts"
 import type { Capability, ListedModel, ShowResponse } from "./models-schema.ts"
 import { taggedName } from "./names.ts"
 
@@ -17,10 +18,10 @@ export interface Card {
 
 type ModelText = Pick<ModelFile, "gguf" | "tokenizer" | "chatTemplate">
 
-const cards = new WeakMap<ManagedModel, Promise<Card>>()
+const cards = new WeakMap<PoolEntry, Promise<Card>>()
 
 /** Reads the file's header the first time, unless the model is in memory. */
-export function cardOf(managed: ManagedModel): Promise<Card> {
+export function cardOf(managed: PoolEntry): Promise<Card> {
   const known = cards.get(managed)
   if (known !== undefined) return known
   const card = makeCard(managed)
@@ -31,7 +32,7 @@ export function cardOf(managed: ManagedModel): Promise<Card> {
 }
 
 /** The model's text side: that of the model in memory, or the file's. @throws ModelLoadError */
-async function textOf({ model, spec }: ManagedModel): Promise<ModelText> {
+async function textOf({ model, spec }: PoolEntry): Promise<ModelText> {
   if (model !== undefined) return model
   try {
     return await readModel(spec.path)
@@ -43,7 +44,7 @@ async function textOf({ model, spec }: ManagedModel): Promise<ModelText> {
 /** When a client may ask again for a model whose file could not be read. */
 const RETRY_S = 5
 
-async function makeCard(managed: ManagedModel): Promise<Card> {
+async function makeCard(managed: PoolEntry): Promise<Card> {
   const { spec } = managed
   const file = await textOf(managed)
   // A model in memory serves on without its file.
@@ -135,7 +136,7 @@ function quantizationOf(gguf: Gguf): string {
 /** Lists that are longer are left out, unless everything is asked for. */
 const LONGEST_LIST = 16
 
-export async function showModel(managed: ManagedModel, verbose: boolean): Promise<ShowResponse> {
+export async function showModel(managed: PoolEntry, verbose: boolean): Promise<ShowResponse> {
   const { listed, capabilities, template } = await cardOf(managed)
   const { gguf } = await textOf(managed)
   const longest = verbose ? Number.POSITIVE_INFINITY : LONGEST_LIST

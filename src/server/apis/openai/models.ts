@@ -2,7 +2,8 @@ import { Elysia } from "elysia"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
 import { endpoint } from "../../http/openapi.ts"
-import { type ManagedModel, statusOf } from "../../pool/index.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import { statusOf } from "../../pool/status.ts"
 import { type ModelBody, modelBody, modelList } from "../service/schema.ts"
 
 /** `GET /v1/models` and `GET /v1/models/{model}`, whose name may hold slashes, as they are or escaped. */
@@ -35,7 +36,7 @@ function unescaped(path: string): string {
   }
 }
 
-function describe(managed: ManagedModel, startedAt: Date): ModelBody {
+function describe(managed: PoolEntry, startedAt: Date): ModelBody {
   const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
   return {
     id,

@@ -3,7 +3,8 @@ import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
 import { endpoint } from "../../http/openapi.ts"
-import { type ModelManager, type ModelStatus, statusOf } from "../../pool/index.ts"
+import type { ModelPool } from "../../pool/pool.ts"
+import { type ModelStatus, statusOf } from "../../pool/status.ts"
 import { type Health, health, type Ready, ready } from "./schema.ts"
 
 /** When a monitor may ask a server again that is not well, in seconds. */
@@ -64,7 +65,7 @@ export const healthRoutes = ({ models, startedAt }: ServerState) =>
       },
     )
 
-function judge({ draining }: ModelManager, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
+function judge({ draining }: ModelPool, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }
   if (first === undefined) return { status: "failed", reason: "no model is served" }
   if (first.usable) return { status: "ok", reason: null }

@@ -1,6 +1,6 @@
 import type { LoadedModel } from "../../../../src/engine/types.ts"
 import { type EngineHealth, NO_STATS } from "../../../../src/engine/types.ts"
-import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/index.ts"
+import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/entry.ts"
 
 /**
  * Opens models that hold no weights, one step at a time: a test says when each load and each unload is over. Keeps count of what is

@@ -1,21 +1,17 @@
 import { describe, expect, test } from "bun:test"
 import { EngineError, OverloadedError } from "../../../../src/errors.ts"
 import { Budget } from "../../../../src/server/pool/budget.ts"
-import {
-  BudgetError,
-  ModelLoadError,
-  ModelManager,
-  statusOf,
-  UnknownModelError,
-} from "../../../../src/server/pool/index.ts"
+import { BudgetError, ModelLoadError, UnknownModelError } from "../../../../src/server/pool/errors.ts"
+import { ModelPool } from "../../../../src/server/pool/pool.ts"
+import { statusOf } from "../../../../src/server/pool/status.ts"
 import { FakeModels, gate, settle, specs } from "./fake-models.ts"
 
-const stateOf = (manager: ModelManager, name: string) => manager.get(name).state
-const states = (manager: ModelManager) => manager.models.map(({ state }) => state)
+const stateOf = (pool: ModelPool, name: string) => pool.get(name).state
+const states = (pool: ModelPool) => pool.models.map(({ state }) => state)
 
 /** Holds a model for a moment. */
-async function use(manager: ModelManager, name: string): Promise<void> {
-  using _ = await manager.lease(name)
+async function use(pool: ModelPool, name: string): Promise<void> {
+  using _ = await pool.lease(name)
 }
 
 describe("loading on demand", () => {
@@ -23,113 +19,113 @@ describe("loading on demand", () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
-    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
-    expect(stateOf(manager, "a")).toBe("unloaded")
-    const leases = [manager.lease("a"), manager.lease("a"), manager.lease("a")]
+    const pool = new ModelPool({ models: specs(["a", 10]), open: fake.open })
+    expect(stateOf(pool, "a")).toBe("unloaded")
+    const leases = [pool.lease("a"), pool.lease("a"), pool.lease("a")]
     await settle()
-    expect(stateOf(manager, "a")).toBe("loading")
+    expect(stateOf(pool, "a")).toBe("loading")
     door.open()
     const models = (await Promise.all(leases)).map(({ model }) => model)
     expect(new Set(models).size).toBe(1)
     expect(fake.opened).toEqual(["a"])
-    expect(stateOf(manager, "a")).toBe("ready")
-    expect(manager.requests).toBe(3)
-    await manager.close()
+    expect(stateOf(pool, "a")).toBe("ready")
+    expect(pool.requests).toBe(3)
+    await pool.close()
     expect(fake.closed).toEqual(["a"])
   })
 
   test("an unknown name is refused with the names there are", async () => {
-    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: new FakeModels().open })
-    await expect(manager.lease("c")).rejects.toThrow(UnknownModelError)
-    await expect(manager.lease("c")).rejects.toThrow("'a', 'b'")
-    expect(() => new ModelManager({ models: specs(["a", 1], ["a", 1]), open: new FakeModels().open })).toThrow("'a'")
+    const pool = new ModelPool({ models: specs(["a", 1], ["b", 1]), open: new FakeModels().open })
+    await expect(pool.lease("c")).rejects.toThrow(UnknownModelError)
+    await expect(pool.lease("c")).rejects.toThrow("'a', 'b'")
+    expect(() => new ModelPool({ models: specs(["a", 1], ["a", 1]), open: new FakeModels().open })).toThrow("'a'")
   })
 
   test("a failed load is everyone's error, is not tried again at once, and then is", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
-    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open, retryMs: 60 })
-    const waiting = [manager.lease("a"), manager.lease("a")]
+    const pool = new ModelPool({ models: specs(["a", 10]), open: fake.open, retryMs: 60 })
+    const waiting = [pool.lease("a"), pool.lease("a")]
     door.fail(new Error("the file is gone"))
     for (const lease of waiting) {
       const error = await lease.catch((thrown) => thrown)
       expect(error).toBeInstanceOf(ModelLoadError)
       expect(error.message).toContain("the file is gone")
     }
-    expect(statusOf(manager.get("a"))).toMatchObject({ state: "failed", reason: "the file is gone", usable: false })
-    expect(manager.requests).toBe(0)
-    await expect(manager.lease("a")).rejects.toThrow(ModelLoadError)
+    expect(statusOf(pool.get("a"))).toMatchObject({ state: "failed", reason: "the file is gone", usable: false })
+    expect(pool.requests).toBe(0)
+    await expect(pool.lease("a")).rejects.toThrow(ModelLoadError)
     expect(fake.opened).toEqual(["a"])
     await Bun.sleep(80)
     fake.openGate = () => Promise.resolve()
-    using lease = await manager.lease("a")
+    using lease = await pool.lease("a")
     expect(lease.model.name).toBe("a")
-    expect(statusOf(manager.get("a"))).toMatchObject({ reason: null, loaded: expect.anything() })
+    expect(statusOf(pool.get("a"))).toMatchObject({ reason: null, loaded: expect.anything() })
   })
 
   test("load throws what the opener threw", async () => {
     const fake = new FakeModels()
     const cause = new TypeError("broken header")
     fake.openGate = () => Promise.reject(cause)
-    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
-    expect(await manager.load("a").catch((thrown) => thrown)).toBe(cause)
+    const pool = new ModelPool({ models: specs(["a", 10]), open: fake.open })
+    expect(await pool.load("a").catch((thrown) => thrown)).toBe(cause)
   })
 
   test("who stops waiting for a load leaves at once; the load goes on", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
-    const manager = new ModelManager({ models: specs(["a", 10]), open: fake.open })
+    const pool = new ModelPool({ models: specs(["a", 10]), open: fake.open })
     const controller = new AbortController()
-    const lease = manager.lease("a", controller.signal)
+    const lease = pool.lease("a", controller.signal)
     await settle()
     controller.abort()
     await expect(lease).rejects.toThrow(EngineError)
-    expect(manager.requests).toBe(0)
+    expect(pool.requests).toBe(0)
     door.open()
     await settle()
-    expect(stateOf(manager, "a")).toBe("ready")
-    await expect(manager.lease("a", controller.signal)).rejects.toThrow(EngineError)
-    expect(manager.requests).toBe(0)
+    expect(stateOf(pool, "a")).toBe("ready")
+    await expect(pool.lease("a", controller.signal)).rejects.toThrow(EngineError)
+    expect(pool.requests).toBe(0)
   })
 })
 
 describe("the memory budget", () => {
   test("makes room by unloading the idle model whose use is longest ago", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 40], ["b", 40], ["c", 40]), open: fake.open, budget: 100 })
-    await use(manager, "a")
-    await use(manager, "b")
-    await use(manager, "a")
-    await use(manager, "c")
+    const pool = new ModelPool({ models: specs(["a", 40], ["b", 40], ["c", 40]), open: fake.open, budget: 100 })
+    await use(pool, "a")
+    await use(pool, "b")
+    await use(pool, "a")
+    await use(pool, "c")
     expect(fake.closed).toEqual(["b"])
-    expect(states(manager)).toEqual(["ready", "unloaded", "ready"])
-    await use(manager, "b")
+    expect(states(pool)).toEqual(["ready", "unloaded", "ready"])
+    await use(pool, "b")
     expect(fake.closed).toEqual(["b", "a"])
     expect(fake.peak).toBeLessThanOrEqual(100)
   })
 
   test("never unloads a model that a request holds or waits for", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 60], ["b", 60]), open: fake.open, budget: 100 })
-    const held = await manager.lease("a")
-    const refused = await manager.lease("b").catch((thrown) => thrown)
+    const pool = new ModelPool({ models: specs(["a", 60], ["b", 60]), open: fake.open, budget: 100 })
+    const held = await pool.lease("a")
+    const refused = await pool.lease("b").catch((thrown) => thrown)
     expect(refused).toBeInstanceOf(OverloadedError)
     expect(refused).toMatchObject({ code: "unavailable" })
     expect(refused.retryAfter).toBeGreaterThanOrEqual(1)
     expect(refused.message).toContain("'a'")
-    expect(states(manager)).toEqual(["ready", "unloaded"])
+    expect(states(pool)).toEqual(["ready", "unloaded"])
     expect(fake.closed).toEqual([])
     held[Symbol.dispose]()
     held[Symbol.dispose]() // safe twice: it must not count down again
-    await use(manager, "b")
+    await use(pool, "b")
     expect(fake.closed).toEqual(["a"])
   })
 
   test("waits for what is on its way out", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({
+    const pool = new ModelPool({
       models: specs(["a", 60], ["b", 60]),
       open: fake.open,
       budget: 100,
@@ -137,10 +133,10 @@ describe("the memory budget", () => {
     })
     const door = gate()
     fake.closeGate = door.wait
-    await use(manager, "a")
+    await use(pool, "a")
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("unloading")
-    const lease = manager.lease("b")
+    expect(stateOf(pool, "a")).toBe("unloading")
+    const lease = pool.lease("b")
     await settle()
     expect(fake.opened).toEqual(["a"])
     door.open()
@@ -170,7 +166,7 @@ describe("the memory budget", () => {
     fake.openGate = fake.closeGate = () => Bun.sleep(Math.random() * 2)
     const names = ["a", "b", "c", "d", "e"]
     const models = specs(...names.map((name, i): [string, number, number] => [name, 10 + 7 * i, 20]))
-    const manager = new ModelManager({ models, open: fake.open, budget: 100, keepAliveMs: 3 })
+    const pool = new ModelPool({ models, open: fake.open, budget: 100, keepAliveMs: 3 })
     const outcomes = { served: 0, refused: 0, left: 0 }
     const client = async () => {
       for (let i = 0; i < 60; i++) {
@@ -178,10 +174,10 @@ describe("the memory budget", () => {
         const controller = new AbortController()
         if (Math.random() < 0.1) setTimeout(() => controller.abort(), Math.random() * 3)
         try {
-          using lease = await manager.lease(name, controller.signal)
+          using lease = await pool.lease(name, controller.signal)
           await Bun.sleep(Math.random() * 3)
-          expect(stateOf(manager, name)).toBe("ready")
-          expect(manager.get(name).model).toBe(lease.model)
+          expect(stateOf(pool, name)).toBe("ready")
+          expect(pool.get(name).model).toBe(lease.model)
           outcomes.served++
         } catch (error) {
           if (error instanceof OverloadedError) outcomes.refused++
@@ -193,10 +189,10 @@ describe("the memory budget", () => {
     }
     await Promise.all(Array.from({ length: 8 }, client))
     expect(outcomes.served).toBeGreaterThan(100)
-    expect(manager.requests).toBe(0)
+    expect(pool.requests).toBe(0)
     expect(fake.peak).toBeLessThanOrEqual(100)
-    await manager.close()
-    expect(states(manager)).toEqual(names.map(() => "unloaded"))
+    await pool.close()
+    expect(states(pool)).toEqual(names.map(() => "unloaded"))
     expect(fake.opened.length).toBe(fake.closed.length)
     expect(fake.opened.length).toBeGreaterThan(names.length)
     expect(fake.bytes).toBe(0)
@@ -206,77 +202,77 @@ describe("the memory budget", () => {
 describe("keep-alive", () => {
   test("unloads a model that was idle so long, counted from its last request", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 60 })
-    const lease = await manager.lease("a")
+    const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 60 })
+    const lease = await pool.lease("a")
     await Bun.sleep(90)
-    expect(stateOf(manager, "a")).toBe("ready")
+    expect(stateOf(pool, "a")).toBe("ready")
     lease[Symbol.dispose]()
     await Bun.sleep(30)
-    await use(manager, "a")
+    await use(pool, "a")
     await Bun.sleep(40)
-    expect(stateOf(manager, "a")).toBe("ready")
+    expect(stateOf(pool, "a")).toBe("ready")
     await Bun.sleep(60)
-    expect(stateOf(manager, "a")).toBe("unloaded")
-    expect(statusOf(manager.get("a"))).toMatchObject({ usable: true, loaded: undefined })
-    await use(manager, "a")
+    expect(stateOf(pool, "a")).toBe("unloaded")
+    expect(statusOf(pool.get("a"))).toMatchObject({ usable: true, loaded: undefined })
+    await use(pool, "a")
     expect(fake.opened.length).toBe(2)
   })
 
   test("a request that comes while its model leaves gets it anew, never the one that leaves", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 0 })
-    const first = await manager.lease("a")
+    const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 0 })
+    const first = await pool.lease("a")
     const { model } = first
     const door = gate()
     fake.closeGate = door.wait
     first[Symbol.dispose]()
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("unloading")
-    const second = manager.lease("a")
+    expect(stateOf(pool, "a")).toBe("unloading")
+    const second = pool.lease("a")
     await settle()
     expect(fake.opened.length).toBe(1)
     door.open()
     using lease = await second
     expect(lease.model).not.toBe(model)
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("ready")
+    expect(stateOf(pool, "a")).toBe("ready")
   })
 
   test("can be another for a model until it leaves", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: fake.open, keepAliveMs: 10_000 })
-    await use(manager, "a")
-    await use(manager, "b")
-    const a = manager.get("a")
-    const seconds = () => ((manager.expiry(a)?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now()) / 1000
+    const pool = new ModelPool({ models: specs(["a", 1], ["b", 1]), open: fake.open, keepAliveMs: 10_000 })
+    await use(pool, "a")
+    await use(pool, "b")
+    const a = pool.get("a")
+    const seconds = () => ((pool.expiry(a)?.getTime() ?? Number.POSITIVE_INFINITY) - Date.now()) / 1000
     expect(seconds()).toBeWithin(9, 10.1)
-    manager.keepAlive(a, Number.POSITIVE_INFINITY)
+    pool.keepAlive(a, Number.POSITIVE_INFINITY)
     expect(seconds()).toBe(Number.POSITIVE_INFINITY)
-    const lease = await manager.lease("a")
-    manager.keepAlive(a, 0)
+    const lease = await pool.lease("a")
+    pool.keepAlive(a, 0)
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("ready")
+    expect(stateOf(pool, "a")).toBe("ready")
     lease[Symbol.dispose]()
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("unloaded")
-    expect(stateOf(manager, "b")).toBe("ready")
-    await use(manager, "a")
+    expect(stateOf(pool, "a")).toBe("unloaded")
+    expect(stateOf(pool, "b")).toBe("ready")
+    await use(pool, "a")
     await Bun.sleep(5)
-    expect(stateOf(manager, "a")).toBe("ready")
+    expect(stateOf(pool, "a")).toBe("ready")
     expect(seconds()).toBeWithin(9, 10.1)
   })
 
   test("for ever is for ever, and so is more than a timer can wait", async () => {
     for (const keepAliveMs of [undefined, Number.POSITIVE_INFINITY, 1e12]) {
       const fake = new FakeModels()
-      const manager = new ModelManager({
+      const pool = new ModelPool({
         models: specs(["a", 1]),
         open: fake.open,
         ...(keepAliveMs && { keepAliveMs }),
       })
-      await use(manager, "a")
+      await use(pool, "a")
       await Bun.sleep(10)
-      expect(stateOf(manager, "a")).toBe("ready")
+      expect(stateOf(pool, "a")).toBe("ready")
     }
   })
 })
@@ -284,27 +280,27 @@ describe("keep-alive", () => {
 describe("an engine that has given up", () => {
   test("is closed and loaded anew, after a pause", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open, retryMs: 50 })
-    await use(manager, "a")
+    const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, retryMs: 50 })
+    await use(pool, "a")
     fake.health.set("a", { state: "failed", reason: "it could not be started again" })
-    expect(statusOf(manager.get("a"))).toMatchObject({ state: "failed", usable: false })
-    await expect(manager.lease("a")).rejects.toThrow("it could not be started again")
+    expect(statusOf(pool.get("a"))).toMatchObject({ state: "failed", usable: false })
+    await expect(pool.lease("a")).rejects.toThrow("it could not be started again")
     expect(fake.opened.length).toBe(1)
     await Bun.sleep(70)
-    await use(manager, "a")
+    await use(pool, "a")
     expect(fake.opened.length).toBe(2)
     expect(fake.closed.length).toBe(1)
-    expect(statusOf(manager.get("a"))).toMatchObject({ state: "ready", usable: true })
+    expect(statusOf(pool.get("a"))).toMatchObject({ state: "ready", usable: true })
   })
 })
 
 describe("the end", () => {
   test("draining refuses new requests and waits for those that run", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open })
-    const lease = await manager.lease("a")
-    const drained = manager.drain(5000)
-    const refused = await manager.lease("a").catch((thrown) => thrown)
+    const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open })
+    const lease = await pool.lease("a")
+    const drained = pool.drain(5000)
+    const refused = await pool.lease("a").catch((thrown) => thrown)
     expect(refused).toBeInstanceOf(OverloadedError)
     expect(refused.code).toBe("unavailable")
     setTimeout(() => lease[Symbol.dispose](), 20)
@@ -313,39 +309,39 @@ describe("the end", () => {
 
   test("what does not end in time is counted, and can be stopped with a reason", async () => {
     const fake = new FakeModels()
-    const manager = new ModelManager({ models: specs(["a", 1]), open: fake.open })
-    const lease = await manager.lease("a")
-    expect(await manager.drain(10)).toBe(1)
-    manager.cancelAll()
+    const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open })
+    const lease = await pool.lease("a")
+    expect(await pool.drain(10)).toBe(1)
+    pool.cancelAll()
     expect(lease.controller.signal.reason).toBeInstanceOf(OverloadedError)
     lease[Symbol.dispose]()
   })
 
   test("closing gives up a load under way", async () => {
-    const manager = new ModelManager({
+    const pool = new ModelPool({
       models: specs(["a", 1]),
       open: (_, { signal }) =>
         new Promise((_, reject) => signal.addEventListener("abort", () => reject(new EngineError("given up")))),
     })
-    const lease = manager.lease("a").catch((thrown) => thrown)
+    const lease = pool.lease("a").catch((thrown) => thrown)
     await settle()
-    await manager.close()
+    await pool.close()
     expect(await lease).toBeInstanceOf(OverloadedError)
-    expect(manager.requests).toBe(0)
+    expect(pool.requests).toBe(0)
   })
 
   test("closing waits for a load under way and closes what it made; models of others stay open", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
-    const manager = new ModelManager({ models: specs(["a", 1], ["b", 1]), open: fake.open })
-    const leases = [manager.lease("a"), manager.lease("b")].map((lease) => lease.catch((thrown) => thrown))
+    const pool = new ModelPool({ models: specs(["a", 1], ["b", 1]), open: fake.open })
+    const leases = [pool.lease("a"), pool.lease("b")].map((lease) => lease.catch((thrown) => thrown))
     await settle()
-    const closed = manager.close()
+    const closed = pool.close()
     for (const lease of leases) expect(await lease).toBeInstanceOf(OverloadedError)
     door.open()
     await closed
-    await manager.close()
+    await pool.close()
     expect(fake.opened).toEqual(["a"])
     expect(fake.closed).toEqual(["a"])
 
@@ -354,7 +350,7 @@ describe("the end", () => {
       memoryLimit: undefined,
       signal: new AbortController().signal,
     })
-    const borrowed = ModelManager.of([model])
+    const borrowed = ModelPool.of([model])
     await use(borrowed, "x")
     await borrowed.close()
     expect(own.closed).toEqual([])
