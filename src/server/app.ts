@@ -21,6 +21,7 @@ import type { Logger } from "./observe/log.ts"
 import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
 import { ModelPool } from "./pool/pool.ts"
+import { statusOf } from "./pool/status.ts"
 import { createUi } from "./ui/app.tsx"
 
 export interface ServerOptions {
@@ -55,7 +56,7 @@ export interface ServerOptions {
  */
 export function createServer(options: ServerOptions): Front {
   const models = options.models instanceof ModelPool ? options.models : ModelPool.of(options.models)
-  const metrics = new Metrics(models)
+  const metrics = new Metrics(() => models.models.map(statusOf))
   const responses = new Responses(options.responsesPath)
   const state: ServerState = {
     models,

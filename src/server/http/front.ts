@@ -1,6 +1,5 @@
 import type { Server } from "bun"
-import { type Observers, RequestRecord, serveAs } from "../observe/record.ts"
-import { requestIdOf } from "../observe/request-id.ts"
+import { type Observers, RequestRecord, requestIdOf, serveAs } from "../observe/record.ts"
 import type { Tracing } from "../observe/tracing.ts"
 import { Gate } from "./auth.ts"
 import { Cors } from "./cors.ts"

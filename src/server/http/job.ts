@@ -1,7 +1,7 @@
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/types.ts"
 import type { Run, Standing } from "../chat/choices.ts"
-import type { ServerState } from "./context.ts"
+import { leaseModel, type ServerState } from "./context.ts"
 import { credentialOf } from "./keys.ts"
 import { eventStream, type StreamFormat } from "./stream.ts"
 
@@ -49,7 +49,7 @@ export function runJob<T>(
   // A long prompt is silent for longer than any sensible idle timeout; the client's own disconnect is what ends it.
   server?.timeout(request, 0)
   const start = async (held: DisposableStack) => {
-    const { model, controller } = held.use(await state.models.lease(body.model, request.signal))
+    const { model, controller } = held.use(await leaseModel(state, body.model, request.signal))
     return await prepare(model, {
       id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
       created: Math.floor(Date.now() / 1000),

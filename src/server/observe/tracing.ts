@@ -3,13 +3,7 @@
  * semantic conventions for HTTP servers and generative AI say. Its packages are loaded only where traces are wanted.
  */
 
-import type { RequestRecord } from "./record.ts"
-
-/** The trace of one request. */
-export interface RequestSpan {
-  firstToken(): void
-  end(): void
-}
+import type { RequestRecord, RequestSpan } from "./record.ts"
 
 export interface Tracing {
   start(record: RequestRecord, headers: Headers): RequestSpan

@@ -1,3 +1,4 @@
+import type { Timer } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
 
 /** A model that can be served, described from its file's header alone. */
@@ -53,7 +54,7 @@ export class PoolEntry {
   /** The keep-alive time that a request set in place of the pool's own, until the model is unloaded. */
   keepAliveMs: number | undefined
   /** Runs while the model is idle. */
-  idleTimer: ReturnType<typeof setTimeout> | undefined
+  idleTimer: Timer | undefined
 
   /** @param owned False for a model that the caller loaded and closes. */
   constructor(

@@ -5,7 +5,7 @@ import { chatEvents, prepareChat } from "../../chat/chat.ts"
 import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { renamingFields } from "../../http/field-names.ts"
 import { runJob } from "../../http/job.ts"
@@ -60,7 +60,7 @@ export const messageRoutes = (state: ServerState) => {
     .post(
       "/v1/messages/count_tokens",
       async ({ body, request }) => {
-        using lease = await state.models.lease(body.model, request.signal)
+        using lease = await leaseModel(state, body.model, request.signal)
         const { model } = lease
         const prompt = await renamingFields(fieldNames(body), async () => renderChat(model, toConversation(body)))
         return { input_tokens: (await encodeChat(model, prompt)).length }

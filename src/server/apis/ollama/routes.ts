@@ -4,7 +4,7 @@ import type { Server } from "bun"
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../../engine/types.ts"
 import type { Chat } from "../../chat/chat.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError } from "../../http/errors.ts"
 import { type Head, runJob } from "../../http/job.ts"
@@ -113,19 +113,19 @@ function answer<Body extends OllamaChatRequest | OllamaGenerateRequest, T>(
 
 /** Nothing is to be said: the model is brought into memory, or with a `keep_alive` of 0 let go. */
 async function settle<Said extends object>(
-  { models }: ServerState,
+  state: ServerState,
   { model, keep_alive }: OllamaChatRequest | OllamaGenerateRequest,
   { request, server }: Begun,
   said: Said,
 ) {
   server?.timeout(request, 0)
   const came = performance.now()
-  const managed = findModel(models, model)
+  const managed = findModel(state.models, model)
   const leaves = keep_alive !== undefined && keep_alive !== null && parseKeepAlive(keep_alive) === 0
   if (!leaves) {
-    using _ = await models.lease(managed.name, request.signal)
-    applyKeepAlive(models, managed, keep_alive)
-  } else applyKeepAlive(models, managed, keep_alive)
+    using _ = await leaseModel(state, managed.name, request.signal)
+    applyKeepAlive(state.models, managed, keep_alive)
+  } else applyKeepAlive(state.models, managed, keep_alive)
   return {
     model,
     created_at: new Date().toISOString(),

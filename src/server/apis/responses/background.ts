@@ -1,6 +1,6 @@
 /** Responses that are made without a connection. */
 
-import type { ServerState } from "../../http/context.ts"
+import { leaseModel, type ServerState } from "../../http/context.ts"
 import { toApiError } from "../../http/errors.ts"
 import { standingOf } from "../../http/job.ts"
 import { eventStream } from "../../http/stream.ts"
@@ -39,7 +39,7 @@ async function begin(
 ): Promise<ResponseBody> {
   using held = new DisposableStack()
   // Without the connection's signal: whoever asks may go.
-  const { model, controller } = held.use(await state.models.lease(body.model))
+  const { model, controller } = held.use(await leaseModel(state, body.model))
   const standing = standingOf(body, request, state)
   const created = Math.floor(Date.now() / 1000)
   const head = { id: newId("resp"), created, model: model.name, controller, standing }

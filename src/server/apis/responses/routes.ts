@@ -3,7 +3,7 @@
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
@@ -115,7 +115,7 @@ export const responseRoutes = (state: ServerState) => {
     .post(
       "/input_tokens",
       async ({ body, request }) => {
-        using lease = await state.models.lease(body.model, request.signal)
+        using lease = await leaseModel(state, body.model, request.signal)
         const input_tokens = await countInput(responses, lease.model, owner(request), body)
         return { object: "response.input_tokens" as const, input_tokens }
       },

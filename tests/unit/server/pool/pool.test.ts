@@ -78,7 +78,7 @@ describe("loading on demand", () => {
     fake.openGate = door.wait
     const pool = new ModelPool({ models: specs(["a", 10]), open: fake.open })
     const controller = new AbortController()
-    const lease = pool.lease("a", controller.signal)
+    const lease = pool.lease("a", { signal: controller.signal })
     await settle()
     controller.abort()
     await expect(lease).rejects.toThrow(EngineError)
@@ -86,7 +86,7 @@ describe("loading on demand", () => {
     door.open()
     await settle()
     expect(stateOf(pool, "a")).toBe("ready")
-    await expect(pool.lease("a", controller.signal)).rejects.toThrow(EngineError)
+    await expect(pool.lease("a", { signal: controller.signal })).rejects.toThrow(EngineError)
     expect(pool.requests).toBe(0)
   })
 })
@@ -174,7 +174,7 @@ describe("the memory budget", () => {
         const controller = new AbortController()
         if (Math.random() < 0.1) setTimeout(() => controller.abort(), Math.random() * 3)
         try {
-          using lease = await pool.lease(name, controller.signal)
+          using lease = await pool.lease(name, { signal: controller.signal })
           await Bun.sleep(Math.random() * 3)
           expect(stateOf(pool, name)).toBe("ready")
           expect(pool.get(name).model).toBe(lease.model)
