@@ -61,7 +61,6 @@ export function createServer(options: ServerOptions): Front {
   const state: ServerState = {
     models,
     metrics,
-    responses,
     startedAt: new Date(),
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
@@ -84,7 +83,7 @@ export function createServer(options: ServerOptions): Front {
     .use(completionRoutes(state))
     .use(embeddingRoutes(state))
     .use(tokenizationRoutes(state))
-    .use(responseRoutes(state))
+    .use(responseRoutes({ ...state, responses }))
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
   const { routes } = app

@@ -1,4 +1,3 @@
-import type { Responses } from "../apis/responses/responses.ts"
 import type { Metrics } from "../observe/metrics.ts"
 import { currentRequest } from "../observe/record.ts"
 import type { ModelLease } from "../pool/lease.ts"
@@ -9,7 +8,6 @@ export interface ServerState {
   /** Closed by its creator, not by the server. */
   readonly models: ModelPool
   readonly metrics: Metrics
-  readonly responses: Responses
   readonly startedAt: Date
   /** Largest request body, in bytes. */
   readonly maxBodyBytes: number

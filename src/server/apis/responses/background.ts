@@ -1,23 +1,24 @@
 /** Responses that are made without a connection. */
 
-import { leaseModel, type ServerState } from "../../http/context.ts"
+import { leaseModel } from "../../http/context.ts"
 import { toApiError } from "../../http/errors.ts"
 import { standingOf } from "../../http/job.ts"
 import { eventStream } from "../../http/stream.ts"
 import { EventLog } from "./event-log.ts"
 import { newId } from "./items.ts"
 import { RESPONSE_EVENTS, Responding } from "./respond.ts"
+import type { ResponsesState } from "./responses.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"
 
 /** Answers at once, or streams what anybody may stop reading. The model is loaded and the request checked before. */
 export const respondInBackground = (
-  state: ServerState,
+  state: ResponsesState,
   body: ResponseRequest,
   request: Request,
 ): Promise<ResponseBody> | Promise<Response> =>
   body.stream ? streamed(state, body, request) : begin(state, body, request)
 
-async function streamed(state: ServerState, body: ResponseRequest, request: Request): Promise<Response> {
+async function streamed(state: ResponsesState, body: ResponseRequest, request: Request): Promise<Response> {
   const log = new EventLog()
   await begin(state, body, request, log)
   return follow(log, state.pingMs)
@@ -32,7 +33,7 @@ export function follow(log: EventLog, pingMs: number, after?: number): Promise<R
 
 /** @returns the response as it is now */
 async function begin(
-  state: ServerState,
+  state: ResponsesState,
   body: ResponseRequest,
   request: Request,
   log?: EventLog,

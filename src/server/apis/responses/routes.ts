@@ -3,7 +3,7 @@
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
@@ -14,6 +14,7 @@ import { follow, respondInBackground } from "./background.ts"
 import { responseEvent } from "./events-schema.ts"
 import { newId } from "./items.ts"
 import { countInput, RESPONSE_EVENTS, Responding } from "./respond.ts"
+import type { ResponsesState } from "./responses.ts"
 import {
   includes,
   inputTokensRequest,
@@ -54,7 +55,7 @@ const listQuery = z.strictObject({
 const FLAG = { type: "string" as const, enum: ["true", "false"] }
 const INCLUDE = inQuery("include", "Changes nothing: what was made is there.", jsonSchema(includes, "input"))
 
-export const responseRoutes = (state: ServerState) => {
+export const responseRoutes = (state: ResponsesState) => {
   const { responses } = state
   const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json" as const]
   const owner = (request: Request): string => keyOf(request.headers) ?? ""
