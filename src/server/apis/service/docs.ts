@@ -6,7 +6,6 @@ import stylePath from "swagger-ui-dist/swagger-ui.css" with { type: "file" }
 import bundlePath from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" }
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
-import { pageHeaders } from "../../ui/headers.ts"
 import { swaggerPage } from "../../ui/swagger.tsx"
 
 const file = (path: string, type: string) => () =>
@@ -40,4 +39,4 @@ export const docsRoutes = ({ locked }: ServerState) =>
         },
       }),
     )
-    .get("/swagger", () => new Response(swaggerPage(), { headers: pageHeaders }), hidden)
+    .get("/swagger", () => swaggerPage(), hidden)
