@@ -1,25 +1,25 @@
 import type { EngineStats } from "../../engine/types.ts"
 import type { EntryState, PoolEntry } from "./entry.ts"
 
-/** `restarting` and `draining` are an engine's; see `EngineHealth`. */
+/** An entry's state, or `restarting` or `draining` when its engine reports that; see `EngineHealth`. */
 export type ModelState = EntryState | "restarting" | "draining"
 
-/** How a model is doing, for people and monitors. */
+/** A model's state, for people and monitors. */
 export interface ModelStatus {
   readonly id: string
   readonly arch: string
   readonly state: ModelState
-  /** Why it is not `ready`, where there is more to say than the state does. */
+  /** Why the model is not `ready`; `null` if the state says it all. */
   readonly reason: string | null
-  /** It serves a request now, or is brought back into memory for one. */
+  /** The model can serve the next request, from memory or after a load. */
   readonly usable: boolean
   readonly loadedAt: Date | undefined
   readonly lastUsed: Date | undefined
-  /** What is known while it is in memory. */
+  /** `undefined` while the model is not in memory. */
   readonly loaded: LoadedStatus | undefined
 }
 
-export interface LoadedStatus {
+interface LoadedStatus {
   readonly device: { readonly backend: string; readonly name: string }
   readonly context_length: number
   readonly max_seqs: number
