@@ -8,7 +8,7 @@ import { join, resolve } from "node:path"
 import { Glob } from "bun"
 import { chatPath } from "./structure/chat-path.ts"
 import { unusedExports } from "./structure/exports.ts"
-import { circles, type ImportGraph, importGraph, roomEdges, roomOf } from "./structure/imports.ts"
+import { circles, importGraph, roomEdges, roomOf } from "./structure/imports.ts"
 
 /** A file of so many lines should be a function of the file that uses it. */
 const SMALL_LINES = 30
@@ -16,7 +16,7 @@ const SMALL_LINES = 30
 export interface Structure {
   serverRooms: string[]
   serverEdges: (readonly [from: string, to: string])[]
-  /** Circles of imports, but for those of types alone within one folder. */
+  /** Files that import each other in a circle; imports of types count. */
   circles: string[][]
   smallFiles: string[]
   /** Slots of an op record that are named by their number. */
@@ -30,30 +30,21 @@ export function measure(root: string): Structure {
   return {
     serverRooms: [...new Set(rooms.filter((room) => room !== undefined))],
     serverEdges: roomEdges(graph, "src/server"),
-    circles: realCircles(graph),
+    circles: circles(graph),
     smallFiles: [...graph.keys()].filter((file) => lineCount(join(root, file)) <= SMALL_LINES),
     indexLiterals: indexLiterals(root),
     unusedExports: unusedExports(root, ["src/index.ts", "src/server/index.ts"]),
   }
 }
 
-/** Types of one folder may refer to each other; everything else that goes round is a fault. */
-function realCircles(graph: ImportGraph): string[][] {
-  const folder = (file: string) => file.slice(0, file.lastIndexOf("/"))
-  return circles(graph, (from, { to, typeOnly }) => !(typeOnly && folder(from) === folder(to)))
-}
-
-/** `dim[3]`, `f[0]`, `buf[i]`, `tensor[1]` of an op, and accessors that take a slot's number. */
+/** Slots of an op record that are named by a number: `dim[3]`, `f[0]`, `buf[1]`, and accessors such as `at(op, 1)`. */
 function indexLiterals(root: string): string[] {
-  const found: string[] = []
-  for (const file of new Glob("hip/**/*.{h,cpp}").scanSync(root)) {
-    if (file === "hip/abi.h") continue // declares the record
+  const files = [...new Glob("hip/**/*.{h,cpp}").scanSync(root)].filter((file) => file !== "hip/abi.h") // declares the record
+  return files.flatMap((file) => {
     const text = readFileSync(join(root, file), "utf8")
-    for (const [match] of text.matchAll(/\bop_?\.(?:dim|f|buf|tensor)\[[^\]]+\]/g)) found.push(`${file} ${match}`)
-    for (const [match] of text.matchAll(/\bdim\[\d\]|\b(?:buffer|at|tensor|vector)\((?:op, )?\d\)/g))
-      found.push(`${file} ${match}`)
-  }
-  return found
+    const literals = /\b(?:dim|f|buf|tensor)\[\d+\]|\b(?:buffer|at|tensor|vector)\((?:op, )?\d\)/g
+    return [...text.matchAll(literals)].map(([match]) => `${file} ${match}`)
+  })
 }
 
 const lineCount = (path: string): number => readFileSync(path, "utf8").split("\n").length - 1

@@ -19,13 +19,8 @@ test("streamed chats", async () => {
   const model = await (engine === "child" ? superviseModel(path, { command }) : loadModel(path))
   const app = createServer({ models: [model] })
   const server = Bun.serve({ port: 0, fetch: (request, server) => app.handle(request, server) })
-  const body = JSON.stringify({
-    model: model.name,
-    messages: [{ role: "user", content: "Why is the sky blue?" }],
-    max_tokens: 8,
-    ignore_eos: true,
-    stream: true,
-  })
+  const messages = '[{"role": "user", "content": "Why is the sky blue?"}]'
+  const body = `{"model": "${model.name}", "messages": ${messages}, "max_tokens": 8, "ignore_eos": true, "stream": true}`
   for (let i = 0; i < Number(chats); i++) {
     const headers = { "content-type": "application/json" }
     const response = await fetch(new URL("/v1/chat/completions", server.url), { method: "POST", headers, body })
