@@ -1,7 +1,7 @@
 // Tiles of the paged K/V cache on their way into shared memory, for FlashAttention.
 #pragma once
 #include "cache.h"
-#include "flash-lanes.h"
+#include "mma-tiles.h"
 
 namespace rf {
 
