@@ -25,8 +25,6 @@ RF_DEVICE float soft_cap(float s, float cap) {
   const float far = 1.0f - divide(2.0f, exp2_fast(x) + 1.0f);
   return cap * (square < 0.0625f ? series : far);
 }
-// What the running maximum is subtracted as: a maximum of -inf (no key yet) would give NaN.
-RF_DEVICE float finite_peak(float peak) { return peak == -__builtin_inff() ? 0.0f : peak; }
 
 // Eight elements of a K or V row as they were read.
 template <uint32_t Dtype>

@@ -1,9 +1,22 @@
 // Tiles of the paged K/V cache on their way into shared memory, for FlashAttention.
 #pragma once
+#include "../attention.h"
 #include "cache.h"
 #include "mma-tiles.h"
 
 namespace rf {
+
+// The remainder tells the compiler the range, so that the items of a thread differ by constants. And it is made to forget where the number
+// came from, or it would keep every item's address in registers from one round of the loop to the next.
+RF_DEVICE uint32_t flash_thread() {
+  uint32_t id = thread_id();
+#if defined(__CUDACC__)
+  asm volatile("" : "+r"(id));
+#else
+  asm volatile("" : "+v"(id));
+#endif
+  return id % kFlashThreads;
+}
 
 // Where a tile of K and V comes from: keys first … end - 1 of one sequence and K/V head. Keys from `end` on read as zeros, whatever an
 // earlier owner left in the rest of a block.
@@ -46,7 +59,7 @@ struct alignas(16) FlashTiles {
 #else
   uint16_t q[kFlashQueries * (D + 8)], p[kFlashQueries * (kFlashKeys + 8)];
   RF_DEVICE uint16_t* queries() { return q; }
-  RF_DEVICE uint16_t* weights(uint32_t strip) { return p + strip * 16 * (kFlashKeys + 8); }  // strip: of the block
+  RF_DEVICE uint16_t* weights(uint32_t query) { return p + query * ValueLayout::stride; }
 #endif
 };
 
@@ -95,16 +108,6 @@ struct FlashCopy {
   RF_DEVICE void fetch_v(const FlashSource& source, uint32_t first) { fetch(source, source.v, tiles.v, first); }
   RF_DEVICE void land_k() { land(tiles.k); }
   RF_DEVICE void land_v() { land(tiles.v); }
-  // The operand [d … d + 15, key … key + 15] of V.
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D, Quantized>::ValueLayout>& out, uint32_t d,
-                                uint32_t key) const {
-    const uint32_t lane = wave_lane();
-    const uint16_t* p = tiles.v + FlashTiles<D, Quantized>::ValueLayout::at(key + lane % 8 + lane / 16 * 8, d / 8 + lane / 8 % 2);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(out.word[0]), "=r"(out.word[1]), "=r"(out.word[2]), "=r"(out.word[3])
-                 : "r"(uint32_t(__cvta_generic_to_shared(p)))
-                 : "memory");
-  }
 };
 
 #else
@@ -203,10 +206,6 @@ struct FlashCopy {
           *reinterpret_cast<uint32_t*>(to) = pair;
         }
     }
-  }
-  RF_DEVICE void value_fragment(Fragment<F16, typename FlashTiles<D, Quantized>::ValueLayout>& out, uint32_t d,
-                                uint32_t key) const {
-    load_fragment(out, tiles.v, d, key);
   }
 };
 

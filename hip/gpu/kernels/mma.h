@@ -23,6 +23,9 @@
 
 namespace rf {
 
+constexpr uint32_t kTile = 16;  // rows, columns and depth of one product
+constexpr uint32_t kChunk = 8;  // halves of a row that lie together in shared memory: 16 bytes
+
 #if defined(RF_MMA_MFMA)
 constexpr uint32_t kWave = 64;
 #else

@@ -197,6 +197,8 @@ RF_DEVICE float exp_float(float x) {
   const float low = __builtin_fmaf(x, log2e, -high) + x * log2e_low;
   return exp2_fast(high) * (1.0f + low * 0.69314718f);
 }
+// What the running maximum is subtracted as: a maximum of -inf (no key yet) would give NaN.
+RF_DEVICE float finite_peak(float peak) { return peak == -__builtin_inff() ? 0.0f : peak; }
 RF_DEVICE float silu(float x) { return divide(x, 1.0f + exp_float(-x)); }
 
 RF_DEVICE uint16_t float_to_bfloat16(float x) {  // to nearest even; NaN stays NaN
