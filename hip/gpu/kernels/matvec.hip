@@ -4,9 +4,9 @@
 // (units.h) at a time, all rows' loads in flight before the first is used. Quantized weights meet activations rounded to two int8 planes
 // by dot4: Σ w · x = Σ over blocks of scale · xscale · (256 · Σ q·high + Σ q·low) + min · xscale · Σ x. Then the lanes' sums are joined
 // by exchange and the groups' through shared memory, in an order that depends on the weight's shape alone.
+#include "formats.h"
 #include "plain.h"
 #include "step.h"
-#include "units.h"
 #include "which-weight.h"
 
 #include "../matvec.h"

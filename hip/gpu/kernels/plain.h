@@ -1,6 +1,6 @@
 // Plain numbers, eight columns a lane.
 #pragma once
-#include "formats.h"
+#include "unpack.h"
 
 namespace rf {
 

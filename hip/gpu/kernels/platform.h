@@ -272,4 +272,11 @@ RF_DEVICE Word4 load_stream<Word4>(const void* p) {
 #endif
 }
 
+// load_stream or load.
+template <bool Stream, class T>
+RF_DEVICE T load_if(const void* p) {
+  if constexpr (Stream) return load_stream<T>(p);
+  else return load<T>(p);
+}
+
 }  // namespace rf

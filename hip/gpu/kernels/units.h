@@ -4,7 +4,7 @@
 // 32 columns. With four it holds half of each of several pieces, the way super-blocks interleave them: unit u is half u % 2 of pieces
 // strips · (u / 2) + j. Bytes are left as they are stored where that saves work: w = scale · q + min, min standing for the zero point too.
 #pragma once
-#include "formats.h"
+#include "unpack.h"
 
 namespace rf {
 
@@ -19,9 +19,10 @@ struct RowAt {
   uint32_t own;
 };
 
-template <uint32_t Id, int Strips, int Words, bool HasMin>
+template <uint32_t Id, int Strips, int Words, int Zero, bool HasMin>
 struct UnitOf {
   static constexpr int strips = Strips, words = Words;
+  static constexpr uint32_t zero = Zero;  // that the quants lack
   static constexpr bool has_min = HasMin;
   static constexpr uint32_t cols = Strips * Words * 4;
   template <int I>
@@ -34,9 +35,26 @@ RF_DEVICE uint32_t nibbles(uint32_t x, int half) { return x >> (4 * half) & 0x0f
 RF_DEVICE void set4(int32_t* q, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   q[0] = int32_t(a), q[1] = int32_t(b), q[2] = int32_t(c), q[3] = int32_t(d);
 }
+// The quants of four words of nibbles, byte by byte first the low nibbles; `high`: their fifth bits.
+template <uint32_t Zero>
+RF_DEVICE int32_t centred(uint32_t x) {
+  return Zero ? sub_bytes(x, Zero) : int32_t(x);
+}
+template <uint32_t Zero = 0>
 RF_DEVICE void nibbles32(const Word4& x, int32_t* q) {
-  set4(q, nibbles(x.x, 0), nibbles(x.y, 0), nibbles(x.z, 0), nibbles(x.w, 0));
-  set4(q + 4, nibbles(x.x, 1), nibbles(x.y, 1), nibbles(x.z, 1), nibbles(x.w, 1));
+  const uint32_t word[4] = {x.x, x.y, x.z, x.w};
+  RF_UNROLL for (int i = 0; i < 4; i++) {
+    q[i] = centred<Zero>(nibbles(word[i], 0));
+    q[i + 4] = centred<Zero>(nibbles(word[i], 1));
+  }
+}
+template <uint32_t Zero = 0>
+RF_DEVICE void nibbles32(const Word4& x, uint32_t high, int32_t* q) {
+  const uint32_t word[4] = {x.x, x.y, x.z, x.w};
+  RF_UNROLL for (int i = 0; i < 4; i++) {
+    q[i] = centred<Zero>(nibbles(word[i], 0) | spread_bits(high, 4 * i, 4));
+    q[i + 4] = centred<Zero>(nibbles(word[i], 1) | spread_bits(high, 4 * i + 16, 4));
+  }
 }
 RF_DEVICE void lookup32(const Codebook& book, const Word4& x, int32_t* q) {
   lookup16(book, x.x, q[0], q[4]);
@@ -54,145 +72,150 @@ RF_DEVICE Word4 pick(bool second, Word4 a, Word4 b) {
 }
 
 template <>
-struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, true> {
+struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, 8, true> {
   struct Raw {
     Word4 q;
     uint16_t scale;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
+  template <bool Signed = false>
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
-    nibbles32(raw.q, q);
     scale = half_to_float(raw.scale);
-    min = -8.0f * scale;
+    min = -float(zero) * scale;
+    nibbles32<Signed ? zero : 0>(raw.q, q);
   }
 };
 template <>
-struct Unit<FORMAT_Q4_1> : UnitOf<FORMAT_Q4_1, 1, 8, true> {
+struct Unit<FORMAT_Q4_1> : UnitOf<FORMAT_Q4_1, 1, 8, 0, true> {
   struct Raw {
     Word4 q;
     uint32_t scales;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.scales = load_stream<uint32_t>(at<1>(w, row, u * 4));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.scales = load_if<Stream, uint32_t>(at<1>(w, row, u * 4));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
-    nibbles32(raw.q, q);
     scale = low_half(raw.scales);
     min = high_half(raw.scales);
+    nibbles32(raw.q, q);
   }
 };
-RF_DEVICE void fifth_bits(uint32_t high, int32_t (&q)[8]) {
-  RF_UNROLL for (int i = 0; i < 8; i++) q[i] |= int32_t(spread_bits(high, 4 * i, 4));
-}
 template <>
-struct Unit<FORMAT_Q5_0> : UnitOf<FORMAT_Q5_0, 1, 8, true> {
+struct Unit<FORMAT_Q5_0> : UnitOf<FORMAT_Q5_0, 1, 8, 16, true> {
   struct Raw {
     Word4 q;
     uint32_t high;
     uint16_t scale;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.high = load_stream<uint32_t>(at<1>(w, row, u * 4));
-    raw.scale = load_stream<uint16_t>(at<2>(w, row, u * 2));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.high = load_if<Stream, uint32_t>(at<1>(w, row, u * 4));
+    raw.scale = load_if<Stream, uint16_t>(at<2>(w, row, u * 2));
   }
+  template <bool Signed = false>
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
-    nibbles32(raw.q, q);
-    fifth_bits(raw.high, q);
     scale = half_to_float(raw.scale);
-    min = -16.0f * scale;
+    min = -float(zero) * scale;
+    nibbles32<Signed ? zero : 0>(raw.q, raw.high, q);
   }
 };
 template <>
-struct Unit<FORMAT_Q5_1> : UnitOf<FORMAT_Q5_1, 1, 8, true> {
+struct Unit<FORMAT_Q5_1> : UnitOf<FORMAT_Q5_1, 1, 8, 0, true> {
   struct Raw {
     Word4 q;
     uint32_t high, scales;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.high = load_stream<uint32_t>(at<1>(w, row, u * 4));
-    raw.scales = load_stream<uint32_t>(at<2>(w, row, u * 4));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.high = load_if<Stream, uint32_t>(at<1>(w, row, u * 4));
+    raw.scales = load_if<Stream, uint32_t>(at<2>(w, row, u * 4));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
-    nibbles32(raw.q, q);
-    fifth_bits(raw.high, q);
     scale = low_half(raw.scales);
     min = high_half(raw.scales);
+    nibbles32(raw.q, raw.high, q);
   }
 };
 template <>
-struct Unit<FORMAT_Q8_0> : UnitOf<FORMAT_Q8_0, 1, 8, false> {
+struct Unit<FORMAT_Q8_0> : UnitOf<FORMAT_Q8_0, 1, 8, 0, false> {
   struct Raw {
     Word4 first, second;
     uint16_t scale;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.first = load_stream<Word4>(at<0>(w, row, u * 32));
-    raw.second = load_stream<Word4>(at<0>(w, row, u * 32) + 16);
-    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
+    raw.first = load_if<Stream, Word4>(at<0>(w, row, u * 32));
+    raw.second = load_if<Stream, Word4>(at<0>(w, row, u * 32) + 16);
+    raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    scale = half_to_float(raw.scale);
     set4(q, raw.first.x, raw.first.y, raw.first.z, raw.first.w);
     set4(q + 4, raw.second.x, raw.second.y, raw.second.z, raw.second.w);
-    scale = half_to_float(raw.scale);
   }
 };
 template <>
-struct Unit<FORMAT_IQ4_NL> : UnitOf<FORMAT_IQ4_NL, 1, 8, false> {
+struct Unit<FORMAT_IQ4_NL> : UnitOf<FORMAT_IQ4_NL, 1, 8, 0, false> {
   struct Raw {
     Word4 q;
     uint16_t scale;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.scale = load_stream<uint16_t>(at<1>(w, row, u * 2));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    scale = half_to_float(raw.scale);
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
     lookup32(book, raw.q, q);
-    scale = half_to_float(raw.scale);
   }
 };
 template <>
-struct Unit<FORMAT_MXFP4> : UnitOf<FORMAT_MXFP4, 1, 8, false> {
+struct Unit<FORMAT_MXFP4> : UnitOf<FORMAT_MXFP4, 1, 8, 0, false> {
   struct Raw {
     Word4 q;
     uint8_t exponent;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
-    raw.exponent = load_stream<uint8_t>(at<1>(w, row, u));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
+    raw.exponent = load_if<Stream, uint8_t>(at<1>(w, row, u));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+    scale = rf_e8m0_half(raw.exponent);
     constexpr Codebook book = codebook({RF_MXFP4_VALUES});
     lookup32(book, raw.q, q);
-    scale = rf_e8m0_half(raw.exponent);
   }
 };
 template <>
-struct Unit<FORMAT_IQ4_XS> : UnitOf<FORMAT_IQ4_XS, 1, 8, false> {
+struct Unit<FORMAT_IQ4_XS> : UnitOf<FORMAT_IQ4_XS, 1, 8, 0, false> {
   struct Raw {
     Word4 q;
     Word2 header;
   };
+  template <bool Stream = true>
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
-    raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
+    raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
     raw.header = rf::load<Word2>(at<1>(w, row, u / 8 * 8));
   }
   RF_DEVICE static void strip(const Raw& raw, uint32_t u, int, int32_t (&q)[8], float& scale, float&) {
+    scale = low_half(raw.header.x) * float(iq4_xs_scale(raw.header.x, raw.header.y, u % 8));
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
     lookup32(book, raw.q, q);
-    scale = low_half(raw.header.x) * float(iq4_xs_scale(raw.header.x, raw.header.y, u % 8));
   }
 };
 
 template <>
-struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, true> {
+struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, 0, true> {
   struct Raw {
     Word4 q, header;
   };
@@ -208,7 +231,7 @@ struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, true> {
   }
 };
 template <>
-struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, true> {
+struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, 0, true> {
   struct Raw {
     Word4 q, high, header;
   };
@@ -227,7 +250,7 @@ struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, true> {
   }
 };
 template <>
-struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, true> {
+struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, 0, true> {
   struct Raw {
     Word4 q;
     Word2 scales;  // of this half's eight sub-blocks
@@ -247,7 +270,7 @@ struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, true> {
   }
 };
 template <>
-struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, true> {
+struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, 4, true> {
   struct Raw {
     Word4 q, high;
     uint32_t scales[3];
@@ -270,11 +293,11 @@ struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, true> {
     const uint32_t low = pick(j >= 2, raw.scales[0], raw.scales[1]) >> (at + 4 * half),
                    top = raw.scales[2] >> (at + 4 * half + 2 * uint32_t(j / 2));
     scale = half_to_float(raw.scale) * float(int32_t((low & 15u) | (top & 3u) << 4) - 32);
-    min = -4.0f * scale;
+    min = -float(zero) * scale;
   }
 };
 template <>
-struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, true> {
+struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, 32, true> {
   struct Raw {
     Word4 low[2], high;
     Word2 scales;  // of this half's eight sub-blocks
@@ -295,7 +318,7 @@ struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, true> {
          nibbles(low.z, j / 2) | bits_up(raw.high.z, at, 3, 4), nibbles(low.w, j / 2) | bits_up(raw.high.w, at, 3, 4));
     const uint32_t packed = pick(j >= 2, raw.scales.x, raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
     scale = half_to_float(raw.scale) * float(signed_byte(packed));
-    min = -32.0f * scale;
+    min = -float(zero) * scale;
   }
 };
 
