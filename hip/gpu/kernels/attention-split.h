@@ -12,7 +12,7 @@
 
 namespace rf {
 
-constexpr uint32_t kSplitGroups = kBlock / kGroup;
+constexpr uint32_t kSplitSubgroups = kBlock / kSubgroup;
 constexpr float kLog2e = 1.44269504f;
 
 // cap · tanh(s / cap). Near 0 by its series (the other form would lose digits), elsewhere 1 - 2 / (e^2y + 1) with an exponent that cannot
@@ -88,12 +88,12 @@ struct SplitShape {
   static constexpr uint32_t Lanes = Lanes_, Chunks = Chunks_, Heads = Heads_;
   static constexpr bool Aligned = Aligned_;
   static constexpr uint32_t width = Lanes * Chunks * 8;  // head_dim, rounded up
-  static constexpr uint32_t subgroups = kBlock / Lanes;
+  static constexpr uint32_t clusters = kBlock / Lanes;
   // Keys of a subgroup whose loads are in flight together; registers limit it, and a chunk has no more scores than the block threads.
-  static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || subgroups* Heads > 64 ? 2 : 4;
-  static constexpr uint32_t keys = subgroups * unroll;     // of a chunk
-  static constexpr uint32_t parts = kSplitGroups / Heads;  // groups that share the softmax of a head
-  static_assert(keys <= parts * kGroup, "a lane for each score");
+  static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || clusters* Heads > 64 ? 2 : 4;
+  static constexpr uint32_t keys = clusters * unroll;                  // of a chunk
+  static constexpr uint32_t head_subgroups = kSplitSubgroups / Heads;  // groups that share the softmax of a head
+  static_assert(keys <= head_subgroups * kSubgroup, "a lane for each score");
 };
 template <uint32_t N>
 struct alignas(N * 4) Pack {
@@ -101,9 +101,9 @@ struct alignas(N * 4) Pack {
 };
 template <class Shape>
 struct SplitShared {
-  Pack<Shape::unroll> scores[Shape::Heads][Shape::subgroups], weights[Shape::Heads][Shape::subgroups];
-  float shrink[Shape::Heads], peak[Shape::Heads], total[Shape::Heads][Shape::parts];
-  float sums[Shape::Heads][kSplitGroups][Shape::width];
+  Pack<Shape::unroll> scores[Shape::Heads][Shape::clusters], weights[Shape::Heads][Shape::clusters];
+  float shrink[Shape::Heads], peak[Shape::Heads], total[Shape::Heads][Shape::head_subgroups];
+  float sums[Shape::Heads][kSplitSubgroups][Shape::width];
 };
 
 // Adds each of `Count` values up over the lanes that differ in the bits Mask … Least alone, halving the values at each bit while there
@@ -143,11 +143,11 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   constexpr uint32_t Scores = Heads * Unroll,
                      Left = Scores > Lanes ? Scores / Lanes : 1;     // of a subgroup, and of a lane in the end
   constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that end up with the same score
-  const uint32_t sub = lane_id() % Lanes, slot = thread_id() / Lanes;
+  const uint32_t cluster_lane = lane_id() % Lanes, cluster = thread_id() / Lanes;
   const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
   uint32_t here[Chunks];  // elements of each chunk that belong to the row
   RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    const uint32_t d = (c * Lanes + sub) * 8;
+    const uint32_t d = (c * Lanes + cluster_lane) * 8;
     here[c] = d >= a.head_dim ? 0 : a.head_dim - d < 8 ? a.head_dim - d : 8;
   }
   Eight<Dtype> keys[Unroll][Chunks], values[Unroll][Chunks];
@@ -155,10 +155,11 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   uint32_t scales[Unroll];
   const auto read = [&](Eight<Dtype>(&into)[Unroll][Chunks], const uint8_t* from) {
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) into[u][c]
-        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + sub) * 8, c * Lanes + sub, scales[u], here[c]);
+        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + cluster_lane) * 8, c * Lanes + cluster_lane, scales[u],
+                                       here[c]);
   };
   const auto find = [&](uint32_t start) {
-    const uint32_t key = start + slot * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
+    const uint32_t key = start + cluster * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
       const uint32_t at = key + u < last ? key + u : last;
       rows[u] = index(at);
@@ -175,17 +176,17 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   if (early) begin_kernel();
   float q[Heads][Chunks][8], sums[Heads][Chunks][8] = {};
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + sub) * 8;
+    const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + cluster_lane) * 8;
     if constexpr (Shape::Aligned) {
-      Pack<4> part[2] = {};
-      RF_UNROLL for (uint32_t i = 0; i < 2; i++) if (here[c]) part[i] = load<Pack<4>>(from + 4 * i);
-      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = part[i / 4].v[i % 4] * factor;
+      Pack<4> quad[2] = {};
+      RF_UNROLL for (uint32_t i = 0; i < 2; i++) if (here[c]) quad[i] = load<Pack<4>>(from + 4 * i);
+      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = quad[i / 4].v[i % 4] * factor;
     } else {
       RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = i < here[c] ? from[i] * factor : 0.0f;
     }
   }
   // For the softmax, a lane has the score of one key for the head of its group, and the group's share of the total.
-  const uint32_t head = group_id() / Shape::parts, mine = group_id() % Shape::parts * kGroup + lane_id();
+  const uint32_t head = subgroup_id() / Shape::head_subgroups, mine = subgroup_id() % Shape::head_subgroups * kSubgroup + lane_id();
   const float* head_scores = shared.scores[head][0].v;
   float* head_weights = shared.weights[head][0].v;
   float peak = -__builtin_inff(), total = 0;
@@ -199,9 +200,9 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
         float& sum = score[h * Unroll + u];
         if constexpr (Dtype == RF_Q8_0) {
-          float part = 0;
-          RF_UNROLL for (uint32_t i = 0; i < 8; i++) part = __builtin_fmaf(q[h][c][i], x[i], part);
-          sum = __builtin_fmaf(part, keys[u][c].scale(), sum);
+          float product = 0;
+          RF_UNROLL for (uint32_t i = 0; i < 8; i++) product = __builtin_fmaf(q[h][c][i], x[i], product);
+          sum = __builtin_fmaf(product, keys[u][c].scale(), sum);
         } else {
           RF_UNROLL for (uint32_t i = 0; i < 8; i++) sum = __builtin_fmaf(q[h][c][i], x[i], sum);
         }
@@ -212,9 +213,9 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       read(keys, k);
     }
     fold<Lanes / 2, 1, Scores>(score);
-    if (sub % Sharing == 0) RF_UNROLL for (uint32_t i = 0; i < Left; i++) {
-        const uint32_t at = sub / Sharing * Left + i;
-        shared.scores[at / Unroll][slot].v[at % Unroll] = score[i];
+    if (cluster_lane % Sharing == 0) RF_UNROLL for (uint32_t i = 0; i < Left; i++) {
+        const uint32_t at = cluster_lane / Sharing * Left + i;
+        shared.scores[at / Unroll][cluster].v[at % Unroll] = score[i];
       }
     block_sync();
 
@@ -225,11 +226,11 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     };
     const float own = score_of(mine);
     float next = -__builtin_inff();  // passes over a NaN, which spreads by its own weight
-    RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kGroup - 1) / kGroup; i++) {
-      const float other = score_of(i * kGroup + lane_id());
+    RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kSubgroup - 1) / kSubgroup; i++) {
+      const float other = score_of(i * kSubgroup + lane_id());
       next = next < other ? other : next;
     }
-    next = group_max(next);
+    next = subgroup_max(next);
     next = next < peak ? peak : next;
     const float base = finite_peak(next), shrink = exp2_fast(peak - base), weight = exp2_fast(own - base);
     total = total * shrink + weight;
@@ -243,7 +244,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
         RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] *= by;
       }
     Pack<Unroll> weights[Heads];
-    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) weights[h] = shared.weights[h][slot];
+    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) weights[h] = shared.weights[h][cluster];
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
       float x[8];
       values[u][c].decode(x);
@@ -258,14 +259,14 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
 
   // Join the subgroups of the group …
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    constexpr uint32_t Apart = kGroup / Lanes, Rest = 8 / Apart;  // subgroup s ends up with elements s · Rest on
-    const uint32_t d = (c * Lanes + sub) * 8;
-    fold<kGroup / 2, Lanes, 8>(sums[h][c]);
-    RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][group_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
+    constexpr uint32_t Apart = kSubgroup / Lanes, Rest = 8 / Apart;  // subgroup s ends up with elements s · Rest on
+    const uint32_t d = (c * Lanes + cluster_lane) * 8;
+    fold<kSubgroup / 2, Lanes, 8>(sums[h][c]);
+    RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][subgroup_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
   }
-  total = group_sum(total);
+  total = subgroup_sum(total);
   if (lane_id() == 0) {
-    shared.total[head][group_id() % Shape::parts] = total;
+    shared.total[head][subgroup_id() % Shape::head_subgroups] = total;
     shared.peak[head] = peak;
   }
   block_sync();
@@ -274,8 +275,8 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     const uint32_t h = item / Shape::width, d = item % Shape::width;
     if (h >= a.n_heads || d >= a.head_dim) continue;
     float sum = 0, whole = 0;
-    RF_UNROLL for (uint32_t g = 0; g < kSplitGroups; g++) sum += shared.sums[h][g][d];
-    RF_UNROLL for (uint32_t g = 0; g < Shape::parts; g++) whole += shared.total[h][g];
+    RF_UNROLL for (uint32_t g = 0; g < kSplitSubgroups; g++) sum += shared.sums[h][g][d];
+    RF_UNROLL for (uint32_t g = 0; g < Shape::head_subgroups; g++) whole += shared.total[h][g];
     emit(h, d, sum, shared.peak[h], whole);
   }
 }
@@ -304,11 +305,12 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
   if (a.flash && seq.n_rows > kAttentionFlashRows) return begin_kernel();
   const RowKeys mine = row_keys(a, position);
   if (block_z() >= mine.splits) return begin_kernel();
-  const uint32_t group = a.n_heads / a.cache.n_kv_heads, parts = (group + Shape::Heads - 1) / Shape::Heads;
-  const uint32_t kv_head = block_y() / parts, first_head = block_y() % parts * Shape::Heads, head = kv_head * group + first_head;
+  const uint32_t group = a.n_heads / a.cache.n_kv_heads, head_blocks = (group + Shape::Heads - 1) / Shape::Heads;
+  const uint32_t kv_head = block_y() / head_blocks, first_head = block_y() % head_blocks * Shape::Heads,
+                 head = kv_head * group + first_head;
   const uint32_t head_dim = a.cache.head_dim;
-  const uint32_t share = (mine.blocks + mine.splits - 1) / mine.splits;
-  const uint32_t from = (mine.first_block + block_z() * share) * kBlockTokens, to = from + share * kBlockTokens;
+  const uint32_t split_blocks = (mine.blocks + mine.splits - 1) / mine.splits;
+  const uint32_t from = (mine.first_block + block_z() * split_blocks) * kBlockTokens, to = from + split_blocks * kBlockTokens;
   const SplitQuery query = {a.q + uint64_t(row) * a.q_stride + uint64_t(head) * head_dim,
                             group - first_head < Shape::Heads ? group - first_head : Shape::Heads,
                             head_dim,

@@ -22,7 +22,7 @@ RF_SPLIT(any, 32, 2, 1, false, 2)
 // their way meanwhile. Where a product of quantized weights comes next, it leaves the planes that this reads.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   constexpr uint32_t Ahead = 16;
-  static_assert(kMaxSplits == 2 * kGroup, "two splits a lane");
+  static_assert(kMaxSplits == 2 * kSubgroup, "two splits a lane");
   const uint32_t row = block_x(), head_dim = a.cache.head_dim, stride = head_dim + 2;
   const uint64_t at = uint64_t(row) * a.n_heads + block_y();
   const float* partial = a.partial + at * a.n_splits * stride;
@@ -35,7 +35,7 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   RF_SHARED float weights[kMaxSplits];
   float peak[2], weight[2];
   RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
-    const uint32_t s = i * kGroup + lane_id();
+    const uint32_t s = i * kSubgroup + lane_id();
     const float* p = partial + uint64_t(s < n_splits ? s : 0) * stride + head_dim;
     peak[i] = s < n_splits ? p[0] : -__builtin_inff();
     weight[i] = s < n_splits ? p[1] : 0.0f;
@@ -53,13 +53,13 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
     };
     read(0);
     if (first == 0) {
-      const float greatest = finite_peak(group_max(peak[0] < peak[1] ? peak[1] : peak[0]));
+      const float greatest = finite_peak(subgroup_max(peak[0] < peak[1] ? peak[1] : peak[0]));
       RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
         const float by = exp2_fast(peak[i] - greatest);
         total += weight[i] * by;
-        if (group_id() == 0) weights[i * kGroup + lane_id()] = by;
+        if (subgroup_id() == 0) weights[i * kSubgroup + lane_id()] = by;
       }
-      total = group_sum(total);
+      total = subgroup_sum(total);
       block_sync();
     }
     RF_UNROLL_BY(1) for (uint32_t from = 0; from < n_splits; from += Ahead) {

@@ -85,7 +85,7 @@ RF_DEVICE uint16_t to_half(float x) {  // finite numbers stay finite
 using namespace rf;
 
 // Item: four bytes of the largest plane. Plain numbers are copied as they lie, so only where rows need no padding (plain_stride).
-RF_KERNEL(256) rf_repack(RepackArgs args) {
+RF_KERNEL(kBlock) rf_repack(RepackArgs args) {
   switch (args.format) {
 #define CASE(id, NAME, elems, bytes) \
   case id: return repack<id>(args);
@@ -95,7 +95,7 @@ RF_KERNEL(256) rf_repack(RepackArgs args) {
 }
 
 // Item: 32 columns of a row, or one of a plain table.
-RF_KERNEL(256) rf_embed(EmbedArgs args) {
+RF_KERNEL(kBlock) rf_embed(EmbedArgs args) {
   begin_kernel();
   switch (args.table.format) {
 #define CASE(NAME) \
@@ -110,7 +110,7 @@ RF_KERNEL(256) rf_embed(EmbedArgs args) {
 }
 
 // Item: four numbers.
-RF_KERNEL(256) rf_to_half(ConvertArgs args) {
+RF_KERNEL(kBlock) rf_to_half(ConvertArgs args) {
   begin_kernel();
   const uint64_t total = uint64_t(live(args.rows)) * args.width;
   const bool bf16 = args.compute == COMPUTE_BF16;

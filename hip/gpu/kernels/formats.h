@@ -7,39 +7,39 @@ namespace rf {
 
 // Columns 32 p … 32 p + 31 of a row. Byte i % 4 of q[i / 4] belongs to column i; with two groups, columns 0 … 15 and 16 … 31 have
 // their own scale and min.
-template <int Groups>
+template <int Scales>
 struct Piece {
   int32_t q[8];
-  float scale[Groups];
-  float min[Groups];  // where the format has_min
+  float scale[Scales];
+  float min[Scales];  // where the format has_min
 };
 
 // groups, has_min, and load(weight, row, piece, out). Plain numbers have none. Here for formats whose unit is one piece; the unit's zero
 // point is subtracted from the quants and not folded into min, so that w has its decoder's bits, a zero's sign included.
 template <uint32_t Id>
 struct DeviceFormat {
-  static constexpr int groups = 1;
+  static constexpr int n_scales = 1;
   static constexpr bool has_min = Unit<Id>::has_min && Unit<Id>::zero == 0;
-  using Out = Piece<groups>;
+  using Out = Piece<n_scales>;
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
-    static_assert(Unit<Id>::strips == 1 && Unit<Id>::cols == kPiece);
+    static_assert(Unit<Id>::pieces == 1 && Unit<Id>::cols == kPiece);
     constexpr uint32_t elems = uint32_t(Format<Id>::elems), unit_of_block = elems / kPiece;
     typename Unit<Id>::Raw raw;
     Unit<Id>::template load<false>(w, {row * (w.cols / elems) + piece / unit_of_block, 0}, piece % unit_of_block, raw);
     if constexpr (Unit<Id>::zero > 0) {
       float folded;
-      Unit<Id>::template strip<true>(raw, piece % unit_of_block, 0, out.q, out.scale[0], folded);
+      Unit<Id>::template decode<true>(raw, piece % unit_of_block, 0, out.q, out.scale[0], folded);
     } else {
-      Unit<Id>::strip(raw, piece % unit_of_block, 0, out.q, out.scale[0], out.min[0]);
+      Unit<Id>::decode(raw, piece % unit_of_block, 0, out.q, out.scale[0], out.min[0]);
     }
   }
 };
 
-template <uint32_t Id, int Groups, bool HasMin>
+template <uint32_t Id, int Scales, bool HasMin>
 struct Blocks256 {
-  static constexpr int elems = 256, groups = Groups;
+  static constexpr int elems = 256, n_scales = Scales;
   static constexpr bool has_min = HasMin;
-  using Out = Piece<Groups>;
+  using Out = Piece<Scales>;
   RF_DEVICE static uint64_t block(const DeviceWeight& w, uint64_t row, uint32_t piece) { return row * (w.cols / 256) + piece / 8; }
   template <int I>
   RF_DEVICE static const uint8_t* at(const DeviceWeight& w, uint64_t block) {
@@ -141,7 +141,7 @@ RF_DEVICE void prefetch_blocks(const DeviceWeight& w, uint64_t row, uint32_t col
 // Column i of a piece as the decoder would give it.
 template <uint32_t Id>
 RF_DEVICE float piece_value(const typename DeviceFormat<Id>::Out& piece, int i) {
-  const int g = DeviceFormat<Id>::groups == 2 ? i / 16 : 0;
+  const int g = DeviceFormat<Id>::n_scales == 2 ? i / 16 : 0;
   const float q = float(signed_byte(uint32_t(piece.q[i / 4]) >> (8 * (i % 4))));
   // Products are exact (formats.h of the CPU says why), so contraction changes nothing.
   return DeviceFormat<Id>::has_min ? piece.scale[g] * q + piece.min[g] : piece.scale[g] * q;

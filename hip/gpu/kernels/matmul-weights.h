@@ -1,7 +1,7 @@
 // How a tile of a weight, `Columns` of its rows by `Depth` of k, gets from global memory into shared memory as halves.
 //
 // Three kinds, each with
-//   point(args, share)         once: what this thread will read
+//   point(args, work)          once: what this thread will read
 //   fetch(step)                begins reading the tile of that step into registers (kinds that keep none do nothing)
 //   prefetch(step)             asks for the tile of that step to come closer
 //   store(tile, step)          converts what was fetched and writes it to shared memory
@@ -18,7 +18,7 @@ namespace rf {
 // 16 bytes to shared memory: the first n of `from`, then zeros.
 RF_DEVICE void copy_async(uint16_t* to, const void* from, uint32_t n) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from),
-               "r"(n < 16 ? n : 16)
+               "r"(n < kChunkBytes ? n : kChunkBytes)
                : "memory");
 }
 RF_DEVICE void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -32,26 +32,26 @@ RF_DEVICE void wait_copies() {
 // that one lane's accumulators hold both factors of an output.
 template <bool Swiglu>
 RF_DEVICE uint32_t weight_row(uint32_t block, uint32_t columns, uint32_t column) {
-  return Swiglu ? block * (columns / 2) + column / 32 * 16 + column % 16 : block * columns + column;
+  return Swiglu ? block * (columns / 2) + column / (2 * kTile) * kTile + column % kTile : block * columns + column;
 }
 // What a block multiplies: a weight (of a SwiGLU the gate), and which of its tiles.
-struct Share {
+struct BlockWork {
   DeviceWeight weight;
   const float* bias;
   uint32_t tile;
 };
 template <bool Swiglu, uint32_t Columns>
-RF_DEVICE Share share_of(const MatmulArgs& a) {
+RF_DEVICE BlockWork work_of_block(const MatmulArgs& a) {
   uint32_t tile = block_y();
   if constexpr (Swiglu) return {a.weight[0], nullptr, tile};
   const uint32_t which = weight_of_block(a, Columns, tile);
   return {picked_weight(a, which), pick(which, a.bias[0], a.bias[1], a.bias[2]), tile};
 }
 template <bool Swiglu>
-RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, const Share& share, uint32_t column) {
-  DeviceWeight w = share.weight;
+RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, const BlockWork& work, uint32_t column) {
+  DeviceWeight w = work.weight;
   if constexpr (Swiglu) {
-    const bool up = column / 16 % 2;
+    const bool up = column / kTile % 2;
     RF_UNROLL for (uint32_t i = 0; i < kMaxPlanes; ++i) w.plane[i] = up ? a.weight[1].plane[i] : w.plane[i];
   }
   return w;
@@ -135,13 +135,13 @@ struct BlockTile {
   uint32_t row[each], n_pieces;
   typename DeviceFormat<Id>::Out piece[each];
 
-  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
+  RF_DEVICE void point(const MatmulArgs& a, const BlockWork& work) {
     n_pieces = a.k / kPiece;
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
       const uint32_t column = thread_id() / per_row + i * step_rows;
-      weight[i] = weight_of<Swiglu>(a, share, column);
-      const uint32_t r = weight_row<Swiglu>(share.tile, Columns, column);
-      row[i] = r < share.weight.rows ? r : share.weight.rows - 1;
+      weight[i] = weight_of<Swiglu>(a, work, column);
+      const uint32_t r = weight_row<Swiglu>(work.tile, Columns, column);
+      row[i] = r < work.weight.rows ? r : work.weight.rows - 1;
     }
   }
   RF_DEVICE void prefetch(uint32_t step) const {
@@ -153,7 +153,7 @@ struct BlockTile {
     const bool inside = p < n_pieces;
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
       DeviceFormat<Id>::load(weight[i], row[i], inside ? p : n_pieces - 1, piece[i]);
-      RF_UNROLL for (int g = 0; g < DeviceFormat<Id>::groups; ++g) {
+      RF_UNROLL for (int g = 0; g < DeviceFormat<Id>::n_scales; ++g) {
         piece[i].scale[g] = inside ? piece[i].scale[g] : 0.0f;
         if constexpr (DeviceFormat<Id>::has_min) piece[i].min[g] = inside ? piece[i].min[g] : 0.0f;
       }
@@ -161,9 +161,9 @@ struct BlockTile {
   }
   RF_DEVICE void store(uint16_t* tile, uint32_t) {
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
-      const uint32_t column = thread_id() / per_row + i * step_rows, chunk = thread_id() % per_row * 4;
-      RF_UNROLL for (uint32_t c = 0; c < 4; ++c) {
-        const int g = DeviceFormat<Id>::groups == 2 ? c / 2 : 0;
+      const uint32_t column = thread_id() / per_row + i * step_rows, chunk = thread_id() % per_row * (kPiece / kChunk);
+      RF_UNROLL for (uint32_t c = 0; c < kPiece / kChunk; ++c) {
+        const int g = DeviceFormat<Id>::n_scales == 2 ? c / 2 : 0;
         const float min = DeviceFormat<Id>::has_min ? piece[i].min[g] : 0.0f;
         Word4 out;
         dequantize4<Id, Half>(piece[i].q[2 * c], piece[i].scale[g], min, out.x, out.y);
@@ -187,7 +187,7 @@ struct PlainTile {
 #else
   static constexpr bool ahead = raw;
 #endif
-  static constexpr uint32_t per_row = Depth / 8, each = Columns * per_row / kBlock;
+  static constexpr uint32_t per_row = Depth / kChunk, each = Columns * per_row / kBlock;
   static_assert(Columns * per_row % kBlock == 0 && kBlock % per_row == 0, "every thread must have the same number of chunks");
   static constexpr uint32_t step_rows = kBlock / per_row;
 
@@ -195,16 +195,16 @@ struct PlainTile {
   uint32_t k;
   Word4 chunk[ahead ? each : 1];
 
-  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
+  RF_DEVICE void point(const MatmulArgs& a, const BlockWork& work) {
     k = a.k;
     const uint64_t stride = plain_stride(Id, a.k);
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
-      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(share.tile, Columns, column);
-      const bool up = Swiglu && column / 16 % 2;
-      row[i] = (up ? a.weight[1].plane[0] : share.weight.plane[0]) + (r < share.weight.rows ? r : share.weight.rows - 1) * stride;
+      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(work.tile, Columns, column);
+      const bool up = Swiglu && column / kTile % 2;
+      row[i] = (up ? a.weight[1].plane[0] : work.weight.plane[0]) + (r < work.weight.rows ? r : work.weight.rows - 1) * stride;
     }
   }
-  RF_DEVICE uint32_t first(uint32_t step) const { return step * Depth + thread_id() % per_row * 8; }
+  RF_DEVICE uint32_t first(uint32_t step) const { return step * Depth + thread_id() % per_row * kChunk; }
   RF_DEVICE uint16_t* place(uint16_t* tile, uint32_t i) const {
     return tile + Layout::at(thread_id() / per_row + i * step_rows, thread_id() % per_row);
   }

@@ -46,7 +46,7 @@ struct ActivationOffsets {
 template <int Words>
 RF_DEVICE ActivationOffsets activation_offsets(uint32_t k, uint32_t piece, uint32_t half) {
   const uint32_t at = half * (k / 2) + piece * 16;
-  return {at, at + k, piece, (Words == 8 ? 1 : 2 + half) * (k / 32) + piece};
+  return {at, at + k, piece, (Words == 8 ? 1 : 2 + half) * (k / kPiece) + piece};
 }
 template <int Words>
 RF_DEVICE void load_plane(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q)[Words]) {
@@ -69,17 +69,17 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
   using U = Unit<Id>;
   constexpr int rows = Task<W, N>::rows;
   const MatmulArgs& args = task.args;
-  const uint32_t k = args.weight[0].cols, pieces = k / 32;
-  const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::strips) * (u / 2);
+  const uint32_t k = args.weight[0].cols, pieces = k / kPiece;
+  const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::pieces) * (u / 2);
   // With many activation rows a loop, lest all strips be unpacked at once. Otherwise a strip's place is a load's constant.
   constexpr bool unrolled = N <= 2;
-  RF_UNROLL_BY(unrolled ? 4 : 1) for (int j = 0; j < U::strips; j++) {
+  RF_UNROLL_BY(unrolled ? 4 : 1) for (int j = 0; j < U::pieces; j++) {
     const int constant = unrolled ? j : 0;
     const ActivationOffsets at = activation_offsets<U::words>(k, piece + uint32_t(j - constant), half);
     int32_t q[W][Count][U::words];
     float scale[W][Count], min[W][Count];
     RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
-        U::strip(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
+        U::decode(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
     RF_UNROLL for (int n = 0; n < N; n++) {
       const int8_t* planes = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
       const float* info = args.info + uint64_t(task.row[n]) * 4 * pieces + constant;
@@ -176,7 +176,7 @@ RF_DEVICE void plain_sums_any(const Task<W, N>& task, float (&acc)[Task<W, N>::s
 
 // Joins the lanes of a group: afterwards v[0] is the whole sum of one of the V values, value_of() says which. Each exchange halves the
 // values that a lane cares for while there are several; every value is added up along the same tree.
-template <int V, uint32_t Mask = 16>
+template <int V, uint32_t Mask = kSubgroup / 2>
 RF_DEVICE void join_lanes(float* v) {
   if constexpr (V > 1) {
     const bool upper = lane_id() & Mask;
@@ -193,8 +193,8 @@ RF_DEVICE void join_lanes(float* v) {
 // The value that a lane holds, and whether it is the first to hold it. V ≤ 32.
 template <int V>
 RF_DEVICE int value_of(uint32_t lane, bool& is_first) {
-  is_first = lane % (32 / V) == 0;
-  return int(lane / (32 / V));
+  is_first = lane % (kSubgroup / V) == 0;
+  return int(lane / (kSubgroup / V));
 }
 
 // One element of the output, which one thread of the block writes.
@@ -226,7 +226,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
                                                                        : split == 2 ? kMatvecGroups / 2
                                                                                     : 1;
   uint32_t block = block_x();
-  T task{args, {}, split, 0, thread_id() % (32 * split), 32 * split, {}};
+  T task{args, {}, split, 0, thread_id() % (kSubgroup * split), kSubgroup * split, {}};
   const float* bias = nullptr;
   if constexpr (W == 1) {
     // sets · rows, written as a power of two: a true division would stand before the first load.
@@ -241,7 +241,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   } else {
     RF_UNROLL for (int w = 0; w < W; w++) task.weight[w] = args.weight[w];
   }
-  task.first = (block * sets + group_id() / split) * T::rows;
+  task.first = (block * sets + subgroup_id() / split) * T::rows;
   task.row[0] = first_row;
   if constexpr (N > 1) {
     const uint32_t live_rows = live(args.rows);
@@ -251,7 +251,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
     // What a lane holds of super-blocks with four strips, and of many activation rows, leaves registers for half of the weight rows.
-    constexpr int each = Unit<Id>::strips == 4 && N >= 4 ? T::rows / 2 : T::rows;
+    constexpr int each = Unit<Id>::pieces == 4 && N >= 4 ? T::rows / 2 : T::rows;
     if constexpr (kStartsEarly && N == 1) {
       quantized_sums_early<Id>(task, acc);
     } else {
@@ -274,7 +274,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   join_lanes<T::sums>(acc);
   bool is_first;
   const int value = value_of<T::sums>(lane_id(), is_first);
-  if (is_first) shared[group_id()][value] = acc[0];
+  if (is_first) shared[subgroup_id()][value] = acc[0];
   block_sync();
   const Output<W, N> output(task, sets, block);
   if (!output.on) return;

@@ -132,7 +132,7 @@ RF_DEVICE void operand(Fragment<F16, Layout>& out, const Accumulator& c, uint16_
     const uint32_t column = k + Accumulator::column(i);
     room[Layout::at(Accumulator::row(i), column / kChunk) + column % kChunk] = float_to_half(c.value[i]);
   }
-  group_sync();
+  subgroup_sync();
   load_fragment(out, room, 0, k);
 }
 

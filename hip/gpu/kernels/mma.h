@@ -24,7 +24,8 @@
 namespace rf {
 
 constexpr uint32_t kTile = 16;  // rows, columns and depth of one product
-constexpr uint32_t kChunk = 8;  // halves of a row that lie together in shared memory: 16 bytes
+constexpr uint32_t kChunk = 8;  // halves of a row that lie together in shared memory
+constexpr uint32_t kChunkBytes = 2 * kChunk;
 
 #if defined(RF_MMA_MFMA)
 constexpr uint32_t kWave = 64;
@@ -73,14 +74,14 @@ template <uint32_t Width>
 struct Swizzled {
   static_assert(Width % 64 == 0, "a row must be whole lines of 128 bytes");
   static constexpr uint32_t stride = Width;
-  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Width + (chunk ^ ((row ^ (chunk >> 3)) & 7)) * 8; }
+  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Width + (chunk ^ ((row ^ (chunk >> 3)) & 7)) * kChunk; }
 };
 // Rows of any width, `Stride` halves apart; conflict-free if Stride / 8 is odd.
 template <uint32_t Stride>
 struct Padded {
-  static_assert(Stride % 8 == 0, "chunks must lie on 16 bytes");
+  static_assert(Stride % kChunk == 0, "chunks must lie on 16 bytes");
   static constexpr uint32_t stride = Stride;
-  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Stride + chunk * 8; }
+  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Stride + chunk * kChunk; }
 };
 
 // What suits tiles of `Width` halves a row. Without a matrix unit lanes read many rows, and a permutation would cost each an address.
@@ -91,7 +92,7 @@ using TileLayout = Swizzled<Width>;
 #else
 constexpr bool kMatrixUnit = false;
 template <uint32_t Width>
-using TileLayout = Padded<Width + 8>;
+using TileLayout = Padded<Width + kChunk>;
 #endif
 
 #if defined(__CUDACC__)

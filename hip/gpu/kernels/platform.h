@@ -37,7 +37,8 @@
 
 namespace rf {
 
-constexpr uint32_t kGroup = 32;
+constexpr uint32_t kSubgroup = 32;  // lanes
+constexpr uint32_t kPiece = 32;     // columns
 
 #if defined(__CUDACC__)
 
@@ -49,7 +50,7 @@ RF_DEVICE uint32_t block_y() { return blockIdx.y; }
 RF_DEVICE uint32_t block_z() { return blockIdx.z; }
 RF_DEVICE uint32_t grid_x() { return gridDim.x; }
 RF_DEVICE void block_sync() { __syncthreads(); }
-RF_DEVICE void group_sync() { __syncwarp(); }
+RF_DEVICE void subgroup_sync() { __syncwarp(); }
 // The value of lane `lane ^ mask` of this group.
 RF_DEVICE float shuffle_xor(float v, uint32_t mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 RF_DEVICE int32_t shuffle_xor(int32_t v, uint32_t mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
@@ -104,7 +105,7 @@ RF_DEVICE void block_sync() {
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
-RF_DEVICE void group_sync() { __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront"); }
+RF_DEVICE void subgroup_sync() { __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront"); }
 // bpermute counts lanes of the wave: of 64, groups are the halves.
 RF_DEVICE int32_t shuffle(int32_t v, uint32_t from) {
   const uint32_t lane = __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0u));
@@ -186,8 +187,8 @@ RF_DEVICE void begin_kernel() {
 #endif
 }
 
-RF_DEVICE uint32_t lane_id() { return thread_id() % kGroup; }
-RF_DEVICE uint32_t group_id() { return thread_id() / kGroup; }
+RF_DEVICE uint32_t lane_id() { return thread_id() % kSubgroup; }
+RF_DEVICE uint32_t subgroup_id() { return thread_id() / kSubgroup; }
 
 // Accurate to about 2 ulp: 2^n · 2^f with the product x · log2(e) carried in two parts.
 RF_DEVICE float exp_float(float x) {
@@ -211,11 +212,11 @@ RF_DEVICE uint16_t float_to_half_saturated(float x) {  // so that a cache never 
   return float_to_half(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
 }
 
-RF_DEVICE float group_sum(float v) {
+RF_DEVICE float subgroup_sum(float v) {
   RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) v += shuffle_xor(v, mask);
   return v;
 }
-RF_DEVICE float group_max(float v) {
+RF_DEVICE float subgroup_max(float v) {
   RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) {
     const float other = shuffle_xor(v, mask);
     v = v < other ? other : v;
@@ -224,20 +225,20 @@ RF_DEVICE float group_max(float v) {
 }
 // Over the whole block; every thread gets the result. shared: one float for each group of the block.
 RF_DEVICE float block_sum(float v, float* shared) {
-  v = group_sum(v);
+  v = subgroup_sum(v);
   block_sync();
-  if (lane_id() == 0) shared[group_id()] = v;
+  if (lane_id() == 0) shared[subgroup_id()] = v;
   block_sync();
-  const uint32_t groups = block_threads() / kGroup;
-  return group_sum(lane_id() < groups ? shared[lane_id()] : 0.0f);
+  const uint32_t subgroups = block_threads() / kSubgroup;
+  return subgroup_sum(lane_id() < subgroups ? shared[lane_id()] : 0.0f);
 }
 RF_DEVICE float block_max(float v, float* shared) {
-  v = group_max(v);
+  v = subgroup_max(v);
   block_sync();
-  if (lane_id() == 0) shared[group_id()] = v;
+  if (lane_id() == 0) shared[subgroup_id()] = v;
   block_sync();
-  const uint32_t groups = block_threads() / kGroup;
-  return group_max(lane_id() < groups ? shared[lane_id()] : -__builtin_inff());
+  const uint32_t subgroups = block_threads() / kSubgroup;
+  return subgroup_max(lane_id() < subgroups ? shared[lane_id()] : -__builtin_inff());
 }
 
 struct alignas(16) Word4 {

@@ -12,7 +12,7 @@ constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes rea
 // Four of a block's 32 activations, as bits, in each of eight neighbouring lanes. planes and info are the row's; lanes whose block does
 // not exist only take part in the exchange.
 RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint32_t width, uint32_t piece, bool exists) {
-  const uint32_t pieces = width / 32, sub = lane_id() % 8;
+  const uint32_t pieces = width / kPiece, sub = lane_id() % 8;
   const uint32_t x[4] = {in.x, in.y, in.z, in.w};
   // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
   int32_t bits = 0;

@@ -7,7 +7,7 @@
 
 namespace rf {
 
-constexpr uint32_t kGroups = kBlock / kGroup;
+constexpr uint32_t kSubgroups = kBlock / kSubgroup;
 
 struct alignas(16) Float4 {
   float x, y, z, w;
@@ -73,7 +73,7 @@ RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
 // Grid: rows, norm_threads(width) threads. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight. A row stays in registers, so that
 // memory is waited for once; nothing stands between the launch and reading the first row.
 RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
-  RF_SHARED float shared[kNormThreads / kGroup];
+  RF_SHARED float shared[kNormThreads / kSubgroup];
   const uint32_t row = block_x(), threads = block_threads(), whole = a.width / 4;
   if (row && row >= live(a.rows)) return;
   const bool fits = a.width % 4 == 0 && a.width <= kNormWidest;  // else a row may begin anywhere, or is read again and again
@@ -130,7 +130,7 @@ RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
 RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   constexpr uint32_t Pairs = 2, Values = 4;  // a lane's, read together
   const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2, lane = lane_id();
-  const uint32_t total = header(a.step).n_tokens * n_work, wanted = block_x() * kGroups + group_id();  // both below 2^31
+  const uint32_t total = header(a.step).n_tokens * n_work, wanted = block_x() * kSubgroups + subgroup_id();  // both below 2^31
   // Groups without work walk along with the last one's head, so that every lane takes part in the sums; they write nothing.
   const bool on = wanted < total;
   const uint32_t item = on ? wanted : total - 1, row = item / n_work, head = item - row * n_work;
@@ -151,7 +151,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   float u[Pairs], v[Pairs], c[Pairs], s[Pairs], values[Values];
   const auto read_pairs = [&](uint32_t first) {
     RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
-      const uint32_t i = first + k * kGroup + lane;
+      const uint32_t i = first + k * kSubgroup + lane;
       if (i >= half) continue;
       const Pair pair = rope_pair(i, half, a.neox);
       u[k] = x[pair.a];
@@ -162,7 +162,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   };
   const auto read_values = [&](uint32_t first) {
     RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
-      const uint32_t d = first + k * kGroup + lane;
+      const uint32_t d = first + k * kSubgroup + lane;
       if (!is_q && d < head_dim) values[k] = value[d];
     }
   };
@@ -170,15 +170,15 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   const auto norm = [&] {
     if (!a.q_norm && !a.k_norm) return;
     float squares = 0;
-    for (uint32_t d = lane; d < head_dim; d += kGroup) squares += x[d] * x[d];
-    squares = group_sum(squares);
+    for (uint32_t d = lane; d < head_dim; d += kSubgroup) squares += x[d] * x[d];
+    squares = subgroup_sum(squares);
     if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
   };
   const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
   if (quantized) {  // element by element, neighbours in a group's lanes; heads of Q only take part in the exchange
     norm();
     const uint32_t scales = cache_scales(position % kBlockTokens, head_dim);
-    for (uint32_t first = 0; first < head_dim; first += kGroup) {
+    for (uint32_t first = 0; first < head_dim; first += kSubgroup) {
       const uint32_t d = first + lane, i = a.neox ? d < half ? d : d - half : d / 2;
       float key = normed(d, x[d]);
       if (d < a.rope_dim) {
@@ -199,10 +199,10 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
     if (is_q) x[d] = element;
     else store_cache(a.cache.k, slot + d, element, a.cache.dtype);
   };
-  for (uint32_t first = 0; first < half; first += Pairs * kGroup) {
+  for (uint32_t first = 0; first < half; first += Pairs * kSubgroup) {
     if (first) read_pairs(first);
     RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
-      const uint32_t i = first + k * kGroup + lane;
+      const uint32_t i = first + k * kSubgroup + lane;
       if (i >= half) continue;
       const Pair pair = rope_pair(i, half, a.neox);
       const float from = normed(pair.a, u[k]), to = normed(pair.b, v[k]);
@@ -210,12 +210,12 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
       put(pair.b, from * s[k] + to * c[k]);
     }
   }
-  for (uint32_t d = a.rope_dim + lane; d < head_dim; d += kGroup) put(d, normed(d, x[d]));
+  for (uint32_t d = a.rope_dim + lane; d < head_dim; d += kSubgroup) put(d, normed(d, x[d]));
   if (is_q) return;
-  for (uint32_t first = 0; first < head_dim; first += Values * kGroup) {
+  for (uint32_t first = 0; first < head_dim; first += Values * kSubgroup) {
     if (first) read_values(first);
     RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
-      const uint32_t d = first + k * kGroup + lane;
+      const uint32_t d = first + k * kSubgroup + lane;
       if (d < head_dim) store_cache(a.cache.v, slot + d, values[k], a.cache.dtype);
     }
   }
@@ -224,18 +224,18 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
 // Grid: rows · n_heads / 8, rounded up.
 RF_KERNEL(kBlock) rf_rope(RopeArgs a) {
   begin_kernel();
-  const uint64_t item = uint64_t(block_x()) * kGroups + group_id(), row = item / a.n_heads;
+  const uint64_t item = uint64_t(block_x()) * kSubgroups + subgroup_id(), row = item / a.n_heads;
   if (row >= live(a.rows)) return;
   const uint32_t half = a.rope_dim / 2;
   const float *in = a.in + item * a.head_dim, *table = a.table + row * a.rope_dim;
   float* out = a.out + item * a.head_dim;
-  for (uint32_t i = lane_id(); i < half; i += kGroup) {
+  for (uint32_t i = lane_id(); i < half; i += kSubgroup) {
     const Pair pair = rope_pair(i, half, a.neox);
     const float u = in[pair.a], v = in[pair.b], c = table[i], s = table[half + i];
     out[pair.a] = u * c - v * s;
     out[pair.b] = u * s + v * c;
   }
-  for (uint32_t d = a.rope_dim + lane_id(); d < a.head_dim; d += kGroup) out[d] = in[d];
+  for (uint32_t d = a.rope_dim + lane_id(); d < a.head_dim; d += kSubgroup) out[d] = in[d];
 }
 
 // Grid: outputs.
@@ -291,7 +291,7 @@ RF_KERNEL(kBlock) rf_causal_mask(MaskArgs a) {
 
 // Grid: rows. A row of -inf gives zeros, a NaN spreads over its row.
 RF_KERNEL(kBlock) rf_softmax(MaskArgs a) {
-  RF_SHARED float shared[kGroups];
+  RF_SHARED float shared[kSubgroups];
   begin_kernel();
   if (block_x() >= live(a.rows)) return;
   const float* in = a.in + uint64_t(block_x()) * a.width;

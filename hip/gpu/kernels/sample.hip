@@ -12,9 +12,10 @@ namespace rf {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
+constexpr float kGreedyBelow = 1e-6f;  // a temperature
 
-// A weight in [0, 1] in units of 2^-42; 2^20 of them fit.
-RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * 0x1p42f); }
+constexpr float kFixedOne = 0x1p42f;  // the weight 1 as an integer: 2^20 of them fit
+RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * kFixedOne); }
 RF_DEVICE uint64_t fixed(uint32_t bits) { return fixed(bits_float(bits)); }
 
 // a / b for quotients below 2^32.
@@ -80,7 +81,7 @@ RF_DEVICE double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
   return double((uint64_t(c0) << 32 | c1) >> 11) * 0x1p-53;
 }
 // Where in a total mass (at least 1) the number u in [0, 1) points.
-RF_DEVICE uint64_t share(double u, uint64_t mass) {
+RF_DEVICE uint64_t point_into(double u, uint64_t mass) {
   const uint64_t at = uint64_t(u * double(mass));
   return at < mass ? at : mass - 1;
 }
@@ -173,7 +174,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     const auto value = [&](uint32_t i) { return float_bits(weights[i]) >= min_p ? fixed(weights[i]) : 0; };
     uint64_t mass = 0;
     for (uint32_t i = thread_id(); i < n; i += kSampleThreads) mass += value(i);
-    return find_in_order(share(u, block_sum(mass, s)), n, s, value);
+    return find_in_order(point_into(u, block_sum(mass, s)), n, s, value);
   }
 
   // Far fewer candidates, where that is safe: whole bins beyond top-k, or what min-p drops and what all together weighs less than
@@ -185,7 +186,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
         [&](uint32_t i) { return uint64_t(weights[i] > 0 ? 1 : 0); });
     least = rough.key > least ? rough.key : least;
   } else {
-    const float light = float((1.0 - double(o.top_p)) * double(total) * 0x1p-42 / double(n)) * 0.999f;
+    const float light = float((1.0 - double(o.top_p)) * double(total) / kFixedOne / double(n)) * 0.999f;
     least = float_bits(light) > min_p ? float_bits(light) : min_p;
   }
   if (thread_id() == 0) s.count = 0;
@@ -216,7 +217,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     if (last.found) kept = {last.key, quotient(mark - last.above + fixed(last.key) - 1, fixed(last.key))};
   }
   if (min_p > kept.bits) kept = {min_p, ~0u};
-  return token_at(list, share(u, mass_of(list, kept, s)), s);
+  return token_at(list, point_into(u, mass_of(list, kept, s)), s);
 }
 
 // ln(x) for x ≥ 1: x = 2^e · m with m in [√½, √2), ln m = 2 artanh((m - 1) / (m + 1)).
@@ -244,7 +245,7 @@ RF_DEVICE void log_probabilities(const float* logits, uint32_t n, uint32_t n_top
   RF_UNROLL_BY(4) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) total += fixed(exp_float(logits[i] - best.logit));
   total = block_sum(total, s);
   const bool infinite = best.logit == kInfinity;  // leaves no distribution
-  const double log_total = infinite ? double(__builtin_nanf("")) : log_exact(double(total) * 0x1p-42) + double(best.logit);
+  const double log_total = infinite ? double(__builtin_nanf("")) : log_exact(double(total) / kFixedOne) + double(best.logit);
   if (thread_id() == 0) result->logprob = float(double(logits[token]) - log_total);
   n_top = n_top < n ? n_top : n;
   if (n_top == 0) return;
@@ -315,7 +316,7 @@ RF_KERNEL(kSampleThreads) rf_sample(SampleArgs a) {
     if (thread_id() == 0) result->token = -1;
     return;
   }
-  const bool greedy = o.temperature < 1e-6f || best.logit == kInfinity || o.top_k == 1;
+  const bool greedy = o.temperature < kGreedyBelow || best.logit == kInfinity || o.top_k == 1;
   uint32_t token = best.token;
   if (!greedy) token = draw(x, n, best.logit, o, weights, list_weights, list_ids, s);
   if (thread_id() == 0) result->token = int32_t(token);

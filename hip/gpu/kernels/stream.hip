@@ -30,16 +30,16 @@ RF_KERNEL(kBlock) rf_copy_stream(StreamArgs a) {
 // Eight independent sums a wave, so that no product waits for the one before; operands that look random, since zeros take less power.
 RF_KERNEL(kBlock) rf_multiply_registers(RateArgs a) {
   using Layout = TileLayout<64>;
-  alignas(16) RF_SHARED uint16_t tile[32 * Layout::stride];
-  for (uint32_t i = thread_id(); i < 32 * Layout::stride; i += kBlock) {
+  alignas(16) RF_SHARED uint16_t tile[2 * kTile * Layout::stride];
+  for (uint32_t i = thread_id(); i < 2 * kTile * Layout::stride; i += kBlock) {
     const uint32_t hash = i * 2654435761u >> 16;
     tile[i] = uint16_t(0x2c00u | (hash & 0x83ffu));  // ±1/16 … ±1/8
   }
   block_sync();
   Fragment<F16, Layout> left[2], right[4];
   Accumulator sums[kRateProducts];
-  RF_UNROLL for (uint32_t i = 0; i < 2; i++) load_fragment(left[i], tile, 16 * i, 0);
-  RF_UNROLL for (uint32_t i = 0; i < 4; i++) load_fragment(right[i], tile, 0, 16 * i);
+  RF_UNROLL for (uint32_t i = 0; i < 2; i++) load_fragment(left[i], tile, kTile * i, 0);
+  RF_UNROLL for (uint32_t i = 0; i < 4; i++) load_fragment(right[i], tile, 0, kTile * i);
   RF_UNROLL for (uint32_t i = 0; i < kRateProducts; i++) clear(sums[i]);
   for (uint32_t round = 0; round < a.rounds; round++)
     RF_UNROLL for (uint32_t i = 0; i < kRateProducts; i++) multiply(sums[i], left[i % 2], right[i / 2]);

@@ -1,14 +1,14 @@
 // What a lane of the mat-vec reads of a weight row at a time: sixteen bytes of quants (32 of Q8_0) with all columns that they hold.
 //
-// A format's Unit has `strips` runs of 4 · words neighbouring columns, each with one scale. With eight words the unit is one piece of
+// A format's Unit has `pieces` runs of 4 · words neighbouring columns, each with one scale. With eight words the unit is one piece of
 // 32 columns. With four it holds half of each of several pieces, the way super-blocks interleave them: unit u is half u % 2 of pieces
-// strips · (u / 2) + j. Bytes are left as they are stored where that saves work: w = scale · q + min, min standing for the zero point too.
+// pieces · (u / 2) + j. Bytes are left as they are stored where that saves work: w = scale · q + min, min standing for the zero point too.
 #pragma once
 #include "unpack.h"
 
 namespace rf {
 
-// load(w, row, u, raw): unit u of a row. strip(raw, u, j, …): run j of it.
+// load(w, row, u, raw): unit u of a row. decode(raw, u, j, …): run j of it.
 template <uint32_t Id>
 struct Unit;
 
@@ -19,12 +19,12 @@ struct RowAt {
   uint32_t own;
 };
 
-template <uint32_t Id, int Strips, int Words, int Zero, bool HasMin>
+template <uint32_t Id, int Pieces, int Words, int Zero, bool HasMin>
 struct UnitOf {
-  static constexpr int strips = Strips, words = Words;
+  static constexpr int pieces = Pieces, words = Words;
   static constexpr uint32_t zero = Zero;  // that the quants lack
   static constexpr bool has_min = HasMin;
-  static constexpr uint32_t cols = Strips * Words * 4;
+  static constexpr uint32_t cols = Pieces * Words * 4;
   template <int I>
   RF_DEVICE static const uint8_t* at(const DeviceWeight& w, const RowAt& row, uint32_t offset) {
     return plane_at<Id, I>(w, row.base) + (row.own * FormatPlanes<Id>::table.plane[I].bytes + offset);
@@ -83,7 +83,7 @@ struct Unit<FORMAT_Q4_0> : UnitOf<FORMAT_Q4_0, 1, 8, 8, true> {
     raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
   template <bool Signed = false>
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     scale = half_to_float(raw.scale);
     min = -float(zero) * scale;
     nibbles32<Signed ? zero : 0>(raw.q, q);
@@ -100,7 +100,7 @@ struct Unit<FORMAT_Q4_1> : UnitOf<FORMAT_Q4_1, 1, 8, 0, true> {
     raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
     raw.scales = load_if<Stream, uint32_t>(at<1>(w, row, u * 4));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     scale = low_half(raw.scales);
     min = high_half(raw.scales);
     nibbles32(raw.q, q);
@@ -120,7 +120,7 @@ struct Unit<FORMAT_Q5_0> : UnitOf<FORMAT_Q5_0, 1, 8, 16, true> {
     raw.scale = load_if<Stream, uint16_t>(at<2>(w, row, u * 2));
   }
   template <bool Signed = false>
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     scale = half_to_float(raw.scale);
     min = -float(zero) * scale;
     nibbles32<Signed ? zero : 0>(raw.q, raw.high, q);
@@ -138,7 +138,7 @@ struct Unit<FORMAT_Q5_1> : UnitOf<FORMAT_Q5_1, 1, 8, 0, true> {
     raw.high = load_if<Stream, uint32_t>(at<1>(w, row, u * 4));
     raw.scales = load_if<Stream, uint32_t>(at<2>(w, row, u * 4));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float& min) {
     scale = low_half(raw.scales);
     min = high_half(raw.scales);
     nibbles32(raw.q, raw.high, q);
@@ -156,7 +156,7 @@ struct Unit<FORMAT_Q8_0> : UnitOf<FORMAT_Q8_0, 1, 8, 0, false> {
     raw.second = load_if<Stream, Word4>(at<0>(w, row, u * 32) + 16);
     raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     scale = half_to_float(raw.scale);
     set4(q, raw.first.x, raw.first.y, raw.first.z, raw.first.w);
     set4(q + 4, raw.second.x, raw.second.y, raw.second.z, raw.second.w);
@@ -173,7 +173,7 @@ struct Unit<FORMAT_IQ4_NL> : UnitOf<FORMAT_IQ4_NL, 1, 8, 0, false> {
     raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
     raw.scale = load_if<Stream, uint16_t>(at<1>(w, row, u * 2));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     scale = half_to_float(raw.scale);
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
     lookup32(book, raw.q, q);
@@ -190,7 +190,7 @@ struct Unit<FORMAT_MXFP4> : UnitOf<FORMAT_MXFP4, 1, 8, 0, false> {
     raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
     raw.exponent = load_if<Stream, uint8_t>(at<1>(w, row, u));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t, int, int32_t (&q)[8], float& scale, float&) {
     scale = rf_e8m0_half(raw.exponent);
     constexpr Codebook book = codebook({RF_MXFP4_VALUES});
     lookup32(book, raw.q, q);
@@ -207,7 +207,7 @@ struct Unit<FORMAT_IQ4_XS> : UnitOf<FORMAT_IQ4_XS, 1, 8, 0, false> {
     raw.q = load_if<Stream, Word4>(at<0>(w, row, u * 16));
     raw.header = rf::load<Word2>(at<1>(w, row, u / 8 * 8));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int, int32_t (&q)[8], float& scale, float&) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int, int32_t (&q)[8], float& scale, float&) {
     scale = low_half(raw.header.x) * float(iq4_xs_scale(raw.header.x, raw.header.y, u % 8));
     constexpr Codebook book = codebook({RF_IQ4_VALUES});
     lookup32(book, raw.q, q);
@@ -223,7 +223,7 @@ struct Unit<FORMAT_Q4_K> : UnitOf<FORMAT_Q4_K, 2, 4, 0, true> {
     raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
     raw.header = rf::load<Word4>(at<1>(w, row, u / 8 * 16));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     set4(q, nibbles(raw.q.x, j), nibbles(raw.q.y, j), nibbles(raw.q.z, j), nibbles(raw.q.w, j));
     const uint32_t scales = k_scales(raw.header, u / 2 % 4);
     scale = byte_times(scales, j, low_half(raw.header.x));
@@ -240,7 +240,7 @@ struct Unit<FORMAT_Q5_K> : UnitOf<FORMAT_Q5_K, 2, 4, 0, true> {
     raw.high = rf::load<Word4>(at<1>(w, row, u / 8 * 32 + u % 2 * 16));
     raw.header = rf::load<Word4>(at<2>(w, row, u / 8 * 16));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     const uint32_t r = u / 2 % 4, bit = 2 * r + uint32_t(j);
     set4(q, nibbles(raw.q.x, j) | bits_up(raw.high.x, bit, 1, 4), nibbles(raw.q.y, j) | bits_up(raw.high.y, bit, 1, 4),
          nibbles(raw.q.z, j) | bits_up(raw.high.z, bit, 1, 4), nibbles(raw.q.w, j) | bits_up(raw.high.w, bit, 1, 4));
@@ -261,7 +261,7 @@ struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, 0, true> {
     raw.scales = rf::load<Word2>(at<1>(w, row, u / 2 * 8));
     raw.both = rf::load<uint32_t>(at<2>(w, row, u / 4 * 4));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     constexpr uint32_t two = 0x03030303u;
     set4(q, raw.q.x >> (2 * j) & two, raw.q.y >> (2 * j) & two, raw.q.z >> (2 * j) & two, raw.q.w >> (2 * j) & two);
     const uint32_t packed = pick(j >= 2, raw.scales.x, raw.scales.y) >> (16 * (j % 2) + 8 * (u % 2));
@@ -282,7 +282,7 @@ struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, 4, true> {
     RF_UNROLL for (int i = 0; i < 3; i++) raw.scales[i] = rf::load<uint32_t>(at<2>(w, row, u / 4 * 12 + 4 * i));
     raw.scale = rf::load<uint16_t>(at<3>(w, row, u / 4 * 2));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     constexpr uint32_t two = 0x03030303u;
     const uint32_t half = u / 2 % 2, bit = 4 * half + uint32_t(j);
     set4(q, (raw.q.x >> (2 * j) & two) | bits_up(raw.high.x, bit, 1, 2),
@@ -311,7 +311,7 @@ struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, 32, true> {
     raw.scales = rf::load<Word2>(at<2>(w, row, u / 2 * 8));
     raw.scale = rf::load<uint16_t>(at<3>(w, row, u / 4 * 2));
   }
-  RF_DEVICE static void strip(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
+  RF_DEVICE static void decode(const Raw& raw, uint32_t u, int j, int32_t (&q)[4], float& scale, float& min) {
     const Word4 low = pick(j % 2, raw.low[0], raw.low[1]);
     const uint32_t at = 2 * uint32_t(j);
     set4(q, nibbles(low.x, j / 2) | bits_up(raw.high.x, at, 3, 4), nibbles(low.y, j / 2) | bits_up(raw.high.y, at, 3, 4),

@@ -7,8 +7,6 @@
 
 namespace rf {
 
-constexpr uint32_t kPiece = 32;
-
 RF_DEVICE int32_t sub_bytes(uint32_t x, uint32_t zero) {  // bytes of x below 128, less zero (at most 128)
   return int32_t((x + (0x80 - zero) * 0x01010101u) ^ 0x80808080u);
 }
