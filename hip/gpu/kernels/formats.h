@@ -35,12 +35,16 @@ struct DeviceFormat {
   }
 };
 
+// What the decoders of super-blocks share.
 template <uint32_t Id, int Scales, bool HasMin>
-struct Blocks256 {
-  static constexpr int elems = 256, n_scales = Scales;
+struct SuperBlocks {
+  static constexpr uint32_t elems = uint32_t(Format<Id>::elems), pieces = elems / kPiece;
+  static constexpr int n_scales = Scales;
   static constexpr bool has_min = HasMin;
   using Out = Piece<Scales>;
-  RF_DEVICE static uint64_t block(const DeviceWeight& w, uint64_t row, uint32_t piece) { return row * (w.cols / 256) + piece / 8; }
+  RF_DEVICE static uint64_t block(const DeviceWeight& w, uint64_t row, uint32_t piece) {
+    return row * (w.cols / elems) + piece / pieces;
+  }
   template <int I>
   RF_DEVICE static const uint8_t* at(const DeviceWeight& w, uint64_t block) {
     return plane_at<Id, I>(w, block);
@@ -53,10 +57,10 @@ RF_DEVICE void words(const uint8_t* p, uint32_t (&w)[8]) {
 }
 
 template <>
-struct DeviceFormat<FORMAT_Q2_K> : Blocks256<FORMAT_Q2_K, 2, true> {
+struct DeviceFormat<FORMAT_Q2_K> : SuperBlocks<FORMAT_Q2_K, 2, true> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
-    const uint32_t p = piece % 8;
+    const uint32_t p = piece % pieces;
     uint32_t x[8];
     words(at<0>(w, b) + 32 * (p / 4), x);
     const uint32_t packed = rf::load<uint16_t>(at<1>(w, b) + 2 * p), both = rf::load<uint32_t>(at<2>(w, b));
@@ -69,10 +73,10 @@ struct DeviceFormat<FORMAT_Q2_K> : Blocks256<FORMAT_Q2_K, 2, true> {
   }
 };
 template <>
-struct DeviceFormat<FORMAT_Q3_K> : Blocks256<FORMAT_Q3_K, 2, false> {
+struct DeviceFormat<FORMAT_Q3_K> : SuperBlocks<FORMAT_Q3_K, 2, false> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
-    const uint32_t p = piece % 8;
+    const uint32_t p = piece % pieces;
     uint32_t x[8], high[8], packed[3];
     words(at<0>(w, b) + 32 * (p / 4), x);
     words(at<1>(w, b), high);
@@ -84,10 +88,10 @@ struct DeviceFormat<FORMAT_Q3_K> : Blocks256<FORMAT_Q3_K, 2, false> {
   }
 };
 template <>
-struct DeviceFormat<FORMAT_Q4_K> : Blocks256<FORMAT_Q4_K, 1, true> {
+struct DeviceFormat<FORMAT_Q4_K> : SuperBlocks<FORMAT_Q4_K, 1, true> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
-    const uint32_t p = piece % 8, odd = p % 2;
+    const uint32_t p = piece % pieces, odd = p % 2;
     uint32_t x[8];
     words(at<0>(w, b) + 32 * (p / 2), x);
     const Word4 header = rf::load<Word4>(at<1>(w, b));
@@ -98,10 +102,10 @@ struct DeviceFormat<FORMAT_Q4_K> : Blocks256<FORMAT_Q4_K, 1, true> {
   }
 };
 template <>
-struct DeviceFormat<FORMAT_Q5_K> : Blocks256<FORMAT_Q5_K, 1, true> {
+struct DeviceFormat<FORMAT_Q5_K> : SuperBlocks<FORMAT_Q5_K, 1, true> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
-    const uint32_t p = piece % 8, odd = p % 2;
+    const uint32_t p = piece % pieces, odd = p % 2;
     uint32_t x[8], high[8];
     words(at<0>(w, b) + 32 * (p / 2), x);
     words(at<1>(w, b), high);
@@ -113,10 +117,10 @@ struct DeviceFormat<FORMAT_Q5_K> : Blocks256<FORMAT_Q5_K, 1, true> {
   }
 };
 template <>
-struct DeviceFormat<FORMAT_Q6_K> : Blocks256<FORMAT_Q6_K, 2, false> {
+struct DeviceFormat<FORMAT_Q6_K> : SuperBlocks<FORMAT_Q6_K, 2, false> {
   RF_DEVICE static void load(const DeviceWeight& w, uint64_t row, uint32_t piece, Out& out) {
     const uint64_t b = block(w, row, piece);
-    const uint32_t p = piece % 8, group = p % 4;
+    const uint32_t p = piece % pieces, group = p % 4;
     uint32_t x[8], high[8];
     words(at<0>(w, b) + 64 * (p / 4) + 32 * (group % 2), x);
     words(at<1>(w, b) + 32 * (p / 4), high);

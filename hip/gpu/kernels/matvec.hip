@@ -49,7 +49,7 @@ RF_DEVICE ActivationOffsets activation_offsets(uint32_t k, uint32_t piece, uint3
   return {at, at + k, piece, (Words == 8 ? 1 : 2 + half) * (k / kPiece) + piece};
 }
 template <int Words>
-RF_DEVICE void load_plane(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q)[Words]) {
+RF_DEVICE void load_int8(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q)[Words]) {
   RF_UNROLL for (uint32_t i = 0; i < Words / 4; i++) {
     const Word4 v = load<Word4>(row + (at + i * (k / 2)));
     q[4 * i] = int32_t(v.x), q[4 * i + 1] = int32_t(v.y), q[4 * i + 2] = int32_t(v.z), q[4 * i + 3] = int32_t(v.w);
@@ -81,11 +81,11 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
     RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
         U::decode(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
     RF_UNROLL for (int n = 0; n < N; n++) {
-      const int8_t* planes = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
+      const int8_t* int8 = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
       const float* info = args.info + uint64_t(task.row[n]) * 4 * pieces + constant;
       int32_t high[U::words], low[U::words];
-      load_plane(planes, k, at.high, high);
-      load_plane(planes, k, at.low, low);
+      load_int8(int8, k, at.high, high);
+      load_int8(int8, k, at.low, low);
       const float xscale = info[at.scale];
       float xsum = 0;
       if constexpr (U::has_min) xsum = info[at.sum];

@@ -11,7 +11,7 @@ constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes rea
 
 // Four of a block's 32 activations, as bits, in each of eight neighbouring lanes. planes and info are the row's; lanes whose block does
 // not exist only take part in the exchange.
-RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint32_t width, uint32_t piece, bool exists) {
+RF_DEVICE void quantize_block(const Word4& in, int8_t* int8, float* info, uint32_t width, uint32_t piece, bool exists) {
   const uint32_t pieces = width / kPiece, sub = lane_id() % 8;
   const uint32_t x[4] = {in.x, in.y, in.z, in.w};
   // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
@@ -34,9 +34,9 @@ RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint
   RF_UNROLL for (uint32_t mask = 1; mask < 4; mask *= 2) sum += shuffle_xor(sum, mask);
   const int32_t other = shuffle_xor(sum, 4);
   if (!exists) return;
-  planes += (sub / 4) * (width / 2) + piece * 16 + (sub % 4) * 4;
-  *reinterpret_cast<uint32_t*>(planes) = high;
-  *reinterpret_cast<uint32_t*>(planes + width) = low;
+  int8 += (sub / 4) * (width / 2) + piece * 16 + (sub % 4) * 4;
+  *reinterpret_cast<uint32_t*>(int8) = high;
+  *reinterpret_cast<uint32_t*>(int8 + width) = low;
   // `sum` of lanes 0 … 3 is the first half's.
   if (sub < 4) info[sub * pieces + piece] = scale * float(sub == 0 ? 1 : sub == 1 ? sum + other : sub == 2 ? sum : other);
 }

@@ -51,10 +51,7 @@ RF_DEVICE void nibbles32(const Word4& x, int32_t* q) {
 template <uint32_t Zero = 0>
 RF_DEVICE void nibbles32(const Word4& x, uint32_t high, int32_t* q) {
   const uint32_t word[4] = {x.x, x.y, x.z, x.w};
-  RF_UNROLL for (int i = 0; i < 4; i++) {
-    q[i] = centred<Zero>(nibbles(word[i], 0) | spread_bits(high, 4 * i, 4));
-    q[i + 4] = centred<Zero>(nibbles(word[i], 1) | spread_bits(high, 4 * i + 16, 4));
-  }
+  RF_UNROLL for (int i = 0; i < 8; i++) q[i] = centred<Zero>(nibbles(word[i % 4], i / 4) | spread_bits(high, 4 * i, 4));
 }
 RF_DEVICE void lookup32(const Codebook& book, const Word4& x, int32_t* q) {
   lookup16(book, x.x, q[0], q[4]);
