@@ -1,15 +1,19 @@
-// FlashAttention (Dao 2023) over the paged cache on the matrix units: 64 queries of one sequence and head a block, 64 keys at a time,
-// f16 operands, float sums and softmax state, in powers of two.
+// FlashAttention-2 (Dao 2023, Algorithm 1) over the paged cache on the matrix units. A block computes kFlashQueries queries of one
+// sequence and head, kFlashKeys keys at a time. Operands are f16; S, O and the softmax state are float; exponentials are powers of
+// two.
+//
+// Names are the paper's: S = Q · Kᵀ, m the running maxima of its rows, P = 2^(S - m), l the running sums of P's rows, O = P · V.
 #pragma once
 #include "attention-split.h"
 #include "flash-tiles.h"
 
 namespace rf {
 
-// The tile of this block: 64 rows of a sequence of more than kAttentionFlashRows rows, the last ones (which see the most keys) first.
+// The tile of a block: kFlashQueries rows of a sequence with more than kAttentionFlashRows rows. The last rows, which attend to the
+// most keys, come first.
 struct FlashTile {
   RfStepSeq seq;
-  uint32_t row;  // its first, within the sequence
+  uint32_t row;  // its first row within the sequence
   bool found;
 };
 RF_DEVICE FlashTile flash_tile(const uint32_t* step, uint32_t index) {
@@ -23,7 +27,7 @@ RF_DEVICE FlashTile flash_tile(const uint32_t* step, uint32_t index) {
   return {{}, 0, false};
 }
 
-// S = cap · tanh(S / cap) · log2 e, to about 1e-7 of the cap: what f16 operands leave of a score is far less.
+// S = cap · tanh(S / cap) · log2 e, with an error of about 1e-7 · cap, far below the rounding of f16 operands.
 template <uint32_t Rows, uint32_t Columns>
 RF_DEVICE void cap_scores(Accumulator (&s)[Rows][Columns], float cap) {
   const float factor = divide(2 * kLog2e, cap), height = cap * kLog2e;
@@ -33,7 +37,7 @@ RF_DEVICE void cap_scores(Accumulator (&s)[Rows][Columns], float cap) {
   });
 }
 
-// Rows of q [kFlashQueries, q_stride] times `factor`, as halves, to shared memory; zeros for those from n_rows on.
+// Stores q [kFlashQueries, q_stride] times `factor` to shared memory as halves; rows from n_rows on become zeros.
 template <class Layout, uint32_t D>
 RF_DEVICE void store_queries(uint16_t* shared, const float* q, uint32_t q_stride, uint32_t n_rows, float factor) {
   for (uint32_t item = thread_id(); item < kFlashQueries * (D / kChunk); item += kFlashThreads) {
@@ -47,7 +51,7 @@ RF_DEVICE void store_queries(uint16_t* shared, const float* q, uint32_t q_stride
   }
 }
 
-// Quantized: of a q8_0 cache, else of an f16 one.
+// D: head_dim. Quantized: the cache is q8_0, otherwise f16.
 template <uint32_t D, bool Quantized>
 RF_DEVICE void attention_flash(const AttentionArgs& a) {
   using Tiles = FlashTiles<D, Quantized>;
@@ -62,13 +66,13 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   const uint32_t head = block_y(), group = a.n_heads / a.cache.n_kv_heads;
   const uint32_t past = tile.seq.kv_len - tile.seq.n_rows;  // position of the sequence's row 0
   const uint32_t n_rows = tile.seq.n_rows - tile.row < kFlashQueries ? tile.seq.n_rows - tile.row : kFlashQueries;
-  const uint32_t low = past + tile.row, high = low + n_rows - 1;  // positions of the tile's rows
+  const uint32_t low = past + tile.row, high = low + n_rows - 1;  // positions of the tile's first and last row
   const auto first_key = [&](uint32_t position) { return a.window && position >= a.window ? position - a.window + 1 : 0; };
   const uint32_t first_row = tile.seq.row_start + tile.row;  // of the step
   const FlashSource source = {a.cache.k,          a.cache.v,    block_ids(a.step) + tile.seq.block_start,
                               a.cache.n_kv_heads, head / group, high + 1};
 
-  // Q, scaled to powers of two unless the soft cap comes between the scores and the softmax.
+  // Q, scaled so that the softmax takes powers of two. With a soft cap, cap_scores applies log2 e instead.
   store_queries<KeyLayout, D>(tiles.queries(), a.q + uint64_t(first_row) * a.q_stride + uint64_t(head) * D, a.q_stride, n_rows,
                               a.softcap > 0 ? a.scale : a.scale * kLog2e);
   block_sync();
@@ -87,7 +91,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   FlashCopy<D, Quantized> copy = {tiles};
   uint32_t key = first_key(low) / kFlashKeys * kFlashKeys;
   copy.fetch_k(source, key);
-  do {  // a row sees itself at least
+  do {  // at least once, since every row attends to itself
     copy.land_k();
     block_sync();
     copy.fetch_v(source, key);
@@ -95,7 +99,7 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
     Accumulator s[kQueryTiles][kKeyTiles];  // S, then P
     mm_ABt(s, q, tiles.k);                  // S = Q · Kᵀ
     if (a.softcap > 0) cap_scores(s, a.softcap);
-    if (key + kFlashKeys - 1 > low || key < first_key(high))  // some row does not see some key of this tile
+    if (key + kFlashKeys - 1 > low || key < first_key(high))  // some row does not attend to some key of this tile
       mask(s, [&](uint32_t row) {
         const uint32_t position = low + wave_row + row;
         return ColumnRange{int32_t(first_key(position) - key), int32_t(position - key)};

@@ -1,10 +1,9 @@
-// Attention in float for any row: flash-decoding (Dao et al. 2023) over the keys of one K/V head, all query heads of the group at once.
+// Attention of one row in float: flash-decoding (Dao et al. 2023) over the keys of one K/V head, for all its query heads at once.
 //
-// A key's head_dim elements lie over `Lanes` lanes, 8 · Chunks a lane, so that a group of 32 lanes reads 32/Lanes whole keys with 16-byte
-// loads. A block takes a chunk of keys at a time, `unroll` for each such subgroup, and has the next chunk's loads on their way
-// meanwhile: all scores first, then one softmax over the chunk with a score a lane, then the values. Between chunks it is an online
-// softmax (Milakov and Gimelshein 2018), in powers of two (scores are scaled by log2 e). Every sum has an order that depends on
-// nothing but the kernel.
+// A cluster of `Lanes` lanes holds one key, 8 · Chunks of its elements in each lane, so that a subgroup reads 32 / Lanes whole keys
+// with 16-byte loads. A block processes a tile of keys at a time, `unroll` keys a cluster: first all scores, then one softmax with
+// a score in each lane, then the values. The next tile is loaded meanwhile. From tile to tile this is the online softmax (Milakov
+// and Gimelshein 2018), in powers of two: scores are scaled by log2 e. The order of every sum depends on the kernel alone.
 #pragma once
 #include "cache.h"
 
@@ -15,8 +14,8 @@ namespace rf {
 constexpr uint32_t kSplitSubgroups = kBlock / kSubgroup;
 constexpr float kLog2e = 1.44269504f;
 
-// cap · tanh(s / cap). Near 0 by its series (the other form would lose digits), elsewhere 1 - 2 / (e^2y + 1) with an exponent that cannot
-// overflow; a NaN stays one.
+// cap · tanh(y), y = s / cap. Near 0 a series, because 1 - 2 / (e^2y + 1) loses digits there; elsewhere that formula, with an
+// exponent that cannot overflow. A NaN stays a NaN.
 RF_DEVICE float soft_cap(float s, float cap) {
   const float y = divide(s, cap), square = y * y;
   const float series =
@@ -26,13 +25,13 @@ RF_DEVICE float soft_cap(float s, float cap) {
   return cap * (square < 0.0625f ? series : far);
 }
 
-// Eight elements of a K or V row as they were read.
+// Eight elements of a K or V row, in the cache's type.
 template <uint32_t Dtype>
 struct Eight {
   static constexpr bool Half = Dtype == RF_F16;
   Word4 word[Half ? 1 : 2];
 
-  // Aligned: rows are multiples of 16 bytes. n: how many of the eight belong to the row.
+  // Aligned: rows are multiples of 16 bytes. n: how many of the eight belong to the row; the others become zero.
   template <bool Aligned>
   RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t, uint32_t, uint32_t n) {
     const uint8_t* p = base + index * (Half ? 2 : 4);
@@ -64,13 +63,13 @@ struct Eight {
   }
 };
 
-// Of q8_0 they are read as quants, and what they are multiplied by stays outside their sums.
+// q8_0: decode returns the quants; the caller multiplies its sums by scale().
 template <>
 struct Eight<RF_Q8_0> {
   Word2 word;
-  uint32_t half;  // the scale
+  uint32_t half;  // the scale, as f16
 
-  // eighth: which eight of the row; scales: bytes from the row to its scales.
+  // index: bytes; eighth: elements 8 · eighth … + 7 of the row; scales: bytes from the row to its scales.
   template <bool Aligned>
   RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t eighth, uint32_t scales, uint32_t n) {
     const uint8_t* row = base + index - eighth * 8;
@@ -89,10 +88,11 @@ struct SplitShape {
   static constexpr bool Aligned = Aligned_;
   static constexpr uint32_t width = Lanes * Chunks * 8;  // head_dim, rounded up
   static constexpr uint32_t clusters = kBlock / Lanes;
-  // Keys of a subgroup whose loads are in flight together; registers limit it, and a chunk has no more scores than the block threads.
+  // Keys of a cluster that are loaded together. Registers limit it, and a tile must not have more scores than the block has
+  // threads.
   static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || clusters* Heads > 64 ? 2 : 4;
-  static constexpr uint32_t keys = clusters * unroll;                  // of a chunk
-  static constexpr uint32_t head_subgroups = kSplitSubgroups / Heads;  // groups that share the softmax of a head
+  static constexpr uint32_t keys = clusters * unroll;                  // of a tile
+  static constexpr uint32_t head_subgroups = kSplitSubgroups / Heads;  // that compute the softmax of a head together
   static_assert(keys <= head_subgroups * kSubgroup, "a lane for each score");
 };
 template <uint32_t N>
@@ -106,8 +106,8 @@ struct SplitShared {
   float sums[Shape::Heads][kSplitSubgroups][Shape::width];
 };
 
-// Adds each of `Count` values up over the lanes that differ in the bits Mask … Least alone, halving the values at each bit while there
-// are several: value i ends up where these bits, from the highest, spell i.
+// Sums each of `Count` values over the lanes that differ only in the bits Mask … Least. At each bit a lane keeps half of its
+// values, down to one: value i ends in the lanes whose bits, highest first, are i.
 template <uint32_t Mask, uint32_t Least, uint32_t Count, uint32_t N>
 RF_DEVICE void fold(float (&v)[N]) {
   if constexpr (Mask != Least / 2) {
@@ -118,7 +118,8 @@ RF_DEVICE void fold(float (&v)[N]) {
     } else {
       RF_UNROLL for (uint32_t i = 0; i < half; i++) {
         const float low = v[i], high = v[half + i];
-        const float keep = upper ? +high : +low, send = upper ? +low : +high;  // values: a choice of places would need memory
+        // Unary + makes these select values; selecting an element's address would need memory.
+        const float keep = upper ? +high : +low, send = upper ? +low : +high;
         v[i] = keep + shuffle_xor(send, Mask);
       }
     }
@@ -131,18 +132,19 @@ struct SplitQuery {
   uint32_t n_heads;  // ≤ Shape::Heads, all of one K/V head
   uint32_t head_dim;
   uint32_t begin, end;  // keys begin … end - 1
-  uint32_t old;  // keys that were there before this plan's step, so that they can be read before the kernel in front has ended
+  uint32_t old;         // keys 0 … old - 1 were stored by earlier steps, so they can be read before begin_kernel
   float scale, softcap;
 };
 
-// index(key): where the key's row begins in k and v, in elements (in a q8_0 cache in bytes). emit(head, d, sum, peak, total) takes the result: sum / total is the output.
-// Every thread of the block takes part with the same query.
+// Attention of the heads of `a` over keys a.begin … a.end - 1. index(key): start of the key's row in k and v, in elements (q8_0: in
+// bytes). emit(head, d, sum, peak, total) receives the result; the output is sum / total. All threads of a block call this with the
+// same query.
 template <class Shape, uint32_t Dtype, class Index, class Emit>
 RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, SplitShared<Shape>& shared, Index index, Emit emit) {
   constexpr uint32_t Lanes = Shape::Lanes, Chunks = Shape::Chunks, Heads = Shape::Heads, Unroll = Shape::unroll;
   constexpr uint32_t Scores = Heads * Unroll,
-                     Left = Scores > Lanes ? Scores / Lanes : 1;     // of a subgroup, and of a lane in the end
-  constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that end up with the same score
+                     Left = Scores > Lanes ? Scores / Lanes : 1;     // of a cluster, and of a lane after fold
+  constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that hold the same score after fold
   const uint32_t cluster_lane = lane_id() % Lanes, cluster = thread_id() / Lanes;
   const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
   uint32_t here[Chunks];  // elements of each chunk that belong to the row
@@ -159,7 +161,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
                                        here[c]);
   };
   const auto find = [&](uint32_t start) {
-    const uint32_t key = start + cluster * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
+    const uint32_t key = start + cluster * Unroll, last = a.end - 1;  // past the end the last key is read again, and dropped
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
       const uint32_t at = key + u < last ? key + u : last;
       rows[u] = index(at);
@@ -185,7 +187,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = i < here[c] ? from[i] * factor : 0.0f;
     }
   }
-  // For the softmax, a lane has the score of one key for the head of its group, and the group's share of the total.
+  // In the softmax a lane has the score of one key, for the head that its subgroup works on, and a partial sum of the weights.
   const uint32_t head = subgroup_id() / Shape::head_subgroups, mine = subgroup_id() % Shape::head_subgroups * kSubgroup + lane_id();
   const float* head_scores = shared.scores[head][0].v;
   float* head_weights = shared.weights[head][0].v;
@@ -225,7 +227,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       return a.softcap > 0 ? soft_cap(s, a.softcap) * kLog2e : s;
     };
     const float own = score_of(mine);
-    float next = -__builtin_inff();  // passes over a NaN, which spreads by its own weight
+    float next = -__builtin_inff();  // ignores a NaN, whose own weight makes the result NaN
     RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kSubgroup - 1) / kSubgroup; i++) {
       const float other = score_of(i * kSubgroup + lane_id());
       next = next < other ? other : next;
@@ -257,9 +259,9 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     if (more) read(values, v);
   }
 
-  // Join the subgroups of the group …
+  // Sum over the clusters of each subgroup …
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    constexpr uint32_t Apart = kSubgroup / Lanes, Rest = 8 / Apart;  // subgroup s ends up with elements s · Rest on
+    constexpr uint32_t Apart = kSubgroup / Lanes, Rest = 8 / Apart;  // cluster s ends with elements s · Rest …
     const uint32_t d = (c * Lanes + cluster_lane) * 8;
     fold<kSubgroup / 2, Lanes, 8>(sums[h][c]);
     RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][subgroup_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
@@ -270,7 +272,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     shared.peak[head] = peak;
   }
   block_sync();
-  // … and the groups of the block.
+  // … then over the subgroups of the block.
   RF_UNROLL for (uint32_t item = thread_id(); item < Heads * Shape::width; item += kBlock) {
     const uint32_t h = item / Shape::width, d = item % Shape::width;
     if (h >= a.n_heads || d >= a.head_dim) continue;
@@ -281,7 +283,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   }
 }
 
-// The keys of a row, in blocks of 16 tokens, and how many splits share them.
+// The keys that a row attends to, in blocks of kBlockTokens tokens, and the number of splits that share them.
 struct RowKeys {
   uint32_t first, first_block, blocks, splits;
 };
@@ -291,12 +293,13 @@ RF_DEVICE RowKeys row_keys(const AttentionArgs& a, uint32_t position) {
   return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * kBlockTokens) : a.n_splits};
 }
 
-// One row's share of keys: split s of n takes every block of 16 tokens from s · ceil(blocks / n) on, of those that the row sees.
+// One split of a row: split s of n takes the cache blocks s · ceil(blocks / n) … (s + 1) · ceil(blocks / n) - 1 of the row's
+// `blocks`.
 template <class Shape>
 RF_DEVICE void attention_split(const AttentionArgs& a) {
   RF_SHARED SplitShared<Shape> shared;
   const uint32_t row = block_x();
-  // Read together: each would wait for the one before. A row beyond the live ones has no sequence to be read.
+  // Loaded together, because loads one after the other would each wait. Rows beyond the live rows have no sequence.
   const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row], n_tokens = header(a.step).n_tokens;
   const RfStepSeq* all = seqs(a.step);
   const int32_t* tables = block_ids(a.step);
@@ -336,7 +339,7 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
     }
   };
   if (a.cache.dtype == RF_F16) return attend<Shape, RF_F16>(query, a.cache.k, a.cache.v, shared, index, emit);
-  if constexpr (Shape::Aligned)  // as rows of q8_0 always are
+  if constexpr (Shape::Aligned)  // rows of q8_0 always are
     if (a.cache.dtype == RF_Q8_0) {
       const auto row = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, true); };
       return attend<Shape, RF_Q8_0>(query, a.cache.k, a.cache.v, shared, row, emit);

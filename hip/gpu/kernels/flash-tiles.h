@@ -1,4 +1,4 @@
-// Tiles of the paged K/V cache on their way into shared memory, for FlashAttention.
+// Copies tiles of the paged K/V cache to shared memory, for FlashAttention.
 #pragma once
 #include "../attention.h"
 #include "cache.h"
@@ -6,10 +6,10 @@
 
 namespace rf {
 
-constexpr uint32_t kLoadQuants = 16;  // of q8_0, in one load
+constexpr uint32_t kLoadQuants = 16;  // quants of a q8_0 cache in one 16-byte load
 
-// The remainder tells the compiler the range, so that the items of a thread differ by constants. And it is made to forget where the number
-// came from, or it would keep every item's address in registers from one round of the loop to the next.
+// thread_id(). The remainder tells the compiler its range, so that the items of a thread differ by constants. The empty asm hides
+// where the number comes from; otherwise the compiler keeps the address of every item in registers across the loop.
 RF_DEVICE uint32_t flash_thread() {
   uint32_t id = thread_id();
 #if defined(__CUDACC__)
@@ -20,20 +20,20 @@ RF_DEVICE uint32_t flash_thread() {
   return id % kFlashThreads;
 }
 
-// Where a tile of K and V comes from: keys first … end - 1 of one sequence and K/V head. Keys from `end` on read as zeros, whatever an
-// earlier owner left in the rest of a block.
+// The keys 0 … end - 1 of one sequence and K/V head in the cache. Keys from `end` on read as zeros, because the rest of a cache
+// block may hold data of an earlier sequence.
 struct FlashSource {
   const uint8_t *k, *v;
   const int32_t* table;
   uint32_t n_kv_heads, kv_head, end;
 
-  // As cache_row.
+  // Start of a key's row: cache_row.
   template <uint32_t D>
   RF_DEVICE uint64_t index(uint32_t key, bool quantized = false) const {
     const uint32_t at = key < end ? key : end - 1;
     return cache_row(uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head, at % kBlockTokens, D, quantized);
   }
-  // The scale of eight of a row, of q8_0.
+  // q8_0: the scale of elements 8 · eighth … + 7 of a row, as f16.
   template <uint32_t D>
   RF_DEVICE uint32_t scale(const uint8_t* row, uint32_t key, uint32_t eighth) const {
     const uint32_t at = key < end ? key : end - 1;
@@ -41,23 +41,23 @@ struct FlashSource {
   }
 };
 
-// Tiles in shared memory, and the way there in two halves: `fetch` begins to read, `land` has the data there before the next block_sync.
-// They hold halves; a q8_0 cache's are made when they land.
+// Tiles of halves in shared memory. FlashCopy fills them in two steps: fetch_* starts the loads, land_* completes them before the
+// next block_sync, and converts the quants of a q8_0 cache to halves.
 template <uint32_t D, bool Quantized>
 struct alignas(16) FlashTiles {
   using KeyLayout = Padded<D + kChunk>;
-  static constexpr uint32_t kChunks = D / kChunk;  // of 16 bytes a row
+  static constexpr uint32_t kChunks = D / kChunk;  // of a row
 #if defined(__CUDACC__)
   using ValueLayout = KeyLayout;
   uint16_t k[kFlashKeys * KeyLayout::stride], v[kFlashKeys * KeyLayout::stride];
-  uint8_t quants[Quantized ? kFlashKeys * D : kLoadQuants];  // of q8_0, each 16 of them written and read by one thread
+  uint8_t quants[Quantized ? kFlashKeys * D : kLoadQuants];  // q8_0: each 16 of them are written and read by the same thread
 #else
   using ValueLayout = Padded<kFlashKeys + kChunk>;  // [d, key]
   uint16_t k[kFlashKeys * KeyLayout::stride], v[D * ValueLayout::stride];
 #endif
 #if defined(__CUDACC__) || defined(RF_MMA_MFMA) || defined(RF_MMA_WMMA)
-  RF_DEVICE uint16_t* queries() { return k; }  // they pass through before the first keys do
-  RF_DEVICE uint16_t* weights(uint32_t) { return nullptr; }
+  RF_DEVICE uint16_t* queries() { return k; }                // Q passes through the tile of K before the first keys are copied
+  RF_DEVICE uint16_t* weights(uint32_t) { return nullptr; }  // room of mm_AB
 #else
   uint16_t q[kFlashQueries * KeyLayout::stride], p[kFlashQueries * ValueLayout::stride];
   RF_DEVICE uint16_t* queries() { return q; }
@@ -74,7 +74,7 @@ struct FlashCopy {
   FlashTiles<D, Quantized>& tiles;
   uint32_t scale[kQuantItems];
 
-  RF_DEVICE static void copy(uint32_t address, const uint8_t* from, uint32_t bytes) {  // the rest of 16 is filled with zeros
+  RF_DEVICE static void copy(uint32_t address, const uint8_t* from, uint32_t bytes) {  // fills up to 16 bytes with zeros
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
   }
   RF_DEVICE void fetch(const FlashSource& source, const uint8_t* from, uint16_t* to, uint32_t first) {
@@ -118,9 +118,9 @@ struct FlashCopy {
 template <uint32_t D, bool Quantized>
 struct FlashCopy {
   static constexpr uint32_t kChunks = D / kChunk;
-  static constexpr uint32_t kItems = kFlashKeys * kChunks / kFlashThreads;  // 16 bytes each
+  static constexpr uint32_t kItems = kFlashKeys * kChunks / kFlashThreads;  // one chunk each
   static constexpr uint32_t kPairItems =
-      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;  // of two neighbouring keys
+      (kFlashKeys / 2 * kChunks + kFlashThreads - 1) / kFlashThreads;  // one chunk of two neighbouring keys each
   static constexpr uint32_t kQuantLoads = D / kLoadQuants, kQuantItems = kItems / 2;
   FlashTiles<D, Quantized>& tiles;
   Word4 word[2 * kPairItems];
@@ -167,7 +167,8 @@ struct FlashCopy {
     }
   }
   static constexpr uint32_t kItemPairs = 8;
-  // Item: eight pairs of keys by eight d, so that a write of the wave spreads over the banks and a read takes whole lines.
+  // Neighbouring threads take eight pairs of keys, then the next chunk: a wave's writes spread over the banks, its reads are whole
+  // lines.
   struct PairItem {
     uint32_t pair, chunk;
     bool on;
@@ -180,7 +181,7 @@ struct FlashCopy {
     RF_UNROLL for (uint32_t i = 0; i < kPairItems; i++) {
       const PairItem item = pair_item(i);
       const uint32_t key = first + (item.on ? item.pair : 0) * 2;
-      if constexpr (Quantized) {  // first the quants of both, then their scales
+      if constexpr (Quantized) {  // word[2 i] holds the quants of both keys, word[2 i + 1] their scales
         const uint8_t *row = source.v + source.index<D>(key, true), *next = source.v + source.index<D>(key + 1, true);
         const Word2 a = load<Word2>(row + item.chunk * kChunk), b = load<Word2>(next + item.chunk * kChunk);
         const uint32_t keep = key < source.end ? ~0u : 0u, keep_next = key + 1 < source.end ? ~0u : 0u;

@@ -1,21 +1,24 @@
-// Reading weights on the device: 32 columns of a row at a time, from the planes of ../planes.h, as signed bytes for dot4 or for
-// conversion. Every format of hip/formats.h; w = scale · q (+ min) gives exactly its decoder's bits.
+// DeviceFormat<format>: reads one piece (32 columns) of a weight row from its planes. A column is scale · q (+ min), with exactly
+// the bits of the format's decoder in hip/formats.h.
 #pragma once
 #include "units.h"
 
 namespace rf {
 
-// Columns 32 p … 32 p + 31 of a row. Byte i % 4 of q[i / 4] belongs to column i; with two groups, columns 0 … 15 and 16 … 31 have
-// their own scale and min.
+// Columns 32 p … 32 p + 31 of a row. Column i is byte i % 4 of q[i / 4]. With two scales, columns 0 … 15 use the first scale and
+// min, columns 16 … 31 the second.
 template <int Scales>
 struct Piece {
   int32_t q[8];
   float scale[Scales];
-  float min[Scales];  // where the format has_min
+  float min[Scales];  // unused without has_min
 };
 
-// groups, has_min, and load(weight, row, piece, out). Plain numbers have none. Here for formats whose unit is one piece; the unit's zero
-// point is subtracted from the quants and not folded into min, so that w has its decoder's bits, a zero's sign included.
+// Every block format has n_scales, has_min and load(weight, row, piece, out). This is the generic decoder, for formats whose unit
+// is one piece. It subtracts the zero point from the quants. Folding it into min, as the mat-vec does, would not give the decoder's
+// bits: with a negative scale it turns -0 into +0, and in f16 zero · scale can overflow.
+//
+// The other formats decode on their own: their units hold halves of several pieces, so a piece would load two units and use a part.
 template <uint32_t Id>
 struct DeviceFormat {
   static constexpr int n_scales = 1;
@@ -132,7 +135,7 @@ struct DeviceFormat<FORMAT_Q6_K> : SuperBlocks<FORMAT_Q6_K, 2, false> {
         sub_bytes((x[i] >> (4 * (group / 2)) & 0x0f0f0f0fu) | (high[i] >> (2 * group) & 0x03030303u) << 4, 32);
   }
 };
-// Asks for what `cols` columns from `col` on of a row hold, both multiples of what lies together in every plane.
+// Prefetches the planes of a row at column `col`, which must begin a byte in every plane.
 template <uint32_t Id>
 RF_DEVICE void prefetch_blocks(const DeviceWeight& w, uint64_t row, uint32_t col) {
   constexpr PlaneTable table = FormatPlanes<Id>::table;
@@ -142,16 +145,16 @@ RF_DEVICE void prefetch_blocks(const DeviceWeight& w, uint64_t row, uint32_t col
   }
 }
 
-// Column i of a piece as the decoder would give it.
+// Column i of a piece, with the bits of the format's decoder.
 template <uint32_t Id>
 RF_DEVICE float piece_value(const typename DeviceFormat<Id>::Out& piece, int i) {
   const int g = DeviceFormat<Id>::n_scales == 2 ? i / 16 : 0;
   const float q = float(signed_byte(uint32_t(piece.q[i / 4]) >> (8 * (i % 4))));
-  // Products are exact (formats.h of the CPU says why), so contraction changes nothing.
+  // The product is exact (hip/formats.h), so contraction to a fused multiply-add does not change the result.
   return DeviceFormat<Id>::has_min ? piece.scale[g] * q + piece.min[g] : piece.scale[g] * q;
 }
 
-// Column i of a row of plain numbers.
+// Column i of a row of an unquantized weight.
 template <uint32_t Id>
 RF_DEVICE float plain_value(const uint8_t* row, uint32_t i) {
   if constexpr (Id == FORMAT_F32) return load<float>(row + 4 * uint64_t(i));
@@ -159,7 +162,7 @@ RF_DEVICE float plain_value(const uint8_t* row, uint32_t i) {
   return Id == FORMAT_F16 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
-// The formats of numbers in blocks, and the plain ones: X(NAME).
+// The block formats and the unquantized formats: X(NAME).
 #define RF_QUANT_FORMATS(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
 #define RF_PLAIN_FORMATS(X) X(F32) X(F16) X(BF16)

@@ -1,25 +1,26 @@
-// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units; args.h says how the kernels are launched.
+// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units. args.h documents the launch.
 //
-// Both operands pass through shared memory as halves, `depth` of k at a time. NVIDIA: three stages of activations (and of weights that
-// are halves already) are copied asynchronously, while quantized weights are read into registers two steps ahead and written
-// dequantized one step ahead; one barrier a step. AMD: one stage, refilled from registers that were read during the step before.
+// Both operands pass through shared memory as halves, `depth` of k a step.
+// NVIDIA: activations, and weights that are halves already, are copied asynchronously into three stages. Quantized weights are
+// loaded into registers two steps ahead and stored dequantized one step ahead. One barrier a step.
+// AMD: one stage, refilled from registers that were loaded during the previous step.
 #pragma once
 #include "matmul-weights.h"
 #include "step.h"
 
 namespace rf {
 
-// Many rows: waves side by side, each with 64 rows.
+// Many rows: each wave computes 64 rows by 32 or 64 columns of the tile.
 struct WideTile {
   static constexpr uint32_t rows = kMatmulWideRows, columns = kMatmulWideColumns, depth = 64;
   static constexpr uint32_t wave_rows = 64, wave_columns = kWave == 64 ? 64 : 32;
   static constexpr uint32_t prefetched = 0;
 };
-// Few rows: so that even a small weight gives every processor a block, tiles are small, and the waves of a block share them by splitting k.
+// Few rows: tiles are small, so that even a small weight has a block for every compute unit, and the waves of a block split k.
 struct NarrowTile {
   static constexpr uint32_t rows = kMatmulNarrowRows, columns = kMatmulNarrowColumns, depth = 256;
   static constexpr uint32_t wave_rows = 32, wave_columns = 32;
-  // Steps that weights are asked for ahead: a block has too few of its own on their way to keep the memory busy.
+  // Weights are prefetched this many steps ahead: the loads of one block alone do not keep the memory busy.
   static constexpr uint32_t prefetched = 16;
 };
 
@@ -38,20 +39,21 @@ struct TileShape {
   static constexpr uint32_t stages = 1;
 #endif
   static constexpr uint32_t tiles_bytes = stages * (row_halves + column_halves) * 2;
-  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;  // partial sums, once the tiles are done
+  // Partial sums; they reuse the memory of the tiles.
+  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;
   static constexpr uint32_t shared_bytes = tiles_bytes > sums_bytes ? tiles_bytes : sums_bytes;
 #if defined(__CUDACC__)
   static_assert(shared_bytes <= kMatmulShared);
 #endif
 };
 
-// The activations' side: rows of the step, zeros beyond the last.
+// Copies a tile of the activations to shared memory; rows beyond the last live row become zeros.
 template <class T, class Layout>
 struct Activations {
   static constexpr uint32_t per_row = T::depth / kChunk, each = T::rows * per_row / kBlock, step_rows = kBlock / per_row;
   static_assert(T::rows * per_row % kBlock == 0 && kBlock % per_row == 0);
-  const uint16_t* row;  // this thread's first
-  uint32_t k, n_rows;   // live rows from there on
+  const uint16_t* row;  // the first row that this thread copies
+  uint32_t k, n_rows;   // live rows from that row on
   bool aligned;
 #if !defined(__CUDACC__)
   Word4 chunk[each];
@@ -71,7 +73,7 @@ struct Activations {
     if (i * step_rows >= n_rows || at >= k) return {0, 0, 0, 0};
     const uint16_t* from = row + uint64_t(i * step_rows) * k + at;
     if (aligned) return load<Word4>(from);
-    // Rare (plain weights of an odd width): one by one, and not unrolled, so that it costs the others no registers.
+    // Rare (k not a multiple of eight): one half at a time, not unrolled, so that it costs the common case no registers.
     uint64_t low = 0, high = 0;
 #pragma nounroll
     for (uint32_t n = k - at < kChunk ? k - at : kChunk; n-- > 0;) {
@@ -105,7 +107,7 @@ struct Activations {
 #endif
 };
 
-// Where this wave's part of the block's tile lies.
+// The place of this wave's tile within the block's tile, and its first k of a step.
 template <class T>
 struct WavePlace {
   using Shape = TileShape<T>;
@@ -133,7 +135,7 @@ RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileSha
   }
 }
 
-// Some of the products, anywhere in the output. Everything is read before anything is written, so that one wait covers all of it.
+// Writes N outputs, wherever they lie: adds bias and residual. All loads come before the first store, so that one wait covers them.
 template <uint32_t N>
 RF_DEVICE void finish(const MatmulArgs& a, const BlockWork& work, uint32_t n_rows, const uint32_t (&row)[N],
                       const uint32_t (&column)[N], float (&value)[N]) {
@@ -155,7 +157,7 @@ RF_DEVICE void finish(const MatmulArgs& a, const BlockWork& work, uint32_t n_row
   }
 }
 
-// One wave has whole sums: straight from its accumulators.
+// Writes outputs from the accumulators of a wave, which hold whole sums.
 template <class T, bool Swiglu>
 RF_DEVICE void finish_wave(const MatmulArgs& a, const BlockWork& work,
                            const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], const WavePlace<T>& at,
@@ -175,7 +177,7 @@ RF_DEVICE void finish_wave(const MatmulArgs& a, const BlockWork& work,
   }
 }
 
-// Waves have parts of the sums: added up through shared memory, always in the same order.
+// Writes outputs whose partial sums lie in all waves of the block: adds them up through shared memory, always in the same order.
 template <class T, bool Swiglu>
 RF_DEVICE void finish_split(const MatmulArgs& a, const BlockWork& work,
                             const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], float* shared,
@@ -184,7 +186,7 @@ RF_DEVICE void finish_split(const MatmulArgs& a, const BlockWork& work,
   static_assert(Shape::splits == Shape::waves);
   constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, n = T::rows * outputs / kBlock;
   static_assert(T::rows * outputs % kBlock == 0);
-  // Columns are permuted by row, against bank conflicts.
+  // Columns are permuted by row to avoid bank conflicts.
   const auto place = [&](uint32_t wave, uint32_t row, uint32_t column) -> float& {
     return shared[(wave * T::rows + row) * T::columns + (column ^ (row & 7) * 4)];
   };
@@ -262,7 +264,7 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   uint32_t stage = 0, write = Shape::stages - 1;
   for (uint32_t step = 0; step < n_steps; ++step) {
     wait_copies<Shape::stages - 2>();
-    block_sync();  // this step's tiles are whole, and nobody reads the ones before any more
+    block_sync();  // this step's tiles are complete, and no wave reads the previous step's tiles any more
     copy(write, step + Shape::stages - 1);
     if constexpr (T::prefetched > 0) {
       if (step + T::prefetched < n_steps) w.prefetch(step + T::prefetched);
@@ -280,7 +282,7 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   x.template fetch<any_width>(0);
   w.fetch(0);
   for (uint32_t step = 0; step < n_steps; ++step) {
-    if (step) block_sync();  // the tiles have been read
+    if (step) block_sync();  // all waves have read the previous tiles
     x.store(rows);
     w.store(columns, step);
     block_sync();

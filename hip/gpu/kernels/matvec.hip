@@ -1,9 +1,10 @@
-// Weight times a few activation rows: decode, and every row count in f32 mode. ../matvec.h says how it is launched.
+// Weight times a few activation rows: decode, and any number of rows in f32 mode. ../matvec.h documents the launch.
 //
-// A set of groups (one, two or four of a block: matvec_split) takes kMatvecRows weight rows; its lanes go through the columns a unit
-// (units.h) at a time, all rows' loads in flight before the first is used. Quantized weights meet activations rounded to two int8 planes
-// by dot4: Σ w · x = Σ over blocks of scale · xscale · (256 · Σ q·high + Σ q·low) + min · xscale · Σ x. Then the lanes' sums are joined
-// by exchange and the groups' through shared memory, in an order that depends on the weight's shape alone.
+// A set of one, two or four subgroups (matvec_split) computes kMatvecRows weight rows. Its lanes go through the columns one unit
+// (units.h) at a time and issue the loads of all rows before they use the first. Activations for quantized weights are rounded to
+// 16 bits and kept as two int8, so that dot4 applies: Σ w · x = Σ over pieces of scale · xscale · (256 · Σ q·high + Σ q·low) + min
+// · xscale · Σ x. The sums of the lanes are added by shuffles, those of the subgroups through shared memory, in an order that
+// depends on the weight's shape alone.
 #include "formats.h"
 #include "plain.h"
 #include "step.h"
@@ -13,19 +14,19 @@
 
 namespace rf {
 
-// Rows of one block: R of each of W weights against N activation rows.
+// The work of one set of subgroups: `rows` rows of each of W weights times N activation rows.
 template <int W, int N>
 struct Task {
   static constexpr int rows = int(kMatvecRows) / W;
-  static constexpr int sums = W * rows * N;  // of a lane: [n][r][w]
+  static constexpr int sums = W * rows * N;  // a lane's sums: [n][r][w]
   const MatmulArgs& args;
   DeviceWeight weight[W];
-  uint32_t split;   // groups of a set
-  uint32_t first;   // first weight row of this set
-  uint32_t lane;    // within the set
-  uint32_t lanes;   // of the set
-  uint32_t row[N];  // activation rows; those past the end repeat the first
-  // Weight rows; those past the end repeat the last.
+  uint32_t split;   // subgroups of the set
+  uint32_t first;   // first weight row of the set
+  uint32_t lane;    // of this thread within the set
+  uint32_t lanes;   // lanes of the set
+  uint32_t row[N];  // activation rows; rows past the end repeat the first
+  // Weight row r of the set; rows past the end repeat the last.
   RF_DEVICE uint32_t weight_row(int r) const {
     const uint32_t last = weight[0].rows - 1;
     return first + uint32_t(r) < last ? first + uint32_t(r) : last;
@@ -37,12 +38,12 @@ struct Task {
 };
 RF_DEVICE constexpr int sum_at(int rows, int weights, int n, int r, int w) { return (n * rows + r) * weights + w; }
 
-// Where a unit's activations lie in any row, by args.h: bytes into its planes, floats into its info. A lane's own 32 bits, the same for
-// every row, so that a row costs two scalar addresses however many loads it takes.
+// Offsets of a unit's activations within a row of MatmulArgs.planes (bytes) and of info (floats). They are 32-bit numbers of a
+// lane, the same for every row, so that a row needs only two scalar base addresses.
 struct ActivationOffsets {
   uint32_t high, low, scale, sum;
 };
-// Columns 16 · half … of `piece`, or all of it (half 0, eight words); k is their number.
+// Offsets for columns 16 · half … of `piece`, or for the whole piece if it has eight words (half = 0). k: columns of a row.
 template <int Words>
 RF_DEVICE ActivationOffsets activation_offsets(uint32_t k, uint32_t piece, uint32_t half) {
   const uint32_t at = half * (k / 2) + piece * 16;
@@ -56,7 +57,7 @@ RF_DEVICE void load_int8(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q
   }
 }
 
-// Unit u of `Count` weight rows, from `First` on: its loads, and what it adds to the sums.
+// Loads unit u of the weight rows First … First + Count - 1, and adds its products to the sums.
 template <uint32_t Id, int First, int Count, int W, int N>
 RF_DEVICE void load_unit(const Task<W, N>& task, uint32_t u, typename Unit<Id>::Raw (&raw)[W][Count]) {
   const uint32_t blocks = task.args.weight[0].cols / uint32_t(Format<Id>::elems);
@@ -71,7 +72,8 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
   const MatmulArgs& args = task.args;
   const uint32_t k = args.weight[0].cols, pieces = k / kPiece;
   const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::pieces) * (u / 2);
-  // With many activation rows a loop, lest all strips be unpacked at once. Otherwise a strip's place is a load's constant.
+  // Unrolled, a piece's offset is a constant of the load. With many activation rows this stays a loop, or all pieces would be
+  // unpacked at once.
   constexpr bool unrolled = N <= 2;
   RF_UNROLL_BY(unrolled ? 4 : 1) for (int j = 0; j < U::pieces; j++) {
     const int constant = unrolled ? j : 0;
@@ -103,7 +105,7 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
   }
 }
 
-// Of `Count` of the rows, from `First` on.
+// The sums of weight rows First … First + Count - 1.
 template <uint32_t Id, int First, int Count, int W, int N>
 RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   const uint32_t units = task.args.weight[0].cols / Unit<Id>::cols;
@@ -113,7 +115,7 @@ RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::s
     add_unit<Id, First, Count>(task, u, raw, acc);
   }
 }
-// The same of all rows, the first unit's weights being on their way while the kernel in front ends.
+// The same for all rows. The weights of the first unit are loaded while the previous kernel ends.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void quantized_sums_early(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -129,7 +131,7 @@ RF_DEVICE void quantized_sums_early(const Task<W, N>& task, float (&acc)[Task<W,
   }
 }
 
-// Eight columns a lane, k a multiple of eight.
+// The sums for an unquantized weight, eight columns a lane; k is a multiple of eight.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -150,7 +152,7 @@ RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]
     }
   }
 }
-// The same sums for any k. Rows of activations begin anywhere and units end early, so a column at a time: rare, and kept small.
+// The same for any k, one column at a time, because rows of activations are not aligned. Rare, so the code is kept small.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void plain_sums_any(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -174,14 +176,14 @@ RF_DEVICE void plain_sums_any(const Task<W, N>& task, float (&acc)[Task<W, N>::s
   }
 }
 
-// Joins the lanes of a group: afterwards v[0] is the whole sum of one of the V values, value_of() says which. Each exchange halves the
-// values that a lane cares for while there are several; every value is added up along the same tree.
+// Sums V values over the lanes of a subgroup. Afterwards v[0] is the sum of one of them: value_of() returns which. Each exchange
+// halves the values that a lane keeps, down to one. All values are added along the same tree.
 template <int V, uint32_t Mask = kSubgroup / 2>
 RF_DEVICE void join_lanes(float* v) {
   if constexpr (V > 1) {
     const bool upper = lane_id() & Mask;
     RF_UNROLL for (int i = 0; i < V / 2; i++) {
-      const float low = v[i], high = v[i + V / 2];  // read before the choice, which else would be one of addresses
+      const float low = v[i], high = v[i + V / 2];  // read before the selection, which would otherwise select addresses
       const float send = upper ? low : high, keep = upper ? high : low;
       v[i] = keep + shuffle_xor(send, Mask);
     }
@@ -190,14 +192,14 @@ RF_DEVICE void join_lanes(float* v) {
   }
   if constexpr (Mask > 1) join_lanes<(V > 1 ? V / 2 : 1), Mask / 2>(v);
 }
-// The value that a lane holds, and whether it is the first to hold it. V ≤ 32.
+// The index of the value that a lane holds, and whether it is the first lane that holds it. V ≤ 32.
 template <int V>
 RF_DEVICE int value_of(uint32_t lane, bool& is_first) {
   is_first = lane % (kSubgroup / V) == 0;
   return int(lane / (kSubgroup / V));
 }
 
-// One element of the output, which one thread of the block writes.
+// The output element that this thread writes, if any (on).
 template <int W, int N>
 struct Output {
   uint32_t set, n, r, column;
@@ -219,8 +221,8 @@ template <uint32_t Id, int W, int N>
 RF_DEVICE void matvec(const MatmulArgs& args) {
   using T = Task<W, N>;
   const uint32_t first_row = block_y() * N;
-  // The first rows do not ask how many are live, so that nothing stands between the launch and the first weights: a step without any
-  // computes row 0 of the arena for nothing.
+  // The first rows are computed without reading the live count, so that weights are loaded at once. A step without rows computes
+  // row 0 in vain.
   if (first_row && first_row >= live(args.rows)) return;
   const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecGroups
                                                                        : split == 2 ? kMatvecGroups / 2
@@ -229,7 +231,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   T task{args, {}, split, 0, thread_id() % (kSubgroup * split), kSubgroup * split, {}};
   const float* bias = nullptr;
   if constexpr (W == 1) {
-    // sets · rows, written as a power of two: a true division would stand before the first load.
+    // sets · rows, written as a shift: a division would delay the first load.
     const uint32_t which = weight_of_block(args, uint32_t(T::rows) << (sets / 2), block);
     if constexpr (kIndexedArguments) {
       task.weight[0] = args.weight[which];
@@ -250,7 +252,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
 
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
-    // What a lane holds of super-blocks with four strips, and of many activation rows, leaves registers for half of the weight rows.
+    // Units with four pieces and many activation rows leave registers for only half of the weight rows at a time.
     constexpr int each = Unit<Id>::pieces == 4 && N >= 4 ? T::rows / 2 : T::rows;
     if constexpr (kStartsEarly && N == 1) {
       quantized_sums_early<Id>(task, acc);
@@ -290,8 +292,8 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   *output.at = args.add ? *output.at + y : y;
 }
 
-// Blocks that a multiprocessor must hold at once (0: any number). ptxas left alone saves registers by loading a row only when the rows
-// before are multiplied, and so waits for memory several times; told a number that leaves room for the loads, it puts them first.
+// Blocks that must fit on a multiprocessor at once (0: any number). Without a number ptxas saves registers by loading a row only
+// after the previous rows are multiplied, which waits for memory several times. These numbers leave registers for all loads first.
 constexpr uint32_t matvec_resident(uint32_t format, int n) {
   const bool wide = matvec_unit(format) == 64;
   return n == 1 ? (wide || format == FORMAT_Q5_K ? 4 : 5) : n == 2 ? (wide ? 3 : 4) : n == 4 || plain_format(format) ? 3 : 0;

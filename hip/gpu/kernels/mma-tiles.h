@@ -13,8 +13,8 @@
 //   scale_rows(c, v)          c = diag(v) · c
 //   for_each(c, f)            f(row, column, element)
 //
-// A tile becomes the left operand of the next product without a detour through shared memory where the hardware allows it. Therefore each
-// platform holds tiles in its own way:
+// A tile becomes the left operand of the next product without a detour through shared memory where the hardware allows it.
+// Therefore each platform holds tiles in its own way:
 //   NVIDIA          as they are: a lane has elements of two of kTile rows, and four lanes share a row
 //   AMD             transposed: a lane has elements of one row, and the lanes that agree in lane % 16 share it
 //   no matrix unit  as they are: a lane has elements of four rows; the left operand does pass through shared memory
@@ -35,7 +35,7 @@ constexpr uint32_t kFragmentsAhead = 1;  // a fragment of gfx11 takes eight regi
 //   lane_row(i)                 which of the lane's rows element i of an accumulator belongs to
 //   tile_row(i), tile_column(i) where element i lies in the accumulator's 16 × 16
 //   multiply_rows(c, a, b)      c += a · bᵀ for one accumulator
-//   load_b(out, b, column, k)   an operand of mm_AB's b, which lies in shared memory as [k, column] on NVIDIA and [column, k] elsewhere
+//   load_b(out, b, column, k)   an operand of mm_AB's b, in shared memory as [k, column] on NVIDIA and [column, k] elsewhere
 //   operand(out, c, room, k)    out = c as left operand, whose columns are k … k + 15 of the tile; room: as in mm_AB
 #if defined(__CUDACC__)
 
@@ -87,8 +87,8 @@ template <class Layout>
 RF_DEVICE void load_b(Fragment<F16, Layout>& out, const uint16_t* b, uint32_t column, uint32_t k) {
   load_fragment(out, b, column, k);
 }
-// The elements of a lane are the k that it must hold of the fragment, so nothing moves. Only on gfx11 a lane needs all sixteen columns of
-// its row and has every other one; the lane 16 away has the rest.
+// The elements of a lane are the k that it must hold of the fragment, so nothing moves. Only on gfx11 a lane needs all sixteen
+// columns of its row and has every other one; the lane 16 away has the rest.
 template <class Layout>
 RF_DEVICE void operand(Fragment<F16, Layout>& out, const Accumulator& c, uint16_t*, uint32_t) {
   constexpr uint32_t words = Accumulator::size / 2;
@@ -138,7 +138,8 @@ RF_DEVICE void operand(Fragment<F16, Layout>& out, const Accumulator& c, uint16_
 
 #endif
 
-// One float for each of kTile rows: this lane's kLaneRows of them. Sums are partial until sum_lanes adds up the lanes that share a row.
+// One float for each of kTile rows: this lane's kLaneRows of them. Sums are partial until sum_lanes adds up the lanes that share a
+// row.
 struct RowVector {
   float of[kLaneRows];
 };

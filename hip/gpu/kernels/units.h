@@ -1,19 +1,22 @@
-// What a lane of the mat-vec reads of a weight row at a time: sixteen bytes of quants (32 of Q8_0) with all columns that they hold.
+// Unit<format>: what a lane of the mat-vec loads of a weight row at once, 16 bytes of quants (32 of Q8_0), and how to decode it.
 //
-// A format's Unit has `pieces` runs of 4 · words neighbouring columns, each with one scale. With eight words the unit is one piece of
-// 32 columns. With four it holds half of each of several pieces, the way super-blocks interleave them: unit u is half u % 2 of pieces
-// pieces · (u / 2) + j. Bytes are left as they are stored where that saves work: w = scale · q + min, min standing for the zero point too.
+//   load(weight, row, u, raw)         loads unit u of a row
+//   decode(raw, u, j, q, scale, min)  the quants that the unit holds of its j-th piece: 4 · words columns with one scale
+//   decode<true>(…)                   the same with the zero point subtracted from the quants; ignore min
+//
+// With eight words a unit is one whole piece. With four words it holds half of each of several pieces, because super-blocks
+// interleave pieces: unit u holds half u % 2 of pieces pieces · (u / 2) + j. A column is scale · q + min. Quants that a format
+// stores with a zero point stay unsigned, which saves an instruction, and min = -zero · scale.
 #pragma once
 #include "unpack.h"
 
 namespace rf {
 
-// load(w, row, u, raw): unit u of a row. decode(raw, u, j, …): run j of it.
 template <uint32_t Id>
 struct Unit;
 
-// Where a row's blocks begin: `base` blocks into the weight, the same for all rows of a group, and `own` after that. So the 64 bits of an
-// address are a plane's, and each row and load adds 32.
+// Start of a row, in blocks: a 64-bit base that a subgroup shares plus a 32-bit offset of the row, so that each load adds only a
+// 32-bit offset to an address.
 struct RowAt {
   uint64_t base;
   uint32_t own;
@@ -22,7 +25,7 @@ struct RowAt {
 template <uint32_t Id, int Pieces, int Words, int Zero, bool HasMin>
 struct UnitOf {
   static constexpr int pieces = Pieces, words = Words;
-  static constexpr uint32_t zero = Zero;  // that the quants lack
+  static constexpr uint32_t zero = Zero;  // zero point of the stored quants; 0: none
   static constexpr bool has_min = HasMin;
   static constexpr uint32_t cols = Pieces * Words * 4;
   template <int I>
@@ -35,11 +38,11 @@ RF_DEVICE uint32_t nibbles(uint32_t x, int half) { return x >> (4 * half) & 0x0f
 RF_DEVICE void set4(int32_t* q, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   q[0] = int32_t(a), q[1] = int32_t(b), q[2] = int32_t(c), q[3] = int32_t(d);
 }
-// The quants of four words of nibbles, byte by byte first the low nibbles; `high`: their fifth bits.
 template <uint32_t Zero>
-RF_DEVICE int32_t centred(uint32_t x) {
+RF_DEVICE int32_t centred(uint32_t x) {  // bytes of x, less Zero
   return Zero ? sub_bytes(x, Zero) : int32_t(x);
 }
+// 32 quants from 16 bytes: the low nibbles, then the high ones, with their fifth bits from `high` if given.
 template <uint32_t Zero = 0>
 RF_DEVICE void nibbles32(const Word4& x, int32_t* q) {
   const uint32_t word[4] = {x.x, x.y, x.z, x.w};
@@ -59,10 +62,10 @@ RF_DEVICE void lookup32(const Codebook& book, const Word4& x, int32_t* q) {
   lookup16(book, x.z, q[2], q[6]);
   lookup16(book, x.w, q[3], q[7]);
 }
-// Bits `at` … of x's bytes under mask, moved up by `to`.
+// Of every byte of x: the bits from `at` on under `mask`, shifted left by `to`.
 RF_DEVICE uint32_t bits_up(uint32_t x, uint32_t at, uint32_t mask, int to) { return (x >> at & mask * 0x01010101u) << to; }
 
-// By value: a choice between two lvalues would become one between addresses, and keep raw words out of registers.
+// Selects by value. A choice between two lvalues would select an address and force the words into memory.
 RF_DEVICE uint32_t pick(bool second, uint32_t a, uint32_t b) { return second ? b : a; }
 RF_DEVICE Word4 pick(bool second, Word4 a, Word4 b) {
   return {pick(second, a.x, b.x), pick(second, a.y, b.y), pick(second, a.z, b.z), pick(second, a.w, b.w)};
@@ -250,8 +253,8 @@ template <>
 struct Unit<FORMAT_Q2_K> : UnitOf<FORMAT_Q2_K, 4, 4, 0, true> {
   struct Raw {
     Word4 q;
-    Word2 scales;  // of this half's eight sub-blocks
-    uint32_t both;
+    Word2 scales;   // of the eight sub-blocks of this half of the super-block
+    uint32_t both;  // scale and min of the super-block
   };
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {
     raw.q = load_stream<Word4>(at<0>(w, row, u * 16));
@@ -285,7 +288,7 @@ struct Unit<FORMAT_Q3_K> : UnitOf<FORMAT_Q3_K, 4, 4, 4, true> {
     set4(q, (raw.q.x >> (2 * j) & two) | bits_up(raw.high.x, bit, 1, 2),
          (raw.q.y >> (2 * j) & two) | bits_up(raw.high.y, bit, 1, 2), (raw.q.z >> (2 * j) & two) | bits_up(raw.high.z, bit, 1, 2),
          (raw.q.w >> (2 * j) & two) | bits_up(raw.high.w, bit, 1, 2));
-    // Sub-block s = 8 · half + 2 j + u % 2: q3_k_scale, with what is known of s.
+    // q3_k_scale for sub-block 8 · half + 2 j + u % 2, simplified.
     const uint32_t at = 16 * uint32_t(j % 2) + 8 * (u % 2);
     const uint32_t low = pick(j >= 2, raw.scales[0], raw.scales[1]) >> (at + 4 * half),
                    top = raw.scales[2] >> (at + 4 * half + 2 * uint32_t(j / 2));
@@ -297,7 +300,7 @@ template <>
 struct Unit<FORMAT_Q6_K> : UnitOf<FORMAT_Q6_K, 4, 4, 32, true> {
   struct Raw {
     Word4 low[2], high;
-    Word2 scales;  // of this half's eight sub-blocks
+    Word2 scales;  // of the eight sub-blocks of this half of the super-block
     uint16_t scale;
   };
   RF_DEVICE static void load(const DeviceWeight& w, const RowAt& row, uint32_t u, Raw& raw) {

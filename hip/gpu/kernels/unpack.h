@@ -1,4 +1,4 @@
-// Quants out of the bits that a format keeps them in, as signed bytes four to a word, and the scales of super-blocks.
+// Bit operations that unpack quants to signed bytes, four to a word, and the packed scales of super-blocks.
 #pragma once
 #include "../args.h"
 #include "platform.h"
@@ -7,15 +7,15 @@
 
 namespace rf {
 
-RF_DEVICE int32_t sub_bytes(uint32_t x, uint32_t zero) {  // bytes of x below 128, less zero (at most 128)
+RF_DEVICE int32_t sub_bytes(uint32_t x, uint32_t zero) {  // bytes of x (below 128), each minus `zero` (at most 128)
   return int32_t((x + (0x80 - zero) * 0x01010101u) ^ 0x80808080u);
 }
-// Four bits of x from bit `at` on become bit `to` of four bytes.
+// Spreads four bits of x, from bit `at` on, to bit `to` of four bytes.
 RF_DEVICE uint32_t spread_bits(uint32_t x, uint32_t at, uint32_t to) {
   return ((((x >> at) & 15u) * 0x00204081u) & 0x01010101u) << to;
 }
 
-// The sixteen bytes of a codebook, and its values for the low and the high nibbles of four bytes.
+// A codebook of sixteen bytes. lookup16(book, x, low, high) replaces the low and the high nibbles of four bytes by its entries.
 struct Codebook {
   uint32_t word[4];
 };
@@ -26,7 +26,7 @@ RF_HD constexpr Codebook codebook(const int (&v)[16]) {
   return {{codebook_word(v, 0), codebook_word(v, 4), codebook_word(v, 8), codebook_word(v, 12)}};
 }
 #if defined(__CUDACC__)
-// Four lookups by the nibbles of the low half of x: PRMT takes a nibble a byte, three bits choose in each half of the book.
+// Four lookups by the nibbles of x's low 16 bits. PRMT selects by three bits in each half of the book; the fourth selects the half.
 RF_DEVICE uint32_t lookup_nibbles(const Codebook& book, uint32_t x) {
   const uint32_t at = x & 0x7777u;
   const uint32_t low = __byte_perm(book.word[0], book.word[1], at), high = __byte_perm(book.word[2], book.word[3], at);
@@ -38,7 +38,8 @@ RF_DEVICE void lookup16(const Codebook& book, uint32_t x, int32_t& low, int32_t&
   high = int32_t(__byte_perm(a, b, 0x7531u));
 }
 #else
-RF_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high, uint32_t at) {  // bytes of `at`: 0 … 3 of low, 4 … 7 of high
+// Four bytes, each selected by a byte of `at`: 0 … 3 a byte of low, 4 … 7 a byte of high.
+RF_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high, uint32_t at) {
 #if defined(RF_HOST_CHECK)
   uint32_t out = 0;
   for (int i = 0; i < 4; i++) {
@@ -50,7 +51,7 @@ RF_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high, uint32_t at) {  // 
   return __builtin_amdgcn_perm(high, low, at);
 #endif
 }
-RF_DEVICE int32_t lookup_bytes(const Codebook& book, uint32_t x) {  // by the bytes of x, all below 16
+RF_DEVICE int32_t lookup_bytes(const Codebook& book, uint32_t x) {  // four lookups by the bytes of x, all below 16
   const uint32_t at = x & 0x07070707u;
   const uint32_t low = select_bytes(book.word[0], book.word[1], at), high = select_bytes(book.word[2], book.word[3], at);
   return int32_t(select_bytes(low, high, 0x03020100u | (x & 0x08080808u) >> 1));
@@ -64,7 +65,7 @@ RF_DEVICE void lookup16(const Codebook& book, uint32_t x, int32_t& low, int32_t&
 RF_DEVICE float low_half(uint32_t x) { return half_to_float(uint16_t(x)); }
 RF_DEVICE float high_half(uint32_t x) { return half_to_float(uint16_t(x >> 16)); }
 
-// Bytes 0 and 1 of a, then those of b; odd: bytes 2 and 3.
+// Bytes 0 and 1 of a, then of b; if `odd` bytes 2 and 3 of each.
 RF_DEVICE uint32_t halves(uint32_t a, uint32_t b, bool odd) {
 #if defined(__CUDACC__)
   return __byte_perm(a, b, odd ? 0x7632u : 0x5410u);
@@ -72,8 +73,8 @@ RF_DEVICE uint32_t halves(uint32_t a, uint32_t b, bool odd) {
   return select_bytes(a, b, odd ? 0x07060302u : 0x05040100u);
 #endif
 }
-// Byte i of x times `by`, which is a finite half: exact. NVIDIA converts integers at a fraction of the rate of arithmetic, so there the
-// byte becomes the last of 2²³ + byte, and a fused multiply-add takes by · 2²³ off again.
+// Byte i of x times `by`, a finite half: exact. NVIDIA converts integers slowly, so there the byte is put into the mantissa of 2²³
+// and a fused multiply-add subtracts by · 2²³.
 RF_DEVICE float byte_times(uint32_t x, int i, float by) {
 #if defined(__CUDACC__)
   return __builtin_fmaf(by, bits_float(__byte_perm(x, 0x4b000000u, 0x7440u + uint32_t(i))), by * -8388608.0f);
@@ -82,28 +83,28 @@ RF_DEVICE float byte_times(uint32_t x, int i, float by) {
 #endif
 }
 
-// Scales of 32-column pieces 2 r and 2 r + 1 of a Q4_K or Q5_K block, then their mins, a byte each, from its sixteen header bytes
-// (rf_k_scale_min). Of the first four pieces they are the low six bits of bytes; of the others the low four come from the last word, the
-// high two from the bits above the first four's. Done for all four bytes at once.
+// Scales of pieces 2 r and 2 r + 1 of a Q4_K or Q5_K block, then their mins, one byte each, from the block's 16 header bytes
+// (rf_k_scale_min). The first four pieces store six bits in a byte. The others store the low four bits in the last word, and the
+// high two above the six bits of the first four pieces. All four bytes are unpacked at once.
 RF_DEVICE uint32_t k_scales(const Word4& header, uint32_t r) {
   const bool odd = r & 1;
   const uint32_t bytes = halves(header.y, header.z, odd), nibbles = halves(header.w, header.w >> 4, odd);
   const uint32_t mask = r < 2 ? 0 : 0x0f0f0f0fu;
   return ((nibbles & mask) | (bytes >> (r < 2 ? 0 : 2) & ~mask)) & 0x3f3f3f3fu;
 }
-// Scale s of sixteen, less 32, from the twelve scale bytes of Q3_K (rf_q3_k_scale).
+// Scale s (0 … 15) minus 32, from the twelve scale bytes of a Q3_K block (rf_q3_k_scale).
 RF_DEVICE int32_t q3_k_scale(const uint32_t (&packed)[3], uint32_t s) {
-  const uint64_t nibbles = uint64_t(packed[1]) << 32 | packed[0];  // a choice between the two would put them in memory
+  const uint64_t nibbles = uint64_t(packed[1]) << 32 | packed[0];  // selecting one of two array elements would put them in memory
   const uint32_t low = uint32_t(nibbles >> (8 * (s & 7) + 4 * (s >> 3)));
   return int32_t((low & 15u) | (packed[2] >> (8 * (s & 3) + 2 * (s >> 2)) & 3u) << 4) - 32;
 }
-// Scale s of eight, less 32, from the header words of IQ4_XS (rf_iq4_xs_scale).
+// Scale s (0 … 7) minus 32, from the header words of an IQ4_XS block (rf_iq4_xs_scale).
 RF_DEVICE int32_t iq4_xs_scale(uint32_t first, uint32_t second, uint32_t s) {
   return int32_t((second >> (4 * s) & 15u) | (first >> (16 + 2 * s) & 3u) << 4) - 32;
 }
 RF_DEVICE int32_t signed_byte(uint32_t x) { return int32_t(x << 24) >> 24; }
 
-// The start of plane i's bytes for block `at` (counted over the whole weight).
+// Address of plane I's bytes for block `at`, counted from the start of the weight.
 template <uint32_t Id, int I>
 RF_DEVICE const uint8_t* plane_at(const DeviceWeight& w, uint64_t at) {
   constexpr uint32_t bytes = FormatPlanes<Id>::table.plane[I].bytes;
