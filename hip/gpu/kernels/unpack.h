@@ -39,18 +39,7 @@ RF_DEVICE void lookup16(const Codebook& book, uint32_t x, int32_t& low, int32_t&
 }
 #else
 // Four bytes, each selected by a byte of `at`: 0 … 3 a byte of low, 4 … 7 a byte of high.
-RF_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high, uint32_t at) {
-#if defined(RF_HOST_CHECK)
-  uint32_t out = 0;
-  for (int i = 0; i < 4; i++) {
-    const uint32_t n = at >> (8 * i) & 7;
-    out |= ((n < 4 ? low >> (8 * n) : high >> (8 * (n - 4))) & 255) << (8 * i);
-  }
-  return out;
-#else
-  return __builtin_amdgcn_perm(high, low, at);
-#endif
-}
+RF_DEVICE uint32_t select_bytes(uint32_t low, uint32_t high, uint32_t at) { return __builtin_amdgcn_perm(high, low, at); }
 RF_DEVICE int32_t lookup_bytes(const Codebook& book, uint32_t x) {  // four lookups by the bytes of x, all below 16
   const uint32_t at = x & 0x07070707u;
   const uint32_t low = select_bytes(book.word[0], book.word[1], at), high = select_bytes(book.word[2], book.word[3], at);
