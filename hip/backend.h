@@ -1,4 +1,4 @@
-// What a backend provides to engine.cpp, which owns handles, errors and validation.
+// What a backend provides to abi.cpp, which owns handles, errors and validation.
 #pragma once
 #include <memory>
 
@@ -6,7 +6,7 @@
 
 namespace rf {
 
-// An opened plan: arena, caches and whatever replays it. One step at a time; engine.cpp holds a lock around every call.
+// An opened plan: arena, caches and whatever replays it. One step at a time; abi.cpp holds a lock around every call.
 class BackendContext {
  public:
   virtual ~BackendContext() = default;
@@ -17,7 +17,7 @@ class BackendContext {
   virtual RfContextInfo info() const = 0;
 };
 
-// A model's weights in the device's own memory. engine.cpp holds a lock around every call.
+// A model's weights in the device's own memory. abi.cpp holds a lock around every call.
 class BackendModel {
  public:
   virtual ~BackendModel() = default;

@@ -1,4 +1,4 @@
-// How native code refuses: it throws rf::Error inside the library, and engine.cpp turns that into a status and a sentence.
+// How native code refuses: it throws rf::Error inside the library, and abi.cpp turns that into a status and a sentence.
 #pragma once
 #include <cstdarg>
 #include <cstdint>
