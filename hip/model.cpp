@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "backend.h"
+#include "decode.h"
 #include "error.h"
-#include "formats.h"
 
 namespace rf {
 
@@ -83,7 +83,7 @@ void decode_row(const uint8_t* blocks, uint64_t n_elems, float* out) {
   for (uint64_t i = 0; i < n_elems; i += F::elems, blocks += sizeof(typename F::Block), out += F::elems) {
     typename F::Block block;
     memcpy(&block, blocks, sizeof block);  // rows of some formats are not aligned for their fields
-    F::decode(block, out);
+    decode(block, out);
   }
 }
 

@@ -145,20 +145,17 @@ constexpr QuantizedOps quantized_ops(std::index_sequence<I...>) {
   return {{fused<Id, 0>, fused<Id, 1>, fused<Id, 2>, fused<Id, 3>, fused<Id, 4>}, unpack<Id>, {panel_rows<Id, kPanelRows[I]>...}};
 }
 
-constexpr bool is_plain(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
-
-inline const QuantizedOps& ops_of(uint32_t format) {
+// NULL for plain formats.
+inline const QuantizedOps* ops_of(uint32_t format) {
   switch (format) {
-#define CASE(NAME)                                                                                             \
-  case FORMAT_##NAME: {                                                                                        \
-    static constexpr QuantizedOps ops = quantized_ops<FORMAT_##NAME>(std::make_index_sequence<kPanelSizes>()); \
-    return ops;                                                                                                \
+#define CASE(id, NAME, elems, bytes)                                                                \
+  case id: {                                                                                        \
+    static constexpr QuantizedOps ops = quantized_ops<id>(std::make_index_sequence<kPanelSizes>()); \
+    return &ops;                                                                                    \
   }
-    CASE(Q4_0)
-    CASE(Q4_1)
-    CASE(Q5_0)
-    CASE(Q5_1) CASE(Q2_K) CASE(Q3_K) CASE(Q4_K) CASE(Q5_K) CASE(Q6_K) CASE(IQ4_NL) CASE(IQ4_XS) CASE(MXFP4) default : CASE(Q8_0)
+    RF_BLOCK_FORMATS(CASE)
 #undef CASE
+    default: return nullptr;
   }
 }
 
@@ -199,7 +196,7 @@ struct WeightTile {
 RF_INLINE WeightTile tile_at(const Tensor& weight, uint64_t first, uint8_t* padded) {
   const uint64_t start = first + 16 > weight.rows && weight.rows >= 16 ? weight.rows - 16 : first;
   const uint8_t* data = weight.data + start * weight.row_bytes;
-  if (padded && weight.rows < 16 && !is_plain(weight.format)) {
+  if (padded && weight.rows < 16 && !plain_format(weight.format)) {
     memset(padded, 0, 16 * weight.row_bytes);
     data = static_cast<const uint8_t*>(memcpy(padded, data, weight.rows * weight.row_bytes));
   }
@@ -227,12 +224,13 @@ RF_INLINE TilePlace place_of(const MatmulArgs& args, uint32_t index) {
 RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const Activations& a, void* panel, uint64_t row,
                             uint64_t n, float* out) {
   switch (t.weight->format) {
-    case FORMAT_F32: return plain_rows<FORMAT_F32>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
-    case FORMAT_F16: return plain_rows<FORMAT_F16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
-    case FORMAT_BF16: return plain_rows<FORMAT_BF16>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+#define CASE(id, NAME, elems, bytes) \
+  case id: return plain_rows<id>(t.data, t.stride, t.n_rows, args.in + row * args.k, n, args.k, out);
+    RF_PLAIN_FORMATS(CASE)
+#undef CASE
     default: break;
   }
-  const QuantizedOps& ops = ops_of(t.weight->format);
+  const QuantizedOps& ops = *ops_of(t.weight->format);
   if (args.rows <= kFusedRows) return ops.fused[n < 5 ? n : 0](t.data, t.stride, t.next, a, n, out);
   uint64_t i = 0;
   for (int size = 0; size < kPanelSizes; size++)
@@ -265,7 +263,7 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
   bool quantized = false;
   uint32_t n_tiles = 0;
   for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t((args.weight[i]->rows + 15) / 16);
-  for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !is_plain(args.weight[i]->format);
+  for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !plain_format(args.weight[i]->format);
 
   Activations a{};
   if (quantized) {
@@ -296,8 +294,8 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
     for (uint32_t p = 0; p < n_parts; p++) {
       tile[p] = tile_at(*args.weight[place.which + p], place.first, scratch.rows[p]);
       if (more) tile[p].next = tile_at(*args.weight[ahead.which + p], ahead.first, nullptr).data;
-      if (unpacked && !is_plain(tile[p].weight->format))
-        ops_of(tile[p].weight->format).unpack(tile[p].data, tile[p].stride, tile[p].next, args.k, scratch.panel[p]);
+      if (unpacked && !plain_format(tile[p].weight->format))
+        ops_of(tile[p].weight->format)->unpack(tile[p].data, tile[p].stride, tile[p].next, args.k, scratch.panel[p]);
     }
     const uint64_t n_rows = args.weight[place.which]->rows, n_new = std::min<uint64_t>(16, n_rows - place.first);
     const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;

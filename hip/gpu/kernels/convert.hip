@@ -99,12 +99,12 @@ RF_KERNEL(kBlock) rf_repack(RepackArgs args) {
 RF_KERNEL(kBlock) rf_embed(EmbedArgs args) {
   begin_kernel();
   switch (args.table.format) {
-#define CASE(NAME) \
-  case FORMAT_##NAME: return embed_blocks<FORMAT_##NAME>(args);
-    RF_QUANT_FORMATS(CASE)
+#define CASE(id, NAME, elems, bytes) \
+  case id: return embed_blocks<id>(args);
+    RF_BLOCK_FORMATS(CASE)
 #undef CASE
-#define CASE(NAME) \
-  case FORMAT_##NAME: return embed_plain<FORMAT_##NAME>(args);
+#define CASE(id, NAME, elems, bytes) \
+  case id: return embed_plain<id>(args);
     RF_PLAIN_FORMATS(CASE)
 #undef CASE
   }
@@ -114,7 +114,7 @@ RF_KERNEL(kBlock) rf_embed(EmbedArgs args) {
 RF_KERNEL(kBlock) rf_to_half(ConvertArgs args) {
   begin_kernel();
   const uint64_t total = uint64_t(live(args.rows)) * args.width;
-  const bool bf16 = args.compute == COMPUTE_BF16;
+  const bool bf16 = args.compute == RF_COMPUTE_BF16;
   for (uint64_t i = first_item(); i * 4 < total; i += item_stride()) {
     if (i * 4 + 4 <= total) {
       const Word4 in = load<Word4>(args.in + i * 4);

@@ -162,9 +162,4 @@ RF_DEVICE float plain_value(const uint8_t* row, uint32_t i) {
   return Id == FORMAT_F16 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
-// The block formats and the unquantized formats: X(NAME).
-#define RF_QUANT_FORMATS(X) \
-  X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(IQ4_NL) X(MXFP4) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_XS)
-#define RF_PLAIN_FORMATS(X) X(F32) X(F16) X(BF16)
-
 }  // namespace rf

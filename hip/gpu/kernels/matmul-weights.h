@@ -177,7 +177,7 @@ struct BlockTile {
 
 // ---- unquantized weights ---------------------------------------------------------------------------------------------
 template <uint32_t Id>
-constexpr bool kPlain = Id == FORMAT_F32 || Id == FORMAT_F16 || Id == FORMAT_BF16;
+constexpr bool kPlain = plain_format(Id);
 
 // raw: the weight has the operands' type and is copied unchanged. Other weights are converted in store().
 template <uint32_t Id, class Half, class Layout, uint32_t Columns, uint32_t Depth, bool Swiglu>

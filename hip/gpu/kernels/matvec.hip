@@ -309,6 +309,5 @@ using namespace rf;
   rf_matvec_##NAME##_n##N(RF_ARGUMENT MatmulArgs args) { matvec<FORMAT_##NAME, 1, N>(args); } \
   MATVEC_KERNEL(NAME, N)                                                                      \
   rf_matvec_swiglu_##NAME##_n##N(RF_ARGUMENT MatmulArgs args) { matvec<FORMAT_##NAME, 2, N>(args); }
-#define MATVECS(NAME) MATVEC(NAME, 1) MATVEC(NAME, 2) MATVEC(NAME, 4) MATVEC(NAME, 8)
-RF_QUANT_FORMATS(MATVECS)
-RF_PLAIN_FORMATS(MATVECS)
+#define MATVECS(id, NAME, elems, bytes) MATVEC(NAME, 1) MATVEC(NAME, 2) MATVEC(NAME, 4) MATVEC(NAME, 8)
+RF_FORMATS(MATVECS)

@@ -31,7 +31,7 @@
 
 #else
 
-#define __host__
+#define __host__ __attribute__((host))
 #define __device__ __attribute__((device))
 #define __global__ __attribute__((global))
 #define RF_DEVICE __attribute__((device)) inline __attribute__((always_inline))
