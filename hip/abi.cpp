@@ -7,6 +7,7 @@
 #include "error.h"
 #include "handles.h"
 #include "layout.h"
+#include "step.h"
 
 namespace {
 

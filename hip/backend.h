@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "plan.h"
+#include "step.h"
 
 namespace rf {
 

@@ -32,8 +32,8 @@ constexpr int kPanelSizes = sizeof kPanelRows / sizeof *kPanelRows;
 template <class T>
 struct Piece {
   i32x16 w[8];
-  float scale[T::groups][16];
-  float min[T::has_min ? T::groups : 1][16];
+  float scale[T::groups][kTileRows];
+  float min[T::has_min ? T::groups : 1][kTileRows];
 };
 
 template <class T>
@@ -67,9 +67,9 @@ RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min,
       const int32_t neg = T::groups == 1 ? info.neg_sum : info.neg_half[g];
       const i32x16 start = T::has_min ? i32x16{} : splat(int32_t(uint32_t(neg) << shift));
       const i32x16 dot = dot_planes<T>(start, w, a.q[at], g * 8 / T::groups, (g + 1) * 8 / T::groups);
-      acc[i] = madd(to_float(dot), load<f32x16>(scale + 16 * g) * splat(info.scale), acc[i]);
+      acc[i] = madd(to_float(dot), load<f32x16>(scale + kTileRows * g) * splat(info.scale), acc[i]);
       if constexpr (T::has_min)
-        acc[i] = madd(load<f32x16>(min + 16 * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[i]);
+        acc[i] = madd(load<f32x16>(min + kTileRows * g), splat(T::groups == 1 ? info.sum : info.sum_half[g]), acc[i]);
     }
   }
 }
@@ -83,13 +83,13 @@ RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
 }
 
 // Decode: each piece of the tile used as it is unpacked, by N activation rows with their sums in registers, or by n ≤ kFusedRows rows
-// where N is 0. out: [n][16]
+// where N is 0. out: [n][kTileRows]
 template <uint32_t Id, int N>
 void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, uint64_t n, float* out) {
   using T = Tile<Id>;
   constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
-  alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
-  constexpr uint64_t piece = 16 * bytes / T::subs;
+  alignas(64) float scale[T::subs * T::groups * kTileRows], min[T::has_min ? T::subs * T::groups * kTileRows : kTileRows];
+  constexpr uint64_t piece = kTileRows * bytes / T::subs;
   const bool near = 32 * stride <= 32 << 10;
   f32x16 acc[N ? N : kFusedRows] = {};
   for (uint64_t b = 0; b < a.k / elems; b++) {
@@ -99,11 +99,11 @@ void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Acti
       prefetch(next + (b * T::subs + uint64_t(s)) * piece, piece, near);
       i32x16 w[8];
       T::decode(p, stride, s, w);
-      multiply<T, N>(w, scale + s * T::groups * 16, min + (T::has_min ? s * T::groups * 16 : 0), a, 0, n, b * T::subs + uint64_t(s),
-                     acc);
+      multiply<T, N>(w, scale + s * T::groups * kTileRows, min + (T::has_min ? s * T::groups * kTileRows : 0), a, 0, n,
+                     b * T::subs + uint64_t(s), acc);
     }
   }
-  for (uint64_t i = 0; i < n; i++) store(out + 16 * i, acc[i]);
+  for (uint64_t i = 0; i < n; i++) store(out + kTileRows * i, acc[i]);
 }
 
 // Prefill: the tile unpacked once …
@@ -111,8 +111,8 @@ template <uint32_t Id>
 void unpack(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t k, void* panel) {
   using T = Tile<Id>;
   constexpr uint64_t bytes = sizeof(typename Format<Id>::Block), elems = Format<Id>::elems;
-  constexpr uint64_t size = 16 * bytes / T::subs;
-  alignas(64) float scale[T::subs * T::groups * 16], min[T::has_min ? T::subs * T::groups * 16 : 16];
+  constexpr uint64_t size = kTileRows * bytes / T::subs;
+  alignas(64) float scale[T::subs * T::groups * kTileRows], min[T::has_min ? T::subs * T::groups * kTileRows : kTileRows];
   auto* piece = static_cast<Piece<T>*>(panel);
   for (uint64_t b = 0; b < k / elems; b++) {
     const uint8_t* p = rows + b * bytes;
@@ -120,19 +120,19 @@ void unpack(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t 
     for (int s = 0; s < T::subs; s++, piece++) {
       prefetch(next + (b * T::subs + uint64_t(s)) * size, size, false);
       T::decode(p, stride, s, piece->w);
-      memcpy(piece->scale, scale + s * T::groups * 16, sizeof piece->scale);
-      if (T::has_min) memcpy(piece->min, min + s * T::groups * 16, sizeof piece->min);
+      memcpy(piece->scale, scale + s * T::groups * kTileRows, sizeof piece->scale);
+      if (T::has_min) memcpy(piece->min, min + s * T::groups * kTileRows, sizeof piece->min);
     }
   }
 }
-// … and used by N activation rows at a time. out: [N][16]
+// … and used by N activation rows at a time. out: [N][kTileRows]
 template <uint32_t Id, int N>
 void panel_rows(const void* panel, const Activations& a, uint64_t row, float* out) {
   using T = Tile<Id>;
   const auto* piece = static_cast<const Piece<T>*>(panel);
   f32x16 acc[N] = {};
   for (uint64_t b = 0; b < a.k / 32; b++) multiply<T, N>(piece[b].w, piece[b].scale[0], piece[b].min[0], a, row, N, b, acc);
-  for (int i = 0; i < N; i++) store(out + 16 * i, acc[i]);
+  for (int i = 0; i < N; i++) store(out + kTileRows * i, acc[i]);
 }
 
 struct QuantizedOps {
@@ -164,7 +164,7 @@ inline const QuantizedOps* ops_of(uint32_t format) {
 struct MatmulScratch {
   uint8_t* activations;
   uint8_t* panel[2];
-  float* result[2];  // [kChunkRows][16]
+  float* result[2];  // [kChunkRows][kTileRows]
   uint8_t* rows[2];
 };
 constexpr uint64_t kPieceBytes = sizeof(Piece<Tile<FORMAT_Q2_K>>);
@@ -177,8 +177,8 @@ inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
   };
   s->activations = take(activation_bytes(kOwnRows, k));
   for (auto& p : s->panel) p = take((k / 32 + 1) * kPieceBytes);
-  for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * 16 * 4));
-  for (auto& p : s->rows) p = take(16 * (k * 2 + 64));  // no quantized format takes two bytes an element
+  for (auto& p : s->result) p = reinterpret_cast<float*>(take(kChunkRows * kTileRows * sizeof(float)));
+  for (auto& p : s->rows) p = take(kTileRows * (k * 2 + 64));  // no block format takes two bytes an element
   return at;
 }
 
@@ -194,14 +194,16 @@ struct WeightTile {
 // Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored. A weight of fewer
 // rows is copied to `padded`, unless that is NULL.
 RF_INLINE WeightTile tile_at(const Tensor& weight, uint64_t first, uint8_t* padded) {
-  const uint64_t start = first + 16 > weight.rows && weight.rows >= 16 ? weight.rows - 16 : first;
+  const uint64_t start = first + kTileRows > weight.rows && weight.rows >= kTileRows ? weight.rows - kTileRows : first;
   const uint8_t* data = weight.data + start * weight.row_bytes;
-  if (padded && weight.rows < 16 && !plain_format(weight.format)) {
-    memset(padded, 0, 16 * weight.row_bytes);
+  if (padded && weight.rows < kTileRows && !plain_format(weight.format)) {
+    memset(padded, 0, kTileRows * weight.row_bytes);
     data = static_cast<const uint8_t*>(memcpy(padded, data, weight.rows * weight.row_bytes));
   }
-  return {&weight, data, weight.row_bytes, data, std::min<uint64_t>(16, weight.rows)};
+  return {&weight, data, weight.row_bytes, data, std::min<uint64_t>(kTileRows, weight.rows)};
 }
+
+inline uint64_t n_tiles_of(uint64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
 // Where the index-th tile of all weights lies.
 struct TilePlace {
@@ -210,9 +212,9 @@ struct TilePlace {
   uint64_t column;  // of the output
 };
 RF_INLINE TilePlace place_of(const MatmulArgs& args, uint32_t index) {
-  TilePlace place{0, uint64_t(index) * 16, 0};
+  TilePlace place{0, uint64_t(index) * kTileRows, 0};
   for (; !args.swiglu; place.which++) {
-    const uint64_t rows = args.weight[place.which]->rows, padded = (rows + 15) / 16 * 16;
+    const uint64_t rows = args.weight[place.which]->rows, padded = n_tiles_of(rows) * kTileRows;
     if (place.first < padded) break;
     place.first -= padded;
     place.column += rows;
@@ -234,7 +236,8 @@ RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const A
   if (args.rows <= kFusedRows) return ops.fused[n < 5 ? n : 0](t.data, t.stride, t.next, a, n, out);
   uint64_t i = 0;
   for (int size = 0; size < kPanelSizes; size++)
-    for (; i + uint64_t(kPanelRows[size]) <= n; i += uint64_t(kPanelRows[size])) ops.panel[size](panel, a, row + i, out + i * 16);
+    for (; i + uint64_t(kPanelRows[size]) <= n; i += uint64_t(kPanelRows[size]))
+      ops.panel[size](panel, a, row + i, out + i * kTileRows);
 }
 
 // Bias, residual or SwiGLU, and the n_new results from `skip` on into out.
@@ -242,12 +245,12 @@ RF_INLINE void finish_row(const MatmulArgs& args, const float* result, const flo
                           uint64_t n_new, float* out) {
   f32x16 v = load<f32x16>(result);
   if (args.swiglu) v = silu(v) * load<f32x16>(up);
-  if (n_new == 16) {
+  if (n_new == kTileRows) {
     if (bias) v += load<f32x16>(bias);
     if (args.add) v += load<f32x16>(out);
     return store(out, v);
   }
-  float x[16];
+  float x[kTileRows];
   store(x, v);
   for (uint64_t r = 0; r < n_new; r++) {
     float y = x[r + skip];
@@ -262,7 +265,7 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
   layout_scratch(worker.scratch, args.k, &scratch);
   bool quantized = false;
   uint32_t n_tiles = 0;
-  for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t((args.weight[i]->rows + 15) / 16);
+  for (uint32_t i = 0; i < (args.swiglu ? 1 : args.n_weights); i++) n_tiles += uint32_t(n_tiles_of(args.weight[i]->rows));
   for (uint32_t i = 0; i < args.n_weights; i++) quantized |= !plain_format(args.weight[i]->format);
 
   Activations a{};
@@ -297,14 +300,14 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
       if (unpacked && !plain_format(tile[p].weight->format))
         ops_of(tile[p].weight->format)->unpack(tile[p].data, tile[p].stride, tile[p].next, args.k, scratch.panel[p]);
     }
-    const uint64_t n_rows = args.weight[place.which]->rows, n_new = std::min<uint64_t>(16, n_rows - place.first);
-    const uint64_t skip = n_rows >= 16 ? 16 - n_new : 0;
+    const uint64_t n_rows = args.weight[place.which]->rows, n_new = std::min<uint64_t>(kTileRows, n_rows - place.first);
+    const uint64_t skip = n_rows >= kTileRows ? kTileRows - n_new : 0;
     const float* bias = args.bias[place.which] ? args.bias[place.which] + place.first : nullptr;
     for (uint64_t row = 0; row < args.rows; row += kChunkRows) {
       const uint64_t n = std::min(kChunkRows, args.rows - row);
       for (uint32_t p = 0; p < n_parts; p++) compute_tile(tile[p], args, a, scratch.panel[p], row, n, scratch.result[p]);
       for (uint64_t t = 0; t < n; t++)
-        finish_row(args, scratch.result[0] + t * 16, scratch.result[1] + t * 16, bias, skip, n_new,
+        finish_row(args, scratch.result[0] + t * kTileRows, scratch.result[1] + t * kTileRows, bias, skip, n_new,
                    args.out + (row + t) * args.out_width + place.column);
     }
   }

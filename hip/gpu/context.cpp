@@ -69,7 +69,7 @@ void GpuContext::allocate() {
   const uint64_t arena = ranges.add(d.arena_bytes);
   std::vector<uint64_t> k, v;
   for (const RfCache& c : plan_.caches) {
-    const uint64_t each = c.n_kv_heads * cache_bytes(uint64_t(kBlockTokens) * c.head_dim, c.dtype);
+    const uint64_t each = c.n_kv_heads * cache_bytes(uint64_t(RF_BLOCK_SIZE) * c.head_dim, c.dtype);
     const uint64_t bytes = checked_mul(each, d.n_blocks, "a cache's size");
     k.push_back(ranges.add(bytes));
     v.push_back(ranges.add(bytes));

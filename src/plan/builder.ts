@@ -31,7 +31,7 @@ import { Plan } from "./plan.ts"
 export interface AttentionOptions extends HeadShape {
   /** Factor of q·k. Default 1/√head_dim. */
   scale?: number
-  /** Keys that a query sees, itself included; 0: all before it. */
+  /** Keys that a query sees, itself included (`hip/ops.h` says which); 0: no window. */
   window?: number
   /** Scores become softcap · tanh(score / softcap); 0: off. */
   softcap?: number
@@ -124,7 +124,7 @@ export class PlanBuilder {
 
   /** out += x·wᵀ + bias. */
   matmulAdd(x: PlanBuffer, w: Weight | Weight[], out: PlanBuffer, bias?: Weight | (Weight | undefined)[]): void {
-    this.#matmul(x, w, out, bias, OP_FLAGS.ADD)
+    this.#matmul(x, w, out, bias, OP_FLAGS.add)
   }
 
   /** out = silu(x·gateᵀ) · (x·upᵀ). */
@@ -169,7 +169,7 @@ export class PlanBuilder {
       dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, rope_dim: rope.dim },
       params: { eps },
       cache,
-      flags: rope.neox ? OP_FLAGS.NEOX : 0,
+      flags: rope.neox ? OP_FLAGS.neox : 0,
     })
   }
 
@@ -247,7 +247,7 @@ export class PlanBuilder {
     this.#emit("ROPE", {
       buffers: [x, rope.table, out],
       dims: { n_heads: nHeads, head_dim: headDim, rope_dim: rope.dim },
-      flags: rope.neox ? OP_FLAGS.NEOX : 0,
+      flags: rope.neox ? OP_FLAGS.neox : 0,
     })
   }
 
@@ -258,7 +258,7 @@ export class PlanBuilder {
     this.#emit("SWIGLU", { buffers: [gate, up, out] })
   }
 
-  /** Attention over keys and values that lie in buffers. `causal` aligns the last query with the last key. */
+  /** Attention over keys and values in buffers. With `causal` or a `window` the last query is aligned with the last key. */
   attentionDense(
     q: PlanBuffer,
     k: PlanBuffer,
@@ -274,11 +274,13 @@ export class PlanBuilder {
     expectSameShape(op, k, v)
     expectSameShape(op, q, out)
     for (const input of [q, k, v]) expectApart(op, input, out)
+    const enough = typeof q.rows === "number" && typeof k.rows === "number" && k.rows >= q.rows
+    expect(enough || !(causal || window > 0), op, `"${k.name}" must have at least as many rows as "${q.name}"`)
     this.#emit(op, {
       buffers: [q, k, v, out],
       dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, window },
       params: { scale },
-      flags: causal ? OP_FLAGS.CAUSAL : 0,
+      flags: causal ? OP_FLAGS.causal : 0,
     })
   }
 
@@ -341,8 +343,8 @@ export class PlanBuilder {
       flags,
       buffers,
       weights,
-      dims: spec.dims.map((name) => (name === null ? 0 : (dims[name] ?? 0))),
-      params: spec.params.map((name) => params[name] ?? 0),
+      dims: (spec.dims ?? []).map((name) => dims[name] ?? 0),
+      params: (spec.params ?? []).map((name) => params[name] ?? 0),
       cache,
       layer: this.#layer,
     })

@@ -1,15 +1,15 @@
 /** Liveness of activation buffers, and their places in one shared arena. */
 
 import { type PlanBuffer, PlanError, type PlanOp } from "./operands.ts"
-import { type Access, OP_FLAGS, OP_SPECS } from "./ops.ts"
+import { type Access, bufferAccess, OP_FLAGS } from "./ops.ts"
 
 /** Buffers start at multiples of this many bytes: a cache line, and the widest vector. */
 export const ARENA_ALIGNMENT = 64
 
-/** How the op uses its buffer slot `slot`; an op with flag ADD adds to its output. */
+/** How the op uses its buffer slot `slot`; an op with the flag `add` adds to its output. */
 export function accessOf(op: PlanOp, slot: number): Access {
-  const access = OP_SPECS[op.kind].buffers[slot]?.[1] ?? "read"
-  return access === "write" && op.kind === "MATMUL" && (op.flags & OP_FLAGS.ADD) !== 0 ? "update" : access
+  const access = bufferAccess(op.kind, slot)
+  return access === "out" && (op.flags & OP_FLAGS.add) !== 0 ? "update" : access
 }
 
 /**
@@ -26,7 +26,7 @@ export function liveness(ops: readonly PlanOp[], buffers: readonly PlanBuffer[])
       const op = ops[i] as PlanOp
       const accesses = op.buffers.flatMap((used, slot) => (used === buffer ? [accessOf(op, slot)] : []))
       live[i] = needed || accesses.length > 0 ? 1 : 0
-      if (accesses.some((access) => access !== "write")) needed = true
+      if (accesses.some((access) => access !== "out")) needed = true
       else if (accesses.length > 0) needed = false
     }
     if (needed) throw new PlanError(`buffer "${buffer.name}" is read before anything is written to it`)

@@ -1,4 +1,4 @@
-/** The plan's vocabulary: the numbers of `hip/ops.h`, which says what each op reads. The library proves at load that both agree. */
+/** The vocabulary of a plan: the numbers and slots of `hip/ops.h`, which says what each op computes. `abi.ts` proves at load that both agree. */
 
 export const OPS = {
   EMBED: 1,
@@ -21,7 +21,9 @@ export const OPS = {
 
 export type OpName = keyof typeof OPS
 
-export const OP_FLAGS = { ADD: 1, NEOX: 2, CAUSAL: 4 } as const
+export const OP_FLAGS = { add: 1, neox: 2, causal: 4 } as const
+
+export type FlagName = keyof typeof OP_FLAGS
 
 /** An unused buffer, tensor or cache slot (RF_NONE). */
 export const NONE = -1
@@ -40,145 +42,73 @@ export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, f16: 2, q8
 /** What the heads of a cache of that type must be a multiple of. */
 export const CACHE_GROUP: Readonly<Record<Dtype, number>> = { f32: 1, f16: 1, q8_0: 32 }
 
-/** What an op does with a buffer. `write` replaces all of its live rows; `update` needs what was there. */
-export type Access = "read" | "write" | "update"
+/** What an op does with a buffer: reads it, replaces all of its live rows, or reads and changes it. */
+export type Access = "in" | "out" | "update"
 
-/** The operands of an op by slot: their names are those of `hip/ops.h`, and the printer's. `null` is a slot not used. */
+/**
+ * The slots of an op in the order of its record, written as `rf_layout` writes them: a buffer with its access (`qkv:update`), an
+ * optional weight with a question mark (`q_norm?`). A slot that an op does not have is NONE or 0 in its record.
+ */
 export interface OpSpec {
-  buffers: readonly (readonly [name: string, access: Access])[]
-  weights: readonly string[]
-  dims: readonly (string | null)[]
-  params: readonly string[]
+  readonly buffers: readonly `${string}:${Access}`[]
+  readonly weights?: readonly string[]
+  readonly dims?: readonly string[]
+  readonly params?: readonly string[]
+  readonly flags?: readonly FlagName[]
   /** Appends to a K/V cache, or reads it. */
-  cache?: Access
+  readonly cache?: "read" | "write"
 }
 
+/** The slots of `hip/ops.h`, which says what each means; the printer uses their names too. */
 export const OP_SPECS: Readonly<Record<OpName, OpSpec>> = {
-  EMBED: { buffers: [["out", "write"]], weights: ["table"], dims: [], params: ["scale"] },
-  RMS_NORM: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: ["weight"],
-    dims: [],
-    params: ["eps"],
-  },
+  EMBED: { buffers: ["out:out"], weights: ["table"], params: ["scale"] },
+  RMS_NORM: { buffers: ["in:in", "out:out"], weights: ["weight"], params: ["eps"] },
   MATMUL: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: ["w0", "w1", "w2", "bias0", "bias1", "bias2"],
-    dims: [],
-    params: [],
+    buffers: ["in:in", "out:out"],
+    weights: ["w0", "w1?", "w2?", "bias0?", "bias1?", "bias2?"],
+    flags: ["add"],
   },
-  MATMUL_SWIGLU: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: ["gate", "up"],
-    dims: [],
-    params: [],
-  },
-  ROPE_TABLE: { buffers: [["out", "write"]], weights: ["inv_freq"], dims: [], params: ["magnitude"] },
+  MATMUL_SWIGLU: { buffers: ["in:in", "out:out"], weights: ["gate", "up"] },
+  ROPE_TABLE: { buffers: ["out:out"], weights: ["inv_freq"], params: ["magnitude"] },
   ROPE_STORE: {
-    buffers: [
-      ["qkv", "update"],
-      ["rope", "read"],
-    ],
-    weights: ["q_norm", "k_norm"],
+    buffers: ["qkv:update", "rope:in"],
+    weights: ["q_norm?", "k_norm?"],
     dims: ["n_heads", "n_kv_heads", "head_dim", "rope_dim"],
     params: ["eps"],
+    flags: ["neox"],
     cache: "write",
   },
   ATTENTION: {
-    buffers: [
-      ["qkv", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
+    buffers: ["qkv:in", "out:out"],
     dims: ["n_heads", "n_kv_heads", "head_dim", "window"],
     params: ["scale", "softcap"],
     cache: "read",
   },
-  GATHER: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: [],
-    params: [],
-  },
-  SAMPLE: { buffers: [["logits", "read"]], weights: [], dims: ["vocab"], params: [] },
-  SCALE: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: [],
-    params: ["factor"],
-  },
-  ADD: {
-    buffers: [
-      ["a", "read"],
-      ["b", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: [],
-    params: [],
-  },
-  CAUSAL_MASK: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: ["n_queries", "n_keys"],
-    params: [],
-  },
-  SOFTMAX: {
-    buffers: [
-      ["in", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: [],
-    params: [],
-  },
-  ROPE: {
-    buffers: [
-      ["in", "read"],
-      ["rope", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: ["n_heads", null, "head_dim", "rope_dim"],
-    params: [],
-  },
-  SWIGLU: {
-    buffers: [
-      ["gate", "read"],
-      ["up", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
-    dims: [],
-    params: [],
-  },
+  GATHER: { buffers: ["in:in", "out:out"] },
+  SAMPLE: { buffers: ["logits:in"], dims: ["vocab"] },
+  SCALE: { buffers: ["in:in", "out:out"], params: ["factor"] },
+  ADD: { buffers: ["a:in", "b:in", "out:out"] },
+  CAUSAL_MASK: { buffers: ["in:in", "out:out"], dims: ["n_queries", "n_keys"] },
+  SOFTMAX: { buffers: ["in:in", "out:out"] },
+  ROPE: { buffers: ["in:in", "rope:in", "out:out"], dims: ["n_heads", "head_dim", "rope_dim"], flags: ["neox"] },
+  SWIGLU: { buffers: ["gate:in", "up:in", "out:out"] },
   ATTENTION_DENSE: {
-    buffers: [
-      ["q", "read"],
-      ["k", "read"],
-      ["v", "read"],
-      ["out", "write"],
-    ],
-    weights: [],
+    buffers: ["q:in", "k:in", "v:in", "out:out"],
     dims: ["n_heads", "n_kv_heads", "head_dim", "window"],
     params: ["scale"],
+    flags: ["causal"],
   },
+}
+
+/** What the op does with the buffer in slot `slot`. */
+export function bufferAccess(kind: OpName, slot: number): Access {
+  return (OP_SPECS[kind].buffers[slot]?.split(":")[1] ?? "in") as Access
+}
+
+/** An op as `rf_layout` describes it: its number, then the slots of each array of its record. */
+export function opLayout(kind: OpName): string[] {
+  const { buffers, weights, dims, params, flags, cache } = OP_SPECS[kind]
+  const arrays = { buffers, tensors: weights, dims, floats: params, flags, cache: cache && [cache] }
+  const lists = Object.entries(arrays).map(([name, slots = []]) => `op.${kind}.${name}=${slots.join(",")}`)
+  return [`op.${kind}=${OPS[kind]}`, ...lists]
 }

@@ -122,7 +122,7 @@ onEveryBackend("ATTENTION, isolation", (backend) => {
     ],
     caches: [{ kvHeads: 1, headDim: 32, dtype }],
     ops: [
-      { kind: "ROPE_STORE" as const, flags: OP_FLAGS.NEOX, buf: [0, 1], dim: [1, 1, 32, 32], cache: 0 },
+      { kind: "ROPE_STORE" as const, flags: OP_FLAGS.neox, buf: [0, 1], dim: [1, 1, 32, 32], cache: 0 },
       { kind: "ATTENTION" as const, buf: [0, 2], dim: [1, 1, 32, 0], f: [0.2], cache: 0 },
     ],
   })

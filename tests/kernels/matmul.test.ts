@@ -62,7 +62,7 @@ function prepare({
         { rows: kind, width: k },
         { rows: kind, width },
       ],
-      ops: [{ kind: "MATMUL", flags: add ? OP_FLAGS.ADD : 0, buf: [0, 1], tensor }],
+      ops: [{ kind: "MATMUL", flags: add ? OP_FLAGS.add : 0, buf: [0, 1], tensor }],
       weights: [...weights, ...given.map((values) => floatWeight(values))],
       limits: { nThreads, maxOutputs: 512 },
     },

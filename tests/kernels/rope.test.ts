@@ -46,9 +46,9 @@ function prepare(rope: Rope): PreparedCase {
       ops: [
         {
           kind: "ROPE",
-          flags: style === "neox" ? OP_FLAGS.NEOX : 0,
+          flags: style === "neox" ? OP_FLAGS.neox : 0,
           buf: [0, 1, outBuffer],
-          dim: [heads, 0, headDim, ropeDim],
+          dim: [heads, headDim, ropeDim],
         },
       ],
     },

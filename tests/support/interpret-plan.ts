@@ -71,7 +71,7 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
           multiply(data(b0), weight, values(weight), optional(op.weights[slot + 3]), (t, row, sum) => {
             const at = t * b1.width + column + row
             const out = data(b1)
-            out[at] = sum + (flag("ADD") ? (out[at] ?? 0) : 0)
+            out[at] = sum + (flag("add") ? (out[at] ?? 0) : 0)
           })
           column += weight.rows
         }
@@ -107,7 +107,7 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
             const norm = head < nHeads ? w0 : w1
             const part = row.subarray(head * headDim, (head + 1) * headDim)
             if (norm) part.set(normalized(part, values(norm), op.params[0] ?? 0))
-            rotate(part, table, flag("NEOX"))
+            rotate(part, table, flag("neox"))
           }
           const keys = nHeads * headDim
           const width = nKv * headDim

@@ -110,7 +110,7 @@ class Scenario {
     const weight = (values: Float32Array | undefined) => (values ? weights.push(floatWeight(values)) - 1 : -1)
     const norms = [weight(rotation?.qNorm), weight(rotation?.kNorm)]
     const dim = [heads, kvHeads, headDim]
-    const flags = rotation?.style === "adjacent" ? 0 : OP_FLAGS.NEOX
+    const flags = rotation?.style === "adjacent" ? 0 : OP_FLAGS.neox
     const store: OpSpec = {
       kind: "ROPE_STORE",
       flags,

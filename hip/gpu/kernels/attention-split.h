@@ -165,7 +165,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
       const uint32_t at = key + u < last ? key + u : last;
       rows[u] = index(at);
-      scales[u] = Dtype == RF_Q8_0 ? cache_scales(at % kBlockTokens, a.head_dim) : 0;
+      scales[u] = Dtype == RF_Q8_0 ? cache_scales(at % RF_BLOCK_SIZE, a.head_dim) : 0;
     }
   };
   const bool early = a.begin < a.end && a.end - a.begin >= Shape::keys && a.begin + Shape::keys <= a.old;
@@ -283,14 +283,14 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   }
 }
 
-// The keys that a row attends to, in blocks of kBlockTokens tokens, and the number of splits that share them.
+// The keys that a row attends to, in blocks of RF_BLOCK_SIZE tokens, and the number of splits that share them.
 struct RowKeys {
   uint32_t first, first_block, blocks, splits;
 };
 RF_DEVICE RowKeys row_keys(const AttentionArgs& a, uint32_t position) {
-  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0, first_block = first / kBlockTokens;
-  const uint32_t blocks = position / kBlockTokens + 1 - first_block;
-  return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * kBlockTokens) : a.n_splits};
+  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0, first_block = first / RF_BLOCK_SIZE;
+  const uint32_t blocks = position / RF_BLOCK_SIZE + 1 - first_block;
+  return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * RF_BLOCK_SIZE) : a.n_splits};
 }
 
 // One split of a row: split s of n takes the cache blocks s · ceil(blocks / n) … (s + 1) · ceil(blocks / n) - 1 of the row's
@@ -313,7 +313,7 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
                  head = kv_head * group + first_head;
   const uint32_t head_dim = a.cache.head_dim;
   const uint32_t split_blocks = (mine.blocks + mine.splits - 1) / mine.splits;
-  const uint32_t from = (mine.first_block + block_z() * split_blocks) * kBlockTokens, to = from + split_blocks * kBlockTokens;
+  const uint32_t from = (mine.first_block + block_z() * split_blocks) * RF_BLOCK_SIZE, to = from + split_blocks * RF_BLOCK_SIZE;
   const SplitQuery query = {a.q + uint64_t(row) * a.q_stride + uint64_t(head) * head_dim,
                             group - first_head < Shape::Heads ? group - first_head : Shape::Heads,
                             head_dim,
@@ -323,8 +323,8 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
                             a.scale,
                             a.softcap};
   const int32_t* table = tables + seq.block_start;
-  const auto tile = [&](uint32_t key) { return uint64_t(table[key / kBlockTokens]) * a.cache.n_kv_heads + kv_head; };
-  const auto index = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, false); };
+  const auto tile = [&](uint32_t key) { return uint64_t(table[key / RF_BLOCK_SIZE]) * a.cache.n_kv_heads + kv_head; };
+  const auto index = [&](uint32_t key) { return cache_row(tile(key), key % RF_BLOCK_SIZE, head_dim, false); };
   const uint64_t at = uint64_t(row) * a.n_heads + head;
   const auto emit = [&](uint32_t h, uint32_t d, float sum, float peak, float total) {
     if (mine.splits == 1) {
@@ -341,7 +341,7 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
   if (a.cache.dtype == RF_F16) return attend<Shape, RF_F16>(query, a.cache.k, a.cache.v, shared, index, emit);
   if constexpr (Shape::Aligned)  // rows of q8_0 always are
     if (a.cache.dtype == RF_Q8_0) {
-      const auto row = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, true); };
+      const auto row = [&](uint32_t key) { return cache_row(tile(key), key % RF_BLOCK_SIZE, head_dim, true); };
       return attend<Shape, RF_Q8_0>(query, a.cache.k, a.cache.v, shared, row, emit);
     }
   attend<Shape, RF_F32>(query, a.cache.k, a.cache.v, shared, index, emit);

@@ -5,16 +5,16 @@
 
 namespace rf {
 
-// Start of row `slot` (of kBlockTokens) of a tile, in elements. For q8_0 in bytes: an element is one byte, and every tile before
+// Start of row `slot` (of RF_BLOCK_SIZE) of a tile, in elements. For q8_0 in bytes: an element is one byte, and every tile before
 // adds the bytes of its scales, as many as one row has elements.
 RF_DEVICE uint64_t cache_row(uint64_t tile, uint32_t slot, uint32_t head_dim, bool quantized) {
-  return (tile * kBlockTokens + slot + (quantized ? tile : 0)) * head_dim;
+  return (tile * RF_BLOCK_SIZE + slot + (quantized ? tile : 0)) * head_dim;
 }
 // q8_0: bytes from a row's start to its scales, which lie after all rows of the tile and after the scales of earlier rows.
 RF_DEVICE uint32_t cache_scales(uint32_t slot, uint32_t head_dim) {
-  return kBlockTokens * head_dim - slot * (head_dim - head_dim / 16);
+  return RF_BLOCK_SIZE * head_dim - slot * (head_dim - head_dim / kCacheGroup * 2);
 }
-static_assert(cache_bytes(kBlockTokens * 32, RF_Q8_0) == (kBlockTokens + 1) * 32, "the scales of a tile are as long as one row");
+static_assert(cache_bytes(RF_BLOCK_SIZE * 32, RF_Q8_0) == (RF_BLOCK_SIZE + 1) * 32, "the scales of a tile are as long as one row");
 
 // Rounds 32 neighbouring elements, one in each lane of a subgroup, and stores this lane's at row + d. All lanes must call it.
 RF_DEVICE void store_quantized(uint8_t* row, uint32_t scales, uint32_t d, float x, bool on) {

@@ -31,13 +31,13 @@ struct FlashSource {
   template <uint32_t D>
   RF_DEVICE uint64_t index(uint32_t key, bool quantized = false) const {
     const uint32_t at = key < end ? key : end - 1;
-    return cache_row(uint64_t(table[at / kBlockTokens]) * n_kv_heads + kv_head, at % kBlockTokens, D, quantized);
+    return cache_row(uint64_t(table[at / RF_BLOCK_SIZE]) * n_kv_heads + kv_head, at % RF_BLOCK_SIZE, D, quantized);
   }
   // q8_0: the scale of elements 8 · eighth … + 7 of a row, as f16.
   template <uint32_t D>
   RF_DEVICE uint32_t scale(const uint8_t* row, uint32_t key, uint32_t eighth) const {
     const uint32_t at = key < end ? key : end - 1;
-    return load<uint16_t>(row + cache_scales(at % kBlockTokens, D) + eighth / 4 * 2);
+    return load<uint16_t>(row + cache_scales(at % RF_BLOCK_SIZE, D) + eighth / 4 * 2);
   }
 };
 

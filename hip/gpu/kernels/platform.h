@@ -14,7 +14,7 @@
 #pragma once
 #include <stdint.h>
 
-#include "../../abi.h"  // included before the macro RF_DEVICE hides its status of the same name
+#include "../args.h"  // included before the macro RF_DEVICE hides its status of the same name
 
 #if defined(__CUDACC__)
 
@@ -48,8 +48,7 @@
 
 namespace rf {
 
-constexpr uint32_t kSubgroup = 32;  // lanes
-constexpr uint32_t kPiece = 32;     // columns
+constexpr uint32_t kPiece = 32;  // columns
 
 #if defined(__CUDACC__)
 

@@ -141,7 +141,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   uint64_t slot = 0;
   if (on && !is_q) {
     const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
-    slot = cache_row(uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads, position % kBlockTokens, head_dim, quantized);
+    slot = cache_row(uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads, position % RF_BLOCK_SIZE, head_dim, quantized);
   }
   begin_kernel();
   float* x = a.qkv + uint64_t(row) * a.width + uint64_t(head) * head_dim;
@@ -178,7 +178,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
   if (quantized) {  // neighbouring elements in a subgroup's lanes; heads of Q only take part in the shuffles
     norm();
-    const uint32_t scales = cache_scales(position % kBlockTokens, head_dim);
+    const uint32_t scales = cache_scales(position % RF_BLOCK_SIZE, head_dim);
     for (uint32_t first = 0; first < head_dim; first += kSubgroup) {
       const uint32_t d = first + lane, i = a.neox ? d < half ? d : d - half : d / 2;
       float key = normed(d, x[d]);

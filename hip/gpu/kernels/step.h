@@ -22,7 +22,7 @@ RF_DEVICE uint32_t live(const Rows& rows) {
 }
 // The id of the cache block that holds `position` of a sequence.
 RF_DEVICE uint32_t block_of(const uint32_t* step, const RfStepSeq& seq, uint32_t position) {
-  return uint32_t(block_ids(step)[seq.block_start + position / kBlockTokens]);
+  return uint32_t(block_ids(step)[seq.block_start + position / RF_BLOCK_SIZE]);
 }
 
 }  // namespace rf

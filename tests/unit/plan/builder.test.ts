@@ -124,9 +124,9 @@ describe("packing", () => {
     for (const name of Object.keys(OPS) as (keyof typeof OPS)[]) {
       const spec = OP_SPECS[name]
       expect(spec.buffers.length).toBeLessThanOrEqual(RF_OP.fields.buf.count)
-      expect(spec.weights.length).toBeLessThanOrEqual(RF_OP.fields.tensor.count)
-      expect(spec.dims.length).toBeLessThanOrEqual(RF_OP.fields.dim.count)
-      expect(spec.params.length).toBeLessThanOrEqual(RF_OP.fields.f.count)
+      expect(spec.weights?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.tensor.count)
+      expect(spec.dims?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.dim.count)
+      expect(spec.params?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.f.count)
     }
   })
 })
