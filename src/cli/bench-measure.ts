@@ -1,7 +1,7 @@
 import { type Engine, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"
 import { type Spread, spread } from "./statistics.ts"
 

@@ -1,7 +1,7 @@
 /** What a step has to do, counted from the plan: bytes that a decode step reads, and operations that a prompt takes. */
 
 import type { ModelDefinition } from "../models/registry.ts"
-import { DTYPE_BYTES, type Dtype } from "../plan/ops.ts"
+import { DTYPE_BYTES, type Dtype } from "../native/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 
 /** Bytes that one decode step reads. */

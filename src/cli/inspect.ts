@@ -1,7 +1,7 @@
 import type { Gguf } from "../gguf/reader.ts"
 import { ModelError } from "../models/errors.ts"
 import { buildModel, type MemoryNeed, type ModelDefinition } from "../models/registry.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import { printPlan } from "../plan/print.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT } from "./exit.ts"

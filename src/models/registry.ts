@@ -2,7 +2,7 @@
 
 import type { Gguf } from "../gguf/reader.ts"
 import type { PackedTensors } from "../native/abi.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 import type { ModelConfig } from "./config.ts"
 import { type ModelFamily, recordDecoder } from "./decoder.ts"

@@ -4,7 +4,7 @@
  */
 
 import { FORMATS } from "../gguf/formats.ts"
-import { OP_FLAGS, OPS, type OpName, opLayout } from "../plan/ops.ts"
+import { OP_FLAGS, OPS, type OpName, opLayout } from "./ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
 export const ABI_VERSION = 4

@@ -2,6 +2,7 @@
 
 import type { WeightFormat } from "../gguf/formats.ts"
 import { formatNamed, rowBytes } from "../gguf/formats.ts"
+import { OP_FLAGS, OP_SPECS, type OpName } from "../native/ops.ts"
 import {
   expect,
   expectApart,
@@ -25,7 +26,6 @@ import {
   type Weight,
   type WeightSource,
 } from "./operands.ts"
-import { OP_FLAGS, OP_SPECS, type OpName } from "./ops.ts"
 import { Plan } from "./plan.ts"
 
 export interface AttentionOptions extends HeadShape {

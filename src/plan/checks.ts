@@ -1,7 +1,7 @@
 /** What the builder demands of an op's operands. Each throws PlanError naming the op and the operand at fault. */
 
+import type { OpName } from "../native/ops.ts"
 import { type HeadShape, type PlanBuffer, PlanError, type Rope, type Weight } from "./operands.ts"
-import type { OpName } from "./ops.ts"
 
 export function expect(condition: boolean, op: OpName, problem: string): void {
   if (!condition) throw new PlanError(`${op}: ${problem}`)

@@ -1,7 +1,7 @@
 /** Liveness of activation buffers, and their places in one shared arena. */
 
+import { type Access, bufferAccess, OP_FLAGS } from "../native/ops.ts"
 import { type PlanBuffer, PlanError, type PlanOp } from "./operands.ts"
-import { type Access, bufferAccess, OP_FLAGS } from "./ops.ts"
 
 /** Buffers start at multiples of this many bytes: a cache line, and the widest vector. */
 export const ARENA_ALIGNMENT = 64

@@ -1,7 +1,7 @@
 /** What the ops of a plan work on: weights, activation buffers and K/V caches, each known by its number in the plan. */
 
 import type { WeightFormat } from "../gguf/formats.ts"
-import type { OpName } from "./ops.ts"
+import type { OpName } from "../native/ops.ts"
 
 /** A plan that cannot be recorded or packed as asked: a fault of the model definition, not of its user. */
 export class PlanError extends Error {

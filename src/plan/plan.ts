@@ -9,10 +9,10 @@ import {
   RF_OP,
   RF_TENSOR,
 } from "../native/abi.ts"
+import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, ROWS } from "../native/ops.ts"
 import { writeStruct } from "../native/struct.ts"
 import { ARENA_ALIGNMENT, type ArenaLayout, liveness, placeBuffers } from "./memory.ts"
 import { type PlanBuffer, type PlanCache, PlanError, type PlanOp, type Weight } from "./operands.ts"
-import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, ROWS } from "./ops.ts"
 
 export interface PackOptions {
   /** Rows of one step at most, and rows of it whose logits are wanted at most. */

@@ -1,7 +1,7 @@
 /** Prints a plan for people: one line per op, layers that do the same folded into one. */
 
+import { bufferAccess, OP_FLAGS, OP_SPECS } from "../native/ops.ts"
 import type { PlanBuffer, PlanOp, Rows, Weight } from "./operands.ts"
-import { bufferAccess, OP_FLAGS, OP_SPECS } from "./ops.ts"
 import type { Plan } from "./plan.ts"
 
 /** The plan as text lines: buffers, caches, then the ops in order. */

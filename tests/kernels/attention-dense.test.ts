@@ -1,6 +1,6 @@
 /** ATTENTION_DENSE: attention over plain matrices, with and without the causal mask and a window. */
 
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { attention, type Heads } from "../support/kernel-attention.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"

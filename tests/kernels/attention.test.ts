@@ -4,7 +4,7 @@
  */
 
 import { expect, test } from "bun:test"
-import { CACHE_GROUP, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
+import { CACHE_GROUP, type Dtype, OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test"
 import { type FormatName, formatNamed } from "../../src/gguf/formats.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose, relativeDistance } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test"
 import type { StatusName } from "../../src/native/abi.ts"
 import { NativeError } from "../../src/native/errors.ts"
-import { NONE, OP_FLAGS, OP_SPECS, ROWS } from "../../src/plan/ops.ts"
+import { NONE, OP_FLAGS, OP_SPECS, ROWS } from "../../src/native/ops.ts"
 import { bytesOf, Random } from "../support/kernel-data.ts"
 import { type OpSpec, packOps } from "../support/kernel-program.ts"
 import {

@@ -4,8 +4,8 @@
  */
 
 import type { Gguf } from "../../src/gguf/reader.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import type { PlanBuffer, PlanOp, Weight } from "../../src/plan/operands.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
 import type { Plan } from "../../src/plan/plan.ts"
 import { decodeBlocks } from "./decode-blocks.ts"
 

@@ -3,7 +3,7 @@
  * The reference keeps each sequence's keys and values as plain arrays, rounded as the cache rounds them.
  */
 
-import { DTYPE_BYTES, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
+import { DTYPE_BYTES, type Dtype, OP_FLAGS } from "../../src/native/ops.ts"
 import { attention, type Heads } from "./kernel-attention.ts"
 import { expectClose, TOLERANCE } from "./kernel-check.ts"
 import { normals, toHalf, toQ80 } from "./kernel-data.ts"

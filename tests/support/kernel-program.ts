@@ -2,8 +2,8 @@
 
 import { FORMATS, type FormatName } from "../../src/gguf/formats.ts"
 import { FILE_CONSTANTS, type PackedPlan, RF_BUFFER, RF_CACHE, RF_OP, RF_TENSOR } from "../../src/native/abi.ts"
+import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, type OpName, ROWS } from "../../src/native/ops.ts"
 import { type FieldValue, type Struct, writeStruct } from "../../src/native/struct.ts"
-import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, type OpName, ROWS } from "../../src/plan/ops.ts"
 import { bytesOf } from "./kernel-data.ts"
 
 /** A row-major matrix [rows, cols] in blocks of `format`. */

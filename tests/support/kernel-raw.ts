@@ -2,8 +2,8 @@
 
 import { RF_CONTEXT_DESC, RF_STEP_RESULT } from "../../src/native/abi.ts"
 import { libraryPath } from "../../src/native/library.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { openSymbols, type Symbols, stablePointer } from "../../src/native/symbols.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
 import type { Backend } from "./kernel-harness.ts"
 import {
   DEFAULT_LIMITS,

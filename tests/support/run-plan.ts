@@ -9,6 +9,7 @@ import {
   type NativeContext,
   type NativeModel,
 } from "../../src/native/library.ts"
+import type { Dtype } from "../../src/native/ops.ts"
 import {
   GREEDY_OUTPUT,
   readStepResult,
@@ -21,7 +22,6 @@ import {
   writeStepOutput,
   writeStepSeq,
 } from "../../src/native/step-structs.ts"
-import type { Dtype } from "../../src/plan/ops.ts"
 
 export interface RunOptions {
   /** Longest sequence, in tokens; it may also come in one step. */

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test"
 import { formatNamed } from "../../../src/gguf/formats.ts"
 import { FILE_CONSTANTS, RF_BUFFER, RF_CACHE, RF_OP, RF_TENSOR } from "../../../src/native/abi.ts"
+import { OP_SPECS, OPS } from "../../../src/native/ops.ts"
 import { readNumber } from "../../../src/native/struct.ts"
 import { PlanBuilder } from "../../../src/plan/builder.ts"
 import { PlanError } from "../../../src/plan/operands.ts"
-import { OP_SPECS, OPS } from "../../../src/plan/ops.ts"
 
 const Q8 = formatNamed("Q8_0")
 
