@@ -1,10 +1,7 @@
 /** The K/V cache's blocks: which are free, and the table of those that a sequence holds. */
 
-import { BLOCK_SIZE } from "../models/registry.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
 import { type CachedBlock, PrefixCache } from "./prefix-cache.ts"
-
-/** Tokens a block holds. */
-export { BLOCK_SIZE } from "../models/registry.ts"
 
 export const blocksFor = (tokens: number): number => Math.ceil(tokens / BLOCK_SIZE)
 

@@ -1,4 +1,5 @@
-import { BLOCK_SIZE, type BlockPool, blocksFor } from "./blocks.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
+import { type BlockPool, blocksFor } from "./blocks.ts"
 import type { StepCost } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
 import type { Sequence } from "./sequence.ts"

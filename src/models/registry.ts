@@ -1,7 +1,7 @@
 /** The model families, one line each, and the definition of a GGUF file's model for the native library. */
 
 import type { Gguf } from "../gguf/reader.ts"
-import type { PackedTensors } from "../native/abi.ts"
+import { BLOCK_SIZE, type PackedTensors } from "../native/abi.ts"
 import type { Dtype } from "../native/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 import type { ModelConfig } from "./config.ts"
@@ -49,9 +49,6 @@ export interface ModelDefinition {
   outputNorm: () => Float32Array
   memory(options: MemoryOptions): MemoryNeed
 }
-
-/** Tokens in a block of the K/V cache. */
-export const BLOCK_SIZE = 16
 
 /**
  * Records the plan of a model. Reads no weights except small vectors.

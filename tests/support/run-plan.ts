@@ -1,7 +1,8 @@
 /** Runs a model's plan, in f32, one sequence at a time, every row an output: for tests that look at all logits. */
 
 import { openGguf } from "../../src/gguf/reader.ts"
-import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../../src/models/registry.ts"
+import { buildModel, type ModelDefinition } from "../../src/models/registry.ts"
+import { BLOCK_SIZE } from "../../src/native/abi.ts"
 import {
   type Backend,
   type Compute,
