@@ -47,6 +47,9 @@ std::string layout_text() {
   add("abi", RF_ABI_VERSION);
   add("constant.BLOCK_SIZE", RF_BLOCK_SIZE);
   add("constant.MAX_TOP_LOGPROBS", RF_MAX_TOP_LOGPROBS);
+  add("rows.FIXED", RF_ROWS_FIXED), add("rows.TOKENS", RF_ROWS_TOKENS), add("rows.OUTPUTS", RF_ROWS_OUTPUTS);
+  add("dtype.f32", RF_F32), add("dtype.f16", RF_F16), add("dtype.q8_0", RF_Q8_0);
+  add("compute.f32", RF_COMPUTE_F32), add("compute.f16", RF_COMPUTE_F16), add("compute.bf16", RF_COMPUTE_BF16);
 #define X(name, value) add("status." #name, value);
   RF_STATUSES(X)
 #undef X

@@ -4,7 +4,7 @@
  */
 
 import { FORMATS } from "../gguf/formats.ts"
-import { OP_FLAGS, OPS, type OpName, opLayout } from "./ops.ts"
+import { DTYPES, OP_FLAGS, OPS, type OpName, opLayout, ROWS } from "./ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
 export const ABI_VERSION = 4
@@ -173,6 +173,9 @@ const STRUCTS: readonly Struct[] = [
 export function expectedLayout(): string {
   const entries: string[] = [`abi=${ABI_VERSION}`]
   entries.push(`constant.BLOCK_SIZE=${BLOCK_SIZE}`, `constant.MAX_TOP_LOGPROBS=${MAX_TOP_LOGPROBS}`)
+  for (const [group, numbers] of Object.entries({ rows: ROWS, dtype: DTYPES, compute: COMPUTE })) {
+    for (const [name, value] of Object.entries(numbers)) entries.push(`${group}.${name}=${value}`)
+  }
   for (const [name, value] of Object.entries(STATUSES)) entries.push(`status.${name}=${value}`)
   for (const { name, size, fields } of STRUCTS) {
     entries.push(`${name}.size=${size}`)

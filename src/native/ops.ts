@@ -59,8 +59,7 @@ export interface OpSpec {
   readonly cache?: "read" | "write"
 }
 
-/** The slots of `hip/ops.h`, which says what each means; the printer uses their names too. */
-export const OP_SPECS: Readonly<Record<OpName, OpSpec>> = {
+const SPECS = {
   EMBED: { buffers: ["out:out"], weights: ["table"], params: ["scale"] },
   RMS_NORM: { buffers: ["in:in", "out:out"], weights: ["weight"], params: ["eps"] },
   MATMUL: {
@@ -98,6 +97,26 @@ export const OP_SPECS: Readonly<Record<OpName, OpSpec>> = {
     params: ["scale"],
     flags: ["causal"],
   },
+} as const satisfies Readonly<Record<OpName, OpSpec>>
+
+/** The slots of `hip/ops.h`, which says what each means; the printer uses their names too. */
+export const OP_SPECS: Readonly<Record<OpName, OpSpec>> = SPECS
+
+type Slots<Kind extends OpName, List extends keyof OpSpec> =
+  (typeof SPECS)[Kind] extends Readonly<Record<List, readonly (infer Slot extends string)[]>> ? Slot : never
+type BeforeColon<Slot> = Slot extends `${infer Name}:${string}` ? Name : never
+type BeforeMark<Slot> = Slot extends `${infer Name}?` ? Name : never
+
+export type BufferSlot<Kind extends OpName> = BeforeColon<Slots<Kind, "buffers">>
+export type WeightSlot<Kind extends OpName> = Exclude<Slots<Kind, "weights">, `${string}?`>
+export type OptionalWeightSlot<Kind extends OpName> = BeforeMark<Slots<Kind, "weights">>
+export type NumberSlot<Kind extends OpName> = Slots<Kind, "dims"> | Slots<Kind, "params">
+export type FlagSlot<Kind extends OpName> = Slots<Kind, "flags">
+export type CacheSlot<Kind extends OpName> = (typeof SPECS)[Kind] extends { cache: string } ? "cache" : never
+
+/** The name of a slot without its access or mark. */
+export function slotName(slot: string): string {
+  return slot.replace(/[:?].*/, "")
 }
 
 /** What the op does with the buffer in slot `slot`. */

@@ -1,7 +1,15 @@
 /** What the ops of a plan work on: weights, activation buffers and K/V caches, each known by its number in the plan. */
 
 import type { WeightFormat } from "../gguf/formats.ts"
-import type { OpName } from "../native/ops.ts"
+import type {
+  BufferSlot,
+  CacheSlot,
+  FlagSlot,
+  NumberSlot,
+  OpName,
+  OptionalWeightSlot,
+  WeightSlot,
+} from "../native/ops.ts"
 
 /** A plan that cannot be recorded or packed as asked: a fault of the model definition, not of its user. */
 export class PlanError extends Error {
@@ -41,6 +49,13 @@ export interface PlanCache {
   readonly nKvHeads: number
   readonly headDim: number
 }
+
+/** The operands of an op by the names of its slots. */
+export type Operands<Kind extends OpName> = { [Name in BufferSlot<Kind>]: PlanBuffer } & {
+  [Name in WeightSlot<Kind>]: Weight
+} & { [Name in OptionalWeightSlot<Kind>]?: Weight | undefined } & { [Name in NumberSlot<Kind>]: number } & {
+  [Name in FlagSlot<Kind>]: boolean
+} & { [Name in CacheSlot<Kind>]: PlanCache }
 
 /** One recorded instruction. Slots follow `OP_SPECS[kind]`; an operand left out is `undefined`. */
 export interface PlanOp {

@@ -58,8 +58,8 @@ export class Plan {
       writeStruct(view, at, RF_OP, {
         kind: OPS[op.kind],
         flags: op.flags,
-        buf: slots(6, op.buffers),
-        tensor: slots(6, op.weights),
+        buf: slots(RF_OP.fields.buf.count, op.buffers),
+        tensor: slots(RF_OP.fields.tensor.count, op.weights),
         cache: op.cache?.id ?? NONE,
         dim: op.dims,
         f: op.params,

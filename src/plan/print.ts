@@ -64,8 +64,7 @@ function printOp(op: PlanOp, layer?: number): string {
       spec.params,
       op.params.map((value) => Number(value.toPrecision(6))),
     ),
-    ...((op.flags & OP_FLAGS.neox) !== 0 ? ["neox"] : []),
-    ...((op.flags & OP_FLAGS.causal) !== 0 ? ["causal"] : []),
+    ...(spec.flags ?? []).filter((flag) => flag !== "add" && (op.flags & OP_FLAGS[flag]) !== 0),
   ]
   const head = `${op.kind.padEnd(14)} ${inputs.join(", ")}${inputs.length > 0 ? " " : ""}${add ? "+→" : "→"} ${outputs.join(", ")}`
   return numbers.length > 0 ? `${head}  (${numbers.join(", ")})` : head
