@@ -70,7 +70,8 @@ typedef struct RfCache {
   uint32_t reserved;
 } RfCache;
 
-// One instruction of the plan. ops.h lists the slots of each kind; slots that a kind does not have are RF_NONE (buf, tensor, cache) or 0.
+// One instruction of the plan. ops.h lists the slots of each kind; slots that a kind does not have are RF_NONE (buf, tensor, cache)
+// or 0.
 typedef struct RfOp {
   uint32_t kind;
   uint32_t flags;
@@ -83,7 +84,7 @@ typedef struct RfOp {
 } RfOp;
 
 typedef struct RfContextDesc {
-  uint32_t n_threads;   // CPU backend: threads that replay the plan, the caller's included
+  uint32_t n_threads;   // CPU backend: threads that run the plan, the calling thread included
   uint32_t max_tokens;  // rows of a step
   uint32_t max_seqs;
   uint32_t max_outputs;
@@ -91,7 +92,7 @@ typedef struct RfContextDesc {
   uint32_t block_size;  // RF_BLOCK_SIZE
   uint64_t arena_bytes;
   uint32_t compute;        // RfCompute
-  uint32_t deterministic;  // 1: a row's result is the same bits whatever else is in its step, and however its sequence is cut into steps
+  uint32_t deterministic;  // 1: a row's result is the same bits whatever else is in its step, and however its sequence is cut
 } RfContextDesc;
 
 // The step buffer, 32-bit words. Sections are named by their word offset; everything is checked before it is used.
@@ -196,8 +197,8 @@ RF_API int32_t rf_device_info(uint32_t device, RfDeviceInfo* info);
 RF_API int32_t rf_model_open(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
                              const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes,
                              RfModel* model);
-// Copies about max_bytes more of the weights to the device, and returns how many bytes are there (done) of how many (total): call it until
-// they are equal. rf_context_open copies whatever is left. On the CPU both are 0.
+// Copies about max_bytes more of the weights to the device, and returns how many bytes are there (done) of how many (total): call
+// it until they are equal. rf_context_open copies whatever is left. On the CPU both are 0.
 RF_API int32_t rf_model_upload(RfModel model, uint64_t max_bytes, uint64_t* done, uint64_t* total);
 RF_API int32_t rf_model_close(RfModel model);
 
@@ -216,9 +217,11 @@ RF_API int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offs
 
 // Decodes n_elems weights of a format to float.
 RF_API int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems);
-// Reads n_bytes again and again (CPU: with n_threads; GPU: copies them), and reports the best rate in bytes a second (GPU: read + written).
+// Measures memory bandwidth: reads n_bytes with n_threads on a CPU, copies them on a GPU, several times, and returns the best rate
+// in bytes a second (GPU: read + written).
 RF_API int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes, double* bytes_per_second);
-// The best rate of a GPU's matrix instructions (f16 in, float sums, operands in registers), a multiply-add counted as two operations.
+// Measures the rate of a GPU's matrix instructions (f16 operands in registers, float sums), counting a multiply-add as two
+// operations.
 RF_API int32_t rf_matrix_rate(uint32_t device, double* operations_per_second);
 
 #if defined(__cplusplus)

@@ -1,9 +1,9 @@
-// Decoders of the weight formats: one block of formats.h to floats, with exactly the bits of `gguf.quants.dequantize` of the `gguf` Python
-// package. Host code.
+// Decoders of the weight formats: one block of formats.h to floats, with exactly the bits of `gguf.quants.dequantize` of the `gguf`
+// Python package. Host code.
 //
-// Exactness does not depend on how a compiler contracts a*b+c. Scales have 11 significant bits (binary16), sub-block scales at most 7 and
-// quants at most 7, together never more than 24, so each product below is exact in binary32, and a fused multiply-add rounds exactly as a
-// multiply followed by an add. It does need subnormal floats, so no -ffast-math here.
+// Exactness does not depend on how a compiler contracts a*b+c. Scales have 11 significant bits (binary16), sub-block scales at most
+// 7 and quants at most 7, together never more than 24, so each product below is exact in binary32, and a fused multiply-add rounds
+// exactly as a multiply followed by an add. It does need subnormal floats, so no -ffast-math here.
 #pragma once
 #include "formats.h"
 
@@ -38,9 +38,9 @@ inline int rf_mxfp4_value(int index) {
   return values[index];
 }
 
-// The eight 6-bit scales and eight 6-bit mins of Q4_K and Q5_K share 12 bytes. For sub-blocks 0–3 the low six bits of bytes 0–3 hold
-// the scale and of bytes 4–7 the min; for 4–7 bytes 8–11 hold the low halves (scale low nibble, min high nibble) and the
-// top two bits of bytes 0–3 and 4–7 the high parts.
+// The eight 6-bit scales and eight 6-bit mins of Q4_K and Q5_K share 12 bytes. For sub-blocks 0–3 the low six bits of bytes 0–3
+// hold the scale and of bytes 4–7 the min; for 4–7 bytes 8–11 hold the low halves (scale low nibble, min high nibble) and the top
+// two bits of bytes 0–3 and 4–7 the high parts.
 struct ScaleMin {
   uint8_t scale;  // 0..63
   uint8_t min;    // 0..63

@@ -1,8 +1,8 @@
 // Every GGUF weight format, once: its number, the size and layout of its block. decode.h turns blocks into floats.
 //
 // Compiled by clang++ and g++ for the CPU and by HIP or nvcc for GPUs. The layouts are those of ggml, in the byte order of the file
-// (little-endian). Blocks carry no padding and need at most 2-byte alignment (F32: 4), which the 8-byte alignment of GGUF tensor data
-// guarantees.
+// (little-endian). Blocks carry no padding and need at most 2-byte alignment (F32: 4), which the 8-byte alignment of GGUF tensor
+// data guarantees.
 #pragma once
 
 #include <stdint.h>
@@ -39,10 +39,12 @@
   X(39, MXFP4, 32, 17)
 #define RF_FORMATS(X) RF_PLAIN_FORMATS(X) RF_BLOCK_FORMATS(X)
 
-// Codebook of IQ4_NL and IQ4_XS: sixteen steps, finer around zero. An initializer list, so that kernels can also keep it in a register.
+// Codebook of IQ4_NL and IQ4_XS: sixteen steps, finer around zero. An initializer list, so that kernels can also keep it in a
+// register.
 #define RF_IQ4_VALUES -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 
-// E2M1 values (OCP Microscaling Formats v1.0, section 5.3.3) times two, so that they are integers; rf_e8m0_half() is halved to match.
+// E2M1 values (OCP Microscaling Formats v1.0, section 5.3.3) times two, so that they are integers; rf_e8m0_half() is halved to
+// match.
 #define RF_MXFP4_VALUES 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 
 namespace rf {
@@ -59,7 +61,7 @@ RF_HD inline float rf_float_from_bits(uint32_t bits) {
   return value;
 }
 
-// 2^(exponent - 128), that is half of what an E8M0 scale means; the two smallest are subnormal floats.
+// 2^(exponent - 128), half the value of an E8M0 scale; the two smallest results are subnormal floats.
 RF_HD inline float rf_e8m0_half(uint8_t exponent) {
   return rf_float_from_bits(exponent < 2 ? 0x00200000u << exponent : (uint32_t)(exponent - 1) << 23);
 }
@@ -183,7 +185,7 @@ struct BlockIQ4_XS {
   uint8_t quants[128];
 };
 
-// ---- the list, as types ----------------------------------------------------------------------------------------------------------
+// ---- the list as types --------------------------------------------------------------------------------------------------------
 
 // Format<id>: its Block, and elems, the numbers that a block holds.
 template <uint32_t Id>

@@ -19,8 +19,8 @@
 
 //   X(CACHE, access)   the K/V cache of a layer; access is read or write      RfOp.cache
 
-// Three things are made from these lists: the C++ views that name the slots (op-view.h), the check that an op fills its slots and no
-// others (plan.cpp), and the text by which src/native/ops.ts proves at load that it has the same slots (layout.cpp).
+// Three things are made from these lists: the C++ views that name the slots (op-view.h), the check that an op fills its slots and
+// no others (plan.cpp), and the text by which src/native/ops.ts proves at load that it has the same slots (layout.cpp).
 //
 // Buffers are f32. `rows` are the live rows of a buffer in a step; matrices are row-major.
 #pragma once
@@ -122,11 +122,11 @@
 #define RF_SLOTS_SWIGLU(X) X(IN, gate) X(IN, up) X(OUT, out)
 
 // Attention over keys and values in buffers: out = softmax(scale · q·kᵀ) · v.
-// q, out [n_q, n_heads·head_dim], k, v [n_k, n_kv_heads·head_dim], all of fixed rows. The last query is aligned with the last key: query i
-// has position p = n_k - n_q + i among the keys, and sees key j where
+// q, out [n_q, n_heads·head_dim], k, v [n_k, n_kv_heads·head_dim], all of fixed rows. The last query is aligned with the last key:
+// query i has position p = n_k - n_q + i among the keys, and sees key j where
 // - flag causal: j ≤ p, and with a window also j > p - window, as in ATTENTION;
-// - no flag: every j, and with a window those with |j - p| < window, as encoders with local attention do (the 128 of ModernBERT, 64 keys
-//   to each side, is a window of 65).
+// - no flag: every j, and with a window those with |j - p| < window, as encoders with local attention do (the 128 of ModernBERT, 64
+//   keys to each side, is a window of 65).
 // Window 0: none. With the flag or a window n_k is at least n_q, so that every query sees a key.
 #define RF_SLOTS_ATTENTION_DENSE(X)                                  \
   X(IN, q) X(IN, k) X(IN, v) X(OUT, out)                             \

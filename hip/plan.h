@@ -1,4 +1,4 @@
-// A plan that has been checked once against its model, buffers and caches, so that replaying it needs no checks.
+// A plan that has been checked once against its model, buffers and caches, so that running it needs no checks.
 #pragma once
 #include <memory>
 #include <vector>
@@ -14,10 +14,10 @@ struct Plan {
   std::vector<RfBuffer> buffers;
   std::vector<RfCache> caches;
   RfContextDesc desc{};
-  uint32_t n_vocab = 0;       // rows of the embedding table: what a token id may be; 0 when the plan embeds nothing
+  uint32_t n_vocab = 0;       // rows of the smallest embedding table: token ids are less; 0 without an EMBED
   uint32_t sample_width = 0;  // columns of the logits that SAMPLE reads; 0 without a SAMPLE
 
-  // Rows that a buffer can hold at most, and those live in one step.
+  // Rows that a buffer has room for.
   uint64_t max_rows(const RfBuffer& buffer) const;
 };
 

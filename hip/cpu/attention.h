@@ -1,5 +1,5 @@
-// Attention with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): a block of keys at a time, a key in each lane, for up to
-// kMaxQueries queries together. A query's sums run over the same blocks in the same order whatever the other queries are.
+// Attention with an online softmax (Milakov and Gimelshein 2018; Dao et al. 2022): a block of keys at a time, a key in each lane,
+// for up to kMaxQueries queries together. A query's sums run over the same blocks in the same order whatever the other queries are.
 #pragma once
 #include <algorithm>
 
@@ -38,8 +38,8 @@ RF_INLINE f32x16 soft_cap(f32x16 s, float cap) {  // cap · tanh(s / cap)
 // Floats of scratch that `attend` uses: scaled queries and running outputs.
 RF_INLINE uint64_t attend_floats(uint64_t head_dim) { return 2 * kMaxQueries * round_to_lanes(head_dim); }
 
-// Attention of N queries. block(index, &k, &v) points k [head_dim, RF_BLOCK_SIZE] and v [RF_BLOCK_SIZE, dim] at the index-th block of keys;
-// dim is head_dim rounded up to lanes.
+// Attention of N queries. block(index, &k, &v) points k [head_dim, RF_BLOCK_SIZE] and v [RF_BLOCK_SIZE, dim] at the index-th block
+// of keys; dim is head_dim rounded up to lanes.
 template <uint32_t Dtype, int N, class Blocks>
 void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blocks block, float* scratch) {
   const uint64_t dim = round_to_lanes(head_dim);
@@ -91,7 +91,7 @@ void attend(const Query* queries, uint32_t head_dim, float scale, float cap, Blo
     const int64_t start = b * kBlockKeys;
     for (int n = 0; n < N; n++) {
       const int64_t low = queries[n].first - start, high = queries[n].last - start;
-      if (low >= kBlockKeys || high < 0) {  // this query sees nothing here, its neighbours do
+      if (low >= kBlockKeys || high < 0) {  // no key of this block is visible to this query, only to others of the group
         store(p[n], f32x16{});
         continue;
       }
@@ -147,7 +147,8 @@ RF_INLINE void attend_any(const Query* queries, uint32_t n, uint32_t head_dim, f
   }
 }
 
-// How queries that share a K/V head are grouped: whole groups of heads where there is work for every thread, single heads otherwise.
+// How the queries that share a K/V head are grouped into work items: all heads of the group together where that leaves enough items
+// for every thread, single heads otherwise.
 struct Grouping {
   uint32_t heads, rows, head_parts;  // heads and rows of one item; items a K/V head's group is cut into
   Grouping(uint32_t group, uint64_t n_rows, uint32_t n_kv_heads, uint32_t n_threads) {
@@ -166,7 +167,7 @@ inline void attention(const Worker& worker, const AttentionArgs& a, const StepVi
     n_items += (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
   auto* scratch = reinterpret_cast<float*>(worker.scratch);
   for (uint32_t item, end; worker.take(n_items, 1, &item, &end);) {
-    uint32_t s = 0, left = item;  // the last rows see the most keys, so they are taken first
+    uint32_t s = 0, left = item;  // the last rows see the most keys, so they are computed first
     for (;; s++) {
       const uint32_t n = (step.seqs[s].n_rows + grouping.rows - 1) / grouping.rows * a.n_kv_heads * grouping.head_parts;
       if (left < n) {
@@ -247,7 +248,7 @@ inline uint64_t attention_scratch_bytes(uint32_t head_dim) {
 inline uint16_t quantize_group(const float* in, int8_t* out) {
   const f32x16 x[2] = {load<f32x16>(in), load<f32x16>(in + kLanes)},
                magic = splat(12582912.0f);  // 1.5 · 2^23: adding it rounds to even
-  // Magnitudes order like their bits, and a NaN is the greatest.
+  // Floats without their sign compare like their bits, and a NaN is the greatest.
   const i32x16 m0 = i32x16(vabs(x[0])), m1 = i32x16(vabs(x[1]));
   const int32_t bits = max16(m0 > m1 ? m0 : m1);
   float amax;

@@ -30,7 +30,7 @@ CacheView cache_view(const RfCache& c, uint8_t* at, uint64_t block_stride) {
   view.v_stride = uint32_t(round_to_lanes(c.head_dim));
   view.dtype = c.dtype;
   view.block_stride = block_stride;
-  if (at) view.v = at + c.n_kv_heads * view.k_tile_bytes();  // NULL: the view only serves to compute sizes
+  if (at) view.v = at + c.n_kv_heads * view.k_tile_bytes();  // NULL where only sizes are needed
   return view;
 }
 uint64_t layer_bytes(const RfCache& cache) {  // of one block
@@ -90,8 +90,8 @@ class CpuContext final : public BackendContext {
   RfContextInfo info() const override { return {arena_.size(), cache_.size(), shared_.size() + scratch_.size(), pool_.size(), 0}; }
 
  private:
-  // All layers of a block lie together. The system backs memory when it is first touched, megabytes at a time; if each layer had its own
-  // region, the first use of a block would touch all of them and delay its step by hundreds of milliseconds.
+  // All layers of a block lie together. The system backs memory when it is first touched, megabytes at a time; if each layer had
+  // its own region, the first use of a block would touch all of them and delay its step by hundreds of milliseconds.
   uint64_t block_stride() const {
     uint64_t total = 0;
     for (const RfCache& c : plan_.caches) total = checked_add(total, layer_bytes(c), "the K/V cache");

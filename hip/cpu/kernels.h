@@ -12,10 +12,10 @@ namespace rf {
 constexpr uint32_t kLanes = 16;  // floats of a vector (vec.h), whatever the instruction set
 constexpr uint64_t round_to_lanes(uint64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// One thread's share of an op: every thread of the pool calls the kernel, and work is handed out by range or by a shared counter.
+// A thread of the pool as kernels use it: every thread calls the kernel, and takes work by range or from a shared counter.
 struct Worker {
   uint32_t index, count;
-  std::atomic<uint32_t>* next;  // this op's counter, zero when the op begins
+  std::atomic<uint32_t>* next;  // counter of this op, 0 when the op begins
   void* pool;                   // for barrier()
   uint8_t* scratch;             // this thread's own, 64-byte aligned
   void barrier() const;
@@ -43,11 +43,12 @@ struct MatmulArgs {
   const float* bias[3];
   uint32_t n_weights;
   bool add, swiglu;
-  uint8_t* shared;  // room for the int8 activations of all rows
+  uint8_t* shared;  // room for the rounded activations of all rows, shared by the threads
 };
 
-// A layer's paged cache: n_kv_heads tiles of K, and as many of V, in each block. A K tile is [head_dim, RF_BLOCK_SIZE], with a key in each
-// lane; a V tile is [RF_BLOCK_SIZE, v_stride]. In q8_0 both hold int8, followed by their scales, [head_dim / 32, RF_BLOCK_SIZE].
+// A layer's paged cache: n_kv_heads tiles of K, and as many of V, in each block. A K tile is [head_dim, RF_BLOCK_SIZE], with a key
+// in each lane; a V tile is [RF_BLOCK_SIZE, v_stride]. In q8_0 both hold int8, followed by their scales, [head_dim / 32,
+// RF_BLOCK_SIZE].
 static_assert(RF_BLOCK_SIZE == kLanes, "attention reads the keys of one block as one vector");
 struct CacheView {
   uint8_t *k, *v;

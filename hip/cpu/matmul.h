@@ -1,10 +1,12 @@
 // out[rows, n] = in[rows, k] · weight[n, k]ᵀ for every weight format.
 //
-// Quantized weights meet activations rounded to integers in blocks of 32 (scale = max|x| / 32512), kept as two int8 planes, x = scale ·
-// (256 · high + low): one int8 plane alone moves a small model's distribution by a Kullback-Leibler divergence of about 3e-3, two by less than 1e-6,
-// and unpacking the weights is shared by both. Work is cut into tiles of sixteen weight rows. A few activation rows (decode) use each piece of a tile as soon as it is unpacked; many (prefill) share a tile that was unpacked
-// to bytes once. Both add up a row's blocks in the same order, so a token's result does not depend on how many come with it.
-// Plain weights (F32, F16, BF16) meet float activations; columns are in lanes there.
+// Weights of block formats are multiplied with activations that are rounded to integers in blocks of 32 (scale = max|x| / 32512)
+// and stored as two int8 planes, x = scale · (256 · high + low). With one plane a small model's distribution moves by a
+// Kullback-Leibler divergence of about 3e-3, with two by less than 1e-6, and both planes use the same unpacked weights.
+// Work is cut into tiles of kTileRows weight rows. A few activation rows (decode) use each piece of a tile as soon as it is
+// unpacked; many (prefill) share a tile that was unpacked to bytes once. Both add the blocks of a row in the same order, so the
+// result of a token does not depend on the other tokens of its step.
+// Plain weights (F32, F16, BF16) are multiplied with float activations, see matmul-plain.h.
 #pragma once
 #include <algorithm>
 #include <utility>
@@ -17,10 +19,10 @@
 namespace rf {
 namespace RF_ISA {
 
-constexpr uint64_t kOwnRows = 4;     // up to here, activations are rounded by every thread for itself: that is cheaper than waiting
-constexpr uint64_t kFusedRows = 16;  // up to here, a piece of a tile is used as soon as it is unpacked
+constexpr uint64_t kOwnRows = 4;     // up to this many, every thread rounds all activations itself, which is cheaper than a barrier
+constexpr uint64_t kFusedRows = 16;  // up to this many, a piece of a tile is used as soon as it is unpacked
 constexpr uint64_t kChunkRows = 64;  // activation rows that share one result buffer
-// Activation rows with their sums in registers: as many as fit, and fewer for what is left.
+// How many activation rows are multiplied together, with their sums in registers: first as many as fit, then fewer for the rest.
 #if defined(__AVX512F__)
 constexpr int kPanelRows[] = {16, 8, 4, 1};
 #else
@@ -74,7 +76,7 @@ RF_INLINE void multiply(const i32x16 w[8], const float* scale, const float* min,
   }
 }
 
-// Into the first-level cache, or only the second when two tiles would not fit the first.
+// Prefetches to the first-level cache where `near`, else to the second: two tiles may not fit the first.
 RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
   for (uint64_t i = 0; i < n_bytes; i += 64) {
     if (near) __builtin_prefetch(p + i, 0, 3);
@@ -82,8 +84,8 @@ RF_INLINE void prefetch(const uint8_t* p, uint64_t n_bytes, bool near) {
   }
 }
 
-// Decode: each piece of the tile used as it is unpacked, by N activation rows with their sums in registers, or by n ≤ kFusedRows rows
-// where N is 0. out: [n][kTileRows]
+// Decode: unpacks the tile piece by piece and multiplies each piece at once with N activation rows, whose sums are in registers, or
+// with n ≤ kFusedRows rows where N is 0. out: [n][kTileRows]
 template <uint32_t Id, int N>
 void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Activations& a, uint64_t n, float* out) {
   using T = Tile<Id>;
@@ -106,7 +108,7 @@ void fused(const uint8_t* rows, uint64_t stride, const uint8_t* next, const Acti
   for (uint64_t i = 0; i < n; i++) store(out + kTileRows * i, acc[i]);
 }
 
-// Prefill: the tile unpacked once …
+// Prefill: unpacks the whole tile …
 template <uint32_t Id>
 void unpack(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t k, void* panel) {
   using T = Tile<Id>;
@@ -125,7 +127,7 @@ void unpack(const uint8_t* rows, uint64_t stride, const uint8_t* next, uint64_t 
     }
   }
 }
-// … and used by N activation rows at a time. out: [N][kTileRows]
+// … which is then multiplied with N activation rows at a time. out: [N][kTileRows]
 template <uint32_t Id, int N>
 void panel_rows(const void* panel, const Activations& a, uint64_t row, float* out) {
   using T = Tile<Id>;
@@ -159,8 +161,8 @@ inline const QuantizedOps* ops_of(uint32_t format) {
   }
 }
 
-// Scratch of one thread: its own activations of up to kOwnRows rows, two unpacked tiles, two result buffers, and a tile of rows
-// for weights with fewer than sixteen.
+// Scratch of one thread: rounded activations of up to kOwnRows rows, two unpacked tiles, two result buffers, and two padded tiles
+// for weights of fewer than kTileRows rows.
 struct MatmulScratch {
   uint8_t* activations;
   uint8_t* panel[2];
@@ -171,7 +173,7 @@ constexpr uint64_t kPieceBytes = sizeof(Piece<Tile<FORMAT_Q2_K>>);
 inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
   uint64_t at = 0;
   const auto take = [&](uint64_t n) {
-    auto* p = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(base) + at);  // base may be NULL: only the size is asked for
+    auto* p = reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(base) + at);  // base is NULL where only the size is needed
     at += align64(n);
     return p;
   };
@@ -182,17 +184,17 @@ inline uint64_t layout_scratch(uint8_t* base, uint64_t k, MatmulScratch* s) {
   return at;
 }
 
-// Sixteen rows of one weight against all activation rows of a chunk.
+// kTileRows rows of one weight.
 struct WeightTile {
   const Tensor* weight;
-  const uint8_t* data;  // first of the sixteen rows (or fewer, for plain weights)
+  const uint8_t* data;  // the first row
   uint64_t stride;
-  const uint8_t* next;  // the tile that this thread reads next, for the prefetcher
-  uint64_t n_rows;      // of the sixteen, those that exist
+  const uint8_t* next;  // the tile that this thread reads next, to be prefetched
+  uint64_t n_rows;      // rows that exist: fewer than kTileRows for a small weight
 };
 
-// Sixteen rows from `first` on. The last tile reaches back to stay whole; what it computes again is not stored. A weight of fewer
-// rows is copied to `padded`, unless that is NULL.
+// The tile of the rows from `first` on. The last tile starts earlier so that it is whole; the rows that it computes again are not
+// stored. A weight with fewer rows is copied to `padded`, unless that is NULL.
 RF_INLINE WeightTile tile_at(const Tensor& weight, uint64_t first, uint8_t* padded) {
   const uint64_t start = first + kTileRows > weight.rows && weight.rows >= kTileRows ? weight.rows - kTileRows : first;
   const uint8_t* data = weight.data + start * weight.row_bytes;
@@ -240,7 +242,7 @@ RF_INLINE void compute_tile(const WeightTile& t, const MatmulArgs& args, const A
       ops.panel[size](panel, a, row + i, out + i * kTileRows);
 }
 
-// Bias, residual or SwiGLU, and the n_new results from `skip` on into out.
+// Applies bias, residual or SwiGLU, and writes the n_new results from `skip` on to out.
 RF_INLINE void finish_row(const MatmulArgs& args, const float* result, const float* up, const float* bias, uint64_t skip,
                           uint64_t n_new, float* out) {
   f32x16 v = load<f32x16>(result);
@@ -289,7 +291,7 @@ inline void matmul(const Worker& worker, const MatmulArgs& args) {
     *place = place_of(args, begin++);
     return true;
   };
-  // Each thread takes a tile ahead of the one it computes, to know what to prefetch.
+  // Each thread takes the next tile before it computes the current one, to know what to prefetch.
   TilePlace place, ahead;
   for (bool more = take(&place); more; place = ahead) {
     more = take(&ahead);

@@ -1,11 +1,12 @@
-// The contract between hip/gpu/*.cpp and hip/gpu/kernels/: the arguments of every kernel, passed as one struct by value. Kernels are
-// extern "C" and are looked up by name.
+// The contract between hip/gpu/*.cpp and hip/gpu/kernels/: the arguments of every kernel, passed as one struct by value. Kernels
+// are extern "C" and are looked up by name.
 //
 // Conventions
 // - Pointers are device addresses. `step` is the step buffer as the host packed it (RfStepHeader and sections, abi.h).
-// - A kernel is launched for a bucket, which has at least as many rows as the step. It reads the live count from the step and does not
-//   touch the rows beyond it, so that a captured graph serves every step of its bucket.
-// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said otherwise.
+// - A kernel is launched for a bucket, which has at least as many rows as the step. It reads the live count from the step and does
+//   not touch the rows beyond it, so that a captured graph serves every step of its bucket.
+// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said
+//   otherwise.
 // - Activations in the arena are float. Matrix units read copies of them: `half` holds f16 or bf16, `planes` two int8 planes
 //   as in hip/cpu/activations.h (x = scale · (256 · high + low), blocks of 32).
 #pragma once
@@ -26,8 +27,8 @@ struct Rows {
   uint32_t fixed;  // the count for RF_ROWS_FIXED
 };
 
-// A weight on the device. The blocks of a format are cut into planes, each [rows, cols/elems] pieces of a fixed size end to end, so that
-// every load is aligned and neighbouring lanes read neighbouring bytes; planes.h lists the planes of each format.
+// A weight on the device. The blocks of a format are cut into planes, each [rows, cols/elems] pieces of a fixed size end to end, so
+// that every load is aligned and neighbouring lanes read neighbouring bytes; planes.h lists the planes of each format.
 struct DeviceWeight {
   const uint8_t* plane[kMaxPlanes];
   uint32_t format;  // ggml type number
@@ -72,8 +73,8 @@ struct ConvertArgs {  // rf_to_half, rf_to_planes: copies of activations for mat
   Rows rows;
   const float* in;  // [rows, width]
   uint16_t* half;   // [rows, width]
-  // [rows, 2, 2, width/32, 16]: the high plane, then the low; of each all first halves of blocks, then all second halves, so that
-  // neighbouring lanes with neighbouring blocks read neighbouring bytes.
+  // [rows, 2, 2, width/32, 16]: the high plane, then the low; each has the first halves of all blocks, then the second halves, so
+  // that lanes with neighbouring blocks read neighbouring bytes.
   int8_t* planes;
   float* info;  // [rows, 4, width/32]: scales, scale · Σ q, and that of the first and of the second halves
   uint32_t width;
@@ -97,14 +98,15 @@ struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
   uint32_t k, out_width;
   uint32_t add;  // out += (residual)
 };
-// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix units.
-// HALF is f16 or bf16, as rf_to_half left MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost rows and t128 above.
-//   grid   x = ceil(rows of the bucket / R), y = Σ ceil(weight[i].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
+// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix
+// units. HALF is f16 or bf16, the type that rf_to_half wrote to MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost
+// rows, else t128.
+//   grid   x = ceil(rows of the bucket / R), y = Σ ceil(weight[i].rows / C)  (R, C below; rf_matmul_swiglu_*: half of C)
 //   block  kBlock threads
 //   unit   matmul-f16.hip or matmul-bf16.hip, by HALF
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
-// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's columns
-// of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
+// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's
+// columns of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
 // With few rows there are too few wide tiles to fill a GPU: on an H100 narrow tiles are faster up to about this many rows.
 constexpr uint32_t kMatmulNarrowMost = 192;
 constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128

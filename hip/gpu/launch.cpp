@@ -107,7 +107,8 @@ void Launcher::launch(const char* kernel, uint64_t grid_x, uint32_t grid_y, uint
     fail(RF_UNSUPPORTED, "%s needs a grid of %llu × %u × %u blocks, which is more than a GPU can launch", kernel,
          (unsigned long long)grid_x, grid_y, grid_z);
   void* function = weights_.gpu()->kernel(kernel, shared_bytes);
-  // Kernels read the results of rf_prepare before they wait for their predecessor (begin_kernel), so the first one must not overlap it.
+  // Kernels read the results of rf_prepare before they wait for their predecessor (begin_kernel), so the first one must not overlap
+  // it.
   const bool overlaps = n_launched_++ > 1;
   stream_.launch(function, kernel, uint32_t(grid_x), grid_y, grid_z, threads, &args, shared_bytes, overlaps);
 }
@@ -339,8 +340,8 @@ uint32_t Launcher::Matmul::tiles(uint32_t each) const {
   return uint32_t(n);
 }
 
-// Multiplies on the matrix units where there are many rows and the compute mode has halves, else row by row. Deterministic contexts use
-// one way for every number of rows.
+// Multiplies on the matrix units where there are many rows and the compute mode has halves, else row by row. Deterministic contexts
+// use one way for every number of rows.
 void Launcher::product(Matmul* m) {
   for (uint32_t i = m->n_weights; !m->swiglu && i < kProductWeights; i++) m->args.weight[i].rows = 0;  // not in this launch
   if (by_rows(m->n_rows)) return matvec(m);

@@ -1,5 +1,5 @@
-// Turns the ops of a plan into kernel launches. The same code runs a step directly and records it in a graph: what it launches depends only
-// on the shape, and the kernels read everything else from the step buffer on the device.
+// Turns the ops of a plan into kernel launches. The same code runs a step directly and records it in a graph: what it launches
+// depends only on the shape, and the kernels read everything else from the step buffer on the device.
 #pragma once
 #include "../op-view.h"
 #include "args.h"

@@ -1,7 +1,7 @@
 // How weights are stored on a device, for host and device code. Plain C++17.
 //
-// A format's blocks are cut into planes: plane i of a weight [rows, cols] holds bytes [offset, offset + bytes) of every block, end to
-// end, row after row. So each load of a kernel is aligned, and neighbouring lanes read neighbouring bytes. Planes together hold
+// A format's blocks are cut into planes: plane i of a weight [rows, cols] holds bytes [offset, offset + bytes) of every block, end
+// to end, row after row. So each load of a kernel is aligned, and neighbouring lanes read neighbouring bytes. Planes together hold
 // exactly the bytes of the file.
 //
 // Plain numbers (F32, F16, BF16) are one plane of rows as they are, each beginning at a multiple of 16 bytes (plain_stride).

@@ -1,4 +1,7 @@
-/** The vocabulary of a plan: the numbers and slots of `hip/ops.h`, which says what each op computes. `abi.ts` proves at load that both agree. */
+/**
+ * The vocabulary of a plan: the numbers and slots of `hip/ops.h`, which documents what each op computes. `abi.ts` proves at load that
+ * both agree.
+ */
 
 export const OPS = {
   EMBED: 1,
@@ -31,15 +34,15 @@ export const NONE = -1
 /** How many rows of a buffer are live in a step (RfRows): a fixed count, the step's tokens, or its outputs. */
 export const ROWS = { FIXED: 0, TOKENS: 1, OUTPUTS: 2 } as const
 
-/** Element types (RfDtype): buffers are f32, K/V caches any of them (`hip/cache.h` says how they keep their numbers). */
+/** Element types (RfDtype): buffers are f32, K/V caches any of them (`hip/cache.h` documents their layout). */
 export const DTYPES = { f32: 0, f16: 1, q8_0: 2 } as const
 
 export type Dtype = keyof typeof DTYPES
 
-/** Bytes an element; of q8_0 one, and two for the scale that 32 of them share. */
+/** Bytes per element. An element of q8_0 has one byte, and 32 share a scale of two. */
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = { f32: 4, f16: 2, q8_0: 34 / 32 }
 
-/** What the heads of a cache of that type must be a multiple of. */
+/** The head_dim of a cache of that type must be a multiple of this. */
 export const CACHE_GROUP: Readonly<Record<Dtype, number>> = { f32: 1, f16: 1, q8_0: 32 }
 
 /** What an op does with a buffer: reads it, replaces all of its live rows, or reads and changes it. */
@@ -99,7 +102,7 @@ const SPECS = {
   },
 } as const satisfies Readonly<Record<OpName, OpSpec>>
 
-/** The slots of `hip/ops.h`, which says what each means; the printer uses their names too. */
+/** The slots of each op, as in `hip/ops.h`, which documents them. The printer uses their names. */
 export const OP_SPECS: Readonly<Record<OpName, OpSpec>> = SPECS
 
 type Slots<Kind extends OpName, List extends keyof OpSpec> =

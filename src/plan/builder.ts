@@ -89,7 +89,7 @@ export class PlanBuilder {
     return cache
   }
 
-  /** The ops recorded next belong to this layer; `undefined` ends it. */
+  /** Assigns the ops recorded from now on to layer `index`, or to none. */
   layer(index: number | undefined): void {
     this.#layer = index
   }
@@ -197,9 +197,13 @@ export class PlanBuilder {
     })
   }
 
-  /** out = the rows of x whose logits the step wants. */
+  /** out = the rows of x that the step samples from. */
   gather(x: PlanBuffer, out: PlanBuffer): void {
-    expect(x.rows === "tokens" && out.rows === "outputs", "GATHER", "it goes from token rows to output rows")
+    expect(
+      x.rows === "tokens" && out.rows === "outputs",
+      "GATHER",
+      `"${x.name}" must have a row for each token, and "${out.name}" a row for each output`,
+    )
     expectWidth("GATHER", out, x.width)
     this.#emit("GATHER", { in: x, out })
   }

@@ -1,4 +1,4 @@
-/** A recorded plan: what the builder made, and how it becomes the records of `hip/abi.h`. */
+/** A recorded plan, and its packing into the records of `hip/abi.h`. */
 
 import {
   FILE_CONSTANTS,
@@ -15,7 +15,7 @@ import { ARENA_ALIGNMENT, type ArenaLayout, liveness, placeBuffers } from "./mem
 import { type PlanBuffer, type PlanCache, PlanError, type PlanOp, type Weight } from "./operands.ts"
 
 export interface PackOptions {
-  /** Rows of one step at most, and rows of it whose logits are wanted at most. */
+  /** The most rows of one step, and the most of them that are sampled from. */
   maxTokens: number
   maxOutputs: number
   /** Element type of the K/V caches; f16 by default. */

@@ -1,4 +1,4 @@
-/** Prints a plan for people: one line per op, layers that do the same folded into one. */
+/** Prints a plan for people: one line per op, equal layers folded into one. */
 
 import { bufferAccess, OP_FLAGS, OP_SPECS } from "../native/ops.ts"
 import type { PlanBuffer, PlanOp, Rows, Weight } from "./operands.ts"

@@ -5,7 +5,8 @@
 
 using namespace rf;
 
-// Blocks that a multiprocessor must hold, where the registers of float caches allow it: q8_0 code must not use so many that fewer fit.
+// Blocks that a multiprocessor must hold, where the registers of float caches allow it: q8_0 code must not use so many that fewer
+// fit.
 #define RF_SPLIT(name, lanes, chunks, heads, aligned, blocks) \
   RF_KERNEL_RESIDENT(kBlock, blocks)                          \
   rf_attention_split_##name(AttentionArgs a) { attention_split<SplitShape<lanes, chunks, heads, aligned>>(a); }
@@ -18,8 +19,9 @@ RF_SPLIT(256_4, 32, 1, 4, true, 1)
 RF_SPLIT(512_2, 32, 2, 2, true, 1)
 RF_SPLIT(any, 32, 2, 1, false, 2)
 
-// Joins the splits of one head of one row, always in the same order. Each lane computes the weights of splits `lane` and `lane + 32` while
-// the first sums are being loaded. Where the next op is a product of block formats, it also writes the planes that the product reads.
+// Joins the splits of one head of one row, always in the same order. Each lane computes the weights of splits `lane` and `lane +
+// 32` while the first sums are being loaded. Where the next op is a product of block formats, it also writes the planes that the
+// product reads.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   constexpr uint32_t Ahead = 16;
   static_assert(kMaxSplits == 2 * kSubgroup, "two splits a lane");
