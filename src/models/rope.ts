@@ -22,8 +22,7 @@ export function ropeFrequencies(rope: RopeConfig, factors?: Float32Array): RopeF
   return { invFreq, magnitude: attnFactor * yarnMagnitude(scaling) }
 }
 
-/** Scales the frequency of one pair. */
-
+/** Returns the function that scales the frequency of a pair. */
 function stretcher(scaling: RopeScaling, dim: number, base: number): (frequency: number, pair: number) => number {
   if (scaling.type === "none") return (frequency) => frequency
   if (scaling.type === "linear") return (frequency) => frequency / scaling.factor
@@ -49,7 +48,7 @@ function yarnRange({ originalContext, betaFast, betaSlow }: Yarn, dim: number, b
   return [low, low === high ? high + 0.001 : high]
 }
 
-/** Factor of cosines and sines, 0.1·ln(factor) + 1: the square root of the paper's attention temperature (section 3.4). 1 without YaRN. */
+/** YaRN's factor of cosines and sines, 0.1·ln(factor) + 1, the square root of its attention temperature (section 3.4); else 1. */
 function yarnMagnitude(scaling: RopeScaling): number {
   if (scaling.type !== "yarn" || scaling.extFactor === 0) return 1
   const { factor, logMultiplier } = scaling

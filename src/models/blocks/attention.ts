@@ -3,17 +3,14 @@
 import type { Block, DecoderLayer } from "../decoder.ts"
 
 interface AttentionOptions {
-  /** The tensor of the norm before the projections. Default `attn_norm`. */
-  norm?: string
-  /** Biases of Q, K and V; the file decides by default. */
+  /** Biases of Q, K and V. By default they are used if the file has them. */
   qkvBias?: "required"
   /** `head`: an RMS norm over each head of Q and K, before they are rotated. */
   qkNorm?: "head"
 }
 
 /** @throws ModelError `unsupported` for a layer without heads, or with keys and values of different widths. */
-export function attention(l: DecoderLayer, options: AttentionOptions = {}): Block<"qkv" | "a"> {
-  const { norm = "attn_norm", qkvBias, qkNorm } = options
+export function attention(l: DecoderLayer, { qkvBias, qkNorm }: AttentionOptions = {}): Block<"qkv" | "a"> {
   const { nHeads, nKvHeads, headDim, valueDim, window } = l
   if (nHeads === 0 || nKvHeads === 0) throw l.unsupported(`it has ${nHeads} attention heads and ${nKvHeads} K/V heads`)
   if (valueDim !== headDim) throw l.unsupported(`keys of ${headDim} and values of ${valueDim} dimensions differ`)
@@ -35,7 +32,7 @@ export function attention(l: DecoderLayer, options: AttentionOptions = {}): Bloc
       const o = l.matrix("attn_output", hiddenSize, qDim)
       const kv = p.cache(`kv.${l.index}`, { nKvHeads, headDim })
 
-      p.rmsNorm(x, l.vector(`${norm}.weight`, hiddenSize), h)
+      p.rmsNorm(x, l.vector("attn_norm.weight", hiddenSize), h)
       p.matmul(h, [q, k, v], qkv, biases)
       p.ropeStore(qkv, kv, rope, { nHeads, ...norms })
       p.attention(qkv, kv, a, { nHeads, window })
