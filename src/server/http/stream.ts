@@ -25,7 +25,7 @@ export interface StreamFormat {
 }
 
 /** Server-sent events as in OpenAI's completions: one `data:` line of JSON per event, then `data: [DONE]`. */
-export const DATA_EVENTS: StreamFormat = {
+const DATA_EVENTS: StreamFormat = {
   contentType: "text/event-stream; charset=utf-8",
   event: (item) => `data: ${JSON.stringify(item)}\n\n`,
   end: "data: [DONE]\n\n",

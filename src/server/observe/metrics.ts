@@ -48,7 +48,7 @@ export interface ModelMetrics {
 }
 
 /** What is read of a model at each scrape. */
-export interface ModelReading {
+interface ModelReading {
   readonly id: string
   /** The model can serve the next request, from memory or after a load. */
   readonly usable: boolean

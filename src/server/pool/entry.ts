@@ -13,7 +13,7 @@ export interface ModelSpec {
   readonly cache: number
 }
 
-export interface OpenLimits {
+interface OpenLimits {
   /** Bytes that weights and K/V cache may take together; `undefined`: as much as the device has. */
   readonly memoryLimit: number | undefined
   /** Aborted when the pool closes before the model is loaded. */

@@ -20,7 +20,7 @@ export interface ModelPoolOptions {
   readonly clock?: Clock
 }
 
-export interface LeaseOptions {
+interface LeaseOptions {
   /** The request's own signal. When it is aborted, the wait for the model ends, and the lease's controller is aborted. */
   readonly signal?: AbortSignal | undefined
   /** Is told when the lease begins and ends. */
