@@ -1,6 +1,6 @@
 /**
- * `bun run build`: brings the native libraries in build/ up to date, one for each backend whose tools are on this machine.
- * Incremental; a run with nothing to do takes a fraction of a second.
+ * `bun run build`: builds the native libraries in build/, one for each backend whose tools are installed. Only what changed is built, so
+ * a run with nothing to do takes a fraction of a second.
  */
 
 import { statSync, writeFileSync } from "node:fs"
@@ -10,25 +10,25 @@ import { BuildError, buildLibrary } from "./scripts/build/incremental.ts"
 
 const HELP = `Usage: bun run build [options]
 
-Builds build/librocmforge-BACKEND.so for every backend (${BACKENDS.map((backend) => backend.name).join(", ")}) whose tools are installed.
+Builds build/librocmforge-BACKEND.so for each backend (${BACKENDS.map((backend) => backend.name).join(", ")}) whose tools are installed.
 
-  --backend NAME  only this one; an error when its tools are missing (repeatable)
-  --present       only the CPU and the GPUs that this machine has
-  --arch NAME     device code for this architecture alone, to save time: gfx1100, sm_90, … (repeatable)
-  --list          only say which backends can be built here, and with what; an error when none can
-  --asan          with AddressSanitizer and UBSan, into build/asan/;
-                  a process that opens it needs the variables in build/asan/environment.json
-  --werror        compiler warnings are errors
+  --backend NAME  build only this backend; fails when its tools are missing (repeatable)
+  --present       build only for the CPU and the GPUs of this machine
+  --arch NAME     build device code only for this architecture, to save time: gfx1100, sm_90, … (repeatable)
+  --list          build nothing; list the backends that can be built, and their tools; fails when there are none
+  --asan          build with AddressSanitizer and UBSan into build/asan/;
+                  a process that loads the library needs the variables in build/asan/environment.json
+  --werror        treat compiler warnings as errors
   --force         build everything again
-  -h, --help      this text
+  -h, --help      print this help
 
-CXX names the C++ compiler; without it the newest clang (17 or later) is used, else g++ (12 or later).`
+CXX names the C++ compiler. Without it the newest clang (17 or later) is used, else the newest g++ (12 or later).`
 
 interface Options {
   backends: readonly Backend[]
-  /** The backends were named, so that one which cannot be built is an error. */
+  /** The user named the backends, so a backend that cannot be built is an error. */
   named: boolean
-  /** Device code for these alone; empty for all. */
+  /** Architectures to build device code for; empty: all. */
   architectures: readonly string[]
   listOnly: boolean
   variant: Variant
@@ -52,7 +52,9 @@ function readOptions(): Options | undefined {
   if (values.help) return undefined
   const unknown = values.backend?.filter((name) => !BACKENDS.some((backend) => backend.name === name)) ?? []
   if (unknown.length > 0) {
-    throw new BuildError(`no backend "${unknown[0]}"; known: ${BACKENDS.map((backend) => backend.name).join(", ")}`)
+    throw new BuildError(
+      `unknown backend "${unknown[0]}"; known backends: ${BACKENDS.map((backend) => backend.name).join(", ")}`,
+    )
   }
   const named = BACKENDS.filter((backend) => values.backend?.includes(backend.name))
   return {
@@ -66,38 +68,39 @@ function readOptions(): Options | undefined {
   }
 }
 
-/** Builds one backend, or only says with what it would; false when its tools are missing. */
+/** Builds one backend, or lists its tools with `--list`. Returns false when its tools are missing. */
 async function buildBackend(backend: Backend, options: Options): Promise<boolean> {
-  const say = (line: string) => console.log(`${backend.name}: ${line}`)
+  const print = (line: string) => console.log(`${backend.name}: ${line}`)
   const recipe = await backend.plan(options.variant, options.architectures)
   if ("skipped" in recipe) {
-    say(`skipped: ${recipe.skipped}`)
+    print(`skipped: ${recipe.skipped}`)
     return false
   }
   if (options.listOnly) {
     const targets = recipe.architectures ? `, for ${recipe.architectures.join(" ")}` : ""
-    say(`${recipe.toolchain}${targets}${recipe.warning ? `; warning: ${recipe.warning}` : ""}`)
+    print(`${recipe.toolchain}${targets}${recipe.warning ? `; warning: ${recipe.warning}` : ""}`)
     return true
   }
-  if (recipe.units.length === 0) throw new BuildError(`${backend.name}: no source files; is the checkout whole?`)
-  if (recipe.warning) say(`warning: ${recipe.warning}`)
+  if (recipe.units.length === 0)
+    throw new BuildError(`${backend.name}: no source files found; is the checkout complete?`)
+  if (recipe.warning) print(`warning: ${recipe.warning}`)
 
   const folder = options.variant === "asan" ? "build/asan" : "build"
   const library = `${folder}/librocmforge-${backend.name}.so`
   const objectFolder = options.variant === "asan" ? `build/obj/${backend.name}-asan` : `build/obj/${backend.name}`
   const started = performance.now()
-  const report = await buildLibrary({ ...options, recipe, objectFolder, library, say })
+  const report = await buildLibrary({ ...options, recipe, objectFolder, library, print })
   if (recipe.environment)
     writeFileSync(`${folder}/environment.json`, `${JSON.stringify(recipe.environment, null, 2)}\n`)
 
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const kilobytes = Math.round(statSync(library).size / 1024)
-  say(report.linked ? `built ${library} (${kilobytes} KiB) in ${seconds} s` : `${library} is up to date`)
+  print(report.linked ? `built ${library} (${kilobytes} KiB) in ${seconds} s` : `${library} is up to date`)
   return true
 }
 
 async function main(): Promise<number> {
-  // Commands and stamps name files relative to the repository, so that a moved checkout stays up to date.
+  // Commands and stamps use paths relative to the repository, so a moved checkout stays up to date.
   process.chdir(import.meta.dir)
   const options = readOptions()
   if (!options) {
@@ -109,7 +112,7 @@ async function main(): Promise<number> {
     if (await buildBackend(backend, options)) built++
   }
   if (built === 0 || (options.named && built < options.backends.length)) {
-    console.error("build: nothing could be built for the backends above")
+    console.error("build: the backends above could not be built")
     return 1
   }
   return 0

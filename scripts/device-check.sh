@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the GPU checks on a machine with a GPU, from a tree that was built elsewhere: no network, no compiler, no installation.
-# Needed: bun in PATH, build/librocmforge-{cpu,nvidia}.so (or amd), and node_modules/@huggingface/jinja for the steps from reload on.
+# Runs the GPU checks on a machine with a GPU, from a tree that was built elsewhere, without network, compiler or installation.
+# Requires bun in PATH, build/librocmforge-{cpu,nvidia}.so (or amd), and node_modules/@huggingface/jinja for the steps from reload on.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -8,23 +8,23 @@ usage() {
   cat <<'END'
 Usage: scripts/device-check.sh [-b BACKEND] [-m MODEL.gguf] [-t SECONDS] [STEP …]
 
-Steps, all of them by default, in this order:
-  devices     what the backend finds
-  suite       the kernel suite and the golden models, on the backend alone
-  memcheck    a few small cases under compute-sanitizer, where it is installed (NVIDIA)
-  racecheck   likewise
-  impossible  a context of an impossible size is refused, and the next one works
-  together    ten threads, then ten processes open the device at once
+Steps, which run in this order by default:
+  devices     the devices that the backend finds
+  suite       the kernel suite and the golden models, only on this backend
+  memcheck    a few small cases under compute-sanitizer, if it is installed (NVIDIA)
+  racecheck   the same cases under its race detector
+  impossible  a context of impossible size fails, and the next context works
+  together    ten threads, then ten processes open the device at the same time
   reload      loads and unloads a model 50 times (MODEL, or a tiny one)
-  isolation   32 requests alone and at once, bit for bit, and the same of a tiny model with a small cache (needs MODEL)
-  greedy      the greedy text of ten prompts, compared with the CPU's (needs MODEL)
-  bench       tokens per second of an 8B shape in four formats
+  isolation   compares 32 requests that run alone and together, bit for bit, also for a tiny model with a small cache (needs MODEL)
+  greedy      compares the greedy text of ten prompts with the CPU's (needs MODEL)
+  bench       tokens per second of a model of 8B shape in four formats
 
   -b BACKEND  nvidia (default) or amd
   -m MODEL    a small model for reload, isolation and greedy
-  -t SECONDS  the longest that one step may take (300)
+  -t SECONDS  time limit of each step (default: 300)
 
-One line a step; the whole output goes to $OUT/device-check.log, or build/device-check.log without OUT.
+Prints one line per step; the full output is in $OUT/device-check.log, or build/device-check.log without OUT.
 END
 }
 
@@ -45,7 +45,7 @@ work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 export ROCMFORGE_TEST_BACKENDS="$backend"
 
-# Small cases of every kernel family, for the sanitizers, which slow a kernel down a hundredfold.
+# Small cases of each kernel family for the sanitizers, which slow kernels down a hundred times.
 cases='^(MATMUL, (Q4_0|Q4_K|Q6_K|Q8_0|F16|MXFP4) .* (2|17) × (96|256|33) × 33( |,|$)'
 cases="$cases|MATMUL_SWIGLU, (Q4_0|F16) .* 17 × (32|33) × 33( |,|\$)|MATMUL, several weights.* (1|17) rows"
 cases="$cases|ATTENTION \\[.* (1|17) rows after 37, 9:3 heads of 64|ATTENTION, window .* window 17|ATTENTION_DENSE \\[.* 17 × 67, 9:3 heads of 80"
@@ -88,11 +88,11 @@ step() {
     suite) suite ;;
     memcheck | racecheck) sanitize "$1" ;;
     bench) bun tests/bench/gpu.ts --device "$backend" ;;
-    *) echo "there is no step $1"; return 2 ;;
+    *) echo "unknown step $1"; return 2 ;;
   esac
 }
 
-# `timeout` runs programs, not functions of this shell: the script calls itself.
+# `timeout` cannot run shell functions, so the script calls itself for each step.
 if [ -n "${DEVICE_CHECK_STEP:-}" ]; then
   step "$DEVICE_CHECK_STEP"
   exit

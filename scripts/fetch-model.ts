@@ -1,6 +1,6 @@
 /**
- * Brings the default model into the store, with progress on standard error.
- * `--check` only says, by its exit code, whether it is there already.
+ * Downloads the default model into the store if it is not there, with progress on standard error.
+ * With `--check` the exit code tells whether the model is in the store.
  */
 
 import { join } from "node:path"

@@ -1,7 +1,7 @@
 /**
- * `bun run kernels:report [--check]`: compiles the device code for the four AMD targets (no GPU needed; what the build has made already
- * is taken as it is), checks every kernel, and writes the table hip/gpu/kernels-report.txt. With --check the table is only compared:
- * the exit code is 1 when a kernel spills, lacks its matrix or dot instructions, or needs more registers or LDS than the table says.
+ * `bun run kernels:report [--check]`: compiles the device code for the four AMD targets (no GPU needed; device code that is up to date is
+ * used again), checks every kernel, and writes the table hip/gpu/kernels-report.txt. With --check the table is only compared. The exit
+ * code is 1 when a kernel spills, lacks its matrix or dot instructions, or needs more registers or LDS than the table gives.
  */
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
@@ -24,9 +24,10 @@ async function measure(): Promise<Table> {
   if ("missing" in search) throw new BuildError(search.missing)
   const tools = await findLlvmTools(search.compiler.command)
   const recipe = await BACKENDS.find((backend) => backend.name === "amd")?.plan("release", GATED)
-  if (!recipe || "skipped" in recipe) throw new BuildError(recipe?.skipped ?? "there is no amd backend")
+  if (!recipe || "skipped" in recipe)
+    throw new BuildError(recipe?.skipped ?? "the amd backend is missing in scripts/build/backends.ts")
   const [force, werror] = [false, false]
-  const code = await compileDevice({ recipe, objectFolder: "build/obj/amd", force, werror, say: console.log })
+  const code = await compileDevice({ recipe, objectFolder: "build/obj/amd", force, werror, print: console.log })
   const kernels: KernelFacts[] = []
   for (const arch of GATED) {
     const own = code.filter(({ unit }) => unit.arch === arch)
@@ -42,11 +43,11 @@ async function main(): Promise<number> {
   const table = await measure()
   const problems = checkKernels(table.kernels)
   if (values.check) {
-    if (!existsSync(TABLE)) throw new BuildError(`there is no ${TABLE}: run \`bun run kernels:report\` and commit it`)
+    if (!existsSync(TABLE)) throw new BuildError(`${TABLE} is missing: run \`bun run kernels:report\` and commit it`)
     const committed = parseTable(readFileSync(TABLE, "utf8"))
     if (committed.compiler === table.compiler) problems.push(...compareKernels(table.kernels, committed.kernels))
     else
-      console.log(`${TABLE} was made by ${committed.compiler}, this is ${table.compiler}: registers are not compared`)
+      console.log(`${TABLE} was made with ${committed.compiler}, not ${table.compiler}, so registers are not compared`)
   } else {
     const text = formatTable(table)
     writeFileSync(TABLE, text)
@@ -54,7 +55,7 @@ async function main(): Promise<number> {
   }
   for (const problem of problems) console.error(`kernels: ${problem}`)
   const per = `${table.kernels.length / GATED.length} kernels for each of ${GATED.join(", ")}`
-  console.log(`${per}: ${problems.length === 0 ? "all well" : `${problems.length} problems`}`)
+  console.log(`${per}: ${problems.length === 0 ? "no problems" : `${problems.length} problems`}`)
   return problems.length === 0 ? 0 : 1
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bun
 import { ENCODER, ENGINE_COMMAND } from "./program.ts"
 
-// Each imports what it needs: an engine process has no command line, and a command no engine process's side.
+// Each branch imports only what it runs: an engine process needs no command line, and a command needs no engine process.
 if (!Bun.isMainThread) {
-  // In a program that is one file, its threads begin here too.
+  // In an executable made of one file, worker threads start here as well.
   const { workerData } = await import("node:worker_threads")
   if (workerData === ENCODER) await import("./server/chat/encode-thread-main.ts")
   else await import("./grammar/thread-main.ts")

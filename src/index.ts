@@ -1,14 +1,15 @@
 /**
- * ROCmForge as a library. A model by name or file, in this process:
+ * ROCmForge as a library. It runs a model, given by name or file, in this process:
  *
  *     import { load } from "rocmforge"
  *
  *     await using llm = await load("smollm2-135m")
  *     for await (const text of llm.chat([{ role: "user", content: "Why is the sky blue?" }])) process.stdout.write(text)
  *
- *     const { text, finish_reason, usage } = await llm.generate("Once upon a time", { max_tokens: 64 }).result()
+ *     const { text, finishReason, usage } = await llm.generate("Once upon a time", { maxTokens: 64 }).result()
  *
- * What it is made of (tokens in, tokens out; files; names of models) is exported too. The HTTP server is `rocmforge/server`.
+ * The parts below it are exported too: the engine (tokens in, tokens out), GGUF files and the model store. The HTTP server is
+ * `rocmforge/server`.
  */
 
 export { chooseDevice, type DeviceChoice, DeviceError } from "./engine/device.ts"

@@ -1,4 +1,4 @@
-/** An object of ours as JSON shows it: the same values under snake_case keys, at every depth. */
+/** A copy of a value in which the keys of all objects, at every depth, are snake_case, as in the JSON that ROCmForge writes. */
 export function snakeKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(snakeKeys)
   if (typeof value !== "object" || value === null) return value

@@ -1,4 +1,4 @@
-/** The engine as a library: a model is loaded into this process, generates, and is disposed of. */
+/** The library interface: load a model into this process, generate text with it, and dispose of it. */
 
 import { type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
@@ -18,38 +18,38 @@ import { resolveModel } from "./store/resolve.ts"
 import { type ChatMessage, ChatTemplateError, type EncodeOptions, encodePrompt } from "./text/index.ts"
 
 export interface LoadLlmOptions extends LoadOptions {
-  /** Hears of a download and its progress. */
+  /** Receives the progress of a download. */
   onProgress?: StoreListener
   /** Stops a download. */
   signal?: AbortSignal
 }
 
-/** How to generate. What is left out is as on the command line: a temperature of 0.7, top-k 40, top-p 0.95, min-p 0.05. */
+/** Options of one generation. The sampling defaults are {@link SAMPLING_DEFAULTS}, as on the command line. */
 export interface GenerateOptions extends Partial<Omit<SamplingParams, "logitBias" | "seed">> {
-  /** Added to the logits, by token id. */
+  /** Values to add to the logits, by token id. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>
   /** The same seed gives the same text. Default: random. */
   seed?: number | bigint
-  /** Tokens to generate at most. Default: until the model ends its answer, or the context is full. */
+  /** Most tokens to generate. Default: until the model ends its answer or the context is full. */
   maxTokens?: number
-  /** Texts that end the answer and are not part of it; up to 16. */
+  /** Up to 16 texts that end the answer and are not part of it. */
   stop?: string | readonly string[]
-  /** Go on after the model's end-of-generation tokens. */
+  /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
   /**
-   * What the text must be: `{ type: "json_schema", schema }` (JSON Schema, draft 2020-12), `{ type: "json_object" }`, `{ type: "regex",
-   * pattern }`, or `{ type: "grammar", grammar }` (GBNF). RequestError for what of it cannot be kept.
+   * The form that the text must have: `{ type: "json_schema", schema }` (JSON Schema, draft 2020-12), `{ type: "json_object" }`,
+   * `{ type: "regex", pattern }`, or `{ type: "grammar", grammar }` (GBNF). An unsupported form causes a RequestError.
    */
   constraint?: Form
-  /** Smaller goes first when generations wait for each other; 0 by default. */
+  /** Among waiting generations the one with the smallest priority runs first. Default 0. */
   priority?: number
-  /** Milliseconds in which it must have ended; over it, it ends with an OverloadedError. */
+  /** Milliseconds after which the generation fails with an OverloadedError. */
   deadlineMs?: number
-  /** Ends the generation, with what there is so far and the reason `cancelled`. */
+  /** Ends the generation early. Its result holds the text so far and the reason `cancelled`. */
   signal?: AbortSignal
 }
 
-/** A text to continue, or a conversation to answer. */
+/** A text to continue or a conversation to answer, with or without options. */
 export type GenerateInput =
   | string
   | readonly ChatMessage[]
@@ -58,24 +58,25 @@ export type GenerateInput =
 
 export interface GenerationResult {
   text: string
-  /** `stop`: the model's end token, or a stop string; `length`: `max_tokens`, or the context is full; `cancelled`: it was left or aborted. */
+  /** `stop`: an end token or a stop string; `length`: `maxTokens` or the end of the context; `cancelled`: aborted, or its loop was left. */
   finishReason: FinishReason
-  /** Which of the stop strings ended it. */
+  /** The stop string that ended the generation. */
   stopString: string | undefined
   usage: Usage
-  /** The generated tokens whose text was produced, and their log-probabilities where they were asked for. */
+  /** The generated tokens whose text is in `text`. */
   tokens: number[]
+  /** Log-probabilities of `tokens`, if they were requested. */
   logprobs: TokenLogprobs[] | undefined
 }
 
 /**
- * Loads a model by name (`smollm2-135m`, `hf:owner/repo/file.gguf`), downloading it when need be, or from a GGUF file:
+ * Loads a model by name (`smollm2-135m`, `hf:owner/repo/file.gguf`), downloading it if necessary, or from a GGUF file:
  *
  *     await using llm = await load("smollm2-135m")
  *     for await (const text of llm.generate("Once upon a time")) process.stdout.write(text)
  *
- * @throws ModelNotFoundError, DownloadError, ChecksumError, DeviceError, GgufError, ModelError, TokenizerError or NativeError; each says
- * what is wrong and what to do.
+ * @throws ModelNotFoundError, DownloadError, ChecksumError, DeviceError, GgufError, ModelError, TokenizerError or NativeError, whose
+ * messages state the problem and the remedy.
  */
 export async function load(model: string, options: LoadLlmOptions = {}): Promise<Llm> {
   const { onProgress, signal, ...engine } = options
@@ -85,18 +86,18 @@ export async function load(model: string, options: LoadLlmOptions = {}): Promise
   return new Llm(await loadModel(path, { ...engine, ...(name !== undefined && { name }) }))
 }
 
-/** A loaded model. Generations that run at the same time are computed together. Dispose of it to free its memory. */
+/** A loaded model. Concurrent generations are computed together. Dispose of the model to free its memory. */
 export class Llm implements Disposable, AsyncDisposable {
   #generations = 0
 
-  /** @param model Everything beneath, for what this class does not do; it is closed with it. */
+  /** @param model gives access to tokenizer, engine and metadata; closed together with this object. */
   constructor(readonly model: LoadedModel) {}
 
   get name(): string {
     return this.model.name
   }
 
-  /** Longest prompt and completion together, in tokens. */
+  /** Longest prompt plus completion, in tokens. */
   get contextLength(): number {
     return this.model.engine.limits.contextLength
   }
@@ -106,8 +107,8 @@ export class Llm implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Continues a text, or answers a conversation. Nothing runs until the generation is read; its errors are thrown there: RequestError
-   * for what cannot be generated as asked, StopError, ChatTemplateError, OverloadedError, EngineError.
+   * Continues a text, or answers a conversation. The generation starts when it is first read, and reading it throws its errors:
+   * RequestError for invalid options, StopError, ChatTemplateError, OverloadedError or EngineError.
    */
   generate(input: GenerateInput, options: GenerateOptions = {}): Generation {
     return new Generation(this.model, () => this.#request(input, options), signalOf(input) ?? options.signal)
@@ -118,17 +119,17 @@ export class Llm implements Disposable, AsyncDisposable {
     return this.generate(messages, options)
   }
 
-  /** Token ids of a text. Control tokens written in it stay text, and nothing is put in front, unless the options say so. */
+  /** Token ids of a text. By default control tokens written in the text stay text, and no BOS token is added. */
   tokenize(text: string, options: EncodeOptions = {}): Int32Array {
     return this.model.tokenizer.encode(text, options)
   }
 
-  /** The text of token ids; control tokens are left out unless `special`. */
+  /** The text of token ids. Control tokens are left out unless `special` is set. */
   detokenize(tokens: ArrayLike<number>, options: { special?: boolean } = {}): string {
     return this.model.tokenizer.decode(tokens, options)
   }
 
-  /** Ends what still generates with an EngineError, and frees the model. Safe twice. */
+  /** Frees the model. Running generations fail with an EngineError. May be called twice. */
   close(): Promise<void> {
     return this.model.close()
   }
@@ -137,7 +138,7 @@ export class Llm implements Disposable, AsyncDisposable {
     return this.close()
   }
 
-  /** Frees the model as `close` does; an engine in this process is closed when it returns. */
+  /** Frees the model as `close` does. An engine in this process is closed when this returns. */
   [Symbol.dispose](): void {
     void this.close()
   }
@@ -166,7 +167,7 @@ export class Llm implements Disposable, AsyncDisposable {
     return { promptTokens: this.#answer(input.messages), options }
   }
 
-  /** As it stands: control tokens written in it count, since nothing else could place them. */
+  /** Control tokens written in the prompt are parsed, since there is no other way to give them. */
   #continue(prompt: string): Int32Array {
     const { tokenizer } = this.model
     return tokenizer.encode(prompt, { special: true, addBos: tokenizer.addBos })
@@ -177,33 +178,33 @@ export class Llm implements Disposable, AsyncDisposable {
     if (chatTemplate === undefined)
       throw new ChatTemplateError(
         "missing",
-        `the model ${this.name} has no chat template, so it takes no conversations; give it a text`,
+        `the model ${this.name} has no chat template, so it cannot answer conversations; pass a text instead`,
       )
     return encodePrompt(tokenizer, chatTemplate.render({ messages: [...messages] }))
   }
 }
 
 /**
- * One generation. Read it as an async iterable of pieces of text, or ask for its `result`, or both: the result of what was read in
- * part is what there was. Leaving the loop early cancels it.
+ * One generation. It is an async iterable of pieces of text, and `result()` returns the whole. Both may be used: `result()` reads the
+ * pieces that are left. Leaving a loop over the pieces early cancels the generation.
  */
 export class Generation implements AsyncIterable<string, void, void> {
   readonly #controller = new AbortController()
   readonly #pieces: AsyncGenerator<string, GenerationResult, void>
   readonly #result = Promise.withResolvers<GenerationResult>()
 
-  /** @param request Made when the generation is first read, so that what it throws is thrown there. */
+  /** @param request is called when the generation is first read, so that reading throws its errors. */
   constructor(
     model: Pick<LoadedModel, "tokenizer" | "engine">,
     request: () => TextRequest,
     readonly signal?: AbortSignal,
   ) {
     this.#pieces = this.#run(model, request)
-    // Whoever reads the pieces hears of a failure there.
+    // The reader of the pieces receives the failure, so an unread result is no unhandled rejection.
     this.#result.promise.catch(() => {})
   }
 
-  /** The pieces of text as they come. There is one reader: another one goes on where the first is. */
+  /** The pieces of text as they arrive. All iterators share one position: a second one continues where the first is. */
   [Symbol.asyncIterator](): AsyncIterator<string, void, void> {
     return {
       next: async () => {
@@ -218,15 +219,15 @@ export class Generation implements AsyncIterable<string, void, void> {
     }
   }
 
-  /** Ends the generation; its result is what there is so far. */
+  /** Ends the generation. Its result holds the text so far. */
   cancel(): void {
     this.#controller.abort()
   }
 
-  /** Reads what is left, and returns the whole. @throws what `Llm.generate` names. */
+  /** Reads the remaining pieces and returns the result. @throws the errors of `Llm.generate`. */
   async result(): Promise<GenerationResult> {
     while (!(await this.#pieces.next()).done) {
-      // The text is gathered there.
+      // #collect keeps the text.
     }
     return this.#result.promise
   }
@@ -265,7 +266,7 @@ export class Generation implements AsyncIterable<string, void, void> {
       if (event.logprobs !== undefined) scores.push(event.logprobs)
       if (event.text !== "") yield event.text
     }
-    throw new EngineError("the engine ended the generation without saying why")
+    throw new EngineError("the engine ended the generation without an end event")
   }
 }
 
@@ -300,11 +301,7 @@ const isMap = (bias: NonNullable<GenerateOptions["logitBias"]>): bias is Readonl
 function seedOf(seed: number | bigint | undefined): bigint {
   if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
   if (typeof seed === "number" && !Number.isSafeInteger(seed))
-    throw new RequestError(
-      `seed is ${seed}; it must be a whole number, or a bigint below 2^64`,
-      "seed",
-      "invalid_value",
-    )
+    throw new RequestError(`seed is ${seed}; it must be a whole number or a bigint below 2^64`, "seed", "invalid_value")
   const whole = BigInt(seed)
   if (whole < 0n || whole > MAX_SEED)
     throw new RequestError(`seed is ${seed}; it must be from 0 to 2^64 - 1`, "seed", "invalid_value")

@@ -1,6 +1,6 @@
 /**
- * The backends as data: what each is built from, with which tools and flags. A new backend is a new entry of `BACKENDS`.
- * All of them implement hip/abi.h and end as one shared library each.
+ * The backends as data: the sources, tools and flags of each. A new backend is a new entry of `BACKENDS`. Each backend implements
+ * hip/abi.h and is built into one shared library.
  */
 
 import { existsSync } from "node:fs"
@@ -9,7 +9,7 @@ import { runCommand } from "./command.ts"
 import { type Compiler, findCompiler } from "./compilers.ts"
 import { amdToolchain, type DeviceToolchain, nvidiaToolchain } from "./gpu.ts"
 
-/** `release` is what runs; `asan` is for the tests that look for memory errors. */
+/** `release` is the library for use; `asan` is for tests that look for memory errors. */
 export type Variant = "release" | "asan"
 
 /** One source file and the command that compiles it. The builder appends `-MMD -MF DEPFILE -o OBJECT SOURCE`. */
@@ -18,39 +18,39 @@ export interface Unit {
   command: string[]
 }
 
-/** Device code: one source file for one architecture, which becomes data of the library. */
+/** Device code: one source file compiled for one architecture, to be embedded in the library as data. */
 export interface CodeUnit extends Unit {
   unit: string
   arch: string
   /** Name of the compiled file, in the object folder. */
   output: string
-  /** The flags that make a warning an error. */
+  /** The flags that turn warnings into errors. */
   strict: string[]
 }
 
-/** Everything needed to build one backend on this machine. */
+/** How to build one backend on this machine. */
 export interface Recipe {
-  /** Shown to the user, and part of every fingerprint: another version builds everything again. */
+  /** Compiler and version, shown to the user. It is part of all stamps, so a new version rebuilds everything. */
   toolchain: string
-  /** Of the device code, shown to the user. */
+  /** Architectures of the device code, shown to the user. */
   architectures?: readonly string[]
   warning?: string
   units: Unit[]
-  /** Code for the device, and the command that assembles the file that carries it. */
+  /** Device code, and the command that assembles the file that embeds it. */
   device?: { units: CodeUnit[]; assemble: string[] }
   /** The builder appends `-o LIBRARY OBJECTS…`. */
   link: string[]
-  /** Tried in place of `link` first; not every machine has the static C++ library. */
+  /** Tried before `link`; it fails on machines without the static C++ library. */
   linkPreferred?: string[]
-  /** What the process that opens this library needs in its environment. */
+  /** Environment variables that a process needs to load the library. */
   environment?: Record<string, string>
 }
 
 export interface Backend {
   name: string
-  /** A recipe, or the sentence that says why this machine cannot build it and what to install. */
+  /** Returns a recipe, or why this machine cannot build the backend and what to install. */
   plan(variant: Variant, architectures: readonly string[]): Promise<Recipe | { skipped: string }>
-  /** Whether this machine has such a device. */
+  /** Whether this machine has a device for the backend. */
   present(): boolean
 }
 
@@ -72,7 +72,7 @@ const WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 const COMMON = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-fno-math-errno", "-ffp-contract=on"]
 const SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 
-/** hip/cpu/isa-NAME.cpp is compiled for one instruction set and picked at run time; every other file is baseline code. */
+/** Flags of hip/cpu/isa-NAME.cpp, which is compiled for one instruction set and chosen at run time. All other files are baseline code. */
 const INSTRUCTION_SETS: Record<string, { target: Compiler["target"] | "any"; flags: string[] }> = {
   avx512: {
     target: "x86_64",
@@ -104,7 +104,7 @@ async function planCpu(variant: Variant): Promise<Recipe | { skipped: string }> 
   const recipe = await hostRecipe(compiler, variant, units)
   if (!("skipped" in recipe) && compiler.family === "gcc") {
     recipe.warning =
-      "g++ makes a library several times slower than clang does: `apt-get install clang-19` and build again"
+      "a library built with g++ is several times slower than one built with clang: `apt-get install clang-19` and build again"
   }
   return recipe
 }
@@ -140,7 +140,7 @@ async function planGpu(
 
 function hostCommand(compiler: Compiler, variant: Variant): string[] {
   const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
-  // g++ warns of its own intrinsics, and of how vectors would be passed to functions that are all inlined.
+  // g++ warns about its own intrinsics, and about passing vectors to functions, all of which are inlined.
   const quiet = compiler.family === "gcc" ? ["-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"] : []
   return [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...quiet, "-c"]
 }
@@ -154,7 +154,7 @@ async function hostRecipe(compiler: Compiler, variant: Variant, units: Unit[]): 
     recipe.environment = await sanitizerEnvironment(compiler)
     if (!recipe.environment) return { skipped: `no AddressSanitizer (apt-get install ${SANITIZER_PACKAGES})` }
   } else {
-    // Nothing but libc on the machine that runs it; the C++ library inside must not show through either.
+    // The library needs only libc at run time, and does not export the C++ library that it contains.
     recipe.linkPreferred = [...recipe.link, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]
   }
   return recipe
@@ -162,9 +162,9 @@ async function hostRecipe(compiler: Compiler, variant: Variant, units: Unit[]): 
 
 const SANITIZER_PACKAGES = "libclang-rt-19-dev llvm-19"
 
-/** The runtime, which must be loaded before anything else, and the program that turns its addresses into names and lines. */
+/** Variables that preload the sanitizer's runtime and name the program that turns addresses into names and lines. */
 async function sanitizerEnvironment(compiler: Compiler): Promise<Record<string, string> | undefined> {
-  // The compiler answers with a full path when it has the file, with the bare name when it has not.
+  // The compiler prints a full path if the file exists, else the bare name.
   const ask = async (question: string) => {
     const answer = (await runCommand([...compiler.command, question])).stdout.trim()
     return answer.startsWith("/") ? answer : undefined

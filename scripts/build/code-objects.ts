@@ -1,6 +1,6 @@
 /**
- * Device code as data of the library: every code object compressed, and an assembly file that includes them and has the table of
- * hip/gpu/device.h. Compressed they take a third.
+ * Embeds device code in the library: compresses each code object to about a third, and writes an assembly file with their data and the
+ * table that hip/gpu/device.h declares.
  */
 
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
@@ -13,7 +13,7 @@ export interface CodeFile {
   path: string
 }
 
-/** The assembly's text. It names each file's hash, so that it changes whenever the code does. */
+/** The text of the assembly file. It contains the hash of each code object, so it changes whenever a code object does. */
 export function codeObjectsAssembly(files: readonly CodeFile[]): string {
   const data = files.map(({ unit, arch, path }, i) => {
     const { packed, size, hash } = compress(path)
@@ -45,7 +45,7 @@ export function codeObjectsAssembly(files: readonly CodeFile[]): string {
   ].join("\n")}\n`
 }
 
-/** Compresses a file into one beside it, unless that is there and newer. */
+/** Compresses a file into `PATH.deflate`, unless that exists and is newer. */
 function compress(path: string): { packed: string; size: number; hash: string } {
   const packed = `${path}.deflate`
   const code = readFileSync(path)

@@ -1,16 +1,16 @@
-/** Runs other programs for the build, and looks for them. */
+/** Finds and runs other programs for the build. */
 
 import { accessSync, constants, readdirSync, statSync } from "node:fs"
 import { delimiter, join } from "node:path"
 
-/** What a finished program left behind. `code` is negative when a signal ended it. */
+/** The result of a finished program. `code` is negative if a signal ended it. */
 export interface CommandResult {
   code: number
   stdout: string
   stderr: string
 }
 
-/** Runs `argv` to its end and captures its output; a program that cannot be started counts as exit code 127. */
+/** Runs `argv` to its end and captures its output. A program that cannot be started has exit code 127. */
 export async function runCommand(argv: readonly string[], cwd?: string): Promise<CommandResult> {
   try {
     const child = Bun.spawn([...argv], { cwd, stdin: "ignore", stdout: "pipe", stderr: "pipe" })
@@ -22,7 +22,7 @@ export async function runCommand(argv: readonly string[], cwd?: string): Promise
   }
 }
 
-/** Full paths of the executables on PATH whose file name matches, first folder first, without repeats of a name. */
+/** Paths of the executables in PATH whose file names match, in the order of PATH and each name once. */
 export function executablesOnPath(name: RegExp): string[] {
   const found = new Map<string, string>()
   for (const folder of (process.env.PATH ?? "").split(delimiter)) {
@@ -38,7 +38,7 @@ function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder)
   } catch {
-    return [] // PATH may name folders that do not exist or may not be read
+    return [] // PATH may contain folders that do not exist or are not readable
   }
 }
 

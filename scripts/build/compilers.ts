@@ -1,4 +1,4 @@
-/** Finds the C++ compiler: clang 17 or newer where there is one, else g++ 12 or newer. */
+/** Finds the C++ compiler: clang 17 or newer if installed, else g++ 12 or newer. */
 
 import { basename, join } from "node:path"
 import { executablesOnPath, runCommand } from "./command.ts"
@@ -7,20 +7,20 @@ const MIN_CLANG = 17
 const MIN_GCC = 12
 
 export interface Compiler {
-  /** How to start it, for example `["/usr/bin/clang++-19"]` or `["ccache", "clang++"]`. */
+  /** The command that runs it, for example `["/usr/bin/clang++-19"]` or `["ccache", "clang++"]`. */
   command: string[]
   family: "clang" | "gcc"
   major: number
-  /** In full, for example `Debian Clang 19.1.7 (3~deb12u1)`. */
+  /** The full version, for example `Debian Clang 19.1.7 (3~deb12u1)`. */
   version: string
-  /** What it compiles for, whatever this machine is. */
+  /** The architecture that it compiles for. */
   target: "x86_64" | "arm64"
 }
 
-/** A compiler, or the sentence that says why there is none and what to install. */
+/** A compiler, or why there is none and what to install. */
 type CompilerSearch = { compiler: Compiler } | { missing: string }
 
-/** CXX when it is set; else the newest clang; else the newest g++. */
+/** Finds the compiler: CXX if it is set, else the newest clang, else the newest g++. */
 export async function findCompiler(): Promise<CompilerSearch> {
   const fromEnvironment = process.env.CXX?.trim()
   if (fromEnvironment) {
@@ -38,7 +38,7 @@ export async function findCompiler(): Promise<CompilerSearch> {
   return { missing: `no C++ compiler (clang ${MIN_CLANG} or newer, or g++ ${MIN_GCC} or newer)${seen}: ${install}` }
 }
 
-/** The clang that makes device code, whatever compiles the host's: CXX when it is one, else the newest. */
+/** Finds the clang for device code, whichever compiler builds the host code: CXX if that is a clang, else the newest clang. */
 export async function findClang(): Promise<CompilerSearch> {
   const commands = newestFirst(/^clang\+\+(-\d+)?$/).map((path) => [path])
   const fromEnvironment = process.env.CXX?.trim()
@@ -50,13 +50,13 @@ export async function findClang(): Promise<CompilerSearch> {
   return { missing: `no clang ${MIN_CLANG} or newer: apt-get install --no-install-recommends clang-19 lld-19` }
 }
 
-/** `clang++-19` before `clang++-17` before `clang++`. */
+/** Executables with matching names, newest version first: `clang++-19`, `clang++-17`, `clang++`. */
 function newestFirst(name: RegExp): string[] {
   const version = (path: string) => Number(/-(\d+)$/.exec(path)?.[1] ?? 0)
   return executablesOnPath(name).sort((a, b) => version(b) - version(a))
 }
 
-/** Asks the compiler itself for its macros, with a library header included so that a missing C++ library shows here. */
+/** Reads the macros of a compiler while it includes a library header, so that a missing C++ library is found here. */
 async function probe(command: string[]): Promise<CompilerSearch> {
   const source = join(import.meta.dir, "probe.cpp")
   const result = await runCommand([...command, "-std=c++17", "-dM", "-E", source])

@@ -1,7 +1,6 @@
 /**
- * The GPU backends: host code compiled by the same compiler as the CPU backend's, and device code for every architecture, compiled
- * from hip/gpu/kernels and carried inside the library. No header or library of ROCm or CUDA is needed at run time or by the host
- * code; AMD's device code needs clang alone, NVIDIA's needs nvcc.
+ * The device code of the GPU backends, compiled from hip/gpu/kernels for each architecture and embedded in the library. AMD's device code
+ * needs only clang, NVIDIA's needs nvcc. The host code needs no header or library of ROCm or CUDA, neither to build nor to run.
  */
 
 import { basename } from "node:path"
@@ -9,18 +8,18 @@ import type { CodeUnit } from "./backends.ts"
 import { executablesOnPath, runCommand } from "./command.ts"
 import { type Compiler, findClang } from "./compilers.ts"
 
-/** What people own: the four gated targets first, then their relatives. */
+/** Architectures of AMD GPUs. The first four are those of the kernel report. */
 export const AMD_ARCHITECTURES = [
   ...["gfx90a", "gfx942", "gfx1100", "gfx1201"],
   ...["gfx1030", "gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151", "gfx1200", "gfx908", "gfx950"],
 ] as const
 
-/** Machine code for Ampere and Hopper, and PTX for everything newer. */
+/** Machine code for Ampere and Hopper, and PTX for newer architectures. */
 const NVIDIA_ARCHITECTURES = ["sm_80", "sm_90", "compute_90"] as const
 
 const MIN_NVCC = 12
 
-/** How device code is made here: who makes it, and for which architectures. */
+/** The compiler of the device code, and its units. */
 export interface DeviceToolchain {
   name: string
   architectures: readonly string[]
@@ -28,8 +27,9 @@ export interface DeviceToolchain {
 }
 
 /**
+ * Plans AMD's device code.
  * @param sources hip/gpu/kernels/*.hip
- * @param wanted only these architectures; empty for all
+ * @param wanted architectures to build; empty: all
  */
 export async function amdToolchain(
   sources: readonly string[],
@@ -61,14 +61,14 @@ export async function amdToolchain(
   }
 }
 
-/** The architectures that this clang and its linker make code for. */
+/** The architectures for which this clang and its linker generate code. */
 async function amdTargets(compiler: Compiler): Promise<{ targets: Set<string> } | { skipped: string }> {
   const ask = (...question: string[]) => runCommand([...compiler.command, ...question])
   const listed = await ask("--target=amdgcn-amd-amdhsa", "-nogpulib", "--print-supported-cpus")
   const targets = new Set(listed.stderr.match(/\bgfx\w+/g) ?? [])
   if (targets.size === 0) {
     return {
-      skipped: `${compiler.command.join(" ")} makes no code for AMD GPUs (no amdgcn target): apt-get install clang-19`,
+      skipped: `${compiler.command.join(" ")} generates no code for AMD GPUs (it lacks the amdgcn target): apt-get install clang-19`,
     }
   }
   const linker = (await ask("--target=amdgcn-amd-amdhsa", "-print-prog-name=ld.lld")).stdout.trim()
@@ -76,7 +76,7 @@ async function amdTargets(compiler: Compiler): Promise<{ targets: Set<string> } 
   return { targets }
 }
 
-/** As `amdToolchain`. */
+/** Plans NVIDIA's device code; see `amdToolchain`. */
 export async function nvidiaToolchain(
   sources: readonly string[],
   wanted: readonly string[],
@@ -84,8 +84,10 @@ export async function nvidiaToolchain(
   const nvcc = executablesOnPath(/^nvcc$/)[0]
   if (!nvcc) return { skipped: `no nvcc: install the CUDA toolkit, ${MIN_NVCC} or newer` }
   const version = /release (\d+)\.\d+, V([\d.]+)/.exec((await runCommand([nvcc, "--version"])).stdout)
-  if (!version) return { skipped: `${nvcc} does not say its version` }
-  if (Number(version[1]) < MIN_NVCC) return { skipped: `nvcc ${version[2]} is older than ${MIN_NVCC}` }
+  if (!version)
+    return { skipped: `${nvcc} --version prints no version: install the CUDA toolkit, ${MIN_NVCC} or newer` }
+  if (Number(version[1]) < MIN_NVCC)
+    return { skipped: `nvcc ${version[2]} is older than ${MIN_NVCC}: install a newer CUDA toolkit` }
   const architectures = NVIDIA_ARCHITECTURES.filter((arch) => selected(arch, wanted))
   const command = (arch: string) => [
     ...[nvcc, "-x", "cu", arch.startsWith("compute") ? "-ptx" : "-cubin", `-arch=${arch}`, "-std=c++17", "-O3"],

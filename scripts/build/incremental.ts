@@ -1,7 +1,7 @@
 /**
- * Compiles and links only what changed. Beside every output lies a stamp: the command that made it and a hash of every
- * file it was made from (headers included, as the compiler lists them), so a checkout or a changed flag is noticed and a
- * mere `touch` costs nothing. Outputs are renamed into place: a process that has the old library open keeps it whole.
+ * Compiles and links only what changed. Each output has a stamp beside it: the command that made it, and a hash of every file it was made
+ * from, including the headers that the compiler lists. So a checkout or a changed flag causes a new build, and a `touch` does not. Outputs
+ * are renamed into place, so a process that has the old library open keeps the old file.
  */
 
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
@@ -11,7 +11,7 @@ import type { CodeUnit, Recipe, Unit } from "./backends.ts"
 import { type CodeFile, codeObjectsAssembly } from "./code-objects.ts"
 import { type CommandResult, runCommand } from "./command.ts"
 
-/** A compiler or linker said no; the message holds what it printed. */
+/** A step of the build failed. The message contains the output of the compiler or linker. */
 export class BuildError extends Error {
   override name = "BuildError"
 }
@@ -24,24 +24,24 @@ interface BuildReport {
 interface Stamp {
   command: string
   inputs: Record<string, string>
-  /** The compiler had something to say; `werror` does not take such an output for done. */
+  /** The compiler printed warnings. With `werror` such an output counts as stale. */
   warned: boolean
 }
 
 interface BuildOptions {
   recipe: Recipe
-  /** Where objects go, for example `build/obj/cpu`. */
+  /** Folder for object files, for example `build/obj/cpu`. */
   objectFolder: string
-  /** The shared library to make. */
+  /** Path of the shared library. */
   library: string
   force: boolean
-  /** A compiler warning is an error, also one of an earlier run. */
+  /** Treats compiler warnings as errors, including those of an earlier run. */
   werror: boolean
-  /** Called before the work that takes time, and with what a compiler printed though it succeeded. */
-  say: (line: string) => void
+  /** Receives progress messages and the warnings of compilers. */
+  print: (line: string) => void
 }
 
-/** Brings `library` up to date. Throws BuildError when a command fails; what succeeded before stays valid. */
+/** Builds `library` if it is stale. @throws BuildError when a command fails; finished outputs stay valid */
 export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
   const { recipe, objectFolder, library, force } = options
   const host = recipe.units.map((unit) => ({
@@ -62,7 +62,7 @@ export async function buildLibrary(options: BuildOptions): Promise<BuildReport> 
   return { compiled, linked: true }
 }
 
-/** Brings the device code of a recipe up to date, and nothing else: what it is made of can be looked at without a library. */
+/** Compiles only the device code of a recipe, so that it can be inspected without building the library. */
 export async function compileDevice(
   options: Omit<BuildOptions, "library">,
 ): Promise<{ unit: CodeUnit; object: string }[]> {
@@ -75,19 +75,19 @@ function deviceJobs(recipe: Recipe, objectFolder: string): { unit: CodeUnit; obj
   return (recipe.device?.units ?? []).map((unit) => ({ unit, object: join(objectFolder, unit.output) }))
 }
 
-/** Compiles what is not fresh; returns how many that were. */
+/** Compiles the stale jobs; returns their number. */
 async function compileStale(
   jobs: { unit: Unit; object: string }[],
   options: Omit<BuildOptions, "library">,
 ): Promise<number> {
-  const { recipe, force, werror, say } = options
+  const { recipe, force, werror, print } = options
   const stale = jobs.filter((job) => force || !isFresh(job.object, compileCommand(recipe, job.unit), werror))
-  if (stale.length > 0) say(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
+  if (stale.length > 0) print(`compiling ${stale.length} of ${jobs.length} files with ${recipe.toolchain}`)
   await inParallel(stale, (job) => compile(recipe, job.unit, job.object, options))
   return stale.length
 }
 
-/** Assembles the device code into an object file; returns its path. */
+/** Assembles the device code into an object file, if that is stale; returns its path. */
 async function embed(recipe: Recipe, assemble: string[], files: CodeFile[], options: BuildOptions): Promise<string> {
   const source = join(options.objectFolder, "code-objects.s")
   const object = join(options.objectFolder, "code-objects.o")
@@ -131,7 +131,7 @@ async function compile(
     throw new BuildError(describeFailure(`compiling ${unit.source}`, result))
   }
   const warned = result.stderr.trim() !== ""
-  if (warned) options.say(result.stderr.trimEnd())
+  if (warned) options.print(result.stderr.trimEnd())
   const inputs = parseDepfile(readFileSync(depfile, "utf8"))
   rmSync(depfile)
   renameSync(temporary, object)
@@ -169,11 +169,11 @@ function isFresh(output: string, command: string, werror: boolean): boolean {
     if (stamp.command !== command || (stamp.warned && werror)) return false
     return Object.entries(stamp.inputs).every(([path, hash]) => hashFile(path) === hash)
   } catch {
-    return false // an unreadable stamp or a vanished header: build again
+    return false // the stamp is unreadable or a header no longer exists: build again
   }
 }
 
-/** No stamp for an output whose inputs changed while it was being made: it may hold the old ones. */
+/** Writes the stamp of an output, unless an input changed while the output was made: then it may be built from the old input. */
 function writeStamp(
   output: string,
   { command, inputs, warned }: { command: string; inputs: string[]; warned: boolean },
@@ -188,7 +188,7 @@ function writeStamp(
 
 const hashFile = (path: string) => Bun.hash(readFileSync(path)).toString(16)
 
-/** The prerequisites of a Makefile rule as compilers write it: `object: a.cpp b.h \` with `\ ` for a space in a name. */
+/** The prerequisites of a Makefile rule in the form that compilers write: `object: a.cpp b.h \` with `\ ` for a space in a name. */
 export function parseDepfile(text: string): string[] {
   const rule = text.replace(/\\\r?\n/g, " ")
   const prerequisites = rule.slice(rule.indexOf(": ") + 2).trim()

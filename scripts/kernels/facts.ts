@@ -1,6 +1,6 @@
 /**
- * What the compiler made of each GPU kernel, read from its code object: registers, memory and spills from the metadata that the driver
- * reads too (AMDGPU code object V5, in LLVM's "User Guide for AMDGPU Backend"), instructions from the disassembly.
+ * Reads the resources of each GPU kernel from its code object: registers, memory and spills from the metadata for the driver (AMDGPU code
+ * object V5, in LLVM's "User Guide for AMDGPU Backend"), and instruction counts from the disassembly.
  */
 
 import { runCommand } from "../build/command.ts"
@@ -11,27 +11,27 @@ export interface KernelFacts {
   kernel: string
   vgprs: number
   sgprs: number
-  /** Bytes of LDS a block, without what the launch adds. */
+  /** Bytes of LDS per block, without the dynamic LDS of a launch. */
   lds: number
-  /** Bytes of scratch memory a lane. */
+  /** Bytes of scratch memory per lane. */
   scratch: number
-  /** Registers that did not fit, vector and scalar. */
+  /** Spilled registers, vector and scalar. */
   spills: number
-  /** Waves that a SIMD holds at once, as registers and LDS allow. */
+  /** Waves that fit on a SIMD, limited by registers and LDS. */
   waves: number
-  /** v_dot4 instructions. */
+  /** Number of v_dot4 instructions. */
   dot: number
-  /** v_wmma and v_mfma instructions. */
+  /** Number of v_wmma and v_mfma instructions. */
   matrix: number
 }
 
-/** LLVM's own tools, of the compiler's version. */
+/** Paths of the LLVM tools with the compiler's version. */
 interface LlvmTools {
   readelf: string
   objdump: string
 }
 
-/** @throws BuildError naming the package when the tools are missing. */
+/** Finds the LLVM tools of a compiler. @throws BuildError naming the package if they are missing */
 export async function findLlvmTools(compiler: readonly string[]): Promise<LlvmTools> {
   const ask = async (tool: string) => {
     const answer = (await runCommand([...compiler, `-print-prog-name=${tool}`])).stdout.trim()
@@ -74,7 +74,7 @@ async function output(command: string[]): Promise<string> {
   return stdout
 }
 
-/** The fields of each kernel, from readelf's rendering of the metadata (YAML; only its kernel list's own level is read). */
+/** The fields of each kernel, from the metadata as readelf prints them (YAML, of which only the level of the kernel list is read). */
 export function parseNotes(text: string): Map<string, string>[] {
   const kernels: Map<string, string>[] = []
   for (const line of text.split("\n")) {
@@ -86,7 +86,7 @@ export function parseNotes(text: string): Map<string, string>[] {
   return kernels.filter((kernel) => kernel.has("name"))
 }
 
-/** Instructions of each function in objdump's listing. */
+/** Counts instructions of each function in objdump's listing. */
 export function countInstructions(listing: string): Map<string, { dot: number; matrix: number }> {
   const counts = new Map<string, { dot: number; matrix: number }>()
   let current = { dot: 0, matrix: 0 }
@@ -101,7 +101,7 @@ export function countInstructions(listing: string): Map<string, { dot: number; m
   return counts
 }
 
-/** Registers a lane, their granule and the waves of a SIMD; LDS bytes that the SIMDs of a compute unit or WGP share. */
+/** Registers per lane, their granule, and most waves of a SIMD; bytes of LDS that the SIMDs of a compute unit or WGP share. */
 interface Limits {
   vgprs: number
   granule: number
@@ -112,7 +112,7 @@ interface Limits {
 const CDNA: Limits = { vgprs: 512, granule: 8, waves: 8, lds: 65536, simds: 4 }
 const RDNA: Limits = { vgprs: 1536, granule: 24, waves: 16, lds: 131072, simds: 4 }
 
-/** The rules of AMD's instruction set guides: CDNA2 and CDNA3 (one register file for both kinds), RDNA3 and RDNA4 (wave32, WGP mode). */
+/** Waves per SIMD by the rules of AMD's instruction set guides: CDNA2 and CDNA3 (one register file for both kinds), RDNA3 and RDNA4 (wave32, WGP mode). */
 export function occupancy(arch: string, vgprs: number, lds: number, wavesPerBlock: number): number {
   const limits = arch.startsWith("gfx9") ? CDNA : RDNA
   const allocated = Math.ceil(Math.max(1, vgprs) / limits.granule) * limits.granule

@@ -1,4 +1,4 @@
-/** The table of all kernels as text, and back. */
+/** Formats and parses the table of all kernels. */
 
 import type { KernelFacts } from "./facts.ts"
 
@@ -7,7 +7,7 @@ const TITLES = ["VGPR", "SGPR", "LDS", "scratch", "spills", "waves", "dot4", "ma
 const WIDTHS = [5, 5, 6, 8, 7, 6, 6, 7]
 
 export interface Table {
-  /** Which compiler made the code: another one's numbers are not compared. */
+  /** The compiler of the code. Numbers of different compilers are not compared. */
   compiler: string
   kernels: KernelFacts[]
 }
@@ -30,7 +30,7 @@ export function formatTable({ compiler, kernels }: Table): string {
   return `${lines.join("\n")}\n`
 }
 
-/** @throws Error for a line that is none of this table. */
+/** Parses a table. @throws Error for a line that is not part of one */
 export function parseTable(text: string): Table {
   const table: Table = { compiler: /^# compiler: (.+)$/m.exec(text)?.[1] ?? "", kernels: [] }
   let arch = ""

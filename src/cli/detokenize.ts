@@ -12,8 +12,8 @@ export const detokenize: CommandSpec = {
   usage: "MODEL IDS…",
   summary: "Show the text of token ids",
   description:
-    "IDS are numbers, separated by spaces or commas; without them they are read from standard input. " +
-    "Control tokens are left out unless --special is given. Bytes that are no UTF-8 become U+FFFD.",
+    "IDS are numbers separated by spaces or commas; without IDS they are read from standard input. " +
+    "Control tokens are left out unless --special is given. Bytes that are not UTF-8 become U+FFFD.",
   examples: ["rocmforge detokenize smollm2-135m 19556 905", "rocmforge detokenize model.gguf --special 1,2 --json"],
   options: ["model", "gguf", "special", "json"],
   run: async (command, positional) => {

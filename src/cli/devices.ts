@@ -25,7 +25,7 @@ type Listed =
 export const devices: CommandSpec = {
   name: "devices",
   usage: "",
-  summary: "List the devices that models can run on",
+  summary: "List the devices that can run models",
   examples: ["rocmforge devices", "rocmforge devices --json"],
   options: ["json"],
   run: async (command, positional) => {
@@ -40,7 +40,7 @@ export const devices: CommandSpec = {
 function listBackend(backend: (typeof BACKENDS)[number]): Listed[] {
   return attempt(backend, () => {
     const library = loadNative(backend)
-    // Of a backend without devices, asking for the first gives the reason.
+    // A backend without devices reports the reason when its first device is requested.
     const names = deviceNames(backend, Math.max(library.deviceCount(), 1))
     return names.flatMap((device, i) =>
       attempt(device, () => {

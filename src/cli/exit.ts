@@ -1,4 +1,4 @@
-/** Exit codes that scripts can rely on; `--help` lists them. */
+/** Exit codes, which are stable for scripts; `--help` lists them. */
 export const EXIT = {
   ok: 0,
   runtime: 1,
@@ -9,14 +9,14 @@ export const EXIT = {
 } as const
 
 export const EXIT_HELP = `Exit codes:
-  0    done (also when the reader of a pipe closed it early)
-  1    failed while running
+  0    success (also when the reader of the output closed the pipe)
+  1    failure while running
   2    wrong usage, or an input that cannot be used
   3    the model was not found, could not be downloaded, or cannot be read
-  4    the device that was asked for cannot be used
-  130  interrupted with Ctrl-C (a second Ctrl-C ends at once)`
+  4    the requested device cannot be used
+  130  interrupted with Ctrl-C (a second Ctrl-C ends the program at once)`
 
-/** The command line, or what it names as input, is wrong. */
+/** The command line is wrong, or an input that it names. */
 export class UsageError extends Error {
   override readonly name = "UsageError"
 }
@@ -26,12 +26,12 @@ export class InterruptedError extends Error {
   override readonly name = "InterruptedError"
 }
 
-/** The command could not do its work; the message is all the user needs. */
+/** The command failed for a reason that the message explains, so no stack is printed. */
 export class CommandError extends Error {
   override readonly name = "CommandError"
 }
 
-/** By the error's name, so that asking costs no imports. */
+/** Exit codes by the name of the error's class, so that no class has to be imported here. */
 const CODES: Readonly<Record<string, number>> = {
   InterruptedError: EXIT.interrupted,
   CommandError: EXIT.runtime,
@@ -61,10 +61,11 @@ const NATIVE_CODES: Readonly<Record<string, number>> = {
 
 interface Failure {
   code: number
-  /** For the user. An error that nobody named is a fault of ours: its stack belongs in the report. */
+  /** The text for the user. An error of an unknown class is a fault in ROCmForge, so its stack is included. */
   message: string
 }
 
+/** The exit code and message of an error. */
 export function failureOf(error: unknown): Failure {
   if (!(error instanceof Error)) return { code: EXIT.runtime, message: String(error) }
   if (error.name === "NativeError") {

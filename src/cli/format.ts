@@ -1,6 +1,6 @@
 const UNITS = ["B", "kB", "MB", "GB", "TB"]
 
-/** Bytes in decimal units with three digits: `98.4 MB`. */
+/** A number of bytes in decimal units with three digits: `98.4 MB`. */
 export function formatBytes(bytes: number): string {
   let value = bytes
   let unit = 0
@@ -11,25 +11,25 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? Math.round(value) : digits(value)} ${UNITS[unit]}`
 }
 
-/** `134.5 M`, `7.24 B`. */
+/** A count with three digits in thousands, millions or billions from 10,000 on: `134 M`, `7.24 B`. */
 export function formatCount(count: number): string {
   if (count >= 999.5e6) return `${digits(count / 1e9)} B`
   if (count >= 999.5e3) return `${digits(count / 1e6)} M`
   return count >= 10_000 ? `${digits(count / 1e3)} k` : String(count)
 }
 
-/** Three significant digits, without an exponent. */
+/** A number with three significant digits, without an exponent. */
 export function digits(value: number): string {
   if (value >= 100) return value.toFixed(0)
   return value >= 10 ? value.toFixed(1) : value.toFixed(2)
 }
 
-/** Tokens a second; `-` when nothing was timed. */
+/** Tokens per second, or `-` when no time was measured. */
 export function formatRate(tokens: number, milliseconds: number): string {
   return tokens > 0 && milliseconds > 0 ? `${digits((1000 * tokens) / milliseconds)} tok/s` : "-"
 }
 
-/** Columns padded to their widest cell. */
+/** Rows as lines of text, with every column padded to its widest cell. */
 export function table(rows: readonly (readonly string[])[], indent = "  "): string {
   const columns = Math.max(0, ...rows.map((row) => row.length))
   const widths = Array.from({ length: columns }, (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
@@ -37,7 +37,7 @@ export function table(rows: readonly (readonly string[])[], indent = "  "): stri
   return rows.map((row) => indent + line(row).trimEnd()).join("\n")
 }
 
-/** Makes text from a file safe to show on a terminal, in one line: control characters become escapes. */
+/** A text in one line that is safe to print on a terminal: control characters become escapes. */
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, (c) => (c === "\n" ? "\\n" : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`))
 }

@@ -6,13 +6,13 @@ import { note, print, printLine } from "./output.ts"
 
 type EndEvent = Extract<TextEvent, { type: "end" }>
 
-/** Where the events of one generation go. */
+/** Prints the events of one generation. */
 export interface GenerationOutput {
   text(event: Extract<TextEvent, { type: "text" }>): Promise<void>
   end(event: EndEvent): Promise<void>
 }
 
-/** Text to standard output as it comes, ended by a newline; the speeds after it, on standard error. */
+/** Prints text to standard output as it arrives, with a newline at the end; then prints the speeds to standard error. */
 export class TextOutput implements GenerationOutput {
   #last = ""
 
@@ -28,7 +28,7 @@ export class TextOutput implements GenerationOutput {
   }
 }
 
-/** One JSON object at the end. */
+/** Prints one JSON object when the generation has ended. */
 export class JsonOutput implements GenerationOutput {
   readonly #tokens: { id: number; logprob?: number; top?: TokenLogprobs["top"] }[] = []
   #text = ""
@@ -63,11 +63,11 @@ export class JsonOutput implements GenerationOutput {
   }
 }
 
-/** Tokens a second, or `null` when nothing was timed. */
+/** Tokens per second, or `null` when no time was measured. */
 const rate = (tokens: number, milliseconds: number): number | null =>
   tokens > 0 && milliseconds > 0 ? (1000 * tokens) / milliseconds : null
 
-/** `prompt 34 tokens, 512 tok/s | generated 96 tokens, 121 tok/s | length`. The first token belongs to the prompt's time. */
+/** `prompt 34 tokens, 512 tok/s | generated 96 tokens, 121 tok/s | length`. The first token counts as part of the prompt's time. */
 function speeds(usage: Usage, reason: string): string {
   const { promptTokens, cachedTokens, completionTokens, prefillMs, decodeMs } = usage
   const prompt = `prompt ${promptTokens} tokens, ${formatRate(promptTokens - cachedTokens, prefillMs)}`

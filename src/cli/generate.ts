@@ -29,11 +29,11 @@ const END_OPTIONS = ["maxTokens", "stop", "ignoreEos", "json"] as const
 export const generate: CommandSpec = {
   name: "generate",
   usage: "MODEL [--prompt TEXT]",
-  summary: "Continue a prompt, or answer it with --chat; the text streams to standard output",
+  summary: "Continue a prompt, or answer it with --chat; the text is streamed to standard output",
   description:
-    "MODEL is a GGUF file, a known name (smollm2-135m) or hf:owner/repo/file.gguf; --model and --gguf say the same. " +
-    "Without --prompt (or with -) the prompt is read from standard input, less one newline at its end. " +
-    "Speeds go to standard error.",
+    "MODEL is a GGUF file, a known name (smollm2-135m) or hf:owner/repo/file.gguf; --model and --gguf name it too. " +
+    "Without --prompt and --file (or with -) the prompt is read from standard input; one newline at its end is removed. " +
+    "Speeds are printed to standard error.",
   examples: [
     'rocmforge generate smollm2-135m --chat --prompt "Why is the sky blue?"',
     'rocmforge generate model.gguf --prompt "Once upon a time" --max-tokens 64 --temperature 0',
@@ -59,7 +59,7 @@ export const generate: CommandSpec = {
       ignoreEos: values.ignoreEos,
     }
     const output = values.json ? new JsonOutput(model, request) : new TextOutput()
-    return await run(model, request, output) // awaited, so that the model stays open meanwhile
+    return await run(model, request, output) // awaited, so that the model stays open until the text is complete
   },
 }
 
@@ -67,7 +67,7 @@ type Values = OptionValues<
   (typeof PROMPT_OPTIONS)[number] | (typeof SAMPLING_OPTIONS)[number] | (typeof END_OPTIONS)[number]
 >
 
-/** The prompt as it stands (control tokens written in it count: nothing else could place them), or a user's message. */
+/** Token ids of the prompt. Without `--chat`, control tokens written in it are parsed, since there is no other way to give them. */
 function promptTokens(model: LoadedModel, prompt: string, values: Values): Int32Array {
   const { tokenizer } = model
   if (!values.chat) return tokenizer.encode(prompt, { special: true, addBos: tokenizer.addBos })
@@ -98,7 +98,7 @@ const samplingParams = (values: Values): SamplingParams => ({
 
 const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
 
-/** Feeds the output until the end; Ctrl-C cancels the request, which then ends like any other. */
+/** Passes events to the output until the request ends. Ctrl-C cancels the request, and the output still receives its end. */
 async function run(model: LoadedModel, request: TextRequest, output: GenerationOutput): Promise<number> {
   const controller = new AbortController()
   using _ = onInterrupt(() => controller.abort())
@@ -110,5 +110,5 @@ async function run(model: LoadedModel, request: TextRequest, output: GenerationO
     await output.end(event)
     return event.reason === "cancelled" ? EXIT.interrupted : EXIT.ok
   }
-  throw new EngineError("the engine ended the request without saying why")
+  throw new EngineError("the engine ended the request without an end event")
 }

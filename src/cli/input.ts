@@ -3,21 +3,25 @@ import { isatty } from "node:tty"
 import { UsageError } from "./exit.ts"
 
 /**
- * The text a command works on: from `text`, from a file, or from standard input (when `text` is `-` or nothing was given).
- * One newline at the end of a file or of standard input is the tool's that wrote it, not the text's, and goes.
- * @throws UsageError when several are given, the file cannot be read, the bytes are not UTF-8, or nobody would type an end.
+ * Reads the text that a command works on: `text`, a file, or standard input (when `text` is `-`, or when neither is given). One newline
+ * at the end of a file or of standard input is removed, since most tools add it.
+ * @param what names the text in messages, such as "prompt".
+ * @throws UsageError when both are given, the file cannot be read, the bytes are not UTF-8, or standard input is a terminal that nobody
+ * asked to read.
  */
 export async function readText(what: string, text: string | undefined, file: string | undefined): Promise<string> {
   if (text !== undefined && file !== undefined) throw new UsageError(`give the ${what} or --file, not both`)
   if (text !== undefined && text !== "-") return text
   if (file !== undefined) return withoutLastNewline(readFile(what, file))
   if (text === undefined && isatty(0)) {
-    throw new UsageError(`give the ${what}, --file, or pipe it in (- reads it from the terminal up to Ctrl-D)`)
+    throw new UsageError(
+      `give the ${what} as an argument, with --file, or through a pipe (- reads the terminal until Ctrl-D)`,
+    )
   }
   return withoutLastNewline(decode(await Bun.stdin.bytes(), "standard input"))
 }
 
-/** A text file. @throws UsageError when it cannot be read or is not UTF-8. */
+/** Reads a text file. @throws UsageError when it cannot be read or is not UTF-8. */
 export function readFile(what: string, file: string): string {
   let bytes: Uint8Array
   try {

@@ -1,6 +1,6 @@
 /**
- * The first Ctrl-C calls `stop`; the next one meets no handler any more, so the system ends the process at once.
- * Dispose it when the work is done.
+ * Calls `stop` at the first Ctrl-C (or other given signal) and removes its handlers, so that the next one ends the process at once.
+ * @returns a disposable that removes the handlers; dispose it when the work is done.
  */
 export function onInterrupt(stop: () => void, signals: readonly NodeJS.Signals[] = ["SIGINT"]): Disposable {
   const remove = (): void => {

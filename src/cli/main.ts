@@ -22,7 +22,7 @@ const EXAMPLES = `Examples:
   rocmforge inspect model.gguf --plan`
 
 /**
- * Runs the command line. Every failure ends here, as one message on standard error and an exit code.
+ * Runs the command line and returns the exit code. Reports every failure as one message on standard error.
  * @param argv as in `process.argv`.
  */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -35,19 +35,19 @@ export async function main(argv: readonly string[]): Promise<number> {
     return code
   } catch (error) {
     if (error instanceof BrokenPipeError) return EXIT.ok
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage // it has printed its message
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage // commander has printed the message
     const failure = failureOf(error)
     note(`rocmforge: ${failure.message}`)
     return failure.code
   }
 }
 
-/** The whole command line. @param onDone hears the exit code of the command that ran. */
+/** The program with all its commands. @param onDone receives the exit code of the command that ran. */
 function buildProgram(onDone: (code: number) => void): Command {
   const program = new Command("rocmforge")
   program
     .description(
-      "Runs large language models from GGUF files: generates text, serves an OpenAI-compatible API, looks inside.",
+      "Runs large language models from GGUF files: generates text, serves OpenAI-compatible APIs, inspects models.",
     )
     .version(packageJson.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
@@ -55,7 +55,7 @@ function buildProgram(onDone: (code: number) => void): Command {
       subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options]", "")}`.trim(),
     })
     .exitOverride()
-    .showHelpAfterError("(rocmforge --help lists the commands; rocmforge COMMAND --help their options)")
+    .showHelpAfterError("(rocmforge --help lists the commands, rocmforge COMMAND --help lists the options of one)")
   for (const spec of COMMANDS) addCommand(program, spec, onDone)
   const variables = table(VARIABLES.map(({ env, description }) => [env, description]))
   program.addHelpText("after", `\n${EXAMPLES}\n\nEnvironment:\n${variables}\n\n${EXIT_HELP}`)

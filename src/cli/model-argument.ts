@@ -4,13 +4,15 @@ import { UsageError } from "./exit.ts"
 import { readOptions } from "./options/commander.ts"
 
 /**
- * MODEL as the first argument, `--model` or `--gguf`. Positional arguments that are not the model come back as `rest`: with
- * `--model`, commander has put the first of them where MODEL stands.
+ * Finds the model among the arguments of a command: `--model`, `--gguf`, the first positional argument, or `ROCMFORGE_MODEL`.
+ * @returns the model, and the positional arguments without it as `rest`.
+ * @throws UsageError when no model or two models are named.
  */
 export function takeModel(command: Command, positional: readonly string[]): { model: string; rest: string[] } {
   const { model, gguf } = readOptions(command, ["model", "gguf"])
   const fromFlag = command.getOptionValueSource("model") === "cli"
-  if (fromFlag && gguf !== undefined) throw new UsageError("--model and --gguf mean the same; give one of them")
+  if (fromFlag && gguf !== undefined)
+    throw new UsageError("--model and --gguf both name the model; give only one of them")
   const named = fromFlag ? model : gguf
   if (named !== undefined) return { model: named, rest: [...positional] }
   const [first, ...rest] = positional
@@ -21,7 +23,7 @@ export function takeModel(command: Command, positional: readonly string[]): { mo
   )
 }
 
-/** @throws UsageError for arguments that the command has no use for. */
+/** @throws UsageError for positional arguments that the command does not take. */
 export function refuseRest(rest: readonly string[]): void {
   if (rest.length > 0)
     throw new UsageError(`unexpected argument "${rest[0]}" (is the model named twice, or a quote missing?)`)

@@ -6,7 +6,7 @@ import { onInterrupt } from "./interrupt.ts"
 import { showProgress } from "./progress.ts"
 
 /**
- * The file behind a model's name, downloaded with a progress display when it is not here yet.
+ * The path of a model's file. A model that is not on this machine is downloaded, and the progress is shown.
  * @throws InterruptedError on Ctrl-C.
  */
 export async function findModel(name: string): Promise<string> {
@@ -16,12 +16,12 @@ export async function findModel(name: string): Promise<string> {
     return await resolveModel(name, { onProgress: showProgress(), signal: controller.signal })
   } catch (error) {
     if (!controller.signal.aborted) throw error
-    throw new InterruptedError("interrupted; what was downloaded is kept, and the next run goes on from there")
+    throw new InterruptedError("interrupted; what was downloaded is kept, and the next run resumes from there")
   }
 }
 
-/** A model's metadata and tensor directory; no weights. */
+/** Reads a model's metadata and tensor directory, without its weights. */
 export const openModelFile = async (name: string): Promise<Gguf> => openGguf(await findModel(name))
 
-/** A file's tokenizer, from its metadata alone. */
+/** Builds a file's tokenizer from its metadata. */
 export const tokenizerOf = (gguf: Gguf): Tokenizer => tokenizerFromMetadata((key) => gguf.metadata.get(key)?.value)

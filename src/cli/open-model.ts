@@ -12,7 +12,7 @@ import { showUpload } from "./progress.ts"
 /** Options of every command that runs a model. */
 export const ENGINE_OPTIONS = ["device", "threads", "ctxSize", "kvType", "dtype", "mmap", "deterministic"] as const
 
-/** What a command's engine options say to the engine, for a device that was chosen. */
+/** The load options that a command's engine options give, for a device that was chosen. */
 export function loadOptions(command: Command, device: string): LoadOptions {
   const { threads, ctxSize, kvType, dtype, mmap, deterministic } = readOptions(command, ENGINE_OPTIONS)
   return {
@@ -26,11 +26,11 @@ export function loadOptions(command: Command, device: string): LoadOptions {
   }
 }
 
-/** A name from the catalog is also the model's name in the API; a file is called after itself. */
+/** The model's name in the API: its name in the catalog, or the name of its file without `.gguf`. */
 export const apiName = (name: string, path: string): string =>
   catalogEntry(name)?.name ?? basename(path).replace(/\.gguf$/i, "")
 
-/** Loads a model as the command's engine options say. @throws DeviceError before anything is downloaded or read. */
+/** Loads a model with the command's engine options. @throws DeviceError before anything is downloaded or read. */
 export async function loadFor(
   command: Command,
   name: string,

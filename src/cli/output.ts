@@ -1,6 +1,6 @@
 import { write, writeSync } from "node:fs"
 
-/** The reader of standard output has gone (`| head`): there is nobody left to write for. */
+/** The reader of standard output has closed it (`| head`), so the command has nothing left to do. */
 export class BrokenPipeError extends Error {
   override readonly name = "BrokenPipeError"
 }
@@ -11,8 +11,8 @@ const RETRY_MS = 5
 const encoder = new TextEncoder()
 
 /**
- * Writes to standard output and resolves when the system has taken all of it: nothing is lost at exit, a slow reader slows the
- * generation down, and signals are still heard meanwhile.
+ * Writes to standard output and resolves when the system has taken all bytes. So nothing is lost at exit, a slow reader slows down
+ * the generation, and signals are handled while this waits.
  * @throws BrokenPipeError
  */
 export async function print(text: string): Promise<void> {
@@ -24,7 +24,7 @@ export async function print(text: string): Promise<void> {
     } catch (error) {
       if (errorCode(error) === "EPIPE") throw new BrokenPipeError("standard output was closed")
       if (errorCode(error) !== "EAGAIN") throw error
-      await Bun.sleep(RETRY_MS) // a pipe that somebody made non-blocking is full
+      await Bun.sleep(RETRY_MS) // the pipe is full, and another process made it non-blocking
     }
   }
 }
@@ -38,15 +38,15 @@ export const printLine = (line = ""): Promise<void> => print(`${line}\n`)
 
 let noteForm = (text: string): string => text
 
-/** How notes are written from now on: standard error is of one form. */
+/** Sets how later notes are written, so that all of standard error has one format. */
 export function formNotes(form: (text: string) => string): void {
   noteForm = form
 }
 
-/** A line for the user beside the output, on standard error. */
+/** Writes one line for the user to standard error. */
 export const note = (text: string): void => writeNote(`${noteForm(text)}\n`)
 
-/** Writes to standard error as it stands. What nobody reads (EPIPE, EAGAIN) is dropped: the work still counts. */
+/** Writes text to standard error. It is dropped when nobody reads it (EPIPE, EAGAIN), since the command can still do its work. */
 export function writeNote(text: string): void {
   try {
     writeSync(STDERR, text)

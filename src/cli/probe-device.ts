@@ -6,27 +6,27 @@ import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT } from "./exit.ts"
 import { printLine } from "./output.ts"
 
-/** A device that was found, by a name that `chooseDevice` takes. */
+/** A device that was found. `device` is a name that `chooseDevice` accepts. */
 interface ProbedDevice {
   device: string
-  /** Why `auto` did not take a GPU. */
+  /** Why `auto` did not choose a GPU. */
   note?: string
   /** Bytes. */
   memory_free: number
 }
 
-/** The hidden command that looks for a device on behalf of another process, and prints what it found, or the error. */
+/** The hidden command that finds a device for another process and prints the device or the error as JSON. */
 const PROBE_COMMAND = "__device"
 
 /**
- * Finds a device without opening a GPU in this process, which would hold memory there, and could go down with it.
+ * Finds a device without opening a GPU in this process: an open GPU holds memory, and a fault in its driver would end the server.
  * @throws DeviceError as `chooseDevice` does.
  */
 export async function probeDevice(request: string): Promise<ProbedDevice> {
   if (request === "cpu" || BACKENDS.every((backend) => backend === "cpu" || !isBuilt(backend))) return choose(request)
   const child = Bun.spawn([...programCommand(), PROBE_COMMAND, request], { stdin: "ignore", stderr: "inherit" })
   const [text, code] = await Promise.all([new Response(child.stdout).text(), child.exited])
-  if (code !== 0) throw new CommandError(`looking for the device ${request} ended with code ${code}`)
+  if (code !== 0) throw new CommandError(`the search for device ${request} failed with exit code ${code}`)
   const answer = JSON.parse(text) as { found: ProbedDevice } | { error: WireError }
   if ("error" in answer) throw fromWire(answer.error)
   return answer.found
@@ -35,7 +35,7 @@ export async function probeDevice(request: string): Promise<ProbedDevice> {
 export const probe: CommandSpec = {
   name: PROBE_COMMAND,
   usage: "DEVICE",
-  summary: "Look for a device on behalf of the server",
+  summary: "Find a device for the server",
   hidden: true,
   examples: [],
   options: [],
@@ -64,6 +64,6 @@ function isBuilt(backend: (typeof BACKENDS)[number]): boolean {
     libraryPath(backend)
     return true
   } catch {
-    return false // chooseDevice says why, where it matters
+    return false // chooseDevice reports the reason when the backend is requested
   }
 }

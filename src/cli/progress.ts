@@ -4,12 +4,12 @@ import type { StoreEvent, StoreListener } from "../store/events.ts"
 import { formatBytes } from "./format.ts"
 import { note } from "./output.ts"
 
-/** Shows a download on standard error: a bar on a terminal, a line for each quarter elsewhere. */
+/** Shows a download on standard error: a bar on a terminal, otherwise one line per quarter. */
 export function showProgress(isTerminal = isatty(2)): StoreListener {
   return isTerminal ? terminalProgress() : plainProgress()
 }
 
-/** Shows the way of a model's weights to a GPU: a bar on a terminal, nothing elsewhere. */
+/** Shows the upload of a model's weights to a GPU: a bar on a terminal, otherwise nothing. */
 export function showUpload(label: string, isTerminal = isatty(2)): (progress: { done: number; total: number }) => void {
   if (!isTerminal) return () => {}
   const show = terminalProgress()
@@ -32,7 +32,7 @@ function terminalProgress(): StoreListener {
     if (event.type === "start") {
       started = event.done
       startedAt = performance.now()
-      // Cursor and line wrapping stay as they are: a kill would leave the terminal without them.
+      // The cursor and line wrapping stay on: a killed process could not restore them.
       bar = new SingleBar({ format, hideCursor: false, linewrap: true, stream: process.stderr }, Presets.legacy)
       bar.start(event.total ?? 0, event.done, {
         label: event.label,

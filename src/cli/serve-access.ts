@@ -8,7 +8,7 @@ import { note } from "./output.ts"
 export const ACCESS_OPTIONS = ["apiKey", "apiKeyFile", "corsOrigin", "tlsCert", "tlsKey"] as const
 type AccessValues = OptionValues<(typeof ACCESS_OPTIONS)[number]>
 
-/** Who may use the server, and over what. */
+/** Who may use the server: API keys, origins of web pages, and the certificate for HTTPS. */
 export interface Access {
   readonly apiKeys: readonly ApiKey[]
   readonly corsOrigins: readonly string[]
@@ -16,7 +16,7 @@ export interface Access {
 }
 
 /**
- * Reads the files that the options name, and checks what is in them.
+ * Reads and checks the files that the options name.
  * @throws UsageError, TlsError
  */
 export async function readAccess(values: AccessValues): Promise<Access> {
@@ -38,12 +38,12 @@ async function readKeys({ apiKey, apiKeyFile }: AccessValues): Promise<ApiKey[]>
 
 async function readTls({ tlsCert, tlsKey }: AccessValues): Promise<Tls | undefined> {
   if (tlsCert === undefined && tlsKey === undefined) return undefined
-  if (tlsCert === undefined) throw new UsageError("--tls-key needs --tls-cert, the certificate that it belongs to")
-  if (tlsKey === undefined) throw new UsageError("--tls-cert needs --tls-key, its private key")
+  if (tlsCert === undefined) throw new UsageError("--tls-key needs --tls-cert, the certificate that belongs to the key")
+  if (tlsKey === undefined) throw new UsageError("--tls-cert needs --tls-key, the private key of the certificate")
   const tls = { cert: await read("--tls-cert", tlsCert), key: await read("--tls-key", tlsKey) }
   const until = checkTls(tls, { cert: tlsCert, key: tlsKey })
   if (until.getTime() < Date.now())
-    note(`warning: the certificate ${tlsCert} expired on ${until.toISOString().slice(0, 10)}; clients will refuse it`)
+    note(`warning: the certificate ${tlsCert} expired on ${until.toISOString().slice(0, 10)}; clients will reject it`)
   return tls
 }
 
@@ -55,11 +55,11 @@ async function read(option: string, path: string): Promise<string> {
   }
 }
 
-/** Warns of a server that everyone in reach may use. @param host as it was asked for */
+/** Warns about a server that listens beyond this machine without API keys. @param host the value of `--host` */
 export function warnIfOpen({ apiKeys }: Access, host: string): void {
   if (apiKeys.length > 0 || isLoopback(host)) return
   note(
-    `warning: whoever reaches ${host} may use this server; give it --api-key-file (or ROCMFORGE_API_KEY), or leave out --host to serve this machine alone`,
+    `warning: anyone who can reach ${host} can use this server; set --api-key-file (or ROCMFORGE_API_KEY), or leave out --host to serve only this machine`,
   )
 }
 

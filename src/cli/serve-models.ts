@@ -18,21 +18,21 @@ const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "pre
 const MANAGER_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
 export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...MANAGER_OPTIONS, ...ENGINE_OPTIONS] as const
 
-/** Of the memory that is free at the start, what several models may take together. */
+/** Share of the free memory at the start that several models may use together. */
 const BUDGET_SHARE = 0.9
-/** How long one of several models stays in memory without a request, in seconds. */
+/** Seconds that one of several models stays in memory without a request. */
 const KEEP_ALIVE_S = 300
 
 /**
- * A manager of the models named, none of them loaded yet. Each is found (or downloaded) and its header read, so that what can never
- * be served is refused at the start.
+ * Makes a manager of the named models without loading them. Each model is found (or downloaded) and its header is read, so that a
+ * model that cannot be served is reported at the start.
  * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
  */
 export async function manageModels(command: Command, names: readonly string[]): Promise<ModelPool> {
   const values = readOptions(command, MODEL_OPTIONS)
   const { keepAlive, memoryBudget, inProcess, watchdog } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
-    throw new UsageError("--watchdog watches engines in processes of their own; leave out --in-process")
+    throw new UsageError("--watchdog needs engines in their own processes; leave out --in-process")
   const { device, note: why, memory_free: memoryFree } = await probeDevice(values.device)
   if (why) note(why)
   const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
@@ -65,7 +65,7 @@ const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number
   ...(values.chunkSize !== undefined && { chunkSize: values.chunkSize }),
 })
 
-/** What a model's header says of it, and what it will take of the memory under these options. */
+/** Reads a model's header: its name, architecture, and the memory it needs with these options. */
 async function describeModel(name: string, options: LoadOptions): Promise<ModelSpec> {
   const path = await findModel(name)
   const { arch, config, memory } = buildModel(await openGguf(path))
@@ -74,7 +74,7 @@ async function describeModel(name: string, options: LoadOptions): Promise<ModelS
   return { name: apiName(name, path), path, arch, weights, cache: kv * (options.maxSeqs ?? 1) }
 }
 
-/** @throws UsageError for two models that requests could not tell apart. */
+/** @throws UsageError when two models have the same name in the API. */
 function refuseSameNames(models: readonly ModelSpec[]): void {
   for (const [i, { name, path }] of models.entries()) {
     const other = models.slice(0, i).find((before) => before.name === name)

@@ -25,10 +25,10 @@ const SERVER_OPTIONS = [
 export const serve: CommandSpec = {
   name: "serve",
   usage: "[MODEL…]",
-  summary: "Serve models over HTTP, with OpenAI's API",
+  summary: "Serve models over HTTP with OpenAI-compatible APIs",
   description:
-    `Without MODEL: ${DEFAULT_MODEL}. The first model is loaded at the start, the others when a request asks for them. ` +
-    "Ctrl-C (or SIGTERM) stops it: requests that run may end first; a second Ctrl-C ends it at once.",
+    `Without MODEL, ${DEFAULT_MODEL} is served. The first model is loaded at the start, the others when a request needs them. ` +
+    "Ctrl-C or SIGTERM stops the server after its running requests have ended; a second Ctrl-C stops it at once.",
   examples: [
     "rocmforge serve smollm2-135m --port 8080",
     "rocmforge serve smollm2-135m --host 0.0.0.0 --api-key-file keys.txt --tls-cert cert.pem --tls-key key.pem",
@@ -41,7 +41,7 @@ export const serve: CommandSpec = {
     const named = [...positional, ...models, ...(gguf === undefined ? [] : [gguf])]
     const names = named.length > 0 ? named : [process.env.ROCMFORGE_MODEL || DEFAULT_MODEL]
     const repeated = names.find((name, i) => names.indexOf(name) !== i)
-    if (repeated !== undefined) throw new UsageError(`${repeated} is named twice; name every model once`)
+    if (repeated !== undefined) throw new UsageError(`${repeated} is named twice; name each model once`)
     const log = await openLog(readOptions(command, OBSERVE_OPTIONS))
     const access = await readAccess(readOptions(command, ACCESS_OPTIONS))
     const tracing = await openTraces(process.env, log)
@@ -53,7 +53,7 @@ export const serve: CommandSpec = {
 
 // Only this command loads the log, the traces and the HTTP server, so each is imported where it is used.
 
-/** The server's log, on standard error. With `--log-format json` every later line there is JSON, too. */
+/** Opens the server's log on standard error. With `--log-format json` all later lines on standard error are JSON. */
 async function openLog({ logFormat, logLevel }: OptionValues<(typeof OBSERVE_OPTIONS)[number]>): Promise<Logger> {
   const { createLog } = await import("../server/observe/log.ts")
   if (logFormat === "json") formNotes((msg) => JSON.stringify({ level: "info", time: new Date().toISOString(), msg }))
@@ -67,7 +67,7 @@ async function openTraces(env: NodeJS.ProcessEnv, log: Logger): Promise<Tracing 
   const protocol = env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL || env.OTEL_EXPORTER_OTLP_PROTOCOL
   if (protocol === "grpc")
     note(
-      "warning: traces go over HTTP, not gRPC; let OTEL_EXPORTER_OTLP_ENDPOINT name the collector's HTTP port (4318)",
+      "warning: traces are sent over HTTP, not gRPC; set OTEL_EXPORTER_OTLP_ENDPOINT to the collector's HTTP port (4318)",
     )
   return await openTracing(env, (problem) => log.warn({ problem }, "traces could not be sent"))
 }
@@ -78,7 +78,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
   tracing: Tracing | undefined
 }
 
-/** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
+/** Serves until a signal comes or the first model fails to load. The server listens before that model is loaded. */
 async function listen(
   manager: ModelPool,
   {
@@ -113,13 +113,13 @@ async function listen(
     throw new CommandError(error instanceof Error ? error.message : String(error))
   })
   try {
-    // Begun before any request can come, so that /health never takes the model for one that is loaded when it is asked for.
+    // Loading starts before the first request can arrive, so that /health reports this model as loading, not as loaded on demand.
     const loaded = Promise.race([load(manager, preload), stopped.promise])
     warnIfOpen(access, host)
     await Promise.all([printLine(`listening on ${server.url}`), loaded])
     await stopped.promise
     const { requests } = server
-    const waiting = `: ${requests} request${requests > 1 ? "s" : ""} may end within ${drainTimeout} s; again stops at once`
+    const waiting = `: ${requests} running request${requests > 1 ? "s have" : " has"} ${drainTimeout} s to end; press Ctrl-C again to stop at once`
     note(`stopping${requests > 0 ? waiting : ""}`)
     await server.drain(drainTimeout * 1000)
   } finally {
@@ -128,12 +128,15 @@ async function listen(
   return EXIT.ok
 }
 
-/** Loads the first model, or all, and says so. */
+/** Loads the first model, or all models, and reports what is served. */
 async function load(manager: ModelPool, all: boolean): Promise<void> {
   const { models } = manager
   for (const { name } of all ? models : models.slice(0, 1)) await manager.load(name)
   const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)
-  if (all && apart.length > 0) note(`the models do not fit the memory together: ${apart.join(", ")} had to go again`)
+  if (all && apart.length > 0)
+    note(
+      `the models do not fit in memory together: ${apart.join(", ")} ${apart.length > 1 ? "were" : "was"} unloaded again`,
+    )
   const device = models.find(({ model }) => model)?.model?.device.name ?? ""
-  note(`serving ${models.map(({ name }) => name).join(", ")} on ${device}; Ctrl-C stops`)
+  note(`serving ${models.map(({ name }) => name).join(", ")} on ${device}; press Ctrl-C to stop`)
 }

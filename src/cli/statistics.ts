@@ -1,4 +1,4 @@
-/** What several measurements of one thing come to. */
+/** A summary of repeated measurements of one quantity. */
 export interface Spread {
   median: number
   min: number
@@ -10,7 +10,7 @@ export function spread(runs: readonly number[]): Spread {
   return { median: median(runs), min: Math.min(...runs), max: Math.max(...runs), runs: [...runs] }
 }
 
-/** The middle value; of an even count the mean of the two middle ones. */
+/** The middle value, or the mean of the two middle values of an even number of them. */
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1

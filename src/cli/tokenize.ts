@@ -11,7 +11,8 @@ export const tokenize: CommandSpec = {
   name: "tokenize",
   usage: "MODEL [TEXT | --file F]",
   summary: "Show the tokens of a text: id and piece",
-  description: "Without TEXT or --file (or with -) the text is read from standard input, less one newline at its end.",
+  description:
+    "Without TEXT and --file (or with -) the text is read from standard input; one newline at its end is removed.",
   examples: [
     'rocmforge tokenize smollm2-135m "Hello world"',
     'rocmforge tokenize model.gguf --special "<|im_start|>user" --json',
@@ -25,7 +26,7 @@ export const tokenize: CommandSpec = {
     const { file, special, bos, json } = readOptions(command, ["file", "special", "bos", "json"])
     const input = await readText("text", text, file)
     const tokenizer = tokenizerOf(await openModelFile(model))
-    if (bos && tokenizer.bosId === undefined) throw new UsageError("this model has no BOS token; leave --bos out")
+    if (bos && tokenizer.bosId === undefined) throw new UsageError("this model has no BOS token; leave out --bos")
     const ids = Array.from(tokenizer.encode(input, { special, addBos: bos }))
     const tokens = ids.map((id) => ({ id, piece: tokenizer.piece(id) }))
     if (json) await printLine(JSON.stringify(tokens))

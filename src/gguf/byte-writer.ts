@@ -23,7 +23,7 @@ export class ByteWriter {
     this.#length += values.length
   }
 
-  /** UTF-8 with its length in bytes before it. */
+  /** A string in UTF-8, after its length in bytes. */
   string(text: string): void {
     const encoded = new TextEncoder().encode(text)
     this.u64(encoded.length)
@@ -37,7 +37,7 @@ export class ByteWriter {
     this.#length = padded
   }
 
-  /** What was written. */
+  /** A copy of the bytes written so far. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#buffer.slice(0, this.#length)
   }

@@ -1,4 +1,4 @@
-/** Everything that can be wrong with a GGUF file, or with what a caller asks of one. */
+/** Reasons why a GGUF file, or a request for one of its values, is invalid. */
 export type GgufErrorCode =
   | "missing-file"
   | "directory"
@@ -37,14 +37,14 @@ export type GgufErrorCode =
 
 const DAMAGED = "the file is damaged or incomplete: download or convert it again"
 
-/** What a reader of the message can do about it. */
+/** What the user can do about each error. */
 const REMEDIES: Record<GgufErrorCode, string> = {
   "missing-file": "check the path",
   directory: "name a .gguf file in it",
   "not-a-file": "name a regular .gguf file",
   unreadable: "check the file's permissions and its disk",
   "empty-file": DAMAGED,
-  "not-gguf": "convert the model to GGUF (llama.cpp's convert_hf_to_gguf.py does) or check the path",
+  "not-gguf": "check the path, or convert the model to GGUF (for example with llama.cpp's convert_hf_to_gguf.py)",
   "big-endian": "convert the model again without big-endian output",
   "unsupported-version": "convert the model again with a current tool, which writes version 3",
   truncated: DAMAGED,
@@ -65,13 +65,13 @@ const REMEDIES: Record<GgufErrorCode, string> = {
   "misaligned-tensor": "convert the model again",
   "tensor-out-of-file": DAMAGED,
   "overlapping-tensors": DAMAGED,
-  "split-not-first": "open the first part, the others are found from it",
-  "split-mismatch": "put the parts of one model, unrenamed, in one folder",
+  "split-not-first": "open the first part; the other parts are found from it",
+  "split-mismatch": "put all parts of the model in one folder under their original names",
   "missing-split": "put all parts of the model in one folder",
   "unsupported-format": "use a file quantized to a supported format",
   "missing-key": "convert the model again with a current tool",
   "wrong-type": "convert the model again with a current tool",
-  "missing-tensor": "the file is not a complete model of this architecture: convert it again",
+  "missing-tensor": "the file is not a complete model of this architecture: convert the model again",
   "bad-request": "correct the call",
 }
 
@@ -80,12 +80,12 @@ interface GgufErrorPlace {
   path: string
   /** The field concerned, for example `metadata "general.alignment"` or `tensor "output.weight" shape[1]`. */
   field?: string
-  /** Where that field starts: bytes from the start of the file. */
+  /** Byte offset of the field in the file. */
   offset?: number
   cause?: unknown
 }
 
-/** A GGUF file that cannot be used, or a key or tensor it does not have. The message names file, field, offset and remedy. */
+/** A GGUF file is invalid, or lacks a key or tensor. The message names the file, the field, its offset and the remedy. */
 export class GgufError extends Error {
   override readonly name = "GgufError"
   readonly code: GgufErrorCode

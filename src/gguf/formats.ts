@@ -17,7 +17,7 @@ export type FormatName =
   | "IQ4_XS"
   | "MXFP4"
 
-/** Block shape of a ggml type: every `blockElems` consecutive values of a row take `blockBytes` bytes. */
+/** Block shape of a ggml type: every `blockElems` consecutive values of a row are stored in `blockBytes` bytes. */
 interface BlockType {
   /** The ggml type number that files store. */
   readonly id: number
@@ -57,7 +57,7 @@ export const FORMATS: readonly WeightFormat[] = [
   format(39, "MXFP4", 32, 17),
 ]
 
-/** ggml types that files may hold and ROCmForge refuses, by name. Types that ggml itself withdrew have no size any more. */
+/** ggml types that ROCmForge does not support, named for messages. Types that ggml withdrew have no size. */
 const OTHER_TYPES: readonly (BlockType | { id: number; name: string })[] = [
   { id: 4, name: "Q4_2" },
   { id: 5, name: "Q4_3" },
@@ -107,12 +107,12 @@ export function formatNamed(name: string): WeightFormat {
   return found
 }
 
-/** The name of any ggml type number, for messages: its ggml name, or `type 77` for one that ggml never had. */
+/** The name of a ggml type number for messages: its ggml name, or for example `type 77` if the number is unknown. */
 export function typeName(id: number): string {
   return (formatsById.get(id) ?? othersById.get(id))?.name ?? `type ${id}`
 }
 
-/** Block shape of any ggml type whose size is known, supported or not. */
+/** Block shape of a ggml type, supported or not; `undefined` if its size is unknown. */
 export function blockType(id: number): BlockType | undefined {
   const other = othersById.get(id)
   return formatsById.get(id) ?? (other && "blockElems" in other ? other : undefined)

@@ -3,30 +3,30 @@ import { FORMATS, type WeightFormat } from "./formats.ts"
 import { describeType, type Metadata, type MetadataArray, type MetadataValue } from "./metadata.ts"
 import type { TensorInfo } from "./parse-tensors.ts"
 
-/** A tensor of a format that ROCmForge computes with. */
+/** A tensor in a format that ROCmForge computes with. */
 export type WeightInfo = TensorInfo & { readonly format: WeightFormat }
 
 /**
- * An opened GGUF model: metadata and tensor directory of one file, or of all parts of a split one. It holds no file open.
+ * The metadata and the tensor directory of a GGUF model, from one file or all parts of a split model. No file stays open.
  *
- * `getX(key)` throws GgufError `missing-key` if the key is absent; `findX(key)` returns undefined then. Both throw
- * `wrong-type` if the key holds something else. Integers are accepted from every integer type whose value fits, since
- * converters do not agree on widths; nothing else is converted, except f64 to f32.
+ * `getX(key)` throws GgufError `missing-key` if the key is absent, where `findX(key)` returns undefined. Both throw `wrong-type` if the
+ * value has another type. An integer of any type is accepted if its value fits, since converters do not agree on widths; otherwise only
+ * f64 is converted to f32.
  */
 export class Gguf {
   constructor(
     readonly version: 2 | 3,
-    /** Of the first file, in file order. */
+    /** Metadata of the first file, in file order. */
     readonly metadata: Metadata,
-    /** In file order; of a split model, part after part. */
+    /** Tensors in file order, part after part. */
     readonly tensors: ReadonlyMap<string, TensorInfo>,
-    /** The first file and, for a split model, the others in order. Sizes in bytes. */
+    /** The files of the model in order, with their sizes in bytes. */
     readonly files: readonly { readonly path: string; readonly size: number }[],
-    /** Bytes to which tensor data is aligned (of the first file). */
+    /** Alignment of tensor data in the first file, in bytes. */
     readonly alignment: number,
   ) {}
 
-  /** Path of the (first) file. */
+  /** Path of the first file. */
   get path(): string {
     return this.files[0]?.path ?? ""
   }
@@ -70,7 +70,7 @@ export class Gguf {
     return this.#find(key, "i32", (entry) => integer(entry, -0x8000_0000, 0x7fff_ffff))
   }
 
-  /** An unsigned integer of up to 2^53 - 1. */
+  /** An unsigned integer up to 2^53 - 1. */
   getU64(key: string): number {
     return this.#required(key, "u64", this.findU64(key))
   }
@@ -134,7 +134,7 @@ export class Gguf {
     })
   }
 
-  /** As bytes 0 and 1. */
+  /** Booleans as bytes 0 and 1. */
   getBoolArray(key: string): Uint8Array {
     return this.#required(key, "array of bool", this.findBoolArray(key))
   }
@@ -146,7 +146,7 @@ export class Gguf {
 
   #required<T>(key: string, expected: string, value: T | undefined): T {
     if (value !== undefined) return value
-    throw new GgufError("missing-key", `the file lacks this key (${expected})`, {
+    throw new GgufError("missing-key", `the file lacks this key of type ${expected}`, {
       path: this.path,
       field: `metadata "${key}"`,
     })
@@ -200,24 +200,24 @@ function integers(entry: MetadataArray): number[] | undefined {
 }
 
 /**
- * Refuses a model with any tensor of a type that ROCmForge does not compute with; to call before anything is loaded.
- * @throws GgufError unsupported-format naming each such type, how many tensors have it, and the first of them.
+ * Checks that all tensors have a supported format. Call it before anything is loaded.
+ * @throws GgufError unsupported-format naming each unsupported type, its number of tensors, and the first such tensor.
  */
 export function assertFormats(gguf: Gguf): void {
-  const refused = [...gguf.tensors.values()].filter((tensor) => !tensor.format)
-  const first = refused[0]
+  const unsupported = [...gguf.tensors.values()].filter((tensor) => !tensor.format)
+  const first = unsupported[0]
   if (!first) return
   const counts = new Map<string, number>()
-  for (const tensor of refused) counts.set(tensor.typeName, (counts.get(tensor.typeName) ?? 0) + 1)
+  for (const tensor of unsupported) counts.set(tensor.typeName, (counts.get(tensor.typeName) ?? 0) + 1)
   const types = [...counts]
     .map(([type, count]) => `${type} (${count} ${count === 1 ? "tensor" : "tensors"})`)
     .join(", ")
   const known = FORMATS.map((format) => format.name).join(", ")
   const place = { path: gguf.files[first.file]?.path ?? gguf.path, field: `tensor "${first.name}"` }
-  throw new GgufError("unsupported-format", `unsupported weight format ${types}; supported are ${known}`, place)
+  throw new GgufError("unsupported-format", `unsupported weight format ${types}; supported formats are ${known}`, place)
 }
 
-/** The tensor of that name, known to have a supported format. @throws GgufError missing-tensor, unsupported-format */
+/** The tensor with this name, in a supported format. @throws GgufError missing-tensor, unsupported-format */
 export function getWeight(gguf: Gguf, name: string): WeightInfo {
   const tensor = gguf.getTensor(name)
   if (tensor.format) return { ...tensor, format: tensor.format }

@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync, statSync } from "node:fs"
 import { GgufError, type GgufErrorCode } from "./errors.ts"
 
-/** Name of a field for messages; a function where building it for each of many elements would cost. */
+/** Name of a field for messages. It is a function where building the name of every element would be slow. */
 export type Field = string | (() => string)
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
@@ -9,12 +9,12 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 const FIRST_WINDOW = 1 << 20
 
 /**
- * Headers of real models stay below 30 MB (their vocabularies); the bound keeps a hostile sparse file, whose size justifies any
- * count, from filling memory.
+ * Longest header. Headers of real models, which hold the vocabulary, are below 30 MB. The limit keeps a hostile sparse file, whose size
+ * permits any count, from filling memory.
  */
 const MAX_HEADER_BYTES = 256 * 1024 * 1024
 
-/** Signal, never seen outside: the bytes up to `end` exist in the file but have not been read yet. */
+/** Internal signal: the file has bytes up to `end`, but they have not been read yet. */
 class NeedMoreBytes extends Error {
   constructor(readonly end: number) {
     super("more of the header is needed")
@@ -22,8 +22,8 @@ class NeedMoreBytes extends Error {
 }
 
 /**
- * A forward cursor over the header of one file. Bytes come in windows that grow as parsing asks for them, so tensor data is never read.
- * Every read is checked against the file's size before anything is allocated.
+ * A forward cursor over the header of a file. It reads the file in windows that grow as parsing needs more bytes, so tensor data is never
+ * read. Every read is checked against the file's size before memory is allocated.
  */
 export class HeaderWindow {
   /** File offset of the next byte. */
@@ -31,19 +31,19 @@ export class HeaderWindow {
   #base = 0
   #bytes: Buffer = Buffer.alloc(0)
 
-  /** {@link HeaderWindow.open} makes one of a file that it has checked. @param size of the file, in bytes */
+  /** Use {@link HeaderWindow.open}, which checks the file. @param size size of the file in bytes */
   constructor(
     readonly path: string,
     readonly size: number,
   ) {}
 
-  /** @throws GgufError missing-file, directory, not-a-file, unreadable, empty-file */
+  /** Opens the header of a file. @throws GgufError missing-file, directory, not-a-file, unreadable, empty-file */
   static open(path: string): HeaderWindow {
     try {
       const stat = statSync(path)
       if (stat.isDirectory()) throw new GgufError("directory", "this is a directory, not a file", { path })
       if (!stat.isFile()) throw new GgufError("not-a-file", "this is not a regular file", { path })
-      // Opening says at once whether reading is allowed, which a lazy Bun.file() would only tell later.
+      // Opening checks now whether the file is readable; a lazy Bun.file() would fail later.
       closeSync(openSync(path, constants.O_RDONLY))
       if (stat.size === 0) throw new GgufError("empty-file", "the file is empty", { path })
       return new HeaderWindow(path, stat.size)
@@ -60,7 +60,7 @@ export class HeaderWindow {
     }
   }
 
-  /** Runs `read` from the current position, again with a larger window as long as it runs past the end of what has been read. */
+  /** Runs `read` from the current position. It is run again with a larger window when it needs bytes that have not been read. */
   async parse<T>(read: () => T): Promise<T> {
     const start = this.position
     for (;;) {
@@ -74,11 +74,12 @@ export class HeaderWindow {
     }
   }
 
+  /** @throws GgufError always */
   fail(code: GgufErrorCode, field: Field, offset: number, problem: string): never {
     throw new GgufError(code, problem, { path: this.path, field: typeof field === "string" ? field : field(), offset })
   }
 
-  /** Bytes of the file after the cursor. */
+  /** Number of bytes in the file after the cursor. */
   get remaining(): number {
     return this.size - this.position
   }
@@ -93,7 +94,7 @@ export class HeaderWindow {
     return this.#bytes.readUInt32LE(at)
   }
 
-  /** An unsigned 64-bit size, count or offset. @throws GgufError overflow if it exceeds 2^53 - 1, which no file can hold. */
+  /** An unsigned 64-bit size, count or offset. @throws GgufError overflow if it exceeds 2^53 - 1, which is beyond any file. */
   size64(field: Field): number {
     const at = this.#take(8, field)
     const high = this.#bytes.readUInt32LE(at + 4)
@@ -102,7 +103,7 @@ export class HeaderWindow {
     return high * 0x1_0000_0000 + this.#bytes.readUInt32LE(at)
   }
 
-  /** A count of things that take at least `minBytes` each. @throws GgufError absurd-count, header-too-large if there is no room for them. */
+  /** A number of items of at least `minBytes` each. @throws GgufError absurd-count, header-too-large if they cannot fit */
   count(field: Field, minBytes: number): number {
     const offset = this.position
     const count = this.size64(field)
@@ -123,13 +124,13 @@ export class HeaderWindow {
     return count
   }
 
-  /** A view of the next `length` bytes, valid until the next read: copy what should last. */
+  /** A view of the next `length` bytes, valid until the next read; copy it to keep it. */
   view(length: number, field: Field): Buffer {
     const at = this.#take(length, field)
     return this.#bytes.subarray(at, at + length)
   }
 
-  /** A length-prefixed UTF-8 string; bad sequences become U+FFFD. */
+  /** A length-prefixed UTF-8 string. Invalid sequences become U+FFFD. */
   string(field: Field): string {
     const length = this.#stringLength(field)
     const at = this.#take(length, field)
@@ -162,7 +163,7 @@ export class HeaderWindow {
     return length
   }
 
-  /** Moves past `length` bytes and returns where they start in the window. */
+  /** Moves past `length` bytes and returns their offset in the window. */
   #take(length: number, field: Field): number {
     const end = this.position + length
     if (end > this.size)
@@ -170,7 +171,7 @@ export class HeaderWindow {
         "truncated",
         field,
         this.position,
-        `the file ends at byte ${this.size}, ${length} bytes were expected here`,
+        `the file ends at byte ${this.size}, but ${length} more bytes were expected here`,
       )
     if (end > MAX_HEADER_BYTES)
       this.fail("header-too-large", field, this.position, `the header goes beyond ${MAX_HEADER_BYTES} bytes`)
@@ -180,7 +181,7 @@ export class HeaderWindow {
     return at
   }
 
-  /** Reads from the cursor on: at least up to `end`, and at least twice as much as last time, so that retries stay cheap. */
+  /** Reads a window from the cursor to `end` or further: at least twice the size of the last window, so that retries stay cheap. */
   async #fill(end: number): Promise<void> {
     const wanted = Math.max(end - this.position, this.#bytes.length * 2, FIRST_WINDOW)
     const stop = Math.min(this.size, this.position + wanted, MAX_HEADER_BYTES)

@@ -17,7 +17,7 @@ export const VALUE_TYPES = [
 
 export type ValueType = (typeof VALUE_TYPES)[number]
 
-/** An array value. Numbers are kept as typed arrays, booleans as bytes 0 and 1. */
+/** An array value. Numbers are in typed arrays, booleans are bytes 0 and 1. */
 export type MetadataArray =
   | { type: "array"; elementType: "u8"; value: Uint8Array }
   | { type: "array"; elementType: "i8"; value: Int8Array }
@@ -33,7 +33,7 @@ export type MetadataArray =
   | { type: "array"; elementType: "string"; value: string[] }
   | { type: "array"; elementType: "array"; value: MetadataArray[] }
 
-/** One metadata value with the type that the file gives it. Strings are decoded as UTF-8, bad sequences as U+FFFD. */
+/** A metadata value with its type in the file. Strings are decoded as UTF-8; invalid sequences become U+FFFD. */
 export type MetadataValue =
   | { type: "u8" | "i8" | "u16" | "i16" | "u32" | "i32" | "f32" | "f64"; value: number }
   | { type: "u64" | "i64"; value: bigint }
@@ -44,7 +44,7 @@ export type MetadataValue =
 /** Metadata in file order. */
 export type Metadata = Map<string, MetadataValue>
 
-/** Bytes of a fixed-size value; undefined for strings and arrays. */
+/** Size of a value in bytes; undefined for strings and arrays. */
 export function valueBytes(type: ValueType): number | undefined {
   switch (type) {
     case "u8":
@@ -68,7 +68,7 @@ export function valueBytes(type: ValueType): number | undefined {
   }
 }
 
-/** `u32`, `array of string`, `array of array of f32` …: for messages. */
+/** The type of a value for messages: `u32`, `array of string`, `array of array of f32` … */
 export function describeType(value: MetadataValue): string {
   if (value.type !== "array") return value.type
   if (value.elementType !== "array") return `array of ${value.elementType}`
@@ -76,7 +76,7 @@ export function describeType(value: MetadataValue): string {
   return `array of ${first ? describeType(first) : "array"}`
 }
 
-/** Shorthands that build values to write. */
+/** Shorthands for the values of a file to write. */
 export const meta = {
   u8: (value: number): MetadataValue => ({ type: "u8", value }),
   i8: (value: number): MetadataValue => ({ type: "i8", value }),

@@ -8,7 +8,7 @@ const MAGIC = 0x46554747 // "GGUF"
 const MAGIC_SWAPPED = 0x47475546
 const DEFAULT_ALIGNMENT = 32
 
-/** What one file holds. */
+/** The header of one file. */
 export interface GgufFile {
   readonly path: string
   readonly size: number
@@ -20,7 +20,7 @@ export interface GgufFile {
 
 /**
  * Reads the header of one file: GGUF version 2 or 3, as the format's specification in the ggml repository (docs/gguf.md) defines it.
- * @param file index to give its tensors
+ * @param file index of the file among the parts of a model, which its tensors keep
  */
 export async function parseFile(path: string, file: number): Promise<GgufFile> {
   const header = HeaderWindow.open(path)
@@ -39,7 +39,7 @@ function parsePreamble(header: HeaderWindow): { version: 2 | 3; tensorCount: num
   const version = header.u32("version")
   if (version !== 0 && (version & 0xffff) === 0) header.fail("big-endian", "version", 4, "the file is big-endian")
   if (version !== 2 && version !== 3)
-    header.fail("unsupported-version", "version", 4, `GGUF version ${version}, known are 2 and 3`)
+    header.fail("unsupported-version", "version", 4, `GGUF version ${version} is not supported; versions 2 and 3 are`)
   const tensorCount = header.count("tensor count", MIN_TENSOR_BYTES)
   const entryCount = header.count("metadata count", MIN_ENTRY_BYTES)
   return { version, tensorCount, entryCount }

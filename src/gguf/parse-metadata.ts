@@ -8,16 +8,16 @@ import {
   valueBytes,
 } from "./metadata.ts"
 
-/** Deeper arrays have no use; the bound keeps nesting from exhausting the stack. */
+/** Deepest nesting of arrays. The limit keeps a hostile file from exhausting the stack. */
 const MAX_NESTING = 8
 
-/** A nested array takes 12 bytes in a file and far more in memory, so their number has a bound of its own. */
+/** Most nested arrays. Each takes 12 bytes in the file and far more in memory, so their number is limited separately. */
 const MAX_NESTED_ARRAYS = 65_536
 
-/** Fewest bytes of a key and value: key length, one byte of key, type, one byte of value. */
+/** Smallest size of an entry in bytes: key length, one byte of key, type, one byte of value. */
 export const MIN_ENTRY_BYTES = 8 + 1 + 4 + 1
 
-/** Reads `count` keys and values. @throws GgufError duplicate-key and whatever a value can be wrong with */
+/** Reads `count` keys and values. @throws GgufError duplicate-key, or the error of an invalid value */
 export async function parseMetadata(header: HeaderWindow, count: number): Promise<Metadata> {
   const metadata: Metadata = new Map()
   const budget = { nestedArrays: MAX_NESTED_ARRAYS }
@@ -87,7 +87,7 @@ function parseArray(
   if (depth > MAX_NESTING)
     header.fail("nesting-too-deep", field, start, `arrays are nested more than ${MAX_NESTING} deep`)
   const elementType = valueType(header, field)
-  // An element is at least a length (string), or a type and a count (array).
+  // An element takes at least a length (string), or a type and a count (array).
   const minBytes = valueBytes(elementType) ?? (elementType === "string" ? 8 : 12)
   const count = header.count(field, minBytes)
   if (elementType === "string") {
@@ -111,7 +111,7 @@ function parseArray(
   return parseNumbers(header, elementType, count, field)
 }
 
-/** Copies `count` numbers out of the window into a typed array (little-endian, as every platform of ROCmForge is). */
+/** Copies `count` numbers out of the window into a typed array (little-endian, like all platforms of ROCmForge). */
 function parseNumbers(
   header: HeaderWindow,
   elementType: Exclude<ValueType, "string" | "array">,

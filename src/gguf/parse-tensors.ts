@@ -3,38 +3,38 @@ import type { HeaderWindow } from "./header-window.ts"
 
 const MAX_DIMENSIONS = 4
 
-/** Fewest bytes of a directory entry: name length, one byte of name, dimension count, one dimension, type, offset. */
+/** Smallest size of a directory entry in bytes: name length, one byte of name, dimension count, one dimension, type, offset. */
 export const MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8
 
 /** One entry of the tensor directory. */
 export interface TensorInfo {
   readonly name: string
-  /** The weight format, or undefined if ROCmForge does not compute with the type (see `assertFormats`). */
+  /** The weight format; undefined if ROCmForge does not support the type (see `assertFormats`). */
   readonly format: WeightFormat | undefined
   /** ggml type number. */
   readonly typeId: number
   readonly typeName: string
-  /** Dimensions in ggml order: `shape[0]` values lie next to each other (a row), so a matrix is `[columns, rows]`. */
+  /** Dimensions in ggml order: `shape[0]` is the length of a row, whose values are contiguous, so a matrix is `[columns, rows]`. */
   readonly shape: readonly number[]
-  /** Which of `Gguf.files` holds the data. */
+  /** Index in `Gguf.files` of the file with the data. */
   readonly file: number
-  /** Where the data starts: bytes from the start of that file. */
+  /** Byte offset of the data in that file. */
   readonly offset: number
-  /** Bytes of data; 0 for a type whose size is unknown (`format` is undefined then). */
+  /** Size of the data in bytes; 0 if the size of the type is unknown (`format` is then undefined). */
   readonly nBytes: number
 }
 
-/** A tensor as its file lists it, before its place in the file is known. */
+/** A directory entry, before the offset of the data section is known. */
 interface RawTensor {
   readonly info: Omit<TensorInfo, "offset">
   readonly relative: number
   readonly field: string
-  /** File offsets of its entry and of its offset field. */
+  /** File offsets of the entry and of its offset field. */
   readonly entryAt: number
   readonly offsetAt: number
 }
 
-/** Reads `count` directory entries and checks each alone. `file` is the index of the file among a model's parts. */
+/** Reads `count` directory entries and checks each one. `file` is the index of the file among a model's parts. */
 export async function parseTensors(header: HeaderWindow, count: number, file: number): Promise<RawTensor[]> {
   const tensors: RawTensor[] = []
   const names = new Set<string>()
@@ -55,7 +55,7 @@ function parseTensor(header: HeaderWindow, index: number, file: number): RawTens
   const dimsAt = header.position
   const dims = header.u32(`${field} dimension count`)
   if (dims > MAX_DIMENSIONS)
-    header.fail("too-many-dimensions", field, dimsAt, `${dims} dimensions, at most ${MAX_DIMENSIONS} are possible`)
+    header.fail("too-many-dimensions", field, dimsAt, `${dims} dimensions; at most ${MAX_DIMENSIONS} are allowed`)
   if (dims === 0) header.fail("zero-dimension", field, dimsAt, "it has no dimensions")
   const shape: number[] = []
   let elems = 1
@@ -95,7 +95,8 @@ function parseTensor(header: HeaderWindow, index: number, file: number): RawTens
 }
 
 /**
- * Turns offsets relative to the data section into absolute ones. Afterwards every tensor lies, aligned, inside the file and on its own bytes.
+ * Converts offsets in the data section to offsets in the file, and checks that every tensor is aligned, inside the file, and overlaps no
+ * other tensor.
  * @throws GgufError misaligned-tensor, tensor-out-of-file, overlapping-tensors
  */
 export function placeTensors(header: HeaderWindow, tensors: readonly RawTensor[], alignment: number): TensorInfo[] {
@@ -105,7 +106,7 @@ export function placeTensors(header: HeaderWindow, tensors: readonly RawTensor[]
     if (relative % alignment !== 0)
       header.fail("misaligned-tensor", field, offsetAt, `offset ${relative} is not a multiple of ${alignment}`)
     const offset = dataStart + relative
-    // Both sums stay below 2^55, where rounding could at most miss by a few bytes far beyond any file's size.
+    // Both sums are below 2^55, where rounding errors are a few bytes, far beyond the size of any file.
     if (offset > header.size || info.nBytes > header.size - offset)
       header.fail(
         "tensor-out-of-file",
@@ -124,7 +125,7 @@ export function placeTensors(header: HeaderWindow, tensors: readonly RawTensor[]
         "overlapping-tensors",
         tensor.field,
         tensor.offsetAt,
-        `its data at byte ${info.offset} overlaps that of ${previous}`,
+        `its data at byte ${info.offset} overlaps the data of ${previous}`,
       )
     if (info.offset + info.nBytes >= end) {
       end = info.offset + info.nBytes

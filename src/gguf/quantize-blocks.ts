@@ -10,10 +10,10 @@ import {
   roundTo,
 } from "./quantize-common.ts"
 
-/** E2M1 values times two; the same list as `RF_MXFP4_VALUES` in hip/formats.h. */
+/** E2M1 values times two, as in `RF_MXFP4_VALUES` of hip/formats.h. */
 const MXFP4_VALUES = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12] as const
 
-/** Writes scale (and min), and returns the quants: `offset` picks min..max over all levels instead of a range around zero. */
+/** Writes the scale (and the min with `offset`) and returns the quants. With `offset` the levels span min..max, else a range around zero. */
 function linear(values: Float32Array, out: Uint8Array, levels: 16 | 32, offset: boolean): number[] {
   if (offset) {
     const low = values.reduce((a, b) => Math.min(a, b))
@@ -56,7 +56,7 @@ export function encodeIq4Nl(values: Float32Array, out: Uint8Array): void {
 
 export function encodeMxfp4(values: Float32Array, out: Uint8Array): void {
   const peak = Math.abs(extreme(values))
-  // A block's scale is 2^(exponent - 127) and its largest value 6 = 1.5 * 2^2: the lower exponent clips 6..8, the higher one is coarser.
+  // A block's scale is 2^(exponent - 127), and its largest value is 6 = 1.5 * 2^2. The lower exponent clips 6..8, the higher one is coarser.
   // With exponents of up to 252 no value decodes to infinity.
   const lower = peak === 0 ? 0 : Math.min(252, Math.max(0, Math.floor(Math.log2(peak)) - 2 + 127))
   const higher = Math.min(252, lower + 1)

@@ -1,4 +1,4 @@
-/** Encoders of the super-blocks whose sub-blocks have a scale and a min: x = scale * q - min. Layouts: hip/formats.h. */
+/** Encoders of the formats with super-blocks whose sub-blocks have a scale and a min: x = scale * q - min. Layouts: hip/formats.h. */
 import { putHalf, roundTo } from "./quantize-common.ts"
 
 interface Fit {
@@ -10,8 +10,8 @@ interface Fit {
 }
 
 /**
- * Fits sub-blocks of `size` values by their range (which always includes 0, since a min cannot be positive), rounds scales and mins to
- * `0..top` times a shared binary16 written at `scaleAt` and `minAt`, and rounds the values to what these give.
+ * Fits sub-blocks of `size` values to their range, which always includes 0 since a min cannot be positive. Scales and mins are rounded to
+ * `0..top` times a shared binary16 written at `scaleAt` and `minAt`, then the values are rounded to quants.
  */
 function fit(
   values: Float32Array,

@@ -1,4 +1,4 @@
-/** Encoders of the super-blocks whose sub-blocks have a scale only: x = scale * q. Layouts: hip/formats.h. */
+/** Encoders of the formats with super-blocks whose sub-blocks have only a scale: x = scale * q. Layouts: hip/formats.h. */
 import {
   bestTableScale,
   extreme,
@@ -14,7 +14,7 @@ import { putPairsOfBits } from "./quantize-offset.ts"
 interface Fit {
   /** Integer scale of each sub-block, `-top..top - 1`. */
   scales: number[]
-  /** What each of them stands for. */
+  /** The real value of each scale. */
   steps: number[]
 }
 
@@ -29,7 +29,7 @@ function subBlocks(values: Float32Array, size: number): Float32Array[] {
   return Array.from({ length: values.length / size }, (_, sub) => values.subarray(sub * size, (sub + 1) * size))
 }
 
-/** Quants `0..2 * middle - 1` for sub-blocks of 16 whose largest value takes the lowest quant. */
+/** Quants `0..2 * middle - 1` of sub-blocks of 16 values. The value of largest magnitude has the lowest quant. */
 function linear(values: Float32Array, out: Uint8Array, middle: number, top: number, scaleAt: number) {
   const wanted = subBlocks(values, 16).map((part) => extreme(part) / -middle)
   const { scales, steps } = shareScale(wanted, out, top, scaleAt)

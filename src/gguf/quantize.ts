@@ -3,7 +3,7 @@ import { encodeIq4Nl, encodeMxfp4, encodeQ4, encodeQ5, encodeQ8 } from "./quanti
 import { encodeQ2K, encodeQ4K, encodeQ5K } from "./quantize-offset.ts"
 import { encodeIq4Xs, encodeQ3K, encodeQ6K } from "./quantize-scaled.ts"
 
-/** Writes the block that comes closest to `values` (one block of them, finite) into `out` (one block of bytes, zeroed). */
+/** Encodes one block of finite `values` into `out`, one block of zeroed bytes. */
 type BlockEncoder = (values: Float32Array, out: Uint8Array) => void
 
 const ENCODERS: Record<Exclude<FormatName, "F32" | "F16" | "BF16">, BlockEncoder> = {
@@ -23,8 +23,8 @@ const ENCODERS: Record<Exclude<FormatName, "F32" | "F16" | "BF16">, BlockEncoder
 }
 
 /**
- * Encodes values in a weight format, to the nearest step of scales found per block without an importance matrix: good enough for tests
- * and small models, not a rival of a tuned quantizer.
+ * Encodes values in a weight format. Scales are chosen per block without an importance matrix, which is good enough for tests and small
+ * models, but not as exact as a tuned quantizer.
  * @param values whole blocks, row after row
  * @throws RangeError on a partial block, or on a value that is not finite in a format with scales
  */
@@ -52,7 +52,7 @@ export function quantize(name: FormatName, values: Float32Array): Uint8Array<Arr
 const float = new Float32Array(1)
 const floatBits = new Uint32Array(float.buffer)
 
-/** The upper half of the binary32, rounded to nearest even; a NaN stays one. */
+/** The upper half of the binary32, rounded to nearest even; NaN stays NaN. */
 function toBfloat16(value: number): number {
   float[0] = value
   const bits = floatBits[0] ?? 0

@@ -10,9 +10,8 @@ export type { Metadata, MetadataArray, MetadataValue, ValueType } from "./metada
 export type { TensorInfo } from "./parse-tensors.ts"
 
 /**
- * Opens a GGUF model read-only: its header, never its tensor data. The first part of a split model (`-00001-of-00003.gguf`) opens all parts.
- *
- * Every size, count and offset in the result has been checked against the files.
+ * Reads the header of a GGUF model, never its tensor data. The path of the first part of a split model (`-00001-of-00003.gguf`) opens all
+ * parts. All sizes, counts and offsets in the result have been checked against the files.
  * @throws GgufError with a code, the file, the field and its offset, and a remedy
  */
 export async function openGguf(path: string): Promise<Gguf> {

@@ -4,7 +4,7 @@ import type { GgufFile } from "./parse-file.ts"
 
 const PART_NAME = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
 
-/** A number that the split metadata keys hold, or undefined. Writers use u16 and i32 for them. */
+/** The value of a split key in the metadata, or undefined. Writers store it as u16 or i32. */
 function splitNumber(file: GgufFile, key: string): number | undefined {
   const entry = file.metadata.get(key)
   if (!entry) return undefined
@@ -16,7 +16,7 @@ function splitNumber(file: GgufFile, key: string): number | undefined {
 }
 
 /**
- * The paths of all parts of a model, in order, given its first part (just that path for a model in one file).
+ * The paths of all parts of a model in order, from its first part. A model in one file has one path.
  * @throws GgufError split-not-first, split-mismatch
  */
 export function partPaths(first: GgufFile): string[] {
@@ -25,24 +25,28 @@ export function partPaths(first: GgufFile): string[] {
   const name = PART_NAME.exec(basename(first.path))
   if (count <= 1) {
     if (name && Number(name[3]) > 1)
-      mismatch(first, "split.count", `the name says ${Number(name[3])} parts, the metadata ${count}`)
+      mismatch(first, "split.count", `the file name gives ${Number(name[3])} parts, the metadata ${count}`)
     return [first.path]
   }
   const stem = name?.[1]
   if (stem === undefined)
     return mismatch(first, "split.count", `part ${number + 1} of ${count} is not named like model-00001-of-00003.gguf`)
   if (Number(name?.[3]) !== count)
-    mismatch(first, "split.count", `the name says ${Number(name?.[3])} parts, the metadata ${count}`)
+    mismatch(first, "split.count", `the file name gives ${Number(name?.[3])} parts, the metadata ${count}`)
   const part = (index: number) =>
     join(dirname(first.path), `${stem}-${String(index + 1).padStart(5, "0")}-of-${String(count).padStart(5, "0")}.gguf`)
   if (number !== 0) {
     const place = { path: first.path, field: `metadata "split.no"` }
-    throw new GgufError("split-not-first", `this is part ${number + 1} of ${count}, the first is ${part(0)}`, place)
+    throw new GgufError(
+      "split-not-first",
+      `this is part ${number + 1} of ${count}; the first part is ${part(0)}`,
+      place,
+    )
   }
   return [first.path, ...Array.from({ length: count - 1 }, (_, index) => part(index + 1))]
 }
 
-/** @throws GgufError split-mismatch unless `file` says that it is part `index` (from 0) of `count`. */
+/** Checks that the metadata of a file make it part `index` (from 0) of `count`. @throws GgufError split-mismatch */
 export function checkPart(file: GgufFile, index: number, count: number): void {
   const number = splitNumber(file, "split.no")
   const total = splitNumber(file, "split.count")
@@ -50,11 +54,11 @@ export function checkPart(file: GgufFile, index: number, count: number): void {
   if (total !== count) mismatch(file, "split.count", `expected ${count}, found ${total ?? "none"}`)
 }
 
-/** @throws GgufError split-mismatch unless the parts hold as many tensors as the first one says. */
+/** Checks the number of tensors in all parts against the first part. @throws GgufError split-mismatch */
 export function checkTensorTotal(first: GgufFile, found: number): void {
   const expected = splitNumber(first, "split.tensors.count")
   if (expected !== undefined && expected !== found)
-    mismatch(first, "split.tensors.count", `the parts should hold ${expected} tensors and hold ${found}`)
+    mismatch(first, "split.tensors.count", `the parts should hold ${expected} tensors, but hold ${found}`)
 }
 
 function mismatch(file: GgufFile, key: string, problem: string): never {

@@ -8,26 +8,26 @@ import { quantize } from "./quantize.ts"
 /** A tensor to write. */
 export interface TensorSource {
   name: string
-  /** ggml order, as in `TensorInfo`: `shape[0]` values to a row. */
+  /** Dimensions in ggml order, as in `TensorInfo`: `shape[0]` is the length of a row. */
   shape: readonly number[]
   format: FormatName
-  /** Values, to be quantized to `format`, or bytes that already are in it. */
+  /** Values, which are quantized to `format`, or bytes in that format. */
   data: Float32Array | Uint8Array
 }
 
 /** A GGUF file to write. */
 export interface GgufSource {
-  /** Default 3. */
+  /** GGUF version. Default 3. */
   version?: 2 | 3
-  /** In the order given. `general.alignment` decides the alignment, which is 32 without it. */
+  /** Metadata, written in this order. `general.alignment` sets the alignment, which is 32 by default. */
   metadata: Metadata | Record<string, MetadataValue>
   tensors: readonly TensorSource[]
 }
 
 /**
  * The bytes of a GGUF file.
- * @throws GgufError bad-request, bad-alignment, duplicate-tensor, zero-dimension, too-many-dimensions or partial-block for a source
- *   that no reader would accept; `path` only serves the message
+ * @param path name of the file in messages
+ * @throws GgufError bad-request, bad-alignment, duplicate-tensor, zero-dimension, too-many-dimensions or partial-block for an invalid source
  */
 export function encodeGguf(source: GgufSource, path = "new GGUF file"): Uint8Array<ArrayBuffer> {
   const out = new ByteWriter()
@@ -35,12 +35,12 @@ export function encodeGguf(source: GgufSource, path = "new GGUF file"): Uint8Arr
   return out.finish()
 }
 
-/** Writes a GGUF file, one tensor in memory at a time. @throws GgufError as `encodeGguf` */
+/** Writes a GGUF file with one tensor in memory at a time. @throws GgufError as `encodeGguf` does */
 export async function writeGguf(path: string, source: GgufSource): Promise<void> {
   const file = await open(path, "w")
   try {
     for (const chunk of chunks(source, path)) {
-      // One write takes no more than 2 GiB, and may take less than it was given.
+      // One write accepts at most 2 GiB, and may write less than it was given.
       for (let at = 0; at < chunk.length; ) {
         at += (await file.write(chunk, at, Math.min(chunk.length - at, 2 ** 30))).bytesWritten
       }
@@ -51,8 +51,8 @@ export async function writeGguf(path: string, source: GgufSource): Promise<void>
 }
 
 /**
- * Writes a model as `parts` files named `STEM-00001-of-0000N.gguf` and returns their paths. The first holds the metadata; tensors are
- * shared out evenly in order.
+ * Writes a model as `parts` files named `STEM-00001-of-0000N.gguf` and returns their paths. The first file holds the metadata; the tensors
+ * are divided evenly among the files, in order.
  */
 export async function writeSplitGguf(stem: string, source: GgufSource, parts: number): Promise<string[]> {
   const paths: string[] = []
@@ -77,7 +77,7 @@ function toRecord(metadata: GgufSource["metadata"]): Record<string, MetadataValu
   return metadata instanceof Map ? Object.fromEntries(metadata) : metadata
 }
 
-/** The file in pieces: header, then each tensor, padded. */
+/** The bytes of the file in pieces: the header, then each tensor with its padding. */
 function* chunks(source: GgufSource, path: string): Generator<Uint8Array> {
   const entries = [...(source.metadata instanceof Map ? source.metadata : Object.entries(source.metadata))]
   const alignment = alignmentOf(entries, path)
@@ -124,7 +124,7 @@ function alignmentOf(entries: readonly [string, MetadataValue][], path: string):
   return value.value
 }
 
-/** Bytes of a tensor's data, after checking that its shape, format and data agree. */
+/** The size of a tensor's data in bytes. @throws GgufError if its shape, format and data do not agree */
 function checkedBytes({ name, shape, format, data }: TensorSource, path: string): number {
   const place = { path, field: `tensor "${name}"` }
   const block = formatNamed(format)
@@ -145,7 +145,7 @@ function checkedBytes({ name, shape, format, data }: TensorSource, path: string)
   if (found !== expected)
     throw new GgufError(
       "bad-request",
-      `shape [${shape}] in ${format} needs ${expected} ${data instanceof Float32Array ? "values" : "bytes"}, ${found} were given`,
+      `shape [${shape}] in ${format} needs ${expected} ${data instanceof Float32Array ? "values" : "bytes"}, but has ${found}`,
       place,
     )
   return bytes
@@ -165,7 +165,7 @@ function putArray(out: ByteWriter, entry: MetadataArray): void {
   else out.bytes(new Uint8Array(entry.value.buffer, entry.value.byteOffset, entry.value.byteLength))
 }
 
-/** A single number or boolean, as the file's bytes. */
+/** A number or boolean as bytes of the file. */
 function scalar(entry: Exclude<MetadataValue, { type: "array" } | { type: "string" }>) {
   switch (entry.type) {
     case "bool":

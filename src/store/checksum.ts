@@ -1,11 +1,11 @@
 import { readFileSync, renameSync, rmSync, type Stats, statSync, writeFileSync } from "node:fs"
 import { z } from "zod"
 
-/** What was proved about a file, kept beside it so that a start does not hash gigabytes again. */
+/** The result of hashing a file, stored beside it so that a start does not hash gigabytes again. */
 const receiptSchema = z.object({
   sha256: z.string(),
   bytes: z.number(),
-  /** The file's modification time when it was hashed; another time makes the receipt worthless. */
+  /** The file's modification time when it was hashed. The receipt is invalid for any other time. */
   mtime_ms: z.number(),
   source: z.string(),
 })
@@ -13,7 +13,7 @@ type Receipt = z.infer<typeof receiptSchema>
 
 const receiptPath = (path: string): string => `${path}.receipt.json`
 
-/** `undefined` when there is no such file, also because something on its path is no directory. */
+/** The file's status; `undefined` if there is no such file, or if part of its path is not a directory. */
 export function fileStat(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false })
@@ -23,7 +23,7 @@ export function fileStat(path: string): Stats | undefined {
   }
 }
 
-/** The receipt, if it still describes the file on disk. */
+/** Reads the receipt of a file; `undefined` if there is none or the file has changed since. */
 export function readReceipt(path: string): Receipt | undefined {
   const stat = fileStat(path)
   if (!stat?.isFile()) return undefined
@@ -31,14 +31,14 @@ export function readReceipt(path: string): Receipt | undefined {
   try {
     parsed = JSON.parse(readFileSync(receiptPath(path), "utf8"))
   } catch {
-    return undefined // none, or cut short: the file is hashed again
+    return undefined // no receipt, or an incomplete one: the file is hashed again
   }
   const receipt = receiptSchema.safeParse(parsed)
   if (!receipt.success || receipt.data.bytes !== stat.size || receipt.data.mtime_ms !== stat.mtimeMs) return undefined
   return receipt.data
 }
 
-/** Best effort: a store on read-only media works without receipts, only slower. */
+/** Writes the receipt of a file if that is possible: a store on read-only media works without receipts, only slower. */
 export function writeReceipt(path: string, sha256: string, source: string): void {
   const stat = statSync(path)
   const receipt: Receipt = { sha256, bytes: stat.size, mtime_ms: stat.mtimeMs, source }
@@ -65,7 +65,7 @@ export interface Expected {
   sha256?: string | undefined
 }
 
-/** Whether the stored file is the expected one: by its receipt when that is valid, else by hashing it. */
+/** Whether the stored file is the expected one, by its receipt if that is valid, else by hashing the file. */
 export async function isGenuine(path: string, expected: Expected, signal?: AbortSignal): Promise<boolean> {
   const stat = fileStat(path)
   if (!stat?.isFile()) return false

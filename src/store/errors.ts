@@ -1,14 +1,14 @@
-/** Anything that keeps a model's name from becoming a file. The message names the remedy. */
+/** The file of a model could not be found or downloaded. The message names the remedy. */
 export class StoreError extends Error {
   override readonly name: string = "StoreError"
 }
 
-/** The name is unknown, or the path is missing, a directory, or unreadable. */
+/** The name is unknown, or the path is missing, a directory or unreadable. */
 export class ModelNotFoundError extends StoreError {
   override readonly name = "ModelNotFoundError"
 }
 
-/** What arrived is not what was promised. The file has been removed. */
+/** A downloaded file has the wrong hash. It has been removed. */
 export class ChecksumError extends StoreError {
   override readonly name = "ChecksumError"
   constructor(
@@ -18,23 +18,24 @@ export class ChecksumError extends StoreError {
     source: string,
   ) {
     super(
-      `${source} gave a file whose SHA-256 is ${actual}, not ${expected}; it was removed. Try again, and if it repeats, do not trust that source.`,
+      `${source} delivered a file with SHA-256 ${actual} instead of ${expected}; the file was removed. Try again; if this repeats, do not trust that source.`,
     )
   }
 }
 
 /**
- * Why a source could not deliver. `unreachable` (no connection at all) and `unavailable` (it answered, but has no such file, or
- * refuses, or failed) let the next source try; `local` means this machine's disk, and no other source would help.
+ * Why a download failed. After `unreachable` (no connection) and `unavailable` (the source answered, but lacks the file, refuses it or
+ * failed) the next source is tried. `local` is a failure of this machine's disk, where another source does not help.
  */
 type DownloadFailure = "unreachable" | "unavailable" | "local"
 
+/** A download failed. */
 export class DownloadError extends StoreError {
   override readonly name = "DownloadError"
   constructor(
     message: string,
     readonly failure: DownloadFailure,
-    /** The HTTP status, when there was one. */
+    /** The HTTP status, if the source answered. */
     readonly status?: number,
   ) {
     super(message)

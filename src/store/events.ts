@@ -1,8 +1,8 @@
-/** What a download tells whoever shows it. */
+/** Progress of a download. */
 export type StoreEvent =
-  /** A sentence for the user. */
+  /** A message for the user. */
   | { type: "note"; message: string }
-  /** `total` is `undefined` when the source does not say. */
+  /** Bytes. `total` is `undefined` if the source does not give the size. */
   | { type: "start"; label: string; total: number | undefined; done: number }
   | { type: "progress"; done: number }
   | { type: "end"; ok: boolean }

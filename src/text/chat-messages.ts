@@ -4,7 +4,7 @@ interface ContentPart {
   text?: string
 }
 
-/** A call of a tool that the assistant made. */
+/** A tool call that the assistant made. */
 export interface ToolCall {
   id?: string
   type?: string
@@ -12,7 +12,7 @@ export interface ToolCall {
   function: { name: string; arguments: string | Record<string, unknown> }
 }
 
-/** A message of a conversation in the OpenAI shape; other fields go to the template as they are. */
+/** A message of a conversation, in the form of the OpenAI API. Other fields are passed to the template unchanged. */
 export interface ChatMessage {
   role: string
   content?: string | readonly ContentPart[] | null
@@ -22,25 +22,25 @@ export interface ChatMessage {
   [field: string]: unknown
 }
 
-/** Text of a message's content: parts of text joined, nothing for null. Parts of other kinds have no text and are left out. */
+/** The text of a message's content: its text parts joined, or "" for null. Parts of other kinds are left out. */
 export function contentText(content: ChatMessage["content"]): string {
   if (typeof content === "string") return content
   return (content ?? []).map((part) => part.text ?? "").join("")
 }
 
-/** Templates write arguments with `tojson`, so JSON text would be quoted twice. */
+/** Arguments as an object: templates write them with `tojson`, which would quote JSON text twice. */
 function parsedArguments(args: string | Record<string, unknown>): unknown {
   if (typeof args !== "string") return args
   try {
     const parsed: unknown = JSON.parse(args)
     return typeof parsed === "object" && parsed !== null ? parsed : args
   } catch {
-    // A model may have produced arguments that are no JSON; the template then shows them as they were.
+    // A model may have produced arguments that are not JSON; the template then shows them unchanged.
     return args
   }
 }
 
-/** A message as templates expect it: content is always a string, absent fields are absent, call arguments are objects. */
+/** A message in the form that templates expect: content is a string, null fields are removed, call arguments are objects. */
 export function normaliseMessage(message: ChatMessage): Record<string, unknown> {
   const { tool_calls: toolCalls, ...rest } = message
   const present = Object.entries(rest).filter(([, value]) => value !== undefined && value !== null)

@@ -11,23 +11,23 @@ import {
 } from "./jinja-bounded.ts"
 import type { EncodeOptions, Tokenizer } from "./tokenizer/types.ts"
 
-/** A conversation to write as a prompt. */
+/** A conversation to render as a prompt. */
 export interface ChatRequest {
   messages: readonly ChatMessage[]
-  /** Tools the model may call, in the OpenAI shape. */
+  /** Tools that the model may call, in the form of the OpenAI API. */
   tools?: readonly unknown[]
-  /** End the prompt where the assistant's answer begins. Default true. */
+  /** Add the beginning of the assistant's turn to the prompt. Default true. */
   addGenerationPrompt?: boolean
-  /** A named variant of the template; default: `tool_use` if there are tools and the model has it, else the main one. */
+  /** Name of a template variant. Default: `tool_use` if the request has tools and the model has this variant, else the main one. */
   variant?: string
-  /** Further variables for the template, such as `enable_thinking`. They cannot replace the ones above. */
+  /** More variables for the template, such as `enable_thinking`. They cannot replace the variables above. */
   extra?: Readonly<Record<string, unknown>>
-  /** The time that `strftime_now` tells; default now. */
+  /** The time that `strftime_now` formats. Default: now. */
   now?: Date
 }
 
 interface ChatTemplateOptions {
-  /** Text of the BOS and EOS tokens; empty where the model has none. */
+  /** Text of the BOS token and of the EOS token; "" if the model has none. */
   bosToken?: string
   eosToken?: string
   limits?: Partial<RenderLimits>
@@ -38,7 +38,7 @@ type Program = ReturnType<typeof parse>
 const DEFAULT_VARIANT = "default"
 const REMEDY = "give one with --chat-template"
 
-/** A model's chat template: conversations → prompts. Parses each variant once, when it is first used. */
+/** A model's chat template, which renders conversations as prompts. Each variant is parsed once, on first use. */
 export class ChatTemplate {
   readonly #sources: ReadonlyMap<string, string>
   readonly #programs = new Map<string, Program>()
@@ -68,8 +68,8 @@ export class ChatTemplate {
   }
 
   /**
-   * The prompt of a conversation. Content of null becomes "", and parts of text are joined.
-   * @throws ChatTemplateError of any code; rendering stays within the {@link RenderLimits}
+   * Renders a conversation within the {@link RenderLimits}. Content of null becomes "", and text parts are joined.
+   * @throws ChatTemplateError of any code
    */
   render(request: ChatRequest): string {
     const tools = request.tools && request.tools.length > 0 ? request.tools : undefined
@@ -95,13 +95,13 @@ export class ChatTemplate {
   }
 
   /**
-   * The prompt of a conversation whose last message is not over: it stops where that message's text does, so that the model goes on
-   * with it. What the template writes behind a message is left out.
-   * @throws ChatTemplateError `failed` when the template does not show the last message
+   * Renders a conversation whose last message is unfinished. The prompt ends with that message's text, so that the model continues it;
+   * what the template writes after a message is left out.
+   * @throws ChatTemplateError `failed` when the template leaves out the last message
    */
   renderContinuation(request: ChatRequest): string {
     const last = request.messages.at(-1)
-    // Marks the end of the text, since the template may trim it, or repeat it elsewhere.
+    // Marks the end of the text, since the template may trim the text or repeat it elsewhere.
     const end = crypto.randomUUID()
     const messages = [
       ...request.messages.slice(0, -1),
@@ -110,11 +110,14 @@ export class ChatTemplate {
     const prompt = this.render({ ...request, messages, addGenerationPrompt: false })
     const length = prompt.lastIndexOf(end)
     if (length < 0)
-      throw new ChatTemplateError("failed", "the chat template does not show the message that is to be continued")
+      throw new ChatTemplateError(
+        "failed",
+        "the chat template leaves out the message to be continued, so this model cannot continue it",
+      )
     return prompt.slice(0, length)
   }
 
-  /** Whether some variant names this word: a variable that none names changes nothing. */
+  /** Whether a variant contains this word. A variable that no variant names has no effect. */
   mentions(word: string): boolean {
     return [...this.#sources.values()].some((source) => new RegExp(`\\b${RegExp.escape(word)}\\b`).test(source))
   }
@@ -141,11 +144,11 @@ export class ChatTemplate {
       const text = `the chat template ran for more than ${this.#limits.timeMs} ms and was stopped; it looks broken (${REMEDY})`
       return new ChatTemplateError("timeout", text, options)
     }
-    // The engine's own limits: strings of 2³¹ units, and the depth of the stack.
+    // The limits of the JavaScript engine: strings of 2³¹ units, and the depth of the stack.
     if (error instanceof RangeError) {
       return new ChatTemplateError(
         "too_large",
-        `the chat template builds too much or nests too deep: ${reason(error)}`,
+        `the chat template builds too long a text or nests too deeply: ${reason(error)}`,
         options,
       )
     }
@@ -160,10 +163,10 @@ function reason(error: unknown): string {
 const KEY = "tokenizer.chat_template"
 
 /**
- * The chat template of a GGUF file: `tokenizer.chat_template`, and the variants that `tokenizer.chat_templates` names.
+ * Reads the chat template of a GGUF file: `tokenizer.chat_template`, and the variants that `tokenizer.chat_templates` names.
  * @param get looks up a metadata key
- * @param override a template to use instead of the file's
- * @throws ChatTemplateError `missing` when there is neither
+ * @param override a template to use instead of the file's template
+ * @throws ChatTemplateError `missing` when the file has no template and none is given
  */
 export function chatTemplateFromMetadata(
   get: (key: string) => unknown,
@@ -186,13 +189,13 @@ export function chatTemplateFromMetadata(
   if (sources.size === 0) {
     throw new ChatTemplateError(
       "missing",
-      `the model has no chat template (GGUF field ${KEY}), so it takes no conversations; ${REMEDY}`,
+      `the model has no chat template (GGUF field ${KEY}), so it cannot answer conversations; ${REMEDY}`,
     )
   }
   return new ChatTemplate(sources, options)
 }
 
-/** How a rendered prompt is encoded: its special tokens count as such, and BOS comes in front if the model wants it and the template left it out. */
+/** Options that encode a rendered prompt: special tokens are parsed, and BOS is added if the model expects it and the template left it out. */
 export function promptOptions(tokenizer: Tokenizer, prompt: string): EncodeOptions {
   const bos = tokenizer.bosId === undefined ? "" : tokenizer.piece(tokenizer.bosId)
   const has = bos !== "" && prompt.startsWith(bos)

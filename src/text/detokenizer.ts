@@ -2,28 +2,28 @@ import type { Tokenizer } from "./tokenizer/types.ts"
 import { incompleteTail } from "./utf8.ts"
 
 interface DetokenizerOptions {
-  /** Render control and unknown tokens as their text; default false: they yield nothing. */
+  /** Render control and unknown tokens as text. Default false: they give no text. */
   special?: boolean
-  /** Of these, the ones that are text all the same: marks that whoever reads the text looks for. */
+  /** Control tokens that are rendered even so, because a parser of the text looks for them (marks of tool calls, of reasoning). */
   shown?: ReadonlySet<number>
   /**
-   * The tokens continue a text, as generated tokens do, so a leading space belongs to them. Default true. With false the tokens
-   * are a whole text and the pushes join to exactly what `tokenizer.decode` gives: the space that encoding put in front is dropped.
+   * The tokens continue a text, as generated tokens do, so a leading space is part of it. Default true. With false the tokens are a
+   * whole text and the pushes join to the result of `tokenizer.decode`: the space that encoding added before the text is dropped.
    */
   continuation?: boolean
 }
 
 const SPACE = 0x20
 
-/** Turns a stream of tokens into a stream of text in which no push ends within a UTF-8 character. One per sequence. */
+/** Decodes a stream of tokens into pieces of text, none of which ends within a UTF-8 character. One instance serves one sequence. */
 export class Detokenizer {
   readonly #tokenizer: Tokenizer
   readonly #special: boolean
   readonly #shown: ReadonlySet<number> | undefined
   #dropSpace: boolean
-  /** Bytes that begin a character, at most 3. */
+  /** The incomplete character at the end of the bytes so far, at most 3 bytes. */
   #held = new Uint8Array(0)
-  /** U+FEFF is text here, no byte-order mark. */
+  /** Treats U+FEFF as text, not as a byte-order mark. */
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
   constructor(tokenizer: Tokenizer, options: DetokenizerOptions = {}) {
@@ -34,7 +34,7 @@ export class Detokenizer {
   }
 
   /**
-   * The text that this token completes, possibly empty. Bytes that can never become a character appear as U+FFFD.
+   * Returns the text that this token completes, possibly "". Bytes that cannot become a character appear as U+FFFD.
    * @throws TokenizerError `bad_token_id`
    */
   push(id: number): string {
@@ -57,7 +57,7 @@ export class Detokenizer {
     return this.#decoder.decode(joined.subarray(0, complete))
   }
 
-  /** Ends the text: what is held back is no character, and comes out as U+FFFD. */
+  /** Ends the text. Bytes of an incomplete character are returned as U+FFFD. */
   flush(): string {
     const rest = this.#decoder.decode(this.#held)
     this.#held = new Uint8Array(0)

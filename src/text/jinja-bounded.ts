@@ -1,3 +1,5 @@
+/** Renders chat templates, which come with models and are not trusted, within limits on time and size. */
+
 import vm from "node:vm"
 import { Environment, Interpreter } from "@huggingface/jinja"
 import { ChatTemplateError } from "./chat-errors.ts"
@@ -6,21 +8,22 @@ import { strftime } from "./strftime.ts"
 type Evaluate = Interpreter["evaluate"]
 type Value = ReturnType<Evaluate>
 
-/** Bounds on one rendering. */
+/** Limits of one rendering. */
 export interface RenderLimits {
   /** Wall time in milliseconds. */
   timeMs: number
-  /** UTF-16 units of any one string, the prompt among them. */
+  /** UTF-16 units of the longest string, including the prompt. */
   stringLength: number
-  /** Items of any one list. */
+  /** Items of the longest list. */
   listLength: number
 }
 
-/** Far above what templates need (0.1 ms for a short chat), low enough that a hostile one is no more than a slow request. */
+/** Far above what templates need (0.1 ms for a short chat), and low enough that a hostile template costs no more than a slow request. */
 export const DEFAULT_LIMITS: RenderLimits = { timeMs: 1000, stringLength: 8 << 20, listLength: 100_000 }
 
-/** All strings and lists that one rendering makes may hold this many times the longest string; a list item counts as 64 units. */
+/** The strings and lists that one rendering makes may together hold this many times `stringLength` units. */
 const TOTAL_FACTOR = 16
+/** Units that a list item counts as. */
 const ITEM_COST = 64
 
 function tooLarge(what: string): ChatTemplateError {
@@ -31,8 +34,8 @@ function tooLarge(what: string): ChatTemplateError {
 }
 
 /**
- * The library's interpreter with a bound on what it builds. Every value passes through `evaluate`, so a string or list that grows
- * step by step is caught at its first step past the limit; time is bounded by the caller (`runBounded`).
+ * The library's interpreter with limits on the values it builds. Every value passes through `evaluate`, so a string or list that grows
+ * step by step is caught at its first step beyond the limit. The caller limits the time with `runBounded`.
  */
 export class BoundedInterpreter extends Interpreter {
   readonly #limits: RenderLimits
@@ -50,7 +53,7 @@ export class BoundedInterpreter extends Interpreter {
     const [node] = args
     if (node?.type === "For") this.#noteIterable(node)
     const result = super.evaluate(...args)
-    // Jinja iterates over something undefined zero times, and templates count on it; the library would fail.
+    // In Jinja a loop over an undefined value runs zero times, and templates rely on that; the library would fail.
     if (result.type === "UndefinedValue" && node && this.#iterables.has(node)) return this.#emptyList
     const value: unknown = result.value
     if (typeof value === "string") {
@@ -69,15 +72,15 @@ export class BoundedInterpreter extends Interpreter {
     this.#iterables.add(iterable.type === "SelectExpression" && iterable.lhs ? iterable.lhs : iterable)
   }
 
-  /** Counts what expressions make anew; reading a variable or a member makes nothing. */
+  /** Adds the size of a new value to the total. Reading a variable or a member makes no new value. */
   #spend(nodeType: string | undefined, cost: number): void {
     if (nodeType === "Identifier" || nodeType === "MemberExpression" || nodeType === "StringLiteral") return
     this.#spent += cost
-    if (this.#spent > this.#limits.stringLength * TOTAL_FACTOR) throw tooLarge("too many texts and lists on its way")
+    if (this.#spent > this.#limits.stringLength * TOTAL_FACTOR) throw tooLarge("too many texts and lists")
   }
 }
 
-/** The names that every template may use, those of `transformers`, over `variables`. */
+/** An environment with `variables` and the globals that `transformers` gives to templates. */
 export function templateEnvironment(variables: Record<string, unknown>, limits: RenderLimits, now: Date): Environment {
   const environment = new Environment()
   const globals: Record<string, unknown> = {
@@ -88,7 +91,7 @@ export function templateEnvironment(variables: Record<string, unknown>, limits: 
     True: true,
     None: null,
     raise_exception: (message: unknown) => {
-      throw new ChatTemplateError("raised", `the model's chat template refuses these messages: ${String(message)}`)
+      throw new ChatTemplateError("raised", `the model's chat template rejects these messages: ${String(message)}`)
     },
     range: (...args: unknown[]) => boundedRange(args, limits.listLength),
     strftime_now: (format: unknown) => strftime(now, String(format)),
@@ -97,7 +100,7 @@ export function templateEnvironment(variables: Record<string, unknown>, limits: 
   return environment
 }
 
-/** Python's range, which refuses to be longer than a list may be. */
+/** Python's `range` as a list. @throws ChatTemplateError `too_large` when it exceeds the limit of lists */
 function boundedRange(args: readonly unknown[], limit: number): number[] {
   const numbers = args.filter((arg) => typeof arg === "number")
   const [start, stop, step] =
@@ -108,7 +111,7 @@ function boundedRange(args: readonly unknown[], limit: number): number[] {
   return Array.from({ length }, (_, i) => start + i * step)
 }
 
-/** A function did not return within its time. */
+/** A function did not return within its time limit. */
 export class TimeLimitError extends Error {
   override readonly name = "TimeLimitError"
 }
@@ -117,9 +120,9 @@ const context = vm.createContext(Object.create(null) as { task?: () => unknown }
 const script = new vm.Script("task()")
 
 /**
- * Runs a synchronous function and ends it after `ms` milliseconds, wherever it is: an endless loop, a recursion, a long native
- * call. The engine's own watchdog does it (it covers everything that the script calls, code of this realm included), so no
- * thread or process is needed; the cost is 2 µs. What the function changed stays changed. Calls do not nest.
+ * Runs a synchronous function and stops it after `ms` milliseconds, even in an endless loop, a recursion or a long native call. The
+ * watchdog of the JavaScript engine stops it (and covers everything that the script calls, in any realm), so no thread or process is
+ * needed; a call costs 2 µs. Changes that the function made remain. Calls do not nest.
  * @throws TimeLimitError
  */
 export function runBounded<T>(task: () => T, ms: number): T {

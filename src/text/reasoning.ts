@@ -1,4 +1,4 @@
-/** Models that think before they answer write their thoughts between two marks, in front of the answer. */
+/** Reasoning models write their thoughts between two marks, before the answer. This file finds the marks and splits such answers. */
 
 /** The marks around a model's reasoning. */
 export interface ReasoningMarks {
@@ -6,48 +6,48 @@ export interface ReasoningMarks {
   readonly close: string
 }
 
-/** Qwen, DeepSeek, SmolLM and their kin; Magistral. */
+/** Marks of Qwen, DeepSeek, SmolLM and related models, then of Magistral. */
 const KNOWN_MARKS: readonly ReasoningMarks[] = [
   { open: "<think>", close: "</think>" },
   { open: "[THINK]", close: "[/THINK]" },
 ]
 
 /**
- * The marks that a chat template deals with, or `undefined` for a model that does not think. A template of a thinking model names at
- * least the closing mark: it takes the thoughts of earlier turns out, or puts them in.
+ * The marks that a chat template uses, or `undefined` for a model without reasoning. The template of a reasoning model contains at
+ * least the closing mark, because it removes the thoughts of earlier turns or inserts them.
  */
 export const reasoningMarks = (template: string): ReasoningMarks | undefined =>
   KNOWN_MARKS.find(({ close }) => template.includes(close))
 
-/** Whether a text stops in the middle of its reasoning, as a prompt does that has the model begin with it. */
+/** Whether a text ends within reasoning, as a prompt does whose template already opened the reasoning. */
 export const endsInReasoning = (text: string, { open, close }: ReasoningMarks): boolean =>
   text.lastIndexOf(open) > text.lastIndexOf(close)
 
-/** New text of an answer; in one push, the reasoning comes first. */
+/** New text of an answer. The reasoning comes before the content. */
 interface SplitText {
   readonly reasoning: string
   readonly content: string
 }
 
 /**
- * Takes the reasoning out of a streamed answer: white space, the opening mark, thoughts, the closing mark, answer. The opening mark is
- * missing where the prompt already had it, and an answer that begins otherwise has no reasoning. Neither the marks nor the white
- * space inside and behind them come out. The outcome does not depend on how the text is cut into pushes; held back is only what may
- * begin a mark, with the white space before it.
+ * Separates the reasoning of a streamed answer from its content. An answer is white space, the opening mark, thoughts, the closing mark,
+ * content. The opening mark is missing if the prompt already has it, and an answer that begins otherwise has no reasoning. The marks and
+ * the white space around the thoughts are removed. The result does not depend on how the text is cut into pushes. Only text that may
+ * begin a mark is held back, with the white space before it.
  */
 export class ReasoningSplitter {
   #state: "begin" | "thoughts" | "gap" | "content" = "begin"
   #held = ""
-  /** Some of the thoughts came out: white space is from now on between them. */
+  /** Thoughts were returned before, so white space before further thoughts is part of them. */
   #thought = false
 
-  /** @param inside The prompt ends within the reasoning. */
+  /** @param inside the prompt ends within the reasoning */
   constructor(
     readonly marks: ReasoningMarks,
     readonly inside: boolean,
   ) {}
 
-  /** What comes next is reasoning, as far as one can tell. */
+  /** Whether the next text is reasoning, as far as the text so far shows. */
   get reasoning(): boolean {
     return this.#state === "thoughts" || (this.#state === "begin" && this.inside)
   }
@@ -87,7 +87,7 @@ export class ReasoningSplitter {
     return { reasoning, content }
   }
 
-  /** Ends the text: what was held back is no mark. */
+  /** Ends the text and returns what was held back, which is no mark. */
   flush(): SplitText {
     const rest = this.#held
     this.#held = ""
@@ -96,7 +96,7 @@ export class ReasoningSplitter {
     return { reasoning: (this.#thought ? rest : rest.trimStart()).trimEnd(), content: "" }
   }
 
-  /** The thoughts in `text` up to `end` without white space at their ends; the rest is held back. */
+  /** Returns the thoughts in `text` up to `end` without white space at their ends, and holds back the rest. */
   #thoughts(text: string, end: number): string {
     const shown = text.slice(0, end).trimEnd()
     this.#held = text.slice(shown.length)

@@ -1,34 +1,34 @@
-/** The OpenAI API allows 4; local users ask for more. */
+/** Most stop strings of one request. The OpenAI API allows 4. */
 export const MAX_STOP_STRINGS = 16
 
-/** A list of stop strings that cannot be used; the message says why. */
+/** A list of stop strings is invalid; the message gives the reason. */
 export class StopError extends Error {
   override readonly name = "StopError"
 }
 
 interface StopResult {
-  /** Text that is safe to show: no part of a stop string is in it. */
+  /** Text that contains no part of a stop string. */
   text: string
-  /** The stop string that was found, after which there is no more text. */
+  /** The stop string that was found. No text follows it. */
   stop: string | undefined
 }
 
 interface Node {
   next: Map<number, Node>
-  /** Length of the string that leads here. */
+  /** Length of the string that leads to this node. */
   depth: number
   /** The node of the longest proper suffix that is also a prefix of some stop string. */
   fallback: Node | undefined
-  /** The longest stop string that ends here. */
+  /** The longest stop string that ends at this node. */
   stop: string | undefined
 }
 
 const newNode = (depth: number): Node => ({ next: new Map(), depth, fallback: undefined, stop: undefined })
 
 /**
- * Finds stop strings in streamed text, across pushes (Aho and Corasick 1975). The stop string whose end comes first wins, and of
- * those that end together the longest: so the outcome does not depend on how the text is cut into pushes. Held back is
- * only the longest end of the text that begins some stop string.
+ * Finds stop strings in streamed text, across pushes (Aho and Corasick 1975). The stop string that ends first is reported, and the
+ * longest of those that end at the same place, so the result does not depend on how the text is cut into pushes. Only the longest
+ * suffix of the text that begins a stop string is held back.
  */
 export class StopMatcher {
   readonly #root: Node
@@ -36,18 +36,18 @@ export class StopMatcher {
   #held = ""
   #done = false
 
-  /** @throws StopError more than {@link MAX_STOP_STRINGS}, or an empty string among them */
+  /** @throws StopError for more than {@link MAX_STOP_STRINGS} strings, or an empty one */
   constructor(stops: readonly string[]) {
     if (stops.length > MAX_STOP_STRINGS) {
       throw new StopError(`${stops.length} stop strings were given; at most ${MAX_STOP_STRINGS} are allowed`)
     }
     if (stops.includes(""))
-      throw new StopError("a stop string is empty, which would stop every text at its start; leave it out")
+      throw new StopError("a stop string is empty, which would end every text at its start; leave it out")
     this.#root = automatonOf(stops)
     this.#node = this.#root
   }
 
-  /** Takes the next text; after a stop was found it must not be called again. */
+  /** Takes the next text. @throws StopError after a stop string was found, or after `flush` */
   push(text: string): StopResult {
     if (this.#done) throw new StopError("the text has ended; make a new matcher for a new text")
     const all = this.#held + text
@@ -65,7 +65,7 @@ export class StopMatcher {
     return { text: all.slice(0, safe), stop: undefined }
   }
 
-  /** Ends the text: what was held back is no stop string after all. */
+  /** Ends the text and returns what was held back, which is no stop string. */
   flush(): string {
     const rest = this.#held
     this.#held = ""
@@ -84,7 +84,7 @@ function step(from: Node, unit: number): Node {
   }
 }
 
-/** A request's choices look for the same list. */
+/** Automata by list of stop strings, which the choices of a request share. */
 const automata = new WeakMap<readonly string[], Node>()
 
 function automatonOf(stops: readonly string[]): Node {

@@ -16,7 +16,7 @@ const MONTHS = [
 
 const pad = (value: number, width = 2) => String(value).padStart(width, "0")
 
-/** The local date in the format of C's strftime, English names. A directive it does not know stays as written. */
+/** Formats a local date as C's strftime does, with English names. An unknown directive is left unchanged. */
 export function strftime(date: Date, format: string): string {
   const day = DAYS[date.getDay()] as string
   const month = MONTHS[date.getMonth()] as string

@@ -1,5 +1,5 @@
 /**
- * Bytes at the end of `bytes` that begin a UTF-8 character which later bytes may still complete: 0 … 3. Bytes that can no longer
+ * The number of bytes (0 … 3) at the end of `bytes` that begin a UTF-8 character which later bytes may complete. Bytes that cannot
  * become a character do not count (Unicode 15, table 3-7: a maximal subpart of an ill-formed sequence is replaced at once).
  */
 export function incompleteTail(bytes: Uint8Array): number {
@@ -20,7 +20,7 @@ function sequenceLength(lead: number): number {
   return 1
 }
 
-/** The second byte's range excludes overlong forms, surrogates and what lies past U+10FFFF. */
+/** Whether a second byte is valid after `lead`: its range excludes overlong forms, surrogates and values above U+10FFFF. */
 function secondByteFits(lead: number, second: number): boolean {
   switch (lead) {
     case 0xe0:

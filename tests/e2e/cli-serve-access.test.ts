@@ -90,7 +90,7 @@ describe("API keys", () => {
   ])("are missed on %s with %j: %p", async (host, args, missed) => {
     const { stop } = await serve(["--host", host, ...args])
     const stderr = await stop()
-    expect(stderr.match(/warning: whoever reaches/g)?.length ?? 0).toBe(missed ? 1 : 0)
+    expect(stderr.match(/warning: anyone who can reach/g)?.length ?? 0).toBe(missed ? 1 : 0)
     if (missed) expect(stderr).toContain("--api-key-file")
   })
 })
@@ -121,7 +121,7 @@ test("--log-format json makes every line of standard error one JSON object, --lo
     expect.objectContaining({ level: "info", msg: "request", path: "/v1/completions", status: 200, tokens: 3 }),
   )
   expect(said).toContainEqual(expect.objectContaining({ level: "debug", msg: "request", path: "/health" }))
-  expect(said.some(({ msg }) => msg.startsWith("warning: whoever reaches 0.0.0.0"))).toBe(true)
+  expect(said.some(({ msg }) => msg.startsWith("warning: anyone who can reach 0.0.0.0"))).toBe(true)
 
   const quiet = await serve([], { ROCMFORGE_LOG_LEVEL: "error" })
   await (await complete(quiet.url)).text()

@@ -115,7 +115,7 @@ describe("serve", () => {
     expect(text.match(/"finish_reason":"length"/g)?.length).toBe(2)
     expect(await child.exited).toBe(0)
     expect(await isAlive(engines[0] ?? 0)).toBe(false)
-    expect(await new Response(child.stderr).text()).toContain("stopping: 1 request may end within 30 s")
+    expect(await new Response(child.stderr).text()).toContain("stopping: 1 running request has 30 s to end")
   })
 
   test("ends streams with an error after --drain-timeout, also on Ctrl-C; takes its settings from the environment", async () => {
@@ -156,7 +156,7 @@ describe("serve", () => {
       [[first, first], 2, "named twice"],
       [[first, join(folder.path, "again/first.gguf")], 2, 'both be called "first"'],
       [[first, "--device", "abacus"], 4, "abacus"],
-      [[first, "--keep-alive", "soon"], 2, "-1 for ever"],
+      [[first, "--keep-alive", "soon"], 2, "-1 for no limit"],
       [[first, "--memory-budget", "lots"], 2, "512M"],
       [[first, "--deadline", "0"], 2, "more than 0"],
       [[first, "--drain-timeout", "-1"], 2, "90s"],

@@ -2,6 +2,8 @@ import { type Command, Option } from "commander"
 import { UsageError } from "../exit.ts"
 import { OPTIONS, type OptionName, type OptionSpec, type OptionValue } from "./options.ts"
 
+/** Turns declared options into options of the `commander` package, and reads their values. */
+
 export type OptionValues<Names extends OptionName> = { [Name in Names]: OptionValue<Name> }
 
 /** Adds declared options to a command. */

@@ -1,6 +1,6 @@
 /**
- * Every option, declared once: its flag, environment variable, default, meaning and check. The CLI and the server read the same
- * declarations, so a flag and its documentation cannot part.
+ * Every option, declared once: its flag, environment variable, default, description and schema. The parser, the help and the tests of
+ * the documentation use the same declarations, so they cannot differ.
  */
 
 import { z } from "zod"
@@ -26,7 +26,7 @@ export const OPTIONS = {
     description: "a model to serve (repeatable)",
     schema: nonEmpty,
   }),
-  gguf: option({ name: "gguf", value: "file", description: "another word for --model", schema: nonEmpty }),
+  gguf: option({ name: "gguf", value: "file", description: "same as --model", schema: nonEmpty }),
 
   device: option({
     name: "device",
@@ -41,7 +41,7 @@ export const OPTIONS = {
     short: "t",
     value: "n",
     env: "ROCMFORGE_THREADS",
-    description: "CPU threads (default: one for each core this process may use)",
+    description: "CPU threads (default: one per core available to this process)",
     schema: wholeNumber(1, 1024),
   }),
   ctxSize: option({
@@ -49,7 +49,7 @@ export const OPTIONS = {
     short: "c",
     value: "tokens",
     env: "ROCMFORGE_CTX_SIZE",
-    description: "longest prompt and completion together (default: what the model was trained for, as memory allows)",
+    description: "longest prompt plus completion (default: the model's training context, reduced if memory is short)",
     schema: wholeNumber(1, 2 ** 24),
   }),
   kvType: option({
@@ -57,7 +57,8 @@ export const OPTIONS = {
     value: "type",
     env: "ROCMFORGE_KV_TYPE",
     default: "f16",
-    description: "number format of the K/V cache: f16, f32 or q8_0 (half the memory of f16, slightly less exact)",
+    description:
+      "number format of the K/V cache: f16, f32 or q8_0 (about half the memory of f16, slightly less precise)",
     schema: z.enum(["f16", "f32", "q8_0"], { error: "must be f16, f32 or q8_0" }),
   }),
 
@@ -67,27 +68,27 @@ export const OPTIONS = {
     env: "ROCMFORGE_DTYPE",
     default: "auto",
     description:
-      "what a GPU's matrix units multiply in long prompts: auto (f16), f32, f16 or bf16; the CPU computes in f32",
+      "number format in which a GPU multiplies the matrices of long prompts: auto (f16), f32, f16 or bf16; the CPU computes in f32",
     schema: z.enum(["auto", "f32", "f16", "bf16"], { error: "must be auto, f32, f16 or bf16" }),
   }),
   mmap: option({
     name: "no-mmap",
     description:
-      "read the model file instead of mapping it (mapped uploads of large files hang on some integrated GPUs)",
+      "read the model file instead of mapping it into memory (uploads of large mapped files hang on some integrated GPUs)",
     schema: flag,
     default: true,
   }),
   speculative: option({
     name: "speculative",
-    value: "how",
+    value: "method",
     default: "off",
     description:
-      "off, or ngram: guess tokens from text that came before, and verify several in one step; the output's distribution stays the same",
+      "off, or ngram: predict tokens from the earlier text and verify several in one step, without changing the output's distribution",
     schema: z.enum(["off", "ngram"], { error: "must be off or ngram" }),
   }),
   deterministic: option({
     name: "deterministic",
-    description: "the same bits for a request whatever else runs; the CPU always works so, a GPU is slower with it",
+    description: "a request gives the same bits whatever else runs; always true on the CPU, slower on a GPU",
     schema: flag,
     default: false,
   }),
@@ -95,13 +96,13 @@ export const OPTIONS = {
   prompt: option({
     name: "prompt",
     value: "text",
-    description: "the prompt; - reads standard input, as does leaving it out",
+    description: "the prompt; - or no prompt reads standard input",
     schema: z.string(),
   }),
   file: option({ name: "file", short: "f", value: "path", description: "read the text from a file", schema: nonEmpty }),
   chat: option({
     name: "chat",
-    description: "the prompt is a user's message: apply the model's chat template",
+    description: "treat the prompt as a user's message and apply the model's chat template",
     schema: flag,
     default: false,
   }),
@@ -114,95 +115,95 @@ export const OPTIONS = {
   chatTemplate: option({
     name: "chat-template",
     value: "file",
-    description: "a chat template (Jinja) to use instead of the model's own (with --chat)",
+    description: "file with a chat template (Jinja) to use instead of the model's own (with --chat)",
     schema: nonEmpty,
   }),
   maxTokens: option({
     name: "max-tokens",
     value: "n",
     default: 256,
-    description: "tokens to generate at most",
+    description: "most tokens to generate",
     schema: wholeNumber(1, 2 ** 24),
   }),
   temperature: option({
     name: "temperature",
     value: "t",
     default: SAMPLING_DEFAULTS.temperature,
-    description: "0 always takes the likeliest token",
+    description: "randomness of the sampling; 0 always takes the most likely token",
     schema: decimal(0, 5),
   }),
   topK: option({
     name: "top-k",
     value: "k",
     default: SAMPLING_DEFAULTS.topK,
-    description: "keep the k likeliest tokens; 0: all",
+    description: "sample from the k most likely tokens; 0: from all",
     schema: wholeNumber(0, 2 ** 31 - 1),
   }),
   topP: option({
     name: "top-p",
     value: "p",
     default: SAMPLING_DEFAULTS.topP,
-    description: "keep the likeliest tokens up to this probability; 1: all",
+    description: "sample from the most likely tokens that together reach this probability; 1: from all",
     schema: decimal(0, 1),
   }),
   minP: option({
     name: "min-p",
     value: "p",
     default: SAMPLING_DEFAULTS.minP,
-    description: "drop tokens less likely than this share of the likeliest; 0: none",
+    description: "drop tokens whose probability is below this fraction of the most likely token's; 0: none",
     schema: decimal(0, 1),
   }),
   repeatPenalty: option({
     name: "repeat-penalty",
     value: "x",
     default: SAMPLING_DEFAULTS.repetitionPenalty,
-    description: "divide the logits of tokens already seen; 1: off",
+    description: "divide the logits of tokens in the prompt or output by this; 1: off",
     schema: decimal(0.01, 100),
   }),
   frequencyPenalty: option({
     name: "frequency-penalty",
     value: "x",
     default: SAMPLING_DEFAULTS.frequencyPenalty,
-    description: "subtract for every time a token was generated",
+    description: "subtract this from a token's logit for each time it was generated",
     schema: decimal(-2, 2),
   }),
   presencePenalty: option({
     name: "presence-penalty",
     value: "x",
     default: SAMPLING_DEFAULTS.presencePenalty,
-    description: "subtract once for tokens that were generated",
+    description: "subtract this from the logit of every token that was generated",
     schema: decimal(-2, 2),
   }),
   logitBias: option({
     name: "logit-bias",
     value: "id=bias",
     repeatable: true,
-    description: "add to a token's logit (repeatable)",
+    description: "add BIAS to the logit of the token with this ID (repeatable)",
     schema: logitBias,
   }),
   seed: option({
     name: "seed",
     value: "n",
-    description: "the same seed gives the same text (default: random)",
+    description: "seed of the sampling; the same seed gives the same text (default: random)",
     schema: seed,
   }),
   stop: option({
     name: "stop",
     value: "text",
     repeatable: true,
-    description: "end before this text (repeatable)",
+    description: "stop before this text (repeatable)",
     schema: nonEmpty,
   }),
   ignoreEos: option({
     name: "ignore-eos",
-    description: "go on after the model's end token",
+    description: "continue after the model's end token",
     schema: flag,
     default: false,
   }),
   logprobs: option({
     name: "logprobs",
     value: "n",
-    description: "log-probability of every token and of n alternatives (with --json)",
+    description: "print the log-probability of every token and of n alternatives (with --json)",
     schema: wholeNumber(0, 20),
   }),
   json: option({ name: "json", description: "print JSON", schema: flag, default: false }),
@@ -218,13 +219,13 @@ export const OPTIONS = {
   }),
   special: option({
     name: "special",
-    description: "read, or show, control tokens such as <|im_end|> written in the text",
+    description: "parse control tokens such as <|im_end|> in the text, or print them",
     schema: flag,
     default: false,
   }),
   bos: option({
     name: "bos",
-    description: "put the beginning-of-sequence token in front",
+    description: "put the beginning-of-sequence token first",
     schema: flag,
     default: false,
   }),
@@ -248,13 +249,13 @@ export const OPTIONS = {
     name: "context",
     value: "tokens",
     default: 1,
-    description: "tokens that each sequence holds before the decode measurement",
+    description: "tokens already in each sequence when the decode measurement begins",
     schema: wholeNumber(1, 2 ** 20),
   }),
   concurrency: option({
     name: "concurrency",
     value: "list",
-    description: "sequences that decode together, as 1,8,32 (default: 1)",
+    description: "numbers of sequences to decode together, such as 1,8,32 (default: 1)",
     schema: wholeNumbers(1, 1024),
   }),
   repetitions: option({
@@ -262,14 +263,14 @@ export const OPTIONS = {
     short: "r",
     value: "n",
     default: 5,
-    description: "measurements of each kind, after one warm-up",
+    description: "measurements of each kind, after one warm-up run",
     schema: wholeNumber(1, 1000),
   }),
 } as const
 
 export type OptionName = keyof typeof OPTIONS
 
-/** The checked value of one option: an array when repeatable, absent (`undefined`) only without a default. */
+/** The parsed value of an option: an array when it is repeatable, else `undefined` when it is not given and has no default. */
 export type OptionValue<Name extends OptionName> = (typeof OPTIONS)[Name] extends infer Spec extends OptionSpec
   ? Spec extends { repeatable: true }
     ? z.output<Spec["schema"]>[]
@@ -278,19 +279,19 @@ export type OptionValue<Name extends OptionName> = (typeof OPTIONS)[Name] extend
       : z.output<Spec["schema"]> | undefined
   : never
 
-/** Variables that are no option: where models are kept and fetched, and where native libraries lie. */
+/** Environment variables without a flag: where models are stored and downloaded from, and where the native libraries are. */
 export const VARIABLES: readonly { env: string; description: string }[] = [
   {
     env: "ROCMFORGE_HOME",
-    description: "folder of downloaded models (default: XDG_CACHE_HOME/rocmforge, else ~/.cache/rocmforge)",
+    description: "folder for downloaded models (default: XDG_CACHE_HOME/rocmforge, else ~/.cache/rocmforge)",
   },
   { env: "ROCMFORGE_LIBRARY_PATH", description: "folder of the native libraries (default: build/)" },
-  { env: "ROCMFORGE_ALLOW_INTEGRATED", description: "1: use integrated GPUs too" },
-  { env: "ROCMFORGE_GRAPHS", description: "0: launch every GPU kernel by itself, for debugging" },
+  { env: "ROCMFORGE_ALLOW_INTEGRATED", description: "1: also use integrated GPUs" },
+  { env: "ROCMFORGE_GRAPHS", description: "0: launch GPU kernels one by one instead of as graphs, for debugging" },
   {
     env: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    description: "serve: where traces go, over HTTP (and OpenTelemetry's other OTEL_EXPORTER_OTLP_ variables)",
+    description: "serve: address to send traces to, over HTTP (other OTEL_EXPORTER_OTLP_ variables apply too)",
   },
-  { env: "HF_ENDPOINT", description: "address of the Hugging Face hub, or of a mirror" },
+  { env: "HF_ENDPOINT", description: "address of the Hugging Face hub or of a mirror" },
   { env: "HF_TOKEN", description: "token for gated and private models" },
 ]

@@ -1,4 +1,4 @@
-/** What the values of options may be: zod schemas that read the text of a flag or variable, and say what is allowed. */
+/** zod schemas that parse the text of a flag or variable. Their error messages state what is allowed. */
 
 import { z } from "zod"
 
@@ -11,9 +11,9 @@ export function wholeNumber(min: number, max: number, allowed = `a whole number 
   return z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
 }
 
-/** Whole numbers from `min` to `max`, parted by commas. */
+/** Whole numbers from `min` to `max`, separated by commas. */
 export function wholeNumbers(min: number, max: number) {
-  const error = `must be whole numbers from ${min} to ${max}, parted by commas`
+  const error = `must be whole numbers from ${min} to ${max}, separated by commas`
   const one = z.preprocess(toNumber, z.number({ error }).int({ error }).min(min, { error }).max(max, { error }))
   return z.preprocess((value) => (typeof value === "string" ? value.split(",") : value), z.array(one).min(1, { error }))
 }
@@ -41,7 +41,7 @@ export const logitBias = z
   })
   .refine(([, bias]) => Math.abs(bias) <= 100, { error: LOGIT_BIAS })
 
-const SIZE = "must be a size as 512M, 8G or 12.5GiB (bytes without a unit)"
+const SIZE = "must be a size such as 512M, 8G or 12.5GiB (a number without a unit is bytes)"
 const UNITS = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 } as const
 export const byteSize = z
   .string()
@@ -53,9 +53,9 @@ export const byteSize = z
   .refine((bytes) => bytes > 0 && Number.isSafeInteger(bytes), { error: SIZE })
 
 const SECONDS = { "": 1, s: 1, m: 60, h: 3600 } as const
-/** A time in seconds, or with a unit. @param forever -1 is taken, and means Infinity. */
+/** A time in seconds, or with a unit. @param forever also accepts -1, which gives Infinity. */
 export function duration(forever = false) {
-  const error = `must be a time as 30, 90s, 5m or 1h${forever ? ", or -1 for ever" : ""}`
+  const error = `must be a time such as 30, 90s, 5m or 1h${forever ? ", or -1 for no limit" : ""}`
   return z
     .string()
     .regex(forever ? /^(-1|\d+(\.\d+)?[smh]?)$/i : /^\d+(\.\d+)?[smh]?$/i, { error })
@@ -69,15 +69,16 @@ export function duration(forever = false) {
 export const nonEmpty = z.string().min(1, { error: "must not be empty" })
 export const flag = z.boolean()
 
-/** A key that a header can carry. */
+/** An API key that fits in an HTTP header. */
 export const apiKey = z
   .string()
   .regex(/^[\x21-\x7e]+$/, { error: "must be printable ASCII without spaces, and not empty" })
 
-const ORIGIN = "must be an origin as https://chat.example or http://localhost:3000, without a path, or * for all"
+const ORIGIN =
+  "must be an origin such as https://chat.example or http://localhost:3000, without a path, or * for all origins"
 export const origin = z.string().refine((text) => text === "*" || isOrigin(text), { error: ORIGIN })
 
-/** Whether a text is what browsers send as `Origin`, but for a slash behind it. */
+/** Whether a text is a value of the `Origin` header. A slash after it is allowed. */
 function isOrigin(text: string): boolean {
   const url = URL.parse(text)
   return url !== null && /^https?:$/.test(url.protocol) && url.origin === text.replace(/\/$/, "").toLowerCase()

@@ -1,4 +1,4 @@
-/** The options of `serve` alone: where it listens, whom it lets in, and how it runs its models. */
+/** The options of `serve`: where it listens, who may use it, and how it runs its models. */
 
 import { z } from "zod"
 import { apiKey, byteSize, duration, flag, LOG_LEVELS, nonEmpty, origin, wholeNumber } from "./schemas.ts"
@@ -10,7 +10,7 @@ export const SERVE_OPTIONS = {
     value: "address",
     env: "ROCMFORGE_HOST",
     default: "127.0.0.1",
-    description: "address to listen on; 0.0.0.0 for every interface",
+    description: "address to listen on; 0.0.0.0 for all interfaces",
     schema: nonEmpty,
   }),
   port: option({
@@ -28,15 +28,14 @@ export const SERVE_OPTIONS = {
     repeatable: true,
     secret: true,
     description:
-      "a key that opens every route; without one only /health and /ready answer (repeatable; other users of this machine see the arguments of a process: prefer --api-key-file or the variable)",
+      "API key that clients must send; requests without it reach only /health and /ready (repeatable; other users of this machine can see command lines, so prefer --api-key-file or the variable)",
     schema: apiKey,
   }),
   apiKeyFile: option({
     name: "api-key-file",
     value: "file",
     env: "ROCMFORGE_API_KEY_FILE",
-    description:
-      "a file of such keys, one a line, as KEY or NAME:KEY (the name stands for it in the log); # begins a comment",
+    description: "file with API keys, one per line, as KEY or NAME:KEY (the log shows the name); # begins a comment",
     schema: nonEmpty,
   }),
   corsOrigin: option({
@@ -44,21 +43,21 @@ export const SERVE_OPTIONS = {
     value: "origin",
     repeatable: true,
     description:
-      "an origin whose pages may use the server from a browser, as https://chat.example; * for all (repeatable)",
+      "origin whose web pages may use the server, such as https://chat.example; * for all origins (repeatable)",
     schema: origin,
   }),
   tlsCert: option({
     name: "tls-cert",
     value: "file",
     env: "ROCMFORGE_TLS_CERT",
-    description: "serve HTTPS with this certificate, and those behind it that vouch for it (PEM; with --tls-key)",
+    description: "certificate for HTTPS, with its chain after it (PEM; needs --tls-key)",
     schema: nonEmpty,
   }),
   tlsKey: option({
     name: "tls-key",
     value: "file",
     env: "ROCMFORGE_TLS_KEY",
-    description: "the private key of --tls-cert (PEM, not encrypted)",
+    description: "private key of --tls-cert (PEM, not encrypted)",
     schema: nonEmpty,
   }),
   logFormat: option({
@@ -66,7 +65,7 @@ export const SERVE_OPTIONS = {
     value: "format",
     env: "ROCMFORGE_LOG_FORMAT",
     default: "text",
-    description: "text, or json: all of standard error is one JSON object a line",
+    description: "text, or json: one JSON object per line for everything on standard error",
     schema: z.enum(["text", "json"], { error: "must be text or json" }),
   }),
   logLevel: option({
@@ -75,7 +74,7 @@ export const SERVE_OPTIONS = {
     env: "ROCMFORGE_LOG_LEVEL",
     default: "info",
     description:
-      "info: a line for every request; debug: those of monitors too; warn or error: only what goes wrong; silent: nothing. Prompts, answers and keys are never logged",
+      "info: one line per request; debug: also requests of monitors; warn or error: only problems; silent: nothing. Prompts, answers and keys are never logged",
     schema: z.enum(LOG_LEVELS, { error: `must be ${LOG_LEVELS.join(", ")}` }),
   }),
 
@@ -84,45 +83,45 @@ export const SERVE_OPTIONS = {
     value: "n",
     env: "ROCMFORGE_MAX_SEQS",
     default: 32,
-    description: "requests that are generated together",
+    description: "most sequences to generate at the same time",
     schema: wholeNumber(1, 256),
   }),
   maxQueue: option({
     name: "max-queue",
     value: "n",
     default: 512,
-    description: "requests that wait for their turn at most; one more is told to try again (429)",
+    description: "most requests to keep waiting; further requests are answered with status 429",
     schema: wholeNumber(1, 1_000_000),
   }),
   batchSize: option({
     name: "batch-size",
     value: "tokens",
-    description: "tokens of one step at most, over all requests (default: 128 on the CPU, 2048 on a GPU)",
+    description: "most tokens in one step, over all requests (default: 128 on the CPU, 2048 on a GPU)",
     schema: wholeNumber(1, 2 ** 20),
   }),
   chunkSize: option({
     name: "chunk-size",
     value: "tokens",
     description:
-      "prompt tokens of one step at most while others generate: less is smoother for them, more is faster for the prompt (default: 16 on the CPU, 512 on a GPU)",
+      "most prompt tokens in one step while other requests generate: fewer keep their streams smooth, more process the prompt faster (default: 16 on the CPU, 512 on a GPU)",
     schema: wholeNumber(1, 2 ** 20),
   }),
   prefixCache: option({
     name: "no-prefix-cache",
-    description: "compute every prompt anew, also where an earlier one began alike",
+    description: "compute every prompt in full instead of reusing the beginning it shares with an earlier one",
     schema: flag,
     default: true,
   }),
   cacheByKey: option({
     name: "cache-by-key",
     description:
-      "requests find each other's prompts in the cache only under the same API key, so that nobody can time what others ask",
+      "share cached prompts only between requests with the same API key, so that response times reveal nothing about other users' prompts",
     schema: flag,
     default: false,
   }),
   inProcess: option({
     name: "in-process",
-    description: "run the engines in the server's own process: nothing restarts them when they fail",
+    description: "run the engines in the server's process; a failed engine is then not restarted",
     schema: flag,
     default: false,
   }),
@@ -130,53 +129,54 @@ export const SERVE_OPTIONS = {
     name: "watchdog",
     value: "time",
     default: 120,
-    description: "an engine that makes no step for so long is taken for hung, and started again",
+    description: "restart an engine that completes no step for this time",
     schema: duration().refine((seconds) => seconds >= 1, { error: "must be at least 1" }),
   }),
   deadline: option({
     name: "deadline",
     value: "time",
-    description: "end a request that takes longer, in seconds, or as 5m (default: as long as it takes)",
+    description: "end requests that take longer than this: seconds, or a time such as 5m (default: no limit)",
     schema: duration().refine((seconds) => seconds > 0, { error: "must be more than 0" }),
   }),
   responsesDb: option({
     name: "responses-db",
     value: "file",
     env: "ROCMFORGE_RESPONSES_DB",
-    description: "an SQLite file that keeps what /v1/responses stores (default: in memory, until the server ends)",
+    description:
+      "SQLite file for the responses that /v1/responses stores (default: kept in memory until the server stops)",
     schema: nonEmpty,
   }),
   keepAlive: option({
     name: "keep-alive",
     value: "time",
     description:
-      "how long a model stays in memory without a request: seconds, or 5m, 1h; -1: for ever (default: for ever for one model, 5m for several)",
+      "unload a model after this time without a request: seconds, or a time such as 5m or 1h; -1: never (default: never for one model, 5m for several)",
     schema: duration(true),
   }),
   memoryBudget: option({
     name: "memory-budget",
     value: "size",
     description:
-      "what the weights and K/V caches of all models may take together, as 12G; idle models make room for others (default: what the device has free)",
+      "memory for the weights and K/V caches of all models, such as 12G; idle models are unloaded to make room (default: the free memory of the device)",
     schema: byteSize,
   }),
   preload: option({
     name: "preload",
-    description: "load every model at the start, not only the first",
+    description: "load all models at the start, not only the first",
     schema: flag,
     default: false,
   }),
   maxBody: option({
     name: "max-body",
     value: "size",
-    description: "the largest body that a request may have, as 8M; a larger one is refused with 413 (default: 32M)",
+    description: "largest request body, such as 8M; larger ones are answered with status 413 (default: 32M)",
     schema: byteSize.refine((bytes) => bytes >= 1024, { error: "must be at least 1K" }),
   }),
   drainTimeout: option({
     name: "drain-timeout",
     value: "time",
     default: 30,
-    description: "how long requests that run may go on after SIGTERM or Ctrl-C",
+    description: "time that running requests have to end after SIGTERM or Ctrl-C",
     schema: duration(),
   }),
 } as const

@@ -1,23 +1,23 @@
 import type { z } from "zod"
 
-/** A setting that a flag or an environment variable gives. */
+/** One setting of the command line, given by a flag or an environment variable. */
 export interface OptionSpec {
   /** Kebab-case, without dashes. */
   name: string
-  /** What the value is, for help: `--ctx-size <tokens>`. Flags without a value have none. */
+  /** Name of the value in the help: `--ctx-size <tokens>`. Flags without a value leave it out. */
   value?: string
   short?: string
   env?: string
   description: string
-  /** Reads the text of a flag or variable; a flag without a value gives `true`. The error messages say what is allowed. */
+  /** Parses the text of a flag or variable; a flag without a value gives `true`. The error messages state what is allowed. */
   schema: z.ZodType
-  /** Given by repeating the flag; the values become an array. */
+  /** The flag may be repeated; its values become an array. */
   repeatable?: boolean
-  /** No message repeats what was given. */
+  /** Messages never contain the value. */
   secret?: boolean
-  /** Shown in help as the default. `undefined`: the description says what happens without it. */
+  /** The default, shown in the help. `undefined`: the description states what happens without the flag. */
   default?: string | number | boolean
 }
 
-/** Keeps what the compiler knows of it. */
+/** Returns the declaration with its literal types, which `OptionValue` needs. */
 export const option = <const Spec extends OptionSpec>(spec: Spec): Spec => spec

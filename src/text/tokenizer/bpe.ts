@@ -9,13 +9,13 @@ const encoder = new TextEncoder()
 
 const PRINTABLE_ASCII = /^[!-~]+$/
 
-/** Scratch of more than KEEP_LIMIT bytes is given back after use, down to SMALL. */
+/** Scratch memory of more than KEEP_LIMIT bytes is replaced after use by SMALL bytes. */
 const KEEP_LIMIT = 1 << 18
 const SMALL = 1 << 10
 
-/** What a model of tokens does with one run of plain text. */
+/** A tokenizer model: it encodes one stretch of plain text. */
 export interface TextModel {
-  /** Appends the ids of `text`, which is well-formed UTF-16 and holds no special token. */
+  /** Appends the ids of `text`, which is well-formed UTF-16 without special tokens. */
   encode(text: string, afterSpecial: boolean, out: IdBuffer): void
 }
 
@@ -66,7 +66,7 @@ export class BpeModel implements TextModel {
       if (space < 0)
         throw new TokenizerError(
           "bad_field",
-          `tokenizer.ggml.merges[${rank}] is ${JSON.stringify(merge)}, not two parts with a space between`,
+          `tokenizer.ggml.merges[${rank}] is ${JSON.stringify(merge)}, not two parts with a space between them`,
         )
       const left = merge.slice(0, space)
       const right = merge.slice(space + 1)
@@ -100,7 +100,7 @@ export class BpeModel implements TextModel {
     this.#symbols = new Int32Array(n)
   }
 
-  /** Puts the piece's UTF-8 into `bytes` and its symbols into `symbols`; returns how many there are. */
+  /** Writes the UTF-8 of a piece into `#bytes` and its symbols into `#symbols`; returns their number. */
   #loadBytes(piece: string): number {
     if (this.#bytes.length < piece.length * 3) this.#allocate(piece.length * 3)
     const bytes = this.#bytes
@@ -111,7 +111,7 @@ export class BpeModel implements TextModel {
     return n
   }
 
-  /** The loaded bytes as the vocabulary writes them. */
+  /** The loaded bytes in the alphabet of the vocabulary. */
   #loadedText(piece: string, n: number): string {
     if (PRINTABLE_ASCII.test(piece)) return piece
     let text = ""
@@ -129,14 +129,14 @@ export class BpeModel implements TextModel {
     }
   }
 
-  /** A merged string that is no token falls apart into its bytes' tokens. */
+  /** Appends the tokens of the single bytes of a merged string that is not a token. */
   #emitByChar(text: string, out: IdBuffer): void {
     for (const char of text) {
       const id = this.#idOf.get(char) ?? this.#unkId
       if (id === undefined) {
         throw new TokenizerError(
           "no_byte_token",
-          `the vocabulary has no token for byte ${JSON.stringify(char)} and no unknown token; this text cannot be given to the model`,
+          `the vocabulary has no token for byte ${JSON.stringify(char)} and no unknown token, so this model cannot read the text`,
         )
       }
       out.push(id)

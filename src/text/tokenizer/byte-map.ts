@@ -1,6 +1,6 @@
 /**
- * The printable alphabet of byte-level BPE (GPT-2, Radford et al. 2019): each byte has one character, so that vocabularies can be
- * written as text. Bytes that are printable Latin-1 stand for themselves, the 68 others take U+0100, U+0101 … in order.
+ * The printable alphabet of byte-level BPE (GPT-2, Radford et al. 2019). Each byte has one character, so that vocabularies can be
+ * written as text: printable Latin-1 bytes are their own characters, the 68 others take U+0100, U+0101 … in order.
  */
 function buildByteToChar(): string[] {
   const printable = (b: number) => (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae
@@ -15,7 +15,7 @@ const CHAR_TO_BYTE = new Map(BYTE_TO_CHAR.map((char, byte) => [char, byte]))
 
 const encoder = new TextEncoder()
 
-/** A vocabulary entry's bytes. Characters outside the alphabet (in hand-added tokens) stand for their own UTF-8. */
+/** The bytes of a vocabulary entry. Characters outside the alphabet, which hand-added tokens have, become their UTF-8. */
 export function pieceToBytes(piece: string): Uint8Array {
   const out: number[] = []
   for (const char of piece) {

@@ -7,7 +7,7 @@ type TokenizerErrorCode =
   | "no_byte_token"
   | "bad_token_id"
 
-/** Every failure of `src/text/tokenizer`; the message names the GGUF field or the token and what to do about it. */
+/** Any failure of a tokenizer. The message names the GGUF field or the token, and the remedy. */
 export class TokenizerError extends Error {
   override readonly name = "TokenizerError"
   constructor(

@@ -34,7 +34,7 @@ export class IdBuffer {
     this.#ids = grown
   }
 
-  /** The ids so far, in an array of exactly that length. */
+  /** A copy of all ids. */
   take(): Int32Array {
     return this.#ids.slice(0, this.length)
   }

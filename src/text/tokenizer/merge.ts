@@ -1,21 +1,21 @@
 /**
- * Greedy pair merging, the heart of both tokenizers: of all neighbouring pairs that have a rank, merge the one of lowest rank
- * (leftmost first among equals), until none is left (Sennrich et al. 2016, algorithm 1).
+ * Greedy pair merging, which both tokenizer models use: of all neighbouring pairs that have a rank, merge the one of lowest rank (the
+ * leftmost of equals), until no pair is left (Sennrich et al. 2016, algorithm 1).
  */
 
 const NONE = -1
 
-/** Ranks stay below this, so that `rank · 2³² + position` is exact in a double. */
+/** Ranks are below this limit, so that `rank · 2³² + position` is exact in a double. */
 const RANK_LIMIT = 2 ** 21
 const POSITION_SPAN = 2 ** 32
 
-/** Pieces up to this many symbols are merged by scanning; longer ones through a heap, which keeps them O(n log n). */
+/** Pieces of up to this many symbols are merged by scanning, longer ones with a heap in O(n log n). */
 const SCAN_LIMIT = 40
 
-/** Buffers for pieces longer than this are not kept after use. */
+/** Buffers for longer pieces are replaced by small ones after use. */
 const KEEP_LIMIT = 1 << 16
 
-/** A hash table (left symbol, right symbol) → (rank, merged symbol), open addressing, four int32 a slot. */
+/** A hash table (left symbol, right symbol) → (rank, merged symbol) with open addressing; a slot is four int32. */
 export class PairTable {
   #slots: Int32Array
   #mask: number
@@ -32,7 +32,7 @@ export class PairTable {
     return this.#used
   }
 
-  /** Offset of the pair's slot, or of the free slot where it would go. */
+  /** Offset of the pair's slot, or of the free slot where the pair belongs. */
   #locate(left: number, right: number): number {
     let h = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b)
     h ^= h >>> 15
@@ -43,13 +43,13 @@ export class PairTable {
     }
   }
 
-  /** Offset to pass to `rank` and `merged`; −1 where the pair was never added. */
+  /** The offset of a pair, for `rank` and `merged`; −1 if the pair was never added. */
   find(left: number, right: number): number {
     const at = this.#locate(left, right)
     return this.#slots[at] === NONE ? NONE : at
   }
 
-  /** Rank at an offset; −1 when the pair is known not to merge. */
+  /** The rank at an offset; −1 if the pair is known not to merge. */
   rank(at: number): number {
     return this.#slots[at + 2] as number
   }
@@ -58,7 +58,7 @@ export class PairTable {
     return this.#slots[at + 3] as number
   }
 
-  /** Adds a pair; the first rank given to a pair stays. */
+  /** Adds a pair. A pair that is there already keeps its rank. */
   add(left: number, right: number, rank: number, merged: number): void {
     if (rank >= RANK_LIMIT) throw new RangeError(`more than ${RANK_LIMIT} merge ranks`)
     if ((this.#used + 1) * 2 > this.#mask) this.#grow()
@@ -87,10 +87,10 @@ export class PairTable {
   }
 }
 
-/** Finds a pair's slot; a tokenizer may fill the table when first asked for a pair. Returns −1 or an offset. */
+/** Returns the offset of a pair in the table, or −1. A tokenizer may add the pair in the call. */
 type PairLookup = (left: number, right: number) => number
 
-/** Merges symbols in place. Holds scratch memory, so one instance serves one tokenizer. */
+/** Merges symbols in place. It owns scratch memory, so each tokenizer has its own instance. */
 export class Merger {
   readonly #table: PairTable
   readonly #lookup: PairLookup
@@ -106,7 +106,7 @@ export class Merger {
     this.#lookup = lookup
   }
 
-  /** Merges the first `n` of `symbols`; the result replaces them from index 0 on. Returns how many there are. */
+  /** Merges the first `n` of `symbols`. The result replaces them from index 0 on; its length is returned. */
   merge(symbols: Int32Array, n: number): number {
     if (n < 2) return n
     if (n <= SCAN_LIMIT) return this.#mergeByScan(symbols, n)
@@ -167,7 +167,7 @@ export class Merger {
       const key = this.#pop()
       const rank = Math.floor(key / POSITION_SPAN)
       const left = key - rank * POSITION_SPAN
-      // An entry is out of date once its pair was merged away or replaced; the pair now there has its own entry.
+      // An entry is stale if its pair was merged or replaced since; the new pair at this position has its own entry.
       if (ranks[left] !== rank) continue
       const right = next[left] as number
       const after = next[right] as number
@@ -230,7 +230,7 @@ export class Merger {
     this.#results = new Int32Array(n)
     this.#next = new Int32Array(n)
     this.#prev = new Int32Array(n)
-    // n − 1 pairs at first, and each of at most n − 1 merges adds two.
+    // There are n − 1 pairs at first, and each of at most n − 1 merges adds two entries.
     this.#heap = new Float64Array(3 * n)
   }
 }

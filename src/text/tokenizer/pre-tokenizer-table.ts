@@ -1,14 +1,14 @@
 /**
- * How each family of byte-level BPE models cuts text before merging: the patterns of the models' own tokenizer.json files (for
- * `default`, which names no model, of llama.cpp's behaviour), under the names that GGUF converters write. Patterns are JavaScript `v`-mode
- * sources, except that `\s` means Unicode White_Space. Several patterns apply one after the other, each within the pieces of the last.
+ * The patterns by which each family of byte-level BPE models cuts text before merging, under the names that GGUF converters write. They
+ * are the patterns of the models' tokenizer.json files; `default`, which belongs to no model, follows llama.cpp. Patterns are JavaScript
+ * `v`-mode sources, except that `\s` means Unicode White_Space. Several patterns apply in order, each within the pieces of the one before.
  */
 export interface PreTokenizerRule {
   names: readonly string[]
   patterns: readonly string[]
   /** A piece that is itself a token is not merged (`ignore_merges` in tokenizer.json). */
   wholePieces?: boolean
-  /** Models of this family expect BOS where the file does not say. */
+  /** Models of this family expect BOS unless the file states otherwise. */
   addBos?: boolean
 }
 
@@ -19,7 +19,7 @@ const SUFFIX = r`'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]`
 
 const GPT2 = r`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
-/** The cl100k shape; models differ in how many digits go together and in the set of letters. */
+/** A pattern of the cl100k form. Models differ in how many digits form a piece and in which characters are letters. */
 function cl100k(digits: string, letter = r`\p{L}`, word = r`\p{L}\p{N}`): string {
   return r`${SUFFIX}|[^\r\n\p{L}\p{N}]?${letter}+|${digits}| ?[^\s${word}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 }
@@ -27,7 +27,7 @@ function cl100k(digits: string, letter = r`\p{L}`, word = r`\p{L}\p{N}`): string
 const DIGITS_1 = r`\p{N}`
 const DIGITS_3 = r`\p{N}{1,3}`
 
-/** The o200k shape: words split where lower case turns upper; `suffix` ends a word. */
+/** A pattern of the o200k form: words are cut where lower case changes to upper case. `suffix` may follow a word. */
 function o200k(digits: string, suffix: string): string {
   const upper = r`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`
   const lower = r`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`
@@ -35,7 +35,7 @@ function o200k(digits: string, suffix: string): string {
   return r`${lead}${upper}*${lower}+${suffix}|${lead}${upper}+${lower}*${suffix}|${digits}| ?[^\s\p{L}\p{N}]+[\r\n\/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 }
 
-/** Scripts that DeepSeek LLM calls letters: ranges of cased letters, in hexadecimal. */
+/** The letters of DeepSeek LLM: hexadecimal ranges of cased letters. */
 const DEEPSEEK_LETTERS = `
   41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376-377 37B-37D 37F 386 388-38A 38C 38E-3A1 3A3-3F5 3F7-481
   48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45
@@ -44,7 +44,7 @@ const DEEPSEEK_LETTERS = `
   2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2-2CF3 A640-A66D A680-A69B A722-A76F A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17
   FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943`
 
-/** Han, the BMP between U+0800 and it, and Hangul. */
+/** Han, everything from U+0800 up to Han, and Hangul. */
 const DEEPSEEK_CJK = "4E00-9FA5 800-4E00 AC00-D7FF"
 
 const DEEPSEEK_PUNCTUATION = "21-2F 3A-7E FF01-FF0F FF1A-FF5E 2018-201F 3000-3002"
@@ -55,7 +55,7 @@ function ranges(list: string): string {
   return `[${list.trim().split(/\s+/).map(one).join("")}]`
 }
 
-/** Upstream writes `\s+$`; the look-behind changes no match and keeps long runs of spaces from costing their square. */
+/** The model's pattern is `\s+$`. The look-behind changes no match, and avoids quadratic time on long runs of spaces. */
 const TRAILING_SPACE = r`(?<!\s)\s+$`
 
 const BLOOM = r` ?[^\(\s\|.,!?…。，、।۔،\)]+`
@@ -156,7 +156,7 @@ const RULES: readonly PreTokenizerRule[] = [
   { names: ["viking"], patterns: [BLOOM, r`\p{N}`] },
 ]
 
-/** Rules by every name they go by. */
+/** Rules by each of their names. */
 export const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizerRule> = new Map(
   RULES.flatMap((rule) => rule.names.map((name) => [name, rule] as const)),
 )

@@ -1,26 +1,25 @@
 import { TokenizerError } from "./errors.ts"
 import { KNOWN_PRE_TOKENIZERS, PRE_TOKENIZERS, type PreTokenizerRule } from "./pre-tokenizer-table.ts"
 
-/** Cuts a text into the pieces that byte-level BPE merges within. */
+/** Cuts a text into pieces; byte-level BPE merges only within a piece. */
 export interface PreTokenizer {
   readonly name: string
-  /** A piece that is itself a token is taken whole, without merging. */
+  /** A piece that is itself a token is not merged. */
   readonly wholePieces: boolean
-  /** BOS is expected where the file does not say. */
+  /** The model expects BOS unless the file states otherwise. */
   readonly addBos: boolean
-  /** Calls `emit` with each piece in order; the pieces joined are the text. */
+  /** Calls `emit` with each piece in order. The pieces joined are the text. */
   split(text: string, emit: (piece: string) => void): void
 }
 
 /**
- * Writes a table entry as a JavaScript pattern. The patterns come from engines where `\s` is Unicode's White_Space; JavaScript's
- * own `\s` lacks U+0085 and has U+FEFF.
+ * Compiles a pattern of the table. In the table `\s` means Unicode's White_Space; JavaScript's `\s` lacks U+0085 and contains U+FEFF.
  */
 function compile(pattern: string): RegExp {
   return new RegExp(pattern.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gv")
 }
 
-/** Cuts by one pattern: its matches are pieces, and so is whatever lies between them. */
+/** Cuts a text by one pattern: its matches and the text between them are the pieces. */
 function splitBy(regex: RegExp, text: string, emit: (piece: string) => void): void {
   regex.lastIndex = 0
   let end = 0
@@ -34,7 +33,7 @@ function splitBy(regex: RegExp, text: string, emit: (piece: string) => void): vo
 
 function makeSplit(regexes: readonly RegExp[]): PreTokenizer["split"] {
   return (text, emit) => {
-    // Each pattern cuts the pieces of the one before, and sees a piece as if it were the whole text.
+    // Each pattern cuts the pieces of the pattern before it, as if each piece were the whole text.
     const cut = (level: number, piece: string): void => {
       const regex = regexes[level]
       if (!regex) emit(piece)
@@ -45,15 +44,15 @@ function makeSplit(regexes: readonly RegExp[]): PreTokenizer["split"] {
 }
 
 /**
- * The pre-tokenizer of a `tokenizer.ggml.pre` name.
- * @throws TokenizerError `unknown_pre_tokenizer`: guessing one would silently spoil every prompt.
+ * Returns the pre-tokenizer with a name from `tokenizer.ggml.pre`.
+ * @throws TokenizerError `unknown_pre_tokenizer`, since a guess would silently corrupt every prompt.
  */
 export function preTokenizer(name: string): PreTokenizer {
   const rule: PreTokenizerRule | undefined = PRE_TOKENIZERS.get(name)
   if (!rule) {
     throw new TokenizerError(
       "unknown_pre_tokenizer",
-      `pre-tokenizer "${name}" (tokenizer.ggml.pre) is not known, so this model's text cannot be split correctly; known ones: ${KNOWN_PRE_TOKENIZERS.join(", ")}`,
+      `unknown pre-tokenizer "${name}" (tokenizer.ggml.pre), without which this model's text cannot be split correctly; supported: ${KNOWN_PRE_TOKENIZERS.join(", ")}`,
     )
   }
   return {

@@ -1,7 +1,7 @@
 import { TokenizerError } from "./errors.ts"
 import { type TokenizerSource, TokenType } from "./types.ts"
 
-/** Looks up one GGUF metadata value; undefined where the file has no such key. */
+/** Looks up a GGUF metadata value; `undefined` if the file lacks the key. */
 export type MetadataLookup = (key: string) => unknown
 
 const PREFIX = "tokenizer.ggml."
@@ -15,7 +15,7 @@ function describe(value: unknown): string {
 function bad(key: string, expected: string, value: unknown): TokenizerError {
   return new TokenizerError(
     "bad_field",
-    `GGUF field ${key} must be ${expected}, but is ${describe(value)}; the file needs converting again`,
+    `GGUF field ${key} must be ${expected}, but is ${describe(value)}; convert the model again`,
   )
 }
 
@@ -55,13 +55,13 @@ function optionalNumbers(get: MetadataLookup, key: string, length: number): Arra
   if (value.length < length) {
     throw new TokenizerError(
       "bad_field",
-      `GGUF field ${key} has ${value.length} values for ${length} tokens; the file is damaged`,
+      `GGUF field ${key} has ${value.length} values for ${length} tokens; the file is damaged, so download or convert it again`,
     )
   }
   return value
 }
 
-/** A special token's id. One outside the vocabulary counts as absent: converters write such ids for tokens they dropped. */
+/** The id of a special token. An id outside the vocabulary counts as absent: converters write such ids for tokens that they dropped. */
 function optionalId(get: MetadataLookup, name: string, vocabSize: number): number | undefined {
   const key = `${PREFIX}${name}_token_id`
   const value = get(key)
@@ -81,7 +81,7 @@ export function readTokenizerSource(get: MetadataLookup): TokenizerSource {
   if (model !== "gpt2" && model !== "llama") {
     throw new TokenizerError(
       "unknown_model",
-      `tokenizer model "${model}" is not supported; known ones: gpt2 (byte-level BPE), llama (SentencePiece)`,
+      `tokenizer model "${model}" is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece)`,
     )
   }
   const tokens = optionalStrings(get, `${PREFIX}tokens`)
@@ -128,6 +128,6 @@ export function readTokenizerSource(get: MetadataLookup): TokenizerSource {
 function missing(name: string): TokenizerError {
   return new TokenizerError(
     "missing_field",
-    `the GGUF file has no ${PREFIX}${name}; without it there is no tokenizer (use a file that includes its vocabulary)`,
+    `the GGUF file has no ${PREFIX}${name}; the tokenizer needs it (use a file that includes its vocabulary)`,
   )
 }

@@ -5,7 +5,7 @@ interface Node {
   id: number
 }
 
-/** Where a text has special tokens: called with each stretch of plain text and each token, in order. */
+/** Receives each stretch of plain text and each special token of a text, in order. */
 interface SplitHandler {
   text(text: string): void
   token(id: number): void
@@ -13,11 +13,11 @@ interface SplitHandler {
 
 const SPACES = " \t\n\v\f\r"
 
-/** Finds tokens that stand in a text as themselves, leftmost first and longest among those, in one pass. */
+/** Finds special tokens that are written in a text, in one pass: the leftmost first, and the longest of those at one place. */
 export class SpecialSplitter {
   readonly #strip: StripRules
   readonly #root: Node = { next: new Map(), id: -1 }
-  /** [65536] 1 where some token starts with that UTF-16 unit. */
+  /** [65536] 1 if a token starts with this UTF-16 unit. */
   readonly #starts = new Uint8Array(0x10000)
   readonly #empty: boolean
 

@@ -1,6 +1,6 @@
 import { type TokenizerSource, TokenType } from "./types.ts"
 
-/** Names of tokens that end a turn or a document, in order of preference as the end-of-turn token. */
+/** Names of tokens that end a turn or a document. The first that a vocabulary has is its end-of-turn token. */
 const END_OF_TURN_NAMES = [
   "<|eot_id|>",
   "<|im_end|>",
@@ -15,7 +15,7 @@ const END_OF_TURN_NAMES = [
   "<end_of_utterance>",
 ] as const
 
-/** Further names that end a generation. */
+/** Names of further tokens that end a generation. */
 const OTHER_END_NAMES = [
   "<|eom_id|>",
   "<|return|>",
@@ -74,7 +74,7 @@ const FIM_NAMES = {
   ],
 } as const
 
-/** Names that ordinary text contains too (HTML tags, mostly): they count only where the file itself says control token. */
+/** Names that also occur in ordinary text (mostly HTML tags). They count only if the file marks them as control tokens. */
 const AMBIGUOUS_NAMES: ReadonlySet<string> = new Set([
   "</s>",
   "<eos>",
@@ -89,7 +89,7 @@ const AMBIGUOUS_NAMES: ReadonlySet<string> = new Set([
   "<reponame>",
 ])
 
-/** The roles of tokens, from the file's fields and, where it leaves them out, from the tokens' names. */
+/** Special tokens by role, from the file's fields, or from the tokens' names if a field is missing. */
 interface SpecialTokens {
   eotId: number | undefined
   eogIds: Set<number>
@@ -97,8 +97,8 @@ interface SpecialTokens {
 }
 
 /**
- * Finds special tokens and marks those known by name as control tokens in `source.tokenTypes`, since converters often leave
- * them as normal text. A marker that no model would ever write as text is safer treated as a marker.
+ * Finds special tokens, and marks those known by name as control tokens in `source.tokenTypes`, because converters often leave them as
+ * normal tokens. Models do not write these names as text.
  */
 export function findSpecialTokens(source: TokenizerSource, idOf: ReadonlyMap<string, number>): SpecialTokens {
   const types = source.tokenTypes
@@ -127,7 +127,7 @@ export function findSpecialTokens(source: TokenizerSource, idOf: ReadonlyMap<str
   return { eotId, eogIds, fim }
 }
 
-/** Formats in which a token that usually ends a turn only ends a part of one. */
+/** Removes tokens that usually end a turn but end only part of one in this vocabulary. */
 function dropFalseEnds(eogIds: Set<number>, idOf: ReadonlyMap<string, number>, types: Uint8Array): void {
   const ends = (name: string) => eogIds.has(idOf.get(name) ?? -1)
   const drop = (name: string, type: number) => {
@@ -139,17 +139,17 @@ function dropFalseEnds(eogIds: Set<number>, idOf: ReadonlyMap<string, number>, t
   // The harmony and Solar formats close each message of a turn with <|end|>.
   const calls = ends("<|call|>") || ends("<|calls|>")
   if (calls && (ends("<|return|>") || ends("<|flush|>"))) drop("<|end|>", TokenType.userDefined)
-  // Gemma 4 has </s> as a tag of HTML.
+  // In Gemma 4 </s> is an HTML tag.
   if (ends("<|tool_response>")) drop("</s>", TokenType.normal)
 }
 
-/** White space that a special token takes with it from the text on its sides. */
+/** Special tokens that remove the white space before (left) or after (right) them. */
 export interface StripRules {
   left: ReadonlySet<number>
   right: ReadonlySet<number>
 }
 
-/** GGUF stores no strip flags, so they follow from the model's name, for the families known to have them. */
+/** The strip rules of the known families, by the model's name, because GGUF does not store them. */
 export function stripRules(
   source: TokenizerSource,
   idOf: ReadonlyMap<string, number>,

@@ -6,29 +6,29 @@ import { WordCache } from "./word-cache.ts"
 
 const SPACE_MARK = "▁"
 
-/** Pairs and characters remembered before starting anew: keeps hostile text from growing the tables without end. */
+/** Most pairs and characters to remember. The tables are then cleared, so that hostile text cannot fill memory. */
 const MAX_PAIRS = 1 << 20
 
 const encoder = new TextEncoder()
 
-/** The name of the fallback token of a byte. */
+/** The name of the token that stands for a single byte. */
 function byteTokenName(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`
 }
 
 /**
- * SentencePiece-style BPE (Kudo and Richardson 2018): spaces become ▁, the text starts as characters, and the neighbouring pair
- * whose joint text is the token of highest score is merged first. Characters without a token become their bytes' tokens.
+ * SentencePiece-style BPE (Kudo and Richardson 2018). Spaces become ▁, the text starts as characters, and the neighbouring pair whose
+ * joined text is the token with the highest score is merged first. A character without a token becomes the tokens of its bytes.
  */
 export class SpmModel implements TextModel {
   readonly #idOf: ReadonlyMap<string, number>
   readonly #tokens: readonly string[]
   readonly #addSpacePrefix: boolean
   readonly #unkId: number | undefined
-  /** [vocabSize] scores as ranks: 0 is the highest score, equal scores share a rank. */
+  /** [vocabSize] ranks of the scores: the highest score has rank 0, equal scores share a rank. */
   readonly #ranks: Int32Array
   readonly #byteIds = new Int32Array(256).fill(-1)
-  /** Characters that are no token, as symbols past the vocabulary's end. */
+  /** Characters that are not tokens, as symbols past the end of the vocabulary. */
   readonly #strays = new Map<string, number>()
   readonly #strayTexts: string[] = []
   readonly #pairs = new PairTable(1 << 14)
@@ -52,7 +52,7 @@ export class SpmModel implements TextModel {
     for (let byte = 0; byte < 256; byte++) {
       this.#byteIds[byte] = idOf.get(byteTokenName(byte)) ?? idOf.get(String.fromCharCode(byte)) ?? -1
     }
-    // Where no token has a ▁ after another character, no merge crosses from a word into the next ▁, so words are independent.
+    // If no token has a ▁ after another character, no merge crosses from a word into the next ▁, so words are independent.
     this.#splits = !tokens.some((token) => /[^▁]▁/u.test(token))
     this.#merger = new Merger(this.#pairs, (left, right) => this.#lookUp(left, right))
   }
@@ -131,12 +131,13 @@ export class SpmModel implements TextModel {
     } else {
       throw new TokenizerError(
         "no_byte_token",
-        `the vocabulary has no token for ${JSON.stringify(char)}, none for its bytes and no unknown token; this text cannot be given to the model`,
+        `the vocabulary has no token for ${JSON.stringify(char)}, none for its bytes and no unknown token, so this model cannot read the text`,
       )
     }
   }
 }
 
+/** [n] the rank of each score; see `SpmModel.#ranks`. */
 function rankScores(scores: ArrayLike<number>, n: number): Int32Array {
   const order = Array.from({ length: n }, (_, id) => id).sort((a, b) => (scores[b] as number) - (scores[a] as number))
   const ranks = new Int32Array(n)

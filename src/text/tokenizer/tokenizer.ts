@@ -11,7 +11,7 @@ import { SpmModel } from "./spm.ts"
 import { type DecodeOptions, type EncodeOptions, type Tokenizer, type TokenizerSource, TokenType } from "./types.ts"
 
 const encoder = new TextEncoder()
-/** Keeps U+FEFF, which is text here and no byte-order mark. */
+/** Treats U+FEFF as text, not as a byte-order mark. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 const SPACE = 0x20
@@ -40,16 +40,16 @@ class GgufTokenizer implements Tokenizer {
   readonly #allSpecial: SpecialSplitter
   readonly #userDefined: SpecialSplitter
   readonly #bytes: (Uint8Array | undefined)[]
-  /** `null`: it has none of its own. */
+  /** The text of each token once computed; `null` for a token that ends within a character. */
   readonly #texts: (string | null | undefined)[]
 
-  /** Keeps `source.tokens`, and may change `source.tokenTypes`. */
+  /** @param source keeps a reference to `tokens`, and may change `tokenTypes` */
   constructor(source: TokenizerSource) {
     const { tokens } = source
     this.#tokens = tokens
     this.#types = source.tokenTypes
     this.vocabSize = tokens.length
-    // As the vocabulary writes them, which is no shorter than their texts.
+    // The vocabulary's spelling of a token is never shorter than its text.
     this.longestToken = tokens.reduce((most, { length }) => Math.max(most, length), 1)
     this.#bytes = new Array(tokens.length)
     this.#texts = new Array(tokens.length)
@@ -60,7 +60,7 @@ class GgufTokenizer implements Tokenizer {
     this.kind = source.model === "llama" ? "spm" : "bpe"
     const spm = this.kind === "spm"
     const inVocab = (id: number) => (id < tokens.length ? id : undefined)
-    // SentencePiece's own defaults; byte-level vocabularies have no common ones.
+    // The defaults of SentencePiece; byte-level vocabularies have no common defaults.
     this.bosId = source.bosId ?? (spm ? inVocab(1) : undefined)
     this.eosId = source.eosId ?? (spm ? inVocab(2) : undefined)
     this.unkId = source.unkId ?? (spm ? inVocab(0) : undefined)
@@ -187,7 +187,7 @@ class GgufTokenizer implements Tokenizer {
   }
 }
 
-/** Ids of the tokens that are found in text as themselves: the user-defined ones, and all of them. */
+/** Ids of the tokens that are matched in text: the user-defined ones, and all special ones. */
 function matchedIds(types: Uint8Array): { user: number[]; all: number[] } {
   const user: number[] = []
   const all: number[] = []
@@ -200,7 +200,7 @@ function matchedIds(types: Uint8Array): { user: number[]; all: number[] } {
 
 /**
  * Builds the tokenizer of a GGUF file from its metadata.
- * @param get looks up a metadata key: numeric arrays as typed arrays, string arrays as string[], scalars as themselves.
+ * @param get returns the value of a metadata key: a typed array, a string[] or a scalar.
  * @throws TokenizerError naming the field that is missing, wrong or not supported.
  */
 export function tokenizerFromMetadata(get: MetadataLookup): Tokenizer {

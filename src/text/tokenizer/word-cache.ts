@@ -1,15 +1,15 @@
 import type { IdBuffer } from "./id-buffer.ts"
 
-/** Pieces longer than this many UTF-16 units are too rare to be worth keeping. */
+/** Longest piece to keep, in UTF-16 units; longer pieces seldom repeat. */
 const MAX_KEY = 24
 const MAX_ENTRIES = 1 << 15
 
-/** Ids of short pieces seen before. When full it starts anew: the common words are back within a page of text. */
+/** A cache of the ids of short pieces. When it is full it is cleared; common words are back within a page of text. */
 export class WordCache {
-  /** One id is kept as a number: most words are one token. */
+  /** A single id is kept as a number, since most words are one token. */
   readonly #entries = new Map<string, number | Int32Array>()
 
-  /** Appends the ids of a piece if they are known. */
+  /** Appends the ids of a piece if they are cached; returns whether they were. */
   replay(piece: string, out: IdBuffer): boolean {
     if (piece.length > MAX_KEY) return false
     const ids = this.#entries.get(piece)
@@ -19,7 +19,7 @@ export class WordCache {
     return true
   }
 
-  /** Keeps what `out` holds from `start` on as the ids of a piece. */
+  /** Caches the ids in `out` from `start` on as those of a piece. */
   remember(piece: string, out: IdBuffer, start: number): void {
     if (piece.length > MAX_KEY) return
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear()

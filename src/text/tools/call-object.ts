@@ -1,24 +1,24 @@
-/** A call as most models write it: `{"name": …, "arguments": {…}}`. */
+/** Parses a tool call in the form that most models write: `{"name": …, "arguments": {…}}`. */
 
 import type { Reader, Reading } from "./reader.ts"
 
-/** What the arguments are called: Llama says `parameters`. */
+/** Keys of the arguments: Llama writes `parameters`. */
 const ARGUMENTS = ["arguments", "parameters"]
-/** What else a call may say of itself. */
+/** Other keys that a call may have; their values are ignored. */
 const ASIDE = ["id", "type"]
 const KEYS = ["name", ...ARGUMENTS, ...ASIDE]
 
 /**
- * One call of a known tool, whose `{` comes next. Its arguments come out while they are read, unless the name stands behind them; a call
- * without any has `{}`.
- * @returns whether it is one; otherwise what is held is none of a call
+ * Reads a call of a known tool, from its `{` on. Its arguments are emitted while they are read, unless the name comes after them. A call
+ * without arguments has `{}`.
+ * @returns whether the text is a call. If it is not, the held text is content.
  */
 export function* callObject(reader: Reader, tools: readonly string[]): Reading<boolean> {
   if (!(yield* reader.literal("{"))) return false
   return yield* callMembers(reader, tools)
 }
 
-/** The same, behind its `{`. */
+/** Reads a call as `callObject` does, from after its `{` on. */
 export function* callMembers(reader: Reader, tools: readonly string[]): Reading<boolean> {
   let name: string | undefined
   let args: string | undefined
@@ -52,7 +52,7 @@ export function* callMembers(reader: Reader, tools: readonly string[]): Reading<
   return true
 }
 
-/** Calls in a list, whose `[` comes next. @returns whether all of it is right */
+/** Reads a list of calls, from its `[` on. @returns whether the whole list is valid */
 export function* callList(reader: Reader, tools: readonly string[]): Reading<boolean> {
   if (!(yield* reader.literal("["))) return false
   for (;;) {

@@ -1,31 +1,34 @@
-/** Conversations with tools, as chat templates can write them. */
+/** Rewrites conversations with tools into a form that a chat template can render. */
 
 import { type ChatMessage, contentText, type ToolCall } from "../chat-messages.ts"
 import type { ToolSupport } from "./family.ts"
 import { type ToolFormat, writeCalls } from "./format.ts"
 
-/** Earlier calls and their results in a form that the template takes. */
+/** Rewrites earlier calls and their results in a form that the template accepts. */
 export function withCalls({ format, replays }: ToolSupport, messages: readonly ChatMessage[]): ChatMessage[] {
-  if (!replays) return written(format, messages)
+  if (!replays) return asText(format, messages)
   return messages.flatMap((message) => format.replay?.(message) ?? [message])
 }
 
-/** What has to be said of the tools, behind the system prompt or as one. */
+/** Adds the description of the tools after the system prompt, or as the system prompt. */
 export function describedInSystem(messages: readonly ChatMessage[], prompt: string): ChatMessage[] {
   const [first, ...rest] = messages
   if (first?.role !== "system") return [{ role: "system", content: prompt }, ...messages]
-  const said = contentText(first.content)
-  return [{ ...first, content: said === "" ? prompt : `${said}\n\n${prompt}` }, ...rest]
+  const text = contentText(first.content)
+  return [{ ...first, content: text === "" ? prompt : `${text}\n\n${prompt}` }, ...rest]
 }
 
-/** The same for templates that take no system prompt: in front of the first message. */
+/** Adds the description of the tools before the first message, for templates without a system prompt. */
 export function describedInFirst(messages: readonly ChatMessage[], prompt: string): ChatMessage[] {
   const [first, ...rest] = messages
   return first === undefined ? [] : [{ ...first, content: `${prompt}\n\n${contentText(first.content)}` }, ...rest]
 }
 
-/** Calls as the model wrote them; results as the user's, with what he says next: templates may insist on turns. */
-function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMessage[] {
+/**
+ * Writes calls as text of the assistant, and results as a message of the user, joined with the user's next message: templates may require
+ * alternating turns.
+ */
+function asText(format: ToolFormat, messages: readonly ChatMessage[]): ChatMessage[] {
   const list: ChatMessage[] = []
   let results: string[] = []
   const flush = () => {
@@ -43,9 +46,8 @@ function written(format: ToolFormat, messages: readonly ChatMessage[]): ChatMess
     }
     flush()
     const calls = toolCalls?.map(argumentsText) ?? []
-    const said = contentText(message.content)
-    const text = [said, ...(calls.length > 0 ? [writeCalls(format.spelling, calls)] : [])]
-    list.push(calls.length === 0 ? message : { ...message, content: text.filter((part) => part !== "").join("\n") })
+    const parts = [contentText(message.content), ...(calls.length > 0 ? [writeCalls(format.spelling, calls)] : [])]
+    list.push(calls.length === 0 ? message : { ...message, content: parts.filter((part) => part !== "").join("\n") })
   }
   flush()
   return list

@@ -1,4 +1,4 @@
-/** Which form a model's calls have, as its chat template shows. */
+/** Finds the form of a model's tool calls from its chat template. */
 
 import type { ChatTemplate } from "../chat-template.ts"
 import type { ToolFormat } from "./format.ts"
@@ -7,21 +7,21 @@ import { llama3 } from "./llama3.ts"
 import { mistralList, mistralNamed, mistralSpaced } from "./mistral.ts"
 import { smollm } from "./smollm.ts"
 
-/** What a chat template does about tools. */
+/** How a chat template supports tools. */
 export interface ToolSupport {
   readonly format: ToolFormat
-  /** It describes tools by itself; otherwise a system prompt has to. */
+  /** The template describes the tools; otherwise a system prompt must. */
   readonly describes: boolean
-  /** It writes earlier calls and their results by itself; otherwise they have to be text. */
+  /** The template renders earlier calls and their results; otherwise they must be written as text. */
   readonly replays: boolean
 }
 
-/** Words that only templates use which write their model's own form of calls; the first that matches counts. */
+/** Tests of a template's source that identify the form of calls it renders. The first match counts. */
 const FAMILIES: readonly { format: ToolFormat; has: (source: string) => boolean }[] = [
   { format: mistralNamed, has: (source) => source.includes("[TOOL_CALLS]") && source.includes("[ARGS]") },
   { format: mistralSpaced, has: (source) => source.includes("[TOOL_CALLS] [") },
   { format: mistralList, has: (source) => source.includes("[TOOL_CALLS]") },
-  // `<function=` is Qwen3-Coder's form, which has no JSON.
+  // `<function=` is the form of Qwen3-Coder, which is not JSON.
   { format: hermes, has: (source) => source.includes("<tool_call>") && !source.includes("<function=") },
   {
     format: llama3,
@@ -30,8 +30,8 @@ const FAMILIES: readonly { format: ToolFormat; has: (source: string) => boolean 
 ]
 
 /**
- * The form of a template's family; where it knows no tools, or writes them in a form that is none of these, that of SmolLM2 for its kin,
- * and else Hermes', which models follow best when it is described to them.
+ * The form of calls for a template. For a template without tools, or with an unknown form, it is the form of SmolLM2 for SmolLM models,
+ * else the form of Hermes, which models follow best when it is described to them.
  */
 export function toolSupport(template: ChatTemplate): ToolSupport {
   let support = known.get(template)

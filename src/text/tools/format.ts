@@ -1,9 +1,9 @@
-/** How a family of models writes its calls. */
+/** The form in which a family of models writes its tool calls. */
 
 import type { ChatMessage } from "../chat-messages.ts"
 import type { Reader, Reading } from "./reader.ts"
 
-/** A function that may be called, as templates show it to the model. */
+/** A function that the model may call, as templates describe it. */
 export interface ToolFunction {
   readonly name: string
   readonly description?: string
@@ -11,45 +11,45 @@ export interface ToolFunction {
   readonly parameters: Readonly<Record<string, unknown>>
 }
 
-/** How calls are written, letter by letter: blocks, which begin with `trigger`, of one call or several. */
+/** The exact text around calls. Calls are written in blocks of one call or several; each block begins with `trigger`. */
 export interface Spelling {
   readonly trigger: string
-  /** Between the trigger and a block's first call. */
+  /** Text between the trigger and the first call of a block. */
   readonly open: string
-  /** What is around the arguments of a call. */
+  /** Text before and after the arguments of a call. */
   readonly call: (name: string) => { readonly begin: string; readonly end: string }
-  /** Between two calls of a block; absent: each block has one. */
+  /** Text between two calls of a block; absent: each block has one call. */
   readonly separator?: string
   readonly close: string
-  /** A block without calls is how the model says that it makes none. */
+  /** The model writes a block without calls when it makes no call. */
   readonly empty?: boolean
-  /** Between two blocks; absent: there is one. */
+  /** Text between two blocks; absent: there is one block. */
   readonly between?: string
 }
 
 export interface ToolFormat {
   readonly name: string
-  /** Texts around calls that are control tokens of some models, which are to come out as text. */
+  /** Texts around calls that are control tokens in some models, and must be decoded as text. */
   readonly marks: readonly string[]
-  /** How calls are best written; `read` understands more than that. */
+  /** The form in which calls are written; `read` accepts more forms. */
   readonly spelling: Spelling
-  /** Takes an answer apart, to its end. @param tools names of those that may be called; other calls are content */
+  /** Parses an answer to its end. @param tools names of the tools that may be called; calls of other tools are content */
   read(reader: Reader, tools: readonly string[]): Reading
-  /** What a system prompt says of the tools, for templates that say nothing of them. */
+  /** A system prompt that describes the tools, for templates that do not. */
   prompt(tools: readonly ToolFunction[]): string
-  /** The name of a new call. */
+  /** Makes the id of a new call. */
   newId(): string
-  /** An earlier message in a form that the family's templates do not refuse. */
+  /** Rewrites an earlier message in a form that the templates of the family accept. */
   replay?(message: ChatMessage): ChatMessage[]
 }
 
-/** A tool as OpenAI's API has it, which is how models know it. */
+/** A tool in the form of the OpenAI API, which models are trained with. */
 export const toolJson = ({ name, description, parameters }: ToolFunction) => ({
   type: "function" as const,
   function: { name, ...(description !== undefined && { description }), parameters },
 })
 
-/** Calls that were made, as the model wrote them or would have. */
+/** Writes calls in the form of the model. */
 export function writeCalls(
   { trigger, open, call, separator, close, between = "" }: Spelling,
   calls: readonly { name: string; arguments: string }[],
@@ -61,7 +61,7 @@ export function writeCalls(
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-/** Letters and digits, which say nothing. */
+/** A random text of letters and digits. */
 export const randomLetters = (length: number): string =>
   Array.from(crypto.getRandomValues(new Uint32Array(length)), (value) => LETTERS[value % LETTERS.length]).join("")
 

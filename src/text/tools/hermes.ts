@@ -1,6 +1,6 @@
 /**
- * Hermes, Qwen and their kin: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, once for each call. Also what models are asked for
- * whose templates know no tools.
+ * Hermes, Qwen and related models: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, once for each call. Models whose templates do
+ * not support tools are asked for this form.
  */
 
 import { callList, callObject } from "./call-object.ts"
@@ -39,7 +39,7 @@ export const hermes: ToolFormat = {
   newId: callId,
 }
 
-/** A call, or a list of calls, between tags; the last closing tag may be missing. */
+/** Reads calls or lists of calls between tags. The last closing tag may be missing. */
 export function* readTagged(reader: Reader, tools: readonly string[]): Reading {
   while (yield* reader.textUpTo([OPEN])) {
     yield* reader.space()

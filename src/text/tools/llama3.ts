@@ -1,6 +1,5 @@
 /**
- * Llama 3 and 4: `{"name": …, "parameters": {…}}` without anything around it, several with `;` between them, and sometimes behind
- * `<|python_tag|>`.
+ * Llama 3 and 4: `{"name": …, "parameters": {…}}` without tags, several calls separated by `;`, and sometimes after `<|python_tag|>`.
  */
 
 import { callMembers, callObject } from "./call-object.ts"
@@ -33,7 +32,7 @@ export const llama3: ToolFormat = {
   },
   prompt: hermes.prompt,
   newId: callId,
-  /** One call a message. */
+  /** Gives each call a message of its own. */
   replay(message) {
     const calls = message.tool_calls ?? []
     if (calls.length < 2) return [message]

@@ -1,6 +1,6 @@
 /**
- * Mistral: `[TOOL_CALLS] [{"name": …, "arguments": {…}}, …]`, and since 2025 `[TOOL_CALLS]name[ARGS]{…}`, once for each call. Either
- * model's answers are understood.
+ * Mistral: `[TOOL_CALLS] [{"name": …, "arguments": {…}}, …]`, and since 2025 `[TOOL_CALLS]name[ARGS]{…}`, once for each call. Both forms are
+ * read for all of these models.
  */
 
 import { callList, callObject } from "./call-object.ts"
@@ -26,7 +26,7 @@ const mistral = (name: string, spelling: Spelling): ToolFormat => ({
   },
   prompt: hermes.prompt,
   newId: () => randomLetters(ID_LENGTH),
-  /** With ids of that length; others become such, the same wherever they stand. */
+  /** Shortens ids to the length that the templates require. Equal ids stay equal. */
   replay: ({ tool_calls: toolCalls, tool_call_id: toolCallId, ...message }) => [
     {
       ...message,
@@ -50,7 +50,7 @@ const listed = (open: string): Spelling => ({
 
 export const mistralList = mistral("mistral", listed("["))
 
-/** Models whose tokenizer writes a blank in front of a word. */
+/** Models whose tokenizer writes a space before a word. */
 export const mistralSpaced = mistral("mistral-spaced", listed(" ["))
 
 export const mistralNamed = mistral("mistral-args", {
@@ -61,7 +61,7 @@ export const mistralNamed = mistral("mistral-args", {
   between: "",
 })
 
-/** `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */
+/** Reads `name[ARGS]{…}` or `name[CALL_ID]id[ARGS]{…}`. */
 function* namedCall(reader: Reader, tools: readonly string[]): Reading<boolean> {
   const name = yield* reader.word(tools)
   if (name === undefined || !(yield* reader.literal("["))) return false

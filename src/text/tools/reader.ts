@@ -1,48 +1,50 @@
-/** Reading a streamed text one character at a time, as if all of it were there. */
+/** Parses a streamed text one character at a time, with generators that wait for more text as if all of it were there. */
 
-/** What a text turns out to say: `call` begins a call, `arguments` is more of its JSON. */
+/** A piece of a parsed text: `call` begins a call, `arguments` continues its JSON. */
 export type ToolPiece =
   | { type: "content"; text: string }
   | { type: "call"; name: string }
   | { type: "arguments"; text: string }
 
-/** A step of reading; at each `yield` it waits for the next UTF-16 unit, or for "", which is the end of the text. */
+/** A parser. At each `yield` it waits for the next UTF-16 unit, or for "" at the end of the text. */
 export type Reading<T = void> = Generator<void, T, string>
 
-/** Values that lie deeper are no call's arguments. */
+/** Arguments that nest deeper are not accepted. */
 const MAX_DEPTH = 100
 
 /**
- * A text that comes in pieces, and what has been made of it. What is read is held until it is known to be content or part of a call's
- * frame, so that nothing is lost of what only began like a call.
+ * A text that arrives in pieces, and its parsed pieces. Text that was read is held until it is known to be content or the syntax of a
+ * call, so that text which only began like a call is not lost.
  */
 export class Reader {
   /** Calls begun so far. */
   calls = 0
-  /** The arguments of each of them came to their end. */
+  /** Whether the arguments of all calls so far are complete. */
   whole = true
   #ahead: string | undefined
   #held = ""
   #inArguments = false
   #pieces: ToolPiece[] = []
 
-  /** What was read, and is neither content nor dropped. */
+  /** Text that was read and is neither content nor dropped yet. */
   get held(): string {
     return this.#held
   }
 
-  /** What has been made out since the last time. */
+  /** Returns the pieces that were parsed since the last call. */
   take(): ToolPiece[] {
     const pieces = this.#pieces
     this.#pieces = []
     return pieces
   }
 
+  /** The next character, which stays unread; "" at the end of the text. */
   *peek(): Reading<string> {
     this.#ahead ??= yield
     return this.#ahead
   }
 
+  /** Reads the next character; "" at the end of the text. */
   *next(): Reading<string> {
     const char = yield* this.peek()
     if (char === "") return char
@@ -52,18 +54,18 @@ export class Reader {
     return char
   }
 
-  /** What is held, or its beginning, is content. */
+  /** Emits the held text, or the first `length` units of it, as content. */
   content(length: number = this.#held.length): void {
     if (length > 0) this.#add("content", this.#held.slice(0, length))
     this.#held = this.#held.slice(length)
   }
 
-  /** What is held says nothing by itself. */
+  /** Discards the held text: it is the syntax of a call. */
   drop(): void {
     this.#held = ""
   }
 
-  /** What is held was the beginning of a call. */
+  /** Discards the held text and begins a call. @param args the arguments, if they were read before the name */
   begin(name: string, args = ""): void {
     this.drop()
     this.calls++
@@ -72,13 +74,14 @@ export class Reader {
   }
 
   /**
-   * Content up to one of the marks, which is held then, with the white space before it. What is held already may begin with content.
-   * @returns the mark; `undefined` at the end of the text, of which nothing is held
+   * Reads content up to one of the marks. The mark is then held, with the white space before it. Text that is already held may begin
+   * with content.
+   * @returns the mark; `undefined` at the end of the text, when nothing is held
    */
   *textUpTo(marks: readonly string[]): Reading<string | undefined> {
     for (;;) {
       if ((yield* this.next()) === "") {
-        // White space at the end means something where there is nothing but text.
+        // White space at the end is content only in a text without calls.
         if (this.calls > 0 && this.#held.trim() === "") this.drop()
         this.content()
         return undefined
@@ -93,7 +96,7 @@ export class Reader {
     }
   }
 
-  /** Whether this comes next; it is read as far as it does. */
+  /** Reads this text if it comes next. @returns whether it does; otherwise the part that matches has been read */
   *literal(text: string): Reading<boolean> {
     for (const char of text) {
       if ((yield* this.peek()) !== char) return false
@@ -102,19 +105,19 @@ export class Reader {
     return true
   }
 
-  /** JSON's white space. */
+  /** Reads white space of JSON. */
   *space(): Reading {
     while (/^[ \t\n\r]$/.test(yield* this.peek())) yield* this.next()
   }
 
-  /** Characters that match. */
+  /** Reads characters while they match. */
   *run(pattern: RegExp): Reading<string> {
     let text = ""
     while (pattern.test(yield* this.peek())) text += yield* this.next()
     return text
   }
 
-  /** A JSON object as the arguments of the call that has begun. @returns whether it is whole and right */
+  /** Reads a JSON object as the arguments of the call that has begun. @returns whether it is complete and valid */
   *arguments(): Reading<boolean> {
     this.#inArguments = true
     const whole = yield* this.#container(0)
@@ -123,13 +126,13 @@ export class Reader {
     return whole
   }
 
-  /** A JSON value (RFC 8259). @returns its text; `undefined`: it is none, and has been read as far as it could be one */
+  /** Reads a JSON value (RFC 8259). @returns its text; `undefined` if it is not valid, when it has been read up to its error */
   *value(): Reading<string | undefined> {
     const start = this.#held.length
     return (yield* this.#value(0)) ? this.#held.slice(start) : undefined
   }
 
-  /** One of these words, the longest that is there. */
+  /** Reads one of these words, the longest that matches. */
   *word(words: readonly string[]): Reading<string | undefined> {
     let text = ""
     for (;;) {
@@ -140,7 +143,7 @@ export class Reader {
     }
   }
 
-  /** One of these words in quotes, as a JSON string. */
+  /** Reads one of these words in quotes, as a JSON string. */
   *quoted(words: readonly string[]): Reading<string | undefined> {
     if (!(yield* this.literal('"'))) return undefined
     const word = yield* this.word(words)
@@ -220,7 +223,7 @@ export class Reader {
   }
 }
 
-/** Length of the longest end of the text that begins one of the marks. */
+/** Length of the longest suffix of the text that begins one of the marks. */
 function beginning(text: string, marks: readonly string[]): number {
   const longest = Math.min(text.length, Math.max(...marks.map((mark) => mark.length)) - 1)
   for (let length = longest; length > 0; length--)

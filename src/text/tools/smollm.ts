@@ -15,7 +15,7 @@ export const smollm: ToolFormat = {
     empty: true,
   },
   read: readTagged,
-  /** The words it was trained with (model card of SmolLM2-1.7B-Instruct): others, it does not know what to make of. */
+  /** The prompt that the models were trained with (model card of SmolLM2-1.7B-Instruct). They do not follow other prompts. */
   prompt: (tools) =>
     [
       "You are an expert in composing functions. You are given a question and a set of possible functions. ",

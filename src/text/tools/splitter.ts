@@ -2,26 +2,26 @@ import type { ToolFormat } from "./format.ts"
 import { Reader, type Reading, type ToolPiece } from "./reader.ts"
 
 /**
- * Takes calls out of a streamed answer. What comes out does not depend on how the text is cut into pushes: a call as soon as its name
- * and the beginning of its arguments are there, its arguments letter by letter, and everything else as content. What begins like a call
- * and is none is content too. Where arguments go wrong, they end, and the rest is content.
+ * Separates tool calls from the content of a streamed answer. A call is returned as soon as its name and the beginning of its arguments
+ * are read, then its arguments character by character; everything else is content. Text that only begins like a call is content. Invalid
+ * arguments end at the error, and the rest is content. The result does not depend on how the text is cut into pushes.
  */
 export class ToolCallSplitter {
   readonly #reader = new Reader()
   readonly #reading: Reading
 
-  /** @param tools names of those that may be called */
+  /** @param tools names of the tools that may be called */
   constructor(format: ToolFormat, tools: readonly string[]) {
     this.#reading = format.read(this.#reader, tools)
     this.#reading.next()
   }
 
-  /** How many calls have begun. */
+  /** Number of calls that have begun. */
   get calls(): number {
     return this.#reader.calls
   }
 
-  /** There are calls, and each is whole, as far as one can tell before the end. */
+  /** Whether there are calls and all of them are complete, as far as the text so far shows. */
   get called(): boolean {
     return this.#reader.calls > 0 && this.#reader.whole
   }

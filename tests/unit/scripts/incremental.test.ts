@@ -33,7 +33,7 @@ function project(name: string) {
       library: path("lib.so"),
       force: options.force ?? false,
       werror: options.werror ?? false,
-      say: (line) => said.push(line),
+      print: (line) => said.push(line),
     })
   return { path, recipe, build, said }
 }

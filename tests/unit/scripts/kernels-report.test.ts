@@ -83,7 +83,7 @@ describe("rules", () => {
 
   test.each([
     ["spills", { spills: 1, dot: 32 }, "rf_matvec_Q4_0_n1 on gfx1100 spills 1 registers"],
-    ["uses scratch", { scratch: 4, dot: 32 }, "rf_matvec_Q4_0_n1 on gfx1100 uses 4 bytes of scratch a lane"],
+    ["uses scratch", { scratch: 4, dot: 32 }, "rf_matvec_Q4_0_n1 on gfx1100 uses 4 bytes of scratch per lane"],
     ["lost dot4", {}, "rf_matvec_Q4_0_n1 on gfx1100 lacks dot4 in the decode mat-vec of quantized weights"],
   ])("a mat-vec that %s is named", (_, values, problem) => {
     expect(checkKernels([facts("rf_matvec_Q4_0_n1", values), ...sound.slice(1)])).toEqual([problem])
@@ -101,8 +101,8 @@ describe("rules", () => {
     ])
   })
 
-  test("a rule that means no kernel is a fault: kernels were renamed", () => {
-    expect(checkKernels(sound.slice(0, 4)).join()).toContain("no kernel on gfx1100 is meant by the rule")
+  test("a rule that matches no kernel is a problem: kernels were renamed", () => {
+    expect(checkKernels(sound.slice(0, 4)).join()).toContain("no kernel on gfx1100 matches the rule")
   })
 })
 
@@ -118,16 +118,16 @@ describe("the table", () => {
   test("more registers, more LDS and fewer waves are named; fewer are fine", () => {
     const now = [facts("rf_a", { vgprs: 65 }), facts("rf_b", { lds: 64, waves: 15 }), facts("rf_c", { vgprs: 12 })]
     expect(compareKernels(now, [facts("rf_a"), facts("rf_b"), facts("rf_c")])).toEqual([
-      "rf_a on gfx1100 takes 65 VGPRs, was 64",
-      "rf_b on gfx1100 takes 64 bytes of LDS, was 0",
-      "rf_b on gfx1100 runs 15 waves a SIMD, was 16",
+      "rf_a on gfx1100 needs 65 VGPRs instead of 64",
+      "rf_b on gfx1100 needs 64 bytes of LDS instead of 0",
+      "rf_b on gfx1100 runs 15 waves per SIMD instead of 16",
     ])
   })
 
   test("kernels that came or went are named", () => {
     expect(compareKernels([facts("rf_new")], [facts("rf_old")])).toEqual([
       "rf_new on gfx1100 is not in the table",
-      "rf_old on gfx1100 is in the table and exists no more",
+      "rf_old on gfx1100 is in the table but no longer exists",
     ])
   })
 })

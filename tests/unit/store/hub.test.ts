@@ -243,7 +243,7 @@ describe("downloading from the hub", () => {
     utimesSync(path, 1, 1)
     await resolve()
     expect(sha256(readFileSync(path))).toBe(sha256(bytes))
-    expect(notes().some((message) => message.includes("is not the file it should be"))).toBe(true)
+    expect(notes().some((message) => message.includes("is not the expected file"))).toBe(true)
   })
 
   test("cancelling keeps the part", async () => {

@@ -60,7 +60,7 @@ describe("templates in the shapes that models ship", () => {
       "<s><start_of_turn>user\nHi!<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n<start_of_turn>user\nHi!<end_of_turn>\n<start_of_turn>model\n",
     )
     expect(code(() => render(GEMMA, [system, user]))).toBe(
-      "raised: the model's chat template refuses these messages: System role not supported",
+      "raised: the model's chat template rejects these messages: System role not supported",
     )
   })
 })
