@@ -15,8 +15,8 @@ import { probeDevice } from "./probe-device.ts"
 import { showUpload } from "./progress.ts"
 
 const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "prefixCache", "speculative"] as const
-const MANAGER_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
-export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...MANAGER_OPTIONS, ...ENGINE_OPTIONS] as const
+const POOL_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
+export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...POOL_OPTIONS, ...ENGINE_OPTIONS] as const
 
 /** Share of the free memory at the start that several models may use together. */
 const BUDGET_SHARE = 0.9
@@ -24,11 +24,11 @@ const BUDGET_SHARE = 0.9
 const KEEP_ALIVE_S = 300
 
 /**
- * Makes a manager of the named models without loading them. Each model is found (or downloaded) and its header is read, so that a
+ * Makes a pool of the named models without loading them. Each model is found (or downloaded) and its header is read, so that a
  * model that cannot be served is reported at the start.
  * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
  */
-export async function manageModels(command: Command, names: readonly string[]): Promise<ModelPool> {
+export async function createPool(command: Command, names: readonly string[]): Promise<ModelPool> {
   const values = readOptions(command, MODEL_OPTIONS)
   const { keepAlive, memoryBudget, inProcess, watchdog } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")

@@ -8,7 +8,7 @@ import { onInterrupt } from "./interrupt.ts"
 import { type OptionValues, readOptions } from "./options/commander.ts"
 import { formNotes, note, printLine, writeNote } from "./output.ts"
 import { ACCESS_OPTIONS, type Access, readAccess, warnIfOpen } from "./serve-access.ts"
-import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
+import { createPool, MODEL_OPTIONS } from "./serve-models.ts"
 
 const OBSERVE_OPTIONS = ["logFormat", "logLevel"] as const
 const SERVER_OPTIONS = [
@@ -46,8 +46,8 @@ export const serve: CommandSpec = {
     const access = await readAccess(readOptions(command, ACCESS_OPTIONS))
     const tracing = await openTraces(process.env, log)
     await using _ = { [Symbol.asyncDispose]: async () => await tracing?.close() }
-    await using manager = await manageModels(command, names)
-    return await listen(manager, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing })
+    await using pool = await createPool(command, names)
+    return await listen(pool, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing })
   },
 }
 
@@ -80,7 +80,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
 
 /** Serves until a signal comes or the first model fails to load. The server listens before that model is loaded. */
 async function listen(
-  manager: ModelPool,
+  pool: ModelPool,
   {
     host,
     port,
@@ -99,7 +99,7 @@ async function listen(
   const stopped = Promise.withResolvers<void>()
   using _ = onInterrupt(stopped.resolve, ["SIGINT", "SIGTERM"])
   const server = await startServer({
-    models: manager,
+    models: pool,
     host,
     port,
     cacheByKey,
@@ -114,7 +114,7 @@ async function listen(
   })
   try {
     // Loading starts before the first request can arrive, so that /health reports this model as loading, not as loaded on demand.
-    const loaded = Promise.race([load(manager, preload), stopped.promise])
+    const loaded = Promise.race([load(pool, preload), stopped.promise])
     warnIfOpen(access, host)
     await Promise.all([printLine(`listening on ${server.url}`), loaded])
     await stopped.promise
@@ -129,9 +129,9 @@ async function listen(
 }
 
 /** Loads the first model, or all models, and reports what is served. */
-async function load(manager: ModelPool, all: boolean): Promise<void> {
-  const { models } = manager
-  for (const { name } of all ? models : models.slice(0, 1)) await manager.load(name)
+async function load(pool: ModelPool, all: boolean): Promise<void> {
+  const { models } = pool
+  for (const { name } of all ? models : models.slice(0, 1)) await pool.load(name)
   const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)
   if (all && apart.length > 0)
     note(
