@@ -1,4 +1,4 @@
-import { nextTurn } from "../async.ts"
+import { type Clock, nextTurn, realClock } from "../async.ts"
 import { EngineError, queueFull, RequestError } from "../errors.ts"
 import type { Constraint } from "../grammar/constraint.ts"
 import type { Grammars } from "../grammar/grammars.ts"
@@ -9,8 +9,8 @@ import { outputsOf, StepBuffer } from "./batch.ts"
 import { BlockPool } from "./blocks.ts"
 import { checkRequest } from "./check-request.ts"
 import { StepCost } from "./cost.ts"
-import { startDeadline } from "./deadline.ts"
 import { type HiddenStates, Pooler } from "./embedding.ts"
+import { startDeadline } from "./event-queue.ts"
 import { ActiveRequest } from "./request.ts"
 import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
 import type { Sequence } from "./sequence.ts"
@@ -53,6 +53,7 @@ export interface LocalEngineOptions {
   hidden?: HiddenStates
   /** For constraints, which are refused without it. The engine closes it. */
   grammars?: Pick<Grammars, "open" | "close">
+  clock?: Clock
 }
 
 /** The part of a step's time that the next one waits at most for masks of some sequences, while others could go on. */
@@ -61,6 +62,7 @@ const MASK_PATIENCE = 0.1
 /** The engine in this process. Its loop alone owns the native context, the block tables and the sequences. */
 export class LocalEngine implements Engine {
   readonly limits: EngineLimits
+  readonly #clock: Clock
   readonly #context: StepContext
   readonly #pool: BlockPool
   readonly #scheduler: Scheduler
@@ -92,6 +94,7 @@ export class LocalEngine implements Engine {
     const { maxSeqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
     this.limits = { ...limits, contextLength: Math.min(limits.contextLength, nBlocks * BLOCK_SIZE) }
+    this.#clock = options.clock ?? realClock
     this.#context = context
     this.#pool = new BlockPool(nBlocks, prefixCache)
     const ofStep: SchedulerLimits = {
@@ -113,6 +116,7 @@ export class LocalEngine implements Engine {
     const active = this.#accept(request)
     const cancel = () => this.#cancel(active)
     const timer = startDeadline(
+      this.#clock,
       request,
       () => this.#retryAfter(),
       (error) => this.#fail(active, error),
@@ -124,7 +128,7 @@ export class LocalEngine implements Engine {
       yield* active.events.read()
     } finally {
       signal?.removeEventListener("abort", cancel)
-      clearTimeout(timer)
+      this.#clock.clearTimeout(timer)
       this.#drop(active)
       this.#requests.delete(request.id)
     }
@@ -186,7 +190,7 @@ export class LocalEngine implements Engine {
     if (nQueued >= this.#maxQueue) {
       throw queueFull(nQueued, this.#retryAfter())
     }
-    const active = new ActiveRequest(request, this.#pool, this.limits.contextLength, this.#arrivals)
+    const active = new ActiveRequest(request, this.#clock, this.#pool, this.limits.contextLength, this.#arrivals)
     this.#arrivals += active.choices.length
     this.#requests.set(request.id, active)
     for (const choice of active.choices) this.#scheduler.add(choice)
@@ -231,15 +235,15 @@ export class LocalEngine implements Engine {
 
   /** Waits for masks: where nothing can go on without them, and else a moment, so that their sequences do not miss the step. */
   async #masks(): Promise<void> {
-    const until = performance.now() + MASK_PATIENCE * this.#stepMs
+    const until = this.#clock.now() + MASK_PATIENCE * this.#stepMs
     for (;;) {
       const { masks } = this.#scheduler
-      const left = masks === "some" ? until - performance.now() : 0
+      const left = masks === "some" ? until - this.#clock.now() : 0
       if (this.#closed || masks === "all" || (masks === "some" && left <= 0)) return
       await new Promise<void>((resolve) => {
-        const timer = masks === "some" ? setTimeout(resolve, left) : undefined
+        const timer = masks === "some" ? this.#clock.setTimeout(resolve, left) : undefined
         this.#onChange = () => {
-          clearTimeout(timer)
+          this.#clock.clearTimeout(timer)
           resolve()
         }
       })
@@ -247,7 +251,7 @@ export class LocalEngine implements Engine {
   }
 
   #run(slices: readonly Slice[]): void {
-    const start = performance.now()
+    const start = this.#clock.now()
     try {
       this.#step.pack(slices)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
@@ -257,10 +261,10 @@ export class LocalEngine implements Engine {
       return
     }
     this.#steps++
-    this.#stepMs = performance.now() - start
+    this.#stepMs = this.#clock.now() - start
     if (slices.every(({ nRows }) => nRows === 1)) {
       const rows = slices.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
-      this.#cost.record(rows, performance.now() - start)
+      this.#cost.record(rows, this.#stepMs)
     }
     let result = 0
     let row = 0
@@ -356,7 +360,7 @@ export class LocalEngine implements Engine {
     if (!this.#scheduler.remove(sequence)) return
     const { started, choices } = sequence.owner
     if (started !== undefined && choices.every(({ state }) => state === "ended")) {
-      this.#service.record(performance.now() - started)
+      this.#service.record(this.#clock.now() - started)
     }
     sequence.finish(reason, reading)
   }

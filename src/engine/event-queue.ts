@@ -1,4 +1,8 @@
-import type { EngineEvent } from "./types.ts"
+/** What every request has, wherever its engine runs: a queue of events, and a deadline. */
+
+import type { Clock, Timer } from "../async.ts"
+import { OverloadedError } from "../errors.ts"
+import type { EngineEvent, GenerateRequest } from "./types.ts"
 
 /** The events of one request, from the engine to the one consumer that reads them. */
 export class EventQueue {
@@ -40,4 +44,16 @@ export class EventQueue {
       }
     }
   }
+}
+
+/** Calls `onLate` with the error when the request's deadline passes. @returns the timer to clear when the request ends before it. */
+export function startDeadline(
+  clock: Clock,
+  { deadlineMs }: GenerateRequest,
+  retryAfter: () => number,
+  onLate: (error: OverloadedError) => void,
+): Timer | undefined {
+  if (deadlineMs === undefined) return undefined
+  const message = `the request did not end within its ${deadlineMs} ms`
+  return clock.setTimeout(() => onLate(new OverloadedError(message, "deadline", retryAfter())), deadlineMs)
 }

@@ -1,3 +1,4 @@
+import type { Clock } from "../async.ts"
 import type { BlockPool } from "./blocks.ts"
 import { EventQueue } from "./event-queue.ts"
 import { Sequence } from "./sequence.ts"
@@ -7,7 +8,7 @@ import type { GenerateRequest } from "./types.ts"
 export class ActiveRequest {
   readonly events: EventQueue
   readonly choices: readonly Sequence[]
-  readonly submitted = performance.now()
+  readonly submitted: number
   /** When the first of its choices began to run. */
   started: number | undefined
   /** Its prompt was computed once: its other choices find it in the cache. */
@@ -19,11 +20,13 @@ export class ActiveRequest {
    */
   constructor(
     readonly request: GenerateRequest,
+    readonly clock: Clock,
     pool: BlockPool,
     contextLength: number,
     firstArrival: number,
   ) {
     const n = request.n ?? 1
+    this.submitted = clock.now()
     this.events = new EventQueue(n)
     this.choices = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
   }

@@ -221,7 +221,7 @@ export class Scheduler {
   #begin(sequence: Sequence): void {
     const { owner, request } = sequence
     if (owner.started === undefined) {
-      owner.started = performance.now()
+      owner.started = owner.clock.now()
       this.promptTokens += request.tokens.length
       if (this.#pool.prefixes.keep && !sequence.reads) this.prefixQueryTokens += request.tokens.length
     }

@@ -144,7 +144,7 @@ export class Sequence {
 
   /** Appends a generated token and says whether it ends the choice. */
   accept(token: number, logprobs: TokenLogprobs | undefined): FinishReason | undefined {
-    this.#last = performance.now()
+    this.#last = this.owner.clock.now()
     this.#first ??= this.#last
     this.output.push(token)
     if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
@@ -161,7 +161,7 @@ export class Sequence {
   }
 
   #usage(): Usage {
-    const now = performance.now()
+    const now = this.owner.clock.now()
     return {
       promptTokens: this.request.tokens.length,
       completionTokens: this.output.length,

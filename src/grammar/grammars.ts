@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads"
+import { type Clock, every, realClock } from "../async.ts"
 import { EngineError, RequestError } from "../errors.ts"
 import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
@@ -13,6 +14,7 @@ export interface GrammarOptions {
   limitMs?: number
   /** What the thread runs; `thread-main.ts` by default. */
   program?: string
+  clock?: Clock
 }
 
 /**
@@ -27,22 +29,24 @@ export class Grammars {
   readonly #texts = new Map<number, Matcher>()
   #worker: Worker | undefined
   #busy: number | undefined
-  #watch: ReturnType<typeof setInterval> | undefined
+  readonly #clock: Clock
+  #stopWatch = () => {}
   /** When the text was asked for that was late already at the last look. */
   #late: number | undefined
   #next = 0
 
-  constructor({ path, nVocab, limitMs = 10_000, program = threadProgram("grammar/thread-main.ts") }: GrammarOptions) {
+  constructor({ path, nVocab, limitMs = 10_000, program, clock = realClock }: GrammarOptions) {
     this.#path = path
     this.#nVocab = nVocab
     this.#limitMs = limitMs
-    this.#program = program
+    this.#program = program ?? threadProgram("grammar/thread-main.ts")
+    this.#clock = clock
   }
 
   /** Follows one more text, which must be closed. */
   open(constraint: Constraint, stopTokens: ReadonlySet<number>, events: MatcherEvents): Matcher {
     const id = this.#next++
-    const text: Matcher = new Matcher(constraint, stopTokens, events, (message) => {
+    const text: Matcher = new Matcher(constraint, stopTokens, events, this.#clock, (message) => {
       if (this.#texts.get(id) !== text) return
       this.#post({ ...message, id })
       if (message.type === "close") this.#remove(id)
@@ -57,7 +61,7 @@ export class Grammars {
   close(): void {
     this.#end()
     this.#texts.clear()
-    clearInterval(this.#watch)
+    this.#stopWatch()
   }
 
   #post(message: ToThread): void {
@@ -66,14 +70,13 @@ export class Grammars {
 
   #open(id: number, text: Matcher): void {
     const { constraint, stopTokens, tokens } = text
-    text.asked = performance.now()
+    text.asked = this.#clock.now()
     this.#post({ type: "open", id, constraint, stopTokens: [...stopTokens], tokens })
   }
 
   /** The thread is there, and keeps the process alive while there are texts. */
   #begin(): void {
-    this.#watch = setInterval(() => this.#checkTime(), Math.min(1000, this.#limitMs / 4))
-    this.#watch.unref()
+    this.#stopWatch = every(this.#clock, Math.min(1000, this.#limitMs / 4), () => this.#checkTime())
     if (this.#worker) this.#worker.ref()
     else this.#start()
   }
@@ -99,7 +102,7 @@ export class Grammars {
   #remove(id: number): void {
     this.#texts.delete(id)
     if (this.#texts.size > 0) return
-    clearInterval(this.#watch)
+    this.#stopWatch()
     this.#worker?.unref()
     // Nobody waits for what it is busy with, nor looks whether that ends.
     if (this.#busy !== undefined) this.#end()
@@ -114,7 +117,7 @@ export class Grammars {
     }
     if (message.type === "begun") {
       this.#busy = id
-      if (text) text.asked = performance.now()
+      if (text) text.asked = this.#clock.now()
       return
     }
     if (this.#busy === id) this.#busy = undefined
@@ -135,7 +138,7 @@ export class Grammars {
   }
 
   #checkTime(): void {
-    const due = performance.now() - this.#limitMs
+    const due = this.#clock.now() - this.#limitMs
     const before = this.#late
     this.#late = [...this.#texts.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
     // Behind a long step its answer may be here, and only not have been read yet: that is done by the next look.

@@ -1,3 +1,4 @@
+import type { Clock } from "../async.ts"
 import type { Constraint } from "./constraint.ts"
 
 export interface MatcherEvents {
@@ -13,6 +14,7 @@ export class Matcher {
   readonly tokens: number[] = []
   /** When an answer was asked for that has not come; `undefined` where none is due. */
   asked: number | undefined
+  readonly #clock: Clock
   readonly #send: (message: { type: "accept"; token: number } | { type: "close" }) => void
   #mask: Uint32Array | undefined
 
@@ -20,8 +22,10 @@ export class Matcher {
     readonly constraint: Constraint,
     readonly stopTokens: ReadonlySet<number>,
     readonly events: MatcherEvents,
+    clock: Clock,
     send: (message: { type: "accept"; token: number } | { type: "close" }) => void,
   ) {
+    this.#clock = clock
     this.#send = send
   }
 
@@ -34,7 +38,7 @@ export class Matcher {
   accept(token: number): void {
     this.tokens.push(token)
     this.#mask = undefined
-    this.asked = performance.now()
+    this.asked = this.#clock.now()
     this.#send({ type: "accept", token })
   }
 

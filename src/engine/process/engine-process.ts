@@ -1,3 +1,4 @@
+import type { Clock, Timer } from "../../async.ts"
 import { type FromChild, parseFromChild, type ToChild } from "./protocol.ts"
 
 export interface EngineProcessEvents {
@@ -11,16 +12,18 @@ const LAST_WORDS_MS = 100
 
 /** One engine process, from its start to its end. It holds nothing of ours but the IPC channel and standard error. */
 export class EngineProcess {
+  readonly #clock: Clock
   readonly #child: Bun.Subprocess<"ignore", "ignore", "inherit">
   #reason: string | undefined
   #over = false
   #outgoing: ToChild[] = []
-  #kill: ReturnType<typeof setTimeout> | undefined
+  #kill: Timer | undefined
   /** Resolves after `onGone`. */
   readonly gone: Promise<void>
 
   /** @throws Error when the executable cannot be started. */
-  constructor(command: readonly string[], { onMessage, onGone }: EngineProcessEvents) {
+  constructor(command: readonly string[], clock: Clock, { onMessage, onGone }: EngineProcessEvents) {
+    this.#clock = clock
     const disconnected = Promise.withResolvers<void>()
     this.#child = Bun.spawn([...command], {
       stdin: "ignore",
@@ -38,13 +41,14 @@ export class EngineProcess {
       onDisconnect: () => {
         disconnected.resolve()
         // Alive but mute: of no use any more.
-        if (this.#child.exitCode === null) this.#kill ??= setTimeout(() => this.kill("closed its channel"), 1000)
+        if (this.#child.exitCode === null) this.#kill ??= clock.setTimeout(() => this.kill("closed its channel"), 1000)
       },
     })
     this.gone = this.#child.exited.then(async () => {
-      clearTimeout(this.#kill)
-      await Promise.race([disconnected.promise, Bun.sleep(LAST_WORDS_MS)])
-      clearTimeout(this.#kill)
+      const lastWords = clock.setTimeout(disconnected.resolve, LAST_WORDS_MS)
+      await disconnected.promise
+      clock.clearTimeout(lastWords)
+      clock.clearTimeout(this.#kill)
       this.#over = true
       onGone(this.#reason ?? howItEnded(this.#child))
     })
@@ -78,8 +82,8 @@ export class EngineProcess {
   async stop(graceMs: number): Promise<void> {
     this.#reason ??= "was stopped"
     this.send({ type: "close" })
-    clearTimeout(this.#kill)
-    this.#kill = setTimeout(() => this.#child.kill("SIGKILL"), graceMs)
+    this.#clock.clearTimeout(this.#kill)
+    this.#kill = this.#clock.setTimeout(() => this.#child.kill("SIGKILL"), graceMs)
     await this.gone
   }
 }

@@ -11,7 +11,9 @@ export { SupervisedEngine } from "./supervised-engine.ts"
 
 export interface SuperviseOptions
   extends LoadOptions,
-    Partial<Pick<SupervisedEngineOptions, "watchdogMs" | "startMs" | "maxHeld" | "backOff" | "command" | "onReport">> {
+    Partial<
+      Pick<SupervisedEngineOptions, "watchdogMs" | "startMs" | "maxHeld" | "backOff" | "command" | "onReport" | "clock">
+    > {
   /** Gives up loading; a model that is loaded does not hear it. */
   signal?: AbortSignal
 }
@@ -31,6 +33,7 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
     maxHeld = options.maxQueue,
     backOff,
     command,
+    clock,
     onReport,
     onUpload,
     signal,
@@ -48,6 +51,7 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
     ...(startMs !== undefined && { startMs }),
     ...(maxHeld !== undefined && { maxHeld }),
     ...(backOff && { backOff }),
+    ...(clock && { clock }),
   })
   const giveUp = () => void engine.close()
   signal?.addEventListener("abort", giveUp, { once: true })

@@ -1,6 +1,7 @@
+import { type Clock, realClock } from "../../async.ts"
 import { EngineError, OverloadedError, queueFull, RequestError } from "../../errors.ts"
 import { checkRequest } from "../check-request.ts"
-import { LONGEST_TIMER_MS, startDeadline } from "../deadline.ts"
+import { startDeadline } from "../event-queue.ts"
 import {
   type Engine,
   type EngineEvent,
@@ -40,6 +41,7 @@ const COUNTERS = [
  * they wait here, and those that it had and that had streamed nothing go to the next process.
  */
 export class SupervisedEngine implements Engine {
+  readonly #clock: Clock
   readonly #requests = new RequestTable()
   readonly #maxQueued: number
   readonly #supervisor: Supervisor
@@ -61,6 +63,7 @@ export class SupervisedEngine implements Engine {
 
   /** Starts the first process at once. */
   constructor(options: SupervisedEngineOptions) {
+    this.#clock = options.clock ?? realClock
     this.#maxQueued = options.maxHeld ?? 512
     this.#supervisor = new Supervisor(options, {
       onReady: ({ limits, facts, stats }) => {
@@ -101,10 +104,11 @@ export class SupervisedEngine implements Engine {
     if (this.#requests.has(request.id)) {
       throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
     }
-    const entry = new SupervisedRequest(request)
+    const entry = new SupervisedRequest(request, this.#clock)
     const cancel = () => this.#cancel(entry)
     signal?.addEventListener("abort", cancel, { once: true })
     const deadline = startDeadline(
+      this.#clock,
       request,
       () => this.#stats.retryAfter,
       (error) => this.#fail(entry, error),
@@ -118,7 +122,7 @@ export class SupervisedEngine implements Engine {
       }
       yield* entry.events()
     } finally {
-      clearTimeout(deadline)
+      this.#clock.clearTimeout(deadline)
       signal?.removeEventListener("abort", cancel)
       this.#drop(entry)
     }
@@ -151,15 +155,12 @@ export class SupervisedEngine implements Engine {
    */
   async drain(limitMs: number): Promise<void> {
     this.#draining = true
-    const limit = setTimeout(
-      () => {
-        const message = `the server is shutting down, and the request did not end within ${limitMs / 1000} s`
-        for (const entry of this.#requests.all()) this.#fail(entry, new OverloadedError(message, "unavailable", 1))
-      },
-      Math.min(limitMs, LONGEST_TIMER_MS),
-    )
+    const limit = this.#clock.setTimeout(() => {
+      const message = `the server is shutting down, and the request did not end within ${limitMs / 1000} s`
+      for (const entry of this.#requests.all()) this.#fail(entry, new OverloadedError(message, "unavailable", 1))
+    }, limitMs)
     await this.#requests.empty()
-    clearTimeout(limit)
+    this.#clock.clearTimeout(limit)
   }
 
   close(): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Clock } from "../../async.ts"
 import { EventQueue } from "../event-queue.ts"
 import type { EngineEvent, FinishReason, GenerateRequest, Reading, TokenLogprobs, Usage } from "../types.ts"
 
@@ -15,17 +16,24 @@ export class SupervisedRequest {
   /** Its place in the order of arrival. */
   readonly arrival = ++arrivals
 
-  readonly #submitted = performance.now()
+  readonly #clock: Clock
+  readonly #submitted: number
   /** Milliseconds from submission to the attempt that is in an engine process. */
   #heldMs = 0
   #first: number | undefined
-  #last = this.#submitted
+  #last: number
   /** Tokens of each choice. */
   readonly #counts: Uint32Array
   readonly #ended = new Set<number>()
   readonly #events: EventQueue
 
-  constructor(readonly request: GenerateRequest) {
+  constructor(
+    readonly request: GenerateRequest,
+    clock: Clock,
+  ) {
+    this.#clock = clock
+    this.#submitted = clock.now()
+    this.#last = this.#submitted
     this.#counts = new Uint32Array(request.n ?? 1)
     this.#events = new EventQueue(this.#counts.length)
   }
@@ -42,21 +50,21 @@ export class SupervisedRequest {
 
   /** Milliseconds until its deadline. */
   get remainingMs(): number {
-    return this.#submitted + (this.request.deadlineMs ?? Number.POSITIVE_INFINITY) - performance.now()
+    return this.#submitted + (this.request.deadlineMs ?? Number.POSITIVE_INFINITY) - this.#clock.now()
   }
 
   /** What to send to an engine process now. */
   forProcess(handle: number): GenerateRequest {
     this.handle = handle
     this.attempts++
-    this.#heldMs = performance.now() - this.#submitted
+    this.#heldMs = this.#clock.now() - this.#submitted
     // An id of its own: an earlier attempt, or an earlier request of this id, may not have left the process.
     const request = { ...this.request, id: `${this.request.id}#${handle}` }
     return request.deadlineMs === undefined ? request : { ...request, deadlineMs: Math.max(1, this.remainingMs) }
   }
 
   token(index: number, token: number, logprobs: TokenLogprobs | undefined): void {
-    this.#last = performance.now()
+    this.#last = this.#clock.now()
     this.#first ??= this.#last
     this.#counts[index] = (this.#counts[index] ?? 0) + 1
     this.#events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
@@ -69,7 +77,7 @@ export class SupervisedRequest {
 
   /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
   endCancelled(): void {
-    const now = performance.now()
+    const now = this.#clock.now()
     const usage = {
       promptTokens: this.request.tokens.length,
       cachedTokens: 0,

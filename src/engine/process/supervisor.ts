@@ -1,3 +1,4 @@
+import { type Clock, realClock, type Timer } from "../../async.ts"
 import { EngineError } from "../../errors.ts"
 import type { EngineHealth } from "../types.ts"
 import { BACK_OFF, BackOff, type BackOffOptions } from "./back-off.ts"
@@ -24,6 +25,7 @@ export interface SupervisorOptions {
   backOff?: BackOffOptions
   /** How long an engine process may take to end when it is closed; then it is killed. Default 3 s. */
   graceMs?: number
+  clock?: Clock
 }
 
 type ReadyMessage = Extract<FromChild, { type: "ready" }>
@@ -46,9 +48,10 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 /** Keeps one engine process running: starts it, watches it, and starts it again. It knows nothing of requests. */
 export class Supervisor {
   readonly #options: SupervisorOptions
+  readonly #clock: Clock
   readonly #events: SupervisorEvents
   readonly #backOff: BackOff
-  readonly #watchdog = new Watchdog(() => this.#onSilence())
+  readonly #watchdog: Watchdog
   #process: EngineProcess | undefined
   #health: EngineHealth = { state: "starting", reason: "the engine is loading the model" }
   /** When the running process became ready. */
@@ -57,11 +60,13 @@ export class Supervisor {
   #failedStarts = 0
   #startError: Error | undefined
   #steps = 0
-  #restart: ReturnType<typeof setTimeout> | undefined
+  #restart: Timer | undefined
 
   constructor(options: SupervisorOptions, events: SupervisorEvents) {
     this.#options = options
     this.#events = events
+    this.#clock = options.clock ?? realClock
+    this.#watchdog = new Watchdog(this.#clock, () => this.#onSilence())
     this.#backOff = new BackOff(options.backOff ?? BACK_OFF)
   }
 
@@ -77,7 +82,7 @@ export class Supervisor {
     const { command } = this.#options
     this.#startError = undefined
     try {
-      this.#process = new EngineProcess(command, {
+      this.#process = new EngineProcess(command, this.#clock, {
         onMessage: (message) => this.#receive(message),
         onGone: (reason) => this.#onGone(reason),
       })
@@ -102,7 +107,7 @@ export class Supervisor {
   /** Ends the process, and waits for its end. */
   async close(): Promise<void> {
     this.#health = { state: "closed", reason: "the engine was closed" }
-    clearTimeout(this.#restart)
+    this.#clock.clearTimeout(this.#restart)
     this.#watchdog.rest()
     await this.#process?.stop(this.#options.graceMs ?? 3000)
   }
@@ -124,7 +129,7 @@ export class Supervisor {
       this.#startError = fromWire(message.error)
       this.#end(`could not load the model: ${this.#startError.message}`)
     } else {
-      this.#watchdog.heard()
+      this.#watchdog.reset()
       this.#options.onUpload?.(message)
     }
   }
@@ -148,7 +153,7 @@ export class Supervisor {
     this.#watchdog.rest()
     if (this.#limitsOnce) this.#options.onReport(`${this.#options.name}: the engine process is ready again`)
     this.#limitsOnce ??= message.limits
-    this.#readyAt = performance.now()
+    this.#readyAt = this.#clock.now()
     this.#failedStarts = 0
     this.#steps = message.stats.steps
     this.#health = { state: "ready" }
@@ -157,7 +162,7 @@ export class Supervisor {
 
   #onStep(message: StepMessage): void {
     const { stats, tokens, ends, failures, fault } = message
-    if (stats.steps !== this.#steps || tokens.length + ends.length + failures.length > 0) this.#watchdog.heard()
+    if (stats.steps !== this.#steps || tokens.length + ends.length + failures.length > 0) this.#watchdog.reset()
     this.#steps = stats.steps
     this.#events.onStep(message)
     if (fault) this.#end(`failed: ${fault.message}`)
@@ -185,7 +190,7 @@ export class Supervisor {
     this.#process = undefined
     if (this.#health.state === "closed") return
     this.#onUseless(reason)
-    const lived = this.#readyAt === undefined ? 0 : performance.now() - this.#readyAt
+    const lived = this.#readyAt === undefined ? 0 : this.#clock.now() - this.#readyAt
     const requests = this.#readyAt === undefined ? "" : this.#events.onDown(reason)
     this.#failedStarts += this.#readyAt === undefined ? 1 : 0
     this.#readyAt = undefined
@@ -199,7 +204,7 @@ export class Supervisor {
     }
     const delay = this.#backOff.next(lived)
     onReport(`${name}: the engine process ${reason}; ${requests}it is started again in ${seconds(delay)}`)
-    this.#restart = setTimeout(() => this.start(), delay)
+    this.#restart = this.#clock.setTimeout(() => this.start(), delay)
   }
 
   #finalError(reason: string): Error {

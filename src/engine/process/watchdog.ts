@@ -1,35 +1,43 @@
-/** Notices that something has been silent for too long. */
+import { type Clock, every } from "../../async.ts"
+
+/** Notices that an engine process has sent nothing of note for too long. */
 export class Watchdog {
-  #timer: ReturnType<typeof setInterval> | undefined
+  readonly #clock: Clock
+  readonly #onSilence: () => void
+  #stop: (() => void) | undefined
   #quiet = 0
 
-  /** @param onSilence called once, after which the watchdog rests. */
-  constructor(readonly onSilence: () => void) {}
+  /** @param onSilence Called once; the watchdog then rests. */
+  constructor(clock: Clock, onSilence: () => void) {
+    this.#clock = clock
+    this.#onSilence = onSilence
+  }
 
   /**
-   * Watches from now on. Silence is counted in quarters of `limit_ms`, not by the clock: a pause of this process, or of the whole
-   * machine, is one quarter.
+   * Watches from now on. Silence is counted in quarters of `limitMs`, not by the clock: a pause of this process, or of the whole
+   * machine, counts as one quarter.
    */
   watch(limitMs: number): void {
     this.rest()
-    this.#timer = setInterval(() => {
+    this.#stop = every(this.#clock, limitMs / 4, () => {
       if (++this.#quiet < 4) return
       this.rest()
-      this.onSilence()
-    }, limitMs / 4)
+      this.#onSilence()
+    })
   }
 
   get watching(): boolean {
-    return this.#timer !== undefined
+    return this.#stop !== undefined
   }
 
-  heard(): void {
+  /** Starts the count anew. */
+  reset(): void {
     this.#quiet = 0
   }
 
   rest(): void {
-    clearInterval(this.#timer)
-    this.#timer = undefined
+    this.#stop?.()
+    this.#stop = undefined
     this.#quiet = 0
   }
 }
