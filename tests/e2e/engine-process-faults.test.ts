@@ -1,24 +1,27 @@
 /** What becomes of requests, memory and files when an engine process dies, hangs, fails, or cannot be started again. */
 
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { rmSync, writeFileSync } from "node:fs"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
+import { nextTurn } from "../../src/async.ts"
 import { EngineError, OverloadedError } from "../../src/errors.ts"
+import { FakeClock } from "../support/clock.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { temporaryFolder } from "./cli-runner.ts"
 import { FAULTS } from "./support/faults.ts"
 import {
+  atGate,
   children,
+  gated,
   type Outcome,
   openFiles,
   outcome,
   request,
+  settled,
   supervise,
   superviseFaulty,
+  turnUntil,
   until,
 } from "./support/supervised.ts"
-
-setDefaultTimeout(120_000)
 
 const folder = temporaryFolder("faults")
 const path = join(folder.path, "tiny.gguf")
@@ -59,6 +62,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
       expect(found.tokens).toEqual((expected[i]?.tokens ?? []).slice(0, found.tokens.length))
       if (found.error !== undefined) errors++
     }
+    await until("the next process is ready", () => reports.length === before + 2)
     expect(reports.slice(before)).toEqual([
       expect.stringContaining("was killed (SIGKILL"),
       "tiny: the engine process is ready again",
@@ -84,63 +88,91 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
 })
 
 test("SIGSEGV is reported by its name", async () => {
-  const { model, engine, reports } = await supervise(path)
-  const running = outcome(engine, request([1], { maxTokens: 4000 }))
-  await until("it runs", () => engine.stats().running === 1)
+  const clock = new FakeClock()
+  const { engine, reports } = superviseFaulty({ clock, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
+  await engine.started
+  const running = await atGate(engine)
   process.kill(engine.pid ?? 0, "SIGSEGV")
-  const { error } = await running
+  const { error } = await settled(clock, running.outcome)
   expect(error).toBeInstanceOf(EngineError)
   expect((error as Error).message).toContain("crashed (SIGSEGV)")
   expect(reports[0]).toContain(
-    "tiny: the engine process crashed (SIGSEGV); 1 ended with an error; it is started again in",
+    "faulty: the engine process crashed (SIGSEGV); 1 ended with an error; it is started again in 0.1 s",
   )
   expect(engine.health()).toMatchObject({ state: "restarting", reason: expect.stringContaining("SIGSEGV") })
+  await clock.advance(100)
   expect(await outcome(engine, request([1], { maxTokens: 3 }))).toMatchObject({ error: undefined })
   expect(engine.health()).toEqual({ state: "ready" })
-  await model.close()
+  await engine.close()
 })
 
 test("a process that stands still is taken for hung, and replaced", async () => {
-  const { model, engine, reports } = await supervise(path, { watchdogMs: 600 })
-  const streaming = outcome(engine, request([1], { maxTokens: 4000 }))
-  await until("it runs", () => engine.stats().running === 1)
+  const clock = new FakeClock()
+  const { engine, reports } = superviseFaulty({ clock, watchdogMs: 600 })
+  await engine.started
+  const streaming = await atGate(engine)
   process.kill(engine.pid ?? 0, "SIGSTOP")
   const waiting = outcome(engine, request([2], { maxTokens: 5 }))
-  expect((await streaming).error).toMatchObject({
+  await clock.advance(599)
+  expect(engine.health()).toEqual({ state: "ready" })
+  await clock.advance(1)
+  expect((await settled(clock, streaming.outcome)).error).toMatchObject({
     message: expect.stringContaining("hung: no step ended within 0.6 s"),
   })
-  expect((await waiting).tokens).toHaveLength(5)
+  expect((await settled(clock, waiting)).tokens).toHaveLength(5)
   expect(reports[0]).toContain("hung")
-  await model.close()
+  await engine.close()
 })
 
 describe("with steps that misbehave", () => {
   test("a long answer whose steps advance is not hung, nor is an idle engine", async () => {
-    const { engine, reports } = superviseFaulty({ watchdogMs: 500 })
+    const clock = new FakeClock()
+    const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
-    expect(await outcome(engine, request([1], { maxTokens: 150 }))).toMatchObject({ error: undefined })
-    await Bun.sleep(1000)
+    const asked = gated()
+    let n = 0
+    for await (const event of engine.generate(asked)) {
+      if (event.type === "end") break
+      const gate = ({ 3: "gate", 13: "secondGate" } as const)[++n]
+      if (gate === undefined) continue
+      await clock.advance(299) // twice this is more than the limit, but there is progress between them
+      files.set(gate)
+    }
+    expect(n).toBe(60)
+    await clock.advance(10_000)
     expect(await outcome(engine, request([1]))).toMatchObject({ error: undefined, tokens: [2, 3, 4, 5, 6, 7, 8, 9] })
     expect(reports).toEqual([])
     await engine.close()
   })
 
   test("a step that hangs ends what had begun; what had not is answered by the next process", async () => {
-    const { engine, reports } = superviseFaulty({ watchdogMs: 400 })
+    const clock = new FakeClock()
+    const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
-    const begun = outcome(engine, request([100], { maxTokens: 200 }))
-    await until("it runs", () => engine.stats().running === 1)
-    const [hung, others] = await Promise.all([
+    const begun = await atGate(engine)
+    const all = Promise.all([
       outcome(engine, request([FAULTS.hang])),
       // More than run together.
       Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { maxTokens: 40 })))),
     ])
-    expect((await begun).error).toBeInstanceOf(EngineError)
+    await nextTurn() // the messages leave at the end of this turn
+    await nextTurn()
+    files.set("gate")
+    const hangs = () => reports.filter((line) => line.includes("hung")).length
+    for (const n of [1, 2, 3]) {
+      await settled(
+        clock,
+        until("a step hangs", () => files.nHangs === n),
+      )
+      await turnUntil(clock, 100, () => hangs() === n)
+    }
+    const [hung, others] = await settled(clock, all)
+    expect((await begun.outcome).error).toBeInstanceOf(EngineError)
     // It was in three processes, and all hung.
     expect(hung.error).toMatchObject({ message: expect.stringContaining("as did 2 before it that had this request") })
     // They were in two of them, and then waited until it was known which request is to blame.
     for (const { error, tokens } of others) expect({ error, n: tokens.length }).toEqual({ error: undefined, n: 40 })
-    expect(reports.filter((line) => line.includes("hung"))).toHaveLength(3)
+    expect(hangs()).toBe(3)
     await engine.close()
   })
 
@@ -166,26 +198,16 @@ describe("with steps that misbehave", () => {
 })
 
 test("a queue that is full refuses at once, also while the process computes", async () => {
-  const { engine } = superviseFaulty({ maxHeld: 8 })
+  const { engine, files } = superviseFaulty({ maxHeld: 8 })
   await engine.started
   const others = Array.from({ length: 3 }, (_, i) => outcome(engine, request([i], { maxTokens: 100 })))
-  let queued: Promise<Outcome>[] = []
-  let refused: Promise<{ error: unknown; ms: number }> | undefined
-  let seen = 0
-  const onToken = () => {
-    // The process is told of these while its steps are short …
-    if (++seen === 5) queued = Array.from({ length: 8 }, (_, i) => outcome(engine, request([100 + i])))
-    // … and the step that follows takes a second.
-    if (seen === 31) {
-      const start = performance.now()
-      refused = outcome(engine, request([1])).then(({ error }) => ({ error, ms: performance.now() - start }))
-    }
-  }
-  others.push(outcome(engine, request([FAULTS.slow - 31], { maxTokens: 100 }), { onToken }))
-  await until("the slow step", () => refused !== undefined)
-  const { error, ms } = (await refused) ?? {}
+  const running = await atGate(engine)
+  others.push(running.outcome)
+  // The process computes until the gate is opened, and reads no message meanwhile.
+  const queued = Array.from({ length: 8 }, (_, i) => outcome(engine, request([100 + i])))
+  const { error } = await outcome(engine, request([1]))
   expect(error).toMatchObject({ name: "OverloadedError", code: "queue_full" })
-  expect(ms).toBeLessThan(300)
+  for (const gate of ["gate", "secondGate"] as const) files.set(gate)
   for (const { error, tokens } of await Promise.all([...others, ...queued])) {
     expect(error).toBeUndefined()
     expect(tokens.length).toBeGreaterThan(0)
@@ -195,21 +217,21 @@ test("a queue that is full refuses at once, also while the process computes", as
 })
 
 describe("while there is no process", () => {
-  const broken = join(folder.path, "broken")
-  beforeEach(() => rmSync(broken, { force: true }))
-
   /** An engine whose process died, and does not come back. */
   async function broughtDown(options: Parameters<typeof superviseFaulty>[0]) {
-    const { engine, reports } = superviseFaulty(options, broken)
+    const { engine, reports, files } = superviseFaulty(options)
     await engine.started
-    writeFileSync(broken, "")
+    files.set("broken")
     process.kill(engine.pid ?? 0, "SIGKILL")
     await until("it is noticed", () => engine.health().state !== "ready")
-    return { engine, reports }
+    return { engine, reports, files }
   }
 
+  const SLOW = { firstMs: 100, maxMs: 100, healthyMs: 0 }
+
   test("requests wait, up to a bound, and are cancelled, late or answered as ever", async () => {
-    const { engine } = await broughtDown({ maxHeld: 4, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
+    const clock = new FakeClock()
+    const { engine, files } = await broughtDown({ maxHeld: 4, backOff: SLOW, clock })
     const controller = new AbortController()
     const held = [
       outcome(engine, request([1])),
@@ -223,8 +245,10 @@ describe("while there is no process", () => {
     expect(refused.error).toMatchObject({ code: "unavailable", retryAfter: 1 })
     controller.abort()
     expect((await held[1])?.ends).toMatchObject([{ reason: "cancelled", usage: { completionTokens: 0 } }])
+    await clock.advance(30)
     expect((await held[2])?.error).toMatchObject({ name: "OverloadedError", code: "deadline" })
-    rmSync(broken)
+    files.clear("broken")
+    await clock.advance(70)
     expect((await held[0])?.tokens).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
     expect((await held[3])?.tokens).toEqual([5, 6, 7, 8, 9, 10, 11, 12])
     expect((await held[0])?.ends[0]?.usage.prefillMs).toBeGreaterThan(100) // the wait was the client's too
@@ -232,9 +256,11 @@ describe("while there is no process", () => {
   })
 
   test("more than the next process has a queue for are answered all the same", async () => {
-    const { engine } = await broughtDown({ maxHeld: 20, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
+    const clock = new FakeClock()
+    const { engine, files } = await broughtDown({ maxHeld: 20, backOff: SLOW, clock })
     const held = Array.from({ length: 20 }, (_, i) => outcome(engine, request([10 * i])))
-    rmSync(broken)
+    files.clear("broken")
+    await clock.advance(100)
     for (const [i, { error, tokens }] of (await Promise.all(held)).entries()) {
       expect({ error, first: tokens[0], n: tokens.length }).toEqual({ error: undefined, first: 10 * i + 1, n: 8 })
     }
@@ -258,8 +284,12 @@ describe("while there is no process", () => {
   })
 
   test("restarts come slower and slower", async () => {
-    const { engine, reports } = await broughtDown({ backOff: { firstMs: 100, maxMs: 400, healthyMs: 10_000 } })
-    await until("it has failed", () => engine.health().state === "failed")
+    const clock = new FakeClock()
+    const { engine, reports } = await broughtDown({
+      backOff: { firstMs: 100, maxMs: 400, healthyMs: 10_000 },
+      clock,
+    })
+    await turnUntil(clock, 100, () => engine.health().state === "failed")
     const waits = reports.map((line) => /started again in (.*) s/.exec(line)?.[1])
     expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", "0.4", "0.4", "0.4", undefined])
     await engine.close()
@@ -277,10 +307,12 @@ describe("a process that does not come up", () => {
   })
 
   test("because loading hangs", async () => {
-    const never = join(folder.path, "never")
-    writeFileSync(never, "hang")
-    const { engine } = superviseFaulty({ startMs: 300 }, never)
-    const error = await engine.started.catch((thrown: unknown) => thrown)
+    const clock = new FakeClock()
+    const { engine, files } = superviseFaulty({ startMs: 300, clock })
+    files.set("mute")
+    const failed = engine.started.catch((thrown: unknown) => thrown)
+    await turnUntil(clock, 75, () => engine.health().state === "failed")
+    const error = await failed
     expect(error).toBeInstanceOf(EngineError)
     expect(error).toMatchObject({
       message: "the engine process hung: it said nothing for 0.3 s while it loaded the model",

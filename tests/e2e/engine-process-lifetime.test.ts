@@ -1,26 +1,26 @@
 /** An engine process lives as long as its parent wants it, and no longer; from source and from a compiled executable. */
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, expect, test } from "bun:test"
 import { join } from "node:path"
 import { loadModel } from "../../src/engine/load.ts"
 import { ENGINE_COMMAND, superviseModel } from "../../src/engine/process/index.ts"
 import { EngineError, OverloadedError } from "../../src/errors.ts"
 import { libraryPath } from "../../src/native/library.ts"
+import { FakeClock } from "../support/clock.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { ROOT, runCli, temporaryFolder } from "./cli-runner.ts"
 import { FAULTS } from "./support/faults.ts"
 import {
+  atGate,
   children,
+  gated,
   isAlive,
   openFiles,
   outcome,
   request,
-  supervise,
   superviseFaulty,
   until,
 } from "./support/supervised.ts"
-
-setDefaultTimeout(120_000)
 
 const PROGRAM = join(import.meta.dir, "support/supervised-program.ts")
 const folder = temporaryFolder("lifetime")
@@ -57,11 +57,11 @@ test("a load that is given up ends at once, and its process with it", async () =
   const before = children()
   const controller = new AbortController()
   // It never says that it is ready.
-  const loading = superviseModel(path, { command: ["sleep", "60"], signal: controller.signal })
-  const start = performance.now()
-  setTimeout(() => controller.abort(), 50)
+  const loading = superviseModel(path, { command: ["sleep", "infinity"], signal: controller.signal })
+  loading.catch(() => {})
+  await until("the process runs", () => children().length === before.length + 1)
+  controller.abort()
   await expect(loading).rejects.toThrow(EngineError)
-  expect(performance.now() - start).toBeLessThan(10_000)
   expect(children()).toEqual(before)
   await expect(superviseModel(path, { signal: AbortSignal.abort() })).rejects.toThrow(EngineError)
 })
@@ -116,56 +116,63 @@ test("a program that does not know the command does not start itself for ever", 
 })
 
 test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
-  const { model, engine, reports } = await supervise(path)
+  const { engine, reports, files } = superviseFaulty()
+  await engine.started
   const pid = engine.pid ?? 0
-  const running = outcome(engine, request([1], { maxTokens: 200 }))
-  await until("it runs", () => engine.stats().running === 1)
+  const running = await atGate(engine)
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.kill(pid, signal)
-  expect((await running).tokens).toHaveLength(200)
+  for (const gate of ["gate", "secondGate"] as const) files.set(gate)
+  expect((await running.outcome).tokens).toHaveLength(60)
   expect(engine.pid).toBe(pid)
   expect(reports).toEqual([])
-  await model.close()
+  await engine.close()
 })
 
 test("draining lets what runs come to its end, and admits nothing more", async () => {
-  const { model, engine } = await supervise(path)
-  const running = [10, 200].map((maxTokens) => outcome(engine, request([1], { maxTokens })))
-  await until("they run", () => engine.stats().running === 2)
+  const { engine, files } = superviseFaulty({ clock: new FakeClock() })
+  await engine.started
+  const running = await Promise.all([10, 60].map((maxTokens) => atGate(engine, gated({ maxTokens }))))
   const drained = engine.drain(60_000)
   expect(engine.health()).toMatchObject({ state: "draining" })
   const late = await outcome(engine, request([1]))
   expect(late.error).toBeInstanceOf(OverloadedError)
   expect(late.error).toMatchObject({ code: "unavailable" })
+  for (const gate of ["gate", "secondGate"] as const) files.set(gate)
   await drained
-  expect((await Promise.all(running)).map(({ tokens }) => tokens.length)).toEqual([10, 200])
+  const outcomes = await Promise.all(running.map(({ outcome }) => outcome))
+  expect(outcomes.map(({ tokens }) => tokens.length)).toEqual([10, 60])
   await engine.drain(0) // nothing left: at once
-  await model.close()
+  await engine.close()
 })
 
 test("draining ends what takes too long with an error", async () => {
-  const { engine } = superviseFaulty()
+  const clock = new FakeClock()
+  const { engine, files } = superviseFaulty({ clock })
   await engine.started
-  const running = outcome(engine, request([1], { maxTokens: 250 }))
-  await until("it runs", () => engine.stats().running === 1)
-  const start = performance.now()
-  await engine.drain(100)
-  expect(performance.now() - start).toBeLessThan(2000)
-  const { error, tokens } = await running
+  const running = await atGate(engine)
+  const drained = engine.drain(100)
+  await clock.advance(99)
+  expect(engine.stats().running).toBe(1)
+  await clock.advance(1)
+  await drained
+  const { error, tokens } = await running.outcome
   expect(error).toBeInstanceOf(OverloadedError)
   expect((error as Error).message).toContain("did not end within 0.1 s")
-  expect(tokens.length).toBeLessThan(250)
+  expect(tokens).toHaveLength(3)
+  files.set("gate")
   await engine.close()
 })
 
 test("closing ends every request and the process, at any time and twice", async () => {
-  const files = openFiles()
-  const { engine } = superviseFaulty()
+  const nOpen = openFiles()
+  const { engine, files } = superviseFaulty()
   await engine.started
   const pid = engine.pid ?? 0
-  const running = outcome(engine, request([1], { maxTokens: 200 }))
-  await until("it runs", () => engine.stats().running === 1)
-  await Promise.all([engine.close(), engine.close()])
-  expect((await running).error).toMatchObject({ name: "EngineError", message: "the engine was closed" })
+  const running = await atGate(engine)
+  const closed = [engine.close(), engine.close()]
+  files.set("gate")
+  await Promise.all(closed)
+  expect((await running.outcome).error).toMatchObject({ name: "EngineError", message: "the engine was closed" })
   expect(isAlive(pid)).toBe(false)
   await engine.close()
   expect((await outcome(engine, request([1]))).error).toBeInstanceOf(EngineError)
@@ -175,14 +182,20 @@ test("closing ends every request and the process, at any time and twice", async 
   await starting.close()
   expect(await starting.started.catch((error: unknown) => error)).toBeInstanceOf(EngineError)
 
-  const hung = superviseFaulty({ graceMs: 200 }).engine
+  const clock = new FakeClock()
+  const { engine: hung, files: marks } = superviseFaulty({ graceMs: 200, clock })
   await hung.started
+  const hungPid = hung.pid ?? 0
   const never = outcome(hung, request([FAULTS.hang]))
-  await Bun.sleep(100)
-  await hung.close()
+  await until("a step hangs", () => marks.nHangs === 1)
+  const closing = hung.close()
+  await clock.advance(199)
+  expect(isAlive(hungPid)).toBe(true)
+  await clock.advance(1)
+  await closing
   expect((await never).error).toBeInstanceOf(EngineError)
   expect(children()).toEqual([])
-  expect(openFiles()).toBe(files)
+  expect(openFiles()).toBe(nOpen)
 })
 
 test("a model that cannot be loaded leaves no process behind", async () => {

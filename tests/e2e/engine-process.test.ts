@@ -1,16 +1,17 @@
 /** The engine in a process of its own gives what the engine in this process gives: tokens, errors, cancellation, statistics. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
+import { nextTurn } from "../../src/async.ts"
 import { type LoadOptions, loadModel } from "../../src/engine/load.ts"
 import { superviseModel } from "../../src/engine/process/index.ts"
-import { GREEDY } from "../../src/engine/types.ts"
+import { type EngineStats, GREEDY } from "../../src/engine/types.ts"
 import { OverloadedError, RequestError } from "../../src/errors.ts"
+import { FakeClock } from "../support/clock.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { temporaryFolder } from "./cli-runner.ts"
-import { outcome, request, supervise, until } from "./support/supervised.ts"
-
-setDefaultTimeout(60_000)
+import { FAULTS } from "./support/faults.ts"
+import { atGate, gated, outcome, request, supervise, superviseFaulty } from "./support/supervised.ts"
 
 const folder = temporaryFolder("process")
 const path = join(folder.path, "tiny.gguf")
@@ -74,19 +75,29 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
   expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefillMs > 0))).toBe(true)
 })
 
-test("a choice is ended alone, within a step or two", async () => {
-  const { engine } = supervised
-  const asked = request(prompt(3), { n: 3, maxTokens: 400 })
+test("a choice is ended alone, between two steps", async () => {
+  const { engine, files } = superviseFaulty()
+  await engine.started
+  const asked = gated({ n: 3 })
   const counts = [0, 0, 0]
   const reasons: string[] = []
   for await (const event of engine.generate(asked)) {
     if (event.type === "end") reasons[event.index] = event.reason
-    else if (++(counts[event.index] as number) === 5 && event.index < 2) engine.endChoice(asked.id, event.index)
+    // The first choice waits at the gate, and the others with it.
+    else if (++(counts[event.index] as number) === 3 && event.index === 0) {
+      for (const index of [0, 1]) engine.endChoice(asked.id, index)
+      await nextTurn() // the messages leave at the end of this turn
+      await nextTurn()
+      for (const gate of ["gate", "secondGate"] as const) files.set(gate)
+    }
   }
   expect(reasons).toEqual(["cancelled", "cancelled", "length"])
-  expect(counts[2]).toBe(400)
-  expect(Math.max(...counts.slice(0, 2))).toBeLessThan(100)
-  await until("blocks free", () => engine.stats().blocksFree === engine.stats().blocksTotal)
+  expect(counts[2]).toBe(60)
+  // The engine process reads its messages between two steps.
+  expect(Math.max(...counts.slice(0, 2))).toBeLessThan(10)
+  const { blocksFree, blocksTotal } = engine.stats()
+  expect(blocksFree).toBe(blocksTotal)
+  await engine.close()
 })
 
 test("a request that cannot be served is refused with the same error", async () => {
@@ -105,30 +116,40 @@ test("a request that cannot be served is refused with the same error", async () 
 })
 
 describe("cancelling", () => {
-  const idle = () => {
-    const { running, waiting, blocksFree, blocksTotal } = supervised.engine.stats()
-    return running === 0 && waiting === 0 && blocksFree === blocksTotal
-  }
+  const isIdle = ({ running, waiting, blocksFree, blocksTotal }: EngineStats) =>
+    running === 0 && waiting === 0 && blocksFree === blocksTotal
 
   test("a signal ends the request with what was generated, and frees its blocks", async () => {
-    const { engine } = supervised
+    const { engine, files } = superviseFaulty()
+    await engine.started
     const controller = new AbortController()
     let n = 0
     let end: unknown
-    for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }), controller.signal)) {
+    for await (const event of engine.generate(gated(), controller.signal)) {
       if (event.type === "end") end = event
-      else if (++n === 5) controller.abort()
+      else if (++n === 3) {
+        controller.abort()
+        files.set("gate")
+      }
     }
-    expect(end).toMatchObject({ type: "end", reason: "cancelled", usage: { promptTokens: 2, completionTokens: n } })
-    expect(idle()).toBe(true) // said with the end itself
+    expect(end).toMatchObject({ type: "end", reason: "cancelled", usage: { promptTokens: 1, completionTokens: n } })
+    expect(isIdle(engine.stats())).toBe(true) // the message with the end has the new statistics
+    await engine.close()
   })
 
-  test("leaving the loop frees the blocks within a step", async () => {
+  // That no further step computes such a request is shown in tests/unit/engine/engine.test.ts. Here steps run while the message travels.
+  test("after leaving the loop, the engine process frees the blocks and makes no further token", async () => {
     const { engine } = supervised
     for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }))) if (event.type === "token") break
-    const { steps } = engine.stats()
-    await until("the blocks are free", idle)
-    expect(engine.stats().steps - steps).toBeLessThan(20) // far from the 4,000 that were asked for
+    // Messages keep their order: when a later request has ended, the engine process has read that the first one was left.
+    await outcome(engine, request([3], { maxTokens: 1 }))
+    const before = engine.stats()
+    expect(isIdle(before)).toBe(true)
+    await outcome(engine, request([4], { maxTokens: 50 }))
+    const after = engine.stats()
+    expect(after.generatedTokens - before.generatedTokens).toBe(50)
+    expect(after.steps - before.steps).toBe(50)
+    expect(isIdle(after)).toBe(true)
   })
 
   test("a signal that has fired before generates nothing", async () => {
@@ -150,10 +171,19 @@ test("who reads slowly gets every token, and holds up nobody", async () => {
 })
 
 test("a deadline ends a request with an error that says when to come again", async () => {
-  const { error, tokens } = await outcome(supervised.engine, request([4], { maxTokens: 4000, deadlineMs: 40 }))
+  const clock = new FakeClock()
+  const { engine, files } = superviseFaulty({ clock })
+  await engine.started
+  const running = await atGate(engine, gated({ deadlineMs: 60_000 }))
+  await clock.advance(59_999)
+  expect(engine.stats().running).toBe(1)
+  await clock.advance(1)
+  const { error, tokens } = await running.outcome
   expect(error).toBeInstanceOf(OverloadedError)
   expect(error).toMatchObject({ code: "deadline", retryAfter: expect.any(Number) })
-  expect(tokens.length).toBeLessThan(4000)
+  expect(tokens).toEqual([FAULTS.gate - 2, FAULTS.gate - 1, FAULTS.gate])
+  files.set("gate")
+  await engine.close()
 })
 
 test("what keeps a model from being loaded comes as the error that it is", async () => {

@@ -1,11 +1,14 @@
+import { afterAll } from "bun:test"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { ENGINE_COMMAND, type SuperviseOptions, superviseModel } from "../../../src/engine/process/index.ts"
 import { SupervisedEngine, type SupervisedEngineOptions } from "../../../src/engine/process/supervised-engine.ts"
 import { type Engine, type EngineEvent, type GenerateRequest, GREEDY } from "../../../src/engine/types.ts"
+import type { FakeClock } from "../../support/clock.ts"
+import { FAULTS, FaultFiles } from "./faults.ts"
 
 /** Restarts without a wait. */
-export const AT_ONCE = { firstMs: 1, maxMs: 1, healthyMs: 0 }
+const AT_ONCE = { firstMs: 0, maxMs: 0, healthyMs: 0 }
 
 let ids = 0
 
@@ -18,6 +21,10 @@ export const request = (tokens: number[], changes: Partial<GenerateRequest> = {}
   ...changes,
 })
 
+/** A request whose third token is followed by a step that waits at the gate of `faulty-engine.ts`. */
+export const gated = (changes: Partial<GenerateRequest> = {}): GenerateRequest =>
+  request([FAULTS.gate - 3], { maxTokens: 60, ...changes })
+
 export interface Outcome {
   events: EngineEvent[]
   tokens: number[]
@@ -28,12 +35,12 @@ export interface Outcome {
 /** Reads a request to its end, which is events or an error, never both and never neither. */
 export async function outcome(
   engine: Engine,
-  wanted: GenerateRequest,
+  asked: GenerateRequest,
   { signal, onToken }: { signal?: AbortSignal; onToken?: () => void } = {},
 ): Promise<Outcome> {
   const result: Outcome = { events: [], tokens: [], ends: [], error: undefined }
   try {
-    for await (const event of engine.generate(wanted, signal)) {
+    for await (const event of engine.generate(asked, signal)) {
       result.events.push(event)
       if (event.type === "end") result.ends.push(event)
       else {
@@ -55,19 +62,39 @@ export async function supervise(path: string, options: SuperviseOptions = {}) {
   return { model, engine: model.engine, reports }
 }
 
-/** A supervised engine without a model, whose steps misbehave when a prompt says so; see `faulty-engine.ts`. */
-export function superviseFaulty(options: Partial<SupervisedEngineOptions> = {}, ...script: string[]) {
+/** Starts a {@link gated} request. @returns the promise of its outcome, once the engine process waits at the gate. */
+export async function atGate(engine: Engine, asked = gated()): Promise<{ outcome: Promise<Outcome> }> {
+  const three = Promise.withResolvers<void>()
+  let n = 0
+  const found = outcome(engine, asked, {
+    onToken: () => {
+      if (++n === 3) three.resolve()
+    },
+  })
+  await Promise.race([three.promise, found])
+  return { outcome: found }
+}
+
+const folders: FaultFiles[] = []
+afterAll(() => {
+  for (const files of folders) files.remove()
+})
+
+/** A supervised engine without a model, whose steps misbehave when a prompt or `files` say so; see `faulty-engine.ts`. */
+export function superviseFaulty(options: Partial<SupervisedEngineOptions> = {}) {
   const reports: string[] = []
+  const files = new FaultFiles()
+  folders.push(files)
   const engine = new SupervisedEngine({
     path: "none",
     name: "faulty",
     load: {},
-    command: [process.execPath, join(import.meta.dir, "faulty-engine.ts"), ENGINE_COMMAND, ...script],
+    command: [process.execPath, join(import.meta.dir, "faulty-engine.ts"), ENGINE_COMMAND, files.folder],
     onReport: (line) => reports.push(line),
     backOff: AT_ONCE,
     ...options,
   })
-  return { engine, reports }
+  return { engine, reports, files }
 }
 
 export const openFiles = (): number => readdirSync("/proc/self/fd").length
@@ -86,10 +113,30 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(what: string, condition: () => boolean, limitMs = 10_000): Promise<void> {
+/** Waits for another process. The limit is a little less than a test's, so that the error names the condition. */
+export async function until(what: string, condition: () => boolean, limitMs = 110_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!condition()) {
     if (performance.now() > end) throw new Error(`not within ${limitMs} ms: ${what}`)
     await Bun.sleep(2)
   }
+}
+
+/** Turns the clock by `ms` again and again until the condition holds. */
+export async function turnUntil(clock: FakeClock, ms: number, condition: () => boolean): Promise<void> {
+  while (!condition()) {
+    await clock.advance(ms)
+    await Bun.sleep(1)
+  }
+}
+
+/** Awaits what other processes settle while the clock stands still. Timers without a wait fire. */
+export async function settled<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
+  let over = false
+  const mark = () => {
+    over = true
+  }
+  promise.then(mark, mark)
+  await turnUntil(clock, 0, () => over)
+  return promise
 }

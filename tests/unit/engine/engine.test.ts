@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test"
+import { nextTurn } from "../../../src/async.ts"
 import { LocalEngine } from "../../../src/engine/engine.ts"
 import { type EngineEvent, type GenerateRequest, GREEDY } from "../../../src/engine/types.ts"
 import { EngineError, RequestError } from "../../../src/errors.ts"
@@ -100,13 +101,15 @@ test("a signal cancels a running and a waiting request, and frees their blocks",
   expect(late).toMatchObject({ tokens: [], end: { reason: "cancelled" } })
 })
 
-test("a consumer that leaves cancels its request", async () => {
-  const { engine } = start()
+test("a consumer that leaves cancels its request, and no further step computes it", async () => {
+  const { engine, context } = start()
   for await (const event of engine.generate(request("a", [1], { maxTokens: 100 }))) {
     expect(event.type).toBe("token")
     break
   }
-  expect(engine.stats()).toMatchObject({ running: 0, blocksFree: 64 })
+  expect(engine.stats()).toMatchObject({ running: 0, blocksFree: 64, steps: 1 })
+  for (let i = 0; i < 5; i++) await nextTurn()
+  expect(context.seen).toHaveLength(1)
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
 })
 
@@ -156,7 +159,8 @@ test("closing ends what runs with an error, frees the context once, and refuses 
   const running = read(engine.generate(request("a", [1], { maxTokens: 900 })))
   const waiting = read(engine.generate(request("b", [1], { maxTokens: 900 })))
   const outcomes = Promise.allSettled([running, waiting])
-  await Bun.sleep(5)
+  for (let i = 0; i < 5; i++) await nextTurn()
+  expect(engine.stats()).toMatchObject({ running: 1, waiting: 1 })
   await engine.close()
   await engine.close()
   for (const outcome of await outcomes) {
@@ -201,7 +205,7 @@ for (const [name, param, change] of refused) {
 test("an id in use is refused, and free again afterwards", async () => {
   const { engine } = start()
   const first = read(engine.generate(request("a", [1], { maxTokens: 50 })))
-  await Bun.sleep(0)
+  await nextTurn()
   await expect(read(engine.generate(request("a", [2])))).rejects.toMatchObject({ code: "duplicate_id" })
   expect((await first).tokens).toHaveLength(50)
 })

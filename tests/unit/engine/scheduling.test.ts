@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test"
 import type { Engine, GenerateRequest } from "../../../src/engine/types.ts"
+import { FakeClock } from "../../support/clock.ts"
 import { expected, read, request, sampled } from "./requests.ts"
 import { range, startShadow } from "./start-shadow.ts"
 
@@ -206,17 +207,24 @@ describe("too much", () => {
   })
 
   test("a deadline ends a request that runs and one that waits, and frees what they held", async () => {
-    const { engine, context } = startShadow({ maxSeqs: 1 })
-    context.before = () => Bun.sleepSync(1)
-    const running = request("running", [1], { maxTokens: 400, deadlineMs: 40 })
-    const waiting = request("waiting", [2], { maxTokens: 400, deadlineMs: 20 })
-    const outcomes = await Promise.allSettled([read(engine, running), read(engine, waiting)])
-    for (const outcome of outcomes) {
+    const clock = new FakeClock()
+    const { engine } = startShadow({ maxSeqs: 1, clock })
+    const running = read(engine, request("running", [1], { maxTokens: 400, deadlineMs: 40 }))
+    const waiting = read(engine, request("waiting", [2], { maxTokens: 400, deadlineMs: 20 }))
+    await turns(10)
+    const outcomes = Promise.allSettled([running, waiting])
+    await clock.advance(19)
+    expect(engine.stats()).toMatchObject({ running: 1, waiting: 1 })
+    await clock.advance(1)
+    expect(engine.stats()).toMatchObject({ running: 1, waiting: 0 })
+    await clock.advance(20)
+    for (const outcome of await outcomes) {
       expect(outcome).toMatchObject({ status: "rejected", reason: { name: "OverloadedError", code: "deadline" } })
     }
     expect(engine.stats().generatedTokens).toBeGreaterThan(5)
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
     const early = request("early", [3], { maxTokens: 3, deadlineMs: 60_000 })
     expect((await read(engine, early))[0]?.reason).toBe("length")
+    expect(clock.waits).toEqual([])
   })
 })

@@ -1,6 +1,6 @@
 /** What masks allow at random validates, and a mask says of every token what reading it says. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import {
   accepts,
   compiled,
@@ -11,8 +11,6 @@ import {
   tinyVocabulary,
 } from "../../support/grammar.ts"
 import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
-
-setDefaultTimeout(120_000)
 
 const tiny = tinyVocabulary()
 const real = await realVocabulary()
