@@ -1,4 +1,6 @@
-import { type Engine, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
+import { BLOCK_SIZE } from "../engine/blocks.ts"
+import { rowCost, smallestChunk } from "../engine/row-cost.ts"
+import { type Engine, type EngineLimits, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
 import type { Dtype } from "../native/ops.ts"
@@ -49,9 +51,13 @@ export interface BenchPlan {
   matrixRate: number | null
 }
 
-/** Tokens of context that a request of the plan needs. */
-export function contextNeeded({ prompts, decodes }: Pick<BenchPlan, "prompts" | "decodes">): number {
-  return Math.max(...prompts.map((tokens) => tokens + 1), ...decodes.map((shape) => shape.context + outputsOf(shape)))
+/** A model, and the steps of its engine. */
+type StepShape = Pick<LoadedModel, "config"> & Pick<EngineLimits, "batchTokens" | "chunkTokens">
+
+/** Tokens of context that the longest request of the plan needs. */
+export function contextNeeded(model: StepShape, { prompts, decodes }: Pick<BenchPlan, "prompts" | "decodes">): number {
+  const ofDecodes = decodes.map((shape) => shape.context + outputsOf(model, shape))
+  return Math.max(...prompts.map((tokens) => tokens + 1), ...ofDecodes)
 }
 
 /** Medians of several measurements, each after one warm-up. */
@@ -67,7 +73,7 @@ export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<B
   }
   const decode: DecodeResult[] = []
   for (const shape of plan.decodes) {
-    const rate = await measure(plan.repetitions, (run) => decodeRate(engine, shape, run))
+    const rate = await measure(plan.repetitions, (run) => decodeRate(model, shape, run))
     const traffic = decodeTraffic(counted, plan.kvType, shape)
     const bytesPerSecond = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
     decode.push({
@@ -111,7 +117,9 @@ async function prefillRate(engine: Engine, tokens: number, run: number): Promise
  * Tokens a second of all sequences together. The clock runs while the sequence that was last to get its first token generates the rest:
  * from there on every step gives every sequence a token. Those that began before it generate more, until the clock stops.
  */
-async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Promise<number> {
+async function decodeRate(model: LoadedModel, shape: DecodeShape, run: number): Promise<number> {
+  const { engine, config } = model
+  const maxTokens = outputsOf({ config, ...engine.limits }, shape)
   const stop = new AbortController()
   let started = 0
   let seconds: number | undefined
@@ -121,7 +129,7 @@ async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Prom
       id: `decode-${index}`,
       tokens,
       sampling: GREEDY,
-      maxTokens: outputsOf(shape),
+      maxTokens,
       cacheSalt: unique(),
     }
     let n = 0
@@ -149,9 +157,20 @@ async function decodeRate(engine: Engine, shape: DecodeShape, run: number): Prom
   return (shape.concurrency * shape.tokens) / seconds
 }
 
-/** Room for the tokens that the first sequences generate while the last ones still read their prompts, some in every step. */
-function outputsOf({ concurrency, context, tokens }: DecodeShape): number {
-  return tokens + 1 + (concurrency > 1 ? concurrency + Math.ceil((concurrency * context) / 64) : 0)
+/**
+ * Tokens that one sequence may generate: the measured ones, and before them one in each step until the last prompt is computed. Beside
+ * sequences that decode, a step computes a chunk of prompts; its size is the engine's, smaller late in a prompt (see `Scheduler`).
+ */
+function outputsOf(
+  { config, batchTokens, chunkTokens }: StepShape,
+  { concurrency, context, tokens }: DecodeShape,
+): number {
+  if (concurrency === 1) return tokens + 1
+  const chunk = Math.max(smallestChunk(chunkTokens), Math.floor(chunkTokens / rowCost(config)(context)))
+  const free = batchTokens - (concurrency - 1)
+  const nSteps = concurrency * Math.ceil(context / Math.min(chunk, free))
+  // One block more than it generates: beside others, a sequence begins only where each of them can still grow by a block.
+  return tokens + 1 + nSteps + BLOCK_SIZE
 }
 
 /** No other run finds this one's blocks: a measured prompt is a computed one. */

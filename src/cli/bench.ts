@@ -39,7 +39,8 @@ export const bench: CommandSpec = {
       maxSeqs: Math.max(...together),
       fullLengths: Math.max(...together),
     })
-    const [room, needed] = [model.engine.limits.contextLength, contextNeeded({ prompts, decodes })]
+    const { contextLength: room, ...limits } = model.engine.limits
+    const needed = contextNeeded({ config: model.config, ...limits }, { prompts, decodes })
     if (needed > room) {
       throw new UsageError(
         `the context holds ${room} tokens, ${needed} are needed; lower -p, -n or --context, or raise --ctx-size`,

@@ -39,8 +39,8 @@ export interface LocalEngineOptions {
   chunkTokens?: number
   /** See `SchedulerLimits`; 1 for every row by default. */
   rowCost?: (context: number) => number
-  /** `context_length` is lowered to what the blocks hold. */
-  limits: EngineLimits
+  /** `contextLength` is lowered to what the blocks hold. */
+  limits: Pick<EngineLimits, "contextLength" | "nVocab" | "maxSeqs">
   /** Requests that wait to begin at most; 512 by default. */
   maxQueue?: number
   /** Keep full blocks for prompts that begin alike; true by default. */
@@ -93,13 +93,18 @@ export class LocalEngine implements Engine {
     const { maxQueue = 512, prefixCache = true, maxDrafted = 0, stepCost = new StepCost() } = options
     const { maxSeqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
-    this.limits = { ...limits, contextLength: Math.min(limits.contextLength, nBlocks * BLOCK_SIZE) }
+    this.limits = {
+      ...limits,
+      contextLength: Math.min(limits.contextLength, nBlocks * BLOCK_SIZE),
+      batchTokens: maxTokens,
+      chunkTokens,
+    }
     this.#clock = options.clock ?? realClock
     this.#context = context
     this.#pool = new BlockPool(nBlocks, prefixCache)
     const ofStep: SchedulerLimits = {
       maxTokens,
-      chunkTokens: Math.max(1, chunkTokens),
+      chunkTokens,
       rowCost,
       maxSeqs,
       maxDrafted,

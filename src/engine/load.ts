@@ -18,7 +18,7 @@ import { LocalEngine } from "./engine.ts"
 import { rowCost } from "./row-cost.ts"
 import { selfCheck } from "./self-check.ts"
 import { MAX_DRAFT } from "./speculator.ts"
-import type { LoadedEngine, LoadedModel } from "./types.ts"
+import type { EngineLimits, LoadedEngine, LoadedModel } from "./types.ts"
 
 export interface LoadOptions {
   /** `auto` (default), `cpu`, or a GPU; see `chooseDevice`. */
@@ -137,6 +137,14 @@ function findChatTemplate(metadata: (key: string) => unknown, tokenizer: Tokeniz
   }
 }
 
+/** Tokens of one step, and prompt tokens of one beside sequences that decode, for a device and the user's options. */
+export function stepSizes(
+  onCpu: boolean,
+  { maxSeqs = MAX_SEQS, batchSize = onCpu ? 128 : 2048, chunkSize = onCpu ? 16 : 512 }: LoadOptions,
+): Pick<EngineLimits, "batchTokens" | "chunkTokens"> {
+  return { batchTokens: Math.max(batchSize, maxSeqs), chunkTokens: Math.max(1, chunkSize) }
+}
+
 async function openEngine(
   { backend, index, library }: DeviceChoice,
   gguf: Gguf,
@@ -146,13 +154,13 @@ async function openEngine(
   const onCpu = backend === "cpu"
   const threads = options.threads ?? (onCpu ? availableParallelism() : 1)
   const maxSeqs = options.maxSeqs ?? MAX_SEQS
-  const maxTokens = Math.max(options.batchSize ?? (onCpu ? 128 : 2048), maxSeqs)
+  const { batchTokens, chunkTokens } = stepSizes(onCpu, options)
   const kvType = chooseCacheType(definition, options.kvType ?? "f16")
   const compute = chooseCompute(onCpu, options.dtype ?? "auto")
   const { plan, tensors, constants, config } = definition
   const maxDrafted = options.speculative === "ngram" ? Math.min(maxSeqs * MAX_DRAFT, MAX_DRAFTED) : 0
   const maxOutputs = maxSeqs + maxDrafted
-  const packed = plan.pack({ maxTokens: maxTokens, maxOutputs: maxOutputs, kvType })
+  const packed = plan.pack({ maxTokens: batchTokens, maxOutputs, kvType })
   const hidden = packed.bufferIds.get(HIDDEN_BUFFER)
   if (hidden === undefined) throw new RangeError(`the plan has no buffer ${HIDDEN_BUFFER}`)
   const paths = gguf.files.map((file) => file.path)
@@ -170,14 +178,14 @@ async function openEngine(
       limited: memoryLimit - weights < spare,
       onCpu,
     }
-    const { contextLength, nBlocks, bytes } = cacheSize(definition, room, { ...options, maxSeqs, kvType: kvType })
+    const { contextLength, nBlocks, bytes } = cacheSize(definition, room, { ...options, maxSeqs, kvType })
     const context = model.openContext(
       {
         nThreads: threads,
-        maxTokens: maxTokens,
-        maxSeqs: maxSeqs,
-        maxOutputs: maxOutputs,
-        nBlocks: nBlocks,
+        maxTokens: batchTokens,
+        maxSeqs,
+        maxOutputs,
+        nBlocks,
         blockSize: BLOCK_SIZE,
         compute,
         deterministic: options.deterministic ?? false,
@@ -190,8 +198,8 @@ async function openEngine(
       { step: context.step.bind(context), close: () => model.close() },
       {
         nBlocks,
-        maxTokens,
-        chunkTokens: options.chunkSize ?? (onCpu ? 16 : 512),
+        maxTokens: batchTokens,
+        chunkTokens,
         rowCost: rowCost(config),
         limits,
         maxQueue: options.maxQueue,

@@ -1,5 +1,8 @@
 import type { ModelConfig } from "../models/config.ts"
 
+/** Prompt tokens that a step computes at least beside sequences that decode, however much a token costs late in a prompt. */
+export const smallestChunk = (chunkTokens: number): number => Math.ceil(chunkTokens / 4)
+
 /** Attention's products run at about half the rate of the others. */
 const ATTENTION_RATE = 0.5
 

@@ -2,6 +2,7 @@ import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, blocksFor } from "./blocks.ts"
 import type { StepCost } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
+import { smallestChunk } from "./row-cost.ts"
 import type { Sequence } from "./sequence.ts"
 
 /** A stretch of one sequence that a step computes. */
@@ -135,7 +136,7 @@ export class Scheduler {
     const beside = slices.length > 0
     let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, maxTokens)
     let work = beside ? chunkTokens : maxTokens
-    let least = beside ? Math.ceil(chunkTokens / 4) : 0
+    let least = beside ? smallestChunk(chunkTokens) : 0
     // Each row of a text that is scored is an output; every sequence that runs has one.
     let outputs = slices.reduce((left, { draft }) => left - draft.length, maxSeqs + maxDrafted - this.running.length)
     for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {

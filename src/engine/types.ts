@@ -186,6 +186,10 @@ export interface EngineLimits {
   nVocab: number
   /** Sequences that decode together. */
   maxSeqs: number
+  /** Tokens that one step computes at most. */
+  batchTokens: number
+  /** Prompt tokens that one step computes at most while other sequences decode. */
+  chunkTokens: number
 }
 
 /** `reason` says, in one sentence, why it is not `ready`. */

@@ -19,7 +19,7 @@ import {
 } from "../../src/cli/bench-measure.ts"
 import { OPTIONS } from "../../src/cli/options/options.ts"
 import { chooseDevice } from "../../src/engine/device.ts"
-import { loadModel } from "../../src/engine/load.ts"
+import { loadModel, readModel, stepSizes } from "../../src/engine/load.ts"
 import { SHAPE_8B, type ShapeFormat, writeShapeModel } from "./shape-model.ts"
 
 interface Peer {
@@ -90,12 +90,14 @@ async function benchFormat(format: ShapeFormat): Promise<BenchResult> {
   const repetitions = Number(options.repetitions)
   const plan: BenchPlan = { prompts, decodes, repetitions, kvType, bandwidth, matrixRate }
   const result = await (async () => {
+    const maxSeqs = Math.max(...numbers(options.concurrency))
+    const { config } = (await readModel(path)).definition
     await using model = await loadModel(path, {
       device: `${choice.backend}:${choice.index}`,
-      ctxSize: contextNeeded(plan),
-      kvType: kvType,
-      maxSeqs: Math.max(...numbers(options.concurrency)),
-      fullLengths: Math.max(...numbers(options.concurrency)),
+      ctxSize: contextNeeded({ config, ...stepSizes(choice.backend === "cpu", { maxSeqs }) }, plan),
+      kvType,
+      maxSeqs,
+      fullLengths: maxSeqs,
     })
     const seconds = (from: number) => ((performance.now() - from) / 1000).toFixed(1)
     if (!options.json) {

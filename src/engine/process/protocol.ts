@@ -21,7 +21,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Both sides are one program, unless it was replaced on the disk while it ran. */
-export const PROTOCOL = `${packageJson.version}/5`
+export const PROTOCOL = `${packageJson.version}/6`
 
 const sampling = z.object({
   temperature: z.number(),

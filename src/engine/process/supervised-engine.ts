@@ -46,7 +46,7 @@ export class SupervisedEngine implements Engine {
   readonly #maxQueued: number
   readonly #supervisor: Supervisor
   readonly #started = Promise.withResolvers<EngineFacts>()
-  #limits: EngineLimits = { contextLength: 0, nVocab: 0, maxSeqs: 0 }
+  #limits: EngineLimits = { contextLength: 0, nVocab: 0, maxSeqs: 0, batchTokens: 0, chunkTokens: 0 }
   /** Of the running process. */
   #stats: EngineStats = NO_STATS
   /** What the processes before it counted. */

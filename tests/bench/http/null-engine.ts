@@ -30,7 +30,7 @@ export class NullEngine implements Engine {
     readonly tokens: ArrayLike<number>,
     nVocab: number,
   ) {
-    this.limits = { contextLength: 1 << 20, nVocab: nVocab, maxSeqs: 1024 }
+    this.limits = { contextLength: 1 << 20, nVocab, maxSeqs: 1024, batchTokens: 1024, chunkTokens: 1024 }
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent, void, void> {

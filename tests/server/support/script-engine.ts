@@ -43,7 +43,7 @@ export class ScriptEngine implements Engine {
     readonly script: Script,
     limits: Partial<EngineLimits> = {},
   ) {
-    this.limits = { contextLength: 1024, nVocab: 300, maxSeqs: 4, ...limits }
+    this.limits = { contextLength: 1024, nVocab: 300, maxSeqs: 4, batchTokens: 128, chunkTokens: 16, ...limits }
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
