@@ -1,5 +1,5 @@
 import { BLOCK_SIZE } from "../engine/blocks.ts"
-import { rowCost, smallestChunk } from "../engine/row-cost.ts"
+import { rowCost, smallestChunk } from "../engine/cost.ts"
 import { type Engine, type EngineLimits, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os"
 import { basename } from "node:path"
 import { nextTurn } from "../async.ts"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
-import { Grammars } from "../grammar/grammars.ts"
+import { Grammars } from "../grammar/worker.ts"
 import { HIDDEN_BUFFER } from "../models/decoder.ts"
 import { buildModel, type ModelDefinition } from "../models/registry.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
@@ -12,10 +12,10 @@ import { CACHE_GROUP, type Dtype } from "../native/ops.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
-import { blocksFor } from "./blocks.ts"
+import { rowCost } from "./cost.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
-import { rowCost } from "./row-cost.ts"
+import { cacheRoom, cacheSize } from "./memory.ts"
 import { selfCheck } from "./self-check.ts"
 import { MAX_DRAFT } from "./speculator.ts"
 import type { EngineLimits, LoadedEngine, LoadedModel } from "./types.ts"
@@ -69,12 +69,6 @@ export interface LoadOptions {
   /** Called while weights are copied to a GPU. */
   onUpload?: (progress: UploadProgress) => void
 }
-
-/** The share of the free memory that K/V caches may take unless the user says otherwise. */
-const CACHE_SHARE = { host: 0.5, device: 0.8 }
-
-/** Requests of full length that a cache in host memory holds by default. More can run: few are that long, and one can make way. */
-const FULL_LENGTHS = 8
 
 /** Sequences that run together by default. */
 const MAX_SEQS = 32
@@ -172,12 +166,7 @@ async function openEngine(
     const spare = onCpu ? info.memoryFree : Math.max(0, info.memoryFree - 2 * packed.arenaBytes)
     const { weights } = definition.memory({ contextLength: 0 })
     const { memoryLimit = Number.POSITIVE_INFINITY } = options
-    const room: CacheRoom = {
-      free: Math.min(spare, memoryLimit - weights),
-      affordable: Math.min(spare * (onCpu ? CACHE_SHARE.host : CACHE_SHARE.device), memoryLimit - weights),
-      limited: memoryLimit - weights < spare,
-      onCpu,
-    }
+    const room = cacheRoom(onCpu, spare, memoryLimit - weights)
     const { contextLength, nBlocks, bytes } = cacheSize(definition, room, { ...options, maxSeqs, kvType })
     const context = model.openContext(
       {
@@ -245,59 +234,4 @@ async function upload(model: NativeModel, onUpload: LoadOptions["onUpload"]): Pr
     if (progress.done === progress.total) return
     await nextTurn()
   }
-}
-
-/** Bytes for a K/V cache. */
-interface CacheRoom {
-  /** That a cache whose length was asked for may take. */
-  free: number
-  /** That a cache takes of its own accord. */
-  affordable: number
-  /** It is the memory limit that bounds them. */
-  limited: boolean
-  /** Host memory, which others want too. */
-  onCpu: boolean
-}
-
-/**
- * Tokens of context a request may have, and blocks of cache for all of them: full length for every request if the affordable memory
- * holds that (on the CPU for eight, unless more are asked for), less in common if not, and a shorter context only if even one request
- * would not fit.
- * @throws NativeError `OUT_OF_MEMORY` when a context length that was asked for does not fit the memory, or the limit leaves no cache.
- */
-function cacheSize(
-  { plan, config }: ModelDefinition,
-  room: CacheRoom,
-  { ctxSize, maxSeqs, fullLengths, kvType }: LoadOptions & { maxSeqs: number; kvType: Dtype },
-): { contextLength: number; nBlocks: number; bytes: number } {
-  const blockBytes = Math.max(1, plan.cacheBytesPerToken(kvType) * BLOCK_SIZE)
-  const affordable = Math.floor(room.affordable / blockBytes)
-  const wanted = blocksFor(ctxSize ?? config.contextLength)
-  const left = `${sizeText(room.free)} are ${room.limited ? "left of the memory limit" : "free"}`
-  if (ctxSize !== undefined && wanted * blockBytes > room.free) {
-    throw new NativeError(
-      "OUT_OF_MEMORY",
-      `a context of ${ctxSize} tokens takes ${sizeText(wanted * blockBytes)} of K/V cache, ${left}`,
-      affordable > 0
-        ? `lower --ctx-size to ${affordable * BLOCK_SIZE} or less`
-        : "raise --memory-budget, or take a smaller model",
-    )
-  }
-  if (room.limited && affordable < 1) {
-    const remedy = "raise --memory-budget, or take a smaller model"
-    throw new NativeError("OUT_OF_MEMORY", `the model's weights leave no room for a K/V cache: ${left}`, remedy)
-  }
-  const longest = ctxSize !== undefined ? wanted : Math.max(1, Math.min(wanted, affordable))
-  const sequences = Math.min(maxSeqs, fullLengths ?? (room.onCpu ? FULL_LENGTHS : maxSeqs))
-  const nBlocks = Math.max(longest, Math.min(longest * sequences, affordable))
-  return {
-    contextLength: Math.min(ctxSize ?? config.contextLength, longest * BLOCK_SIZE),
-    nBlocks,
-    bytes: nBlocks * blockBytes,
-  }
-}
-
-function sizeText(bytes: number): string {
-  const mib = Math.max(0, bytes) / 2 ** 20
-  return mib < 1024 ? `${mib.toFixed(1)} MiB` : `${(mib / 1024).toFixed(1)} GiB`
 }

@@ -1,8 +1,7 @@
 import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, blocksFor } from "./blocks.ts"
-import type { StepCost } from "./cost.ts"
+import { type StepCost, smallestChunk } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
-import { smallestChunk } from "./row-cost.ts"
 import type { Sequence } from "./sequence.ts"
 
 /** A stretch of one sequence that a step computes. */

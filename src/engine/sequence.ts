@@ -1,8 +1,9 @@
+import type { Clock } from "../async.ts"
 import type { Matcher } from "../grammar/matcher.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, BlockTable } from "./blocks.ts"
+import { EventQueue } from "./event-queue.ts"
 import { blockKey } from "./prefix-cache.ts"
-import type { ActiveRequest } from "./request.ts"
 import { Speculator } from "./speculator.ts"
 import type { FinishReason, GenerateRequest, Reading, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
@@ -170,5 +171,33 @@ export class Sequence {
       prefillMs: (this.#first ?? now) - this.owner.submitted,
       decodeMs: (this.#last ?? now) - (this.#first ?? now),
     }
+  }
+}
+
+/** A request in flight: its choices, and their events. */
+export class ActiveRequest {
+  readonly events: EventQueue
+  readonly choices: readonly Sequence[]
+  readonly submitted: number
+  /** When the first of its choices began to run. */
+  started: number | undefined
+  /** Its prompt was computed once: its other choices find it in the cache. */
+  promptDone = false
+
+  /**
+   * @param contextLength Tokens of prompt and completion at most.
+   * @param firstArrival Number of its first choice in the order of arrival; the others' follow.
+   */
+  constructor(
+    readonly request: GenerateRequest,
+    readonly clock: Clock,
+    pool: BlockPool,
+    contextLength: number,
+    firstArrival: number,
+  ) {
+    const n = request.n ?? 1
+    this.submitted = clock.now()
+    this.events = new EventQueue(n)
+    this.choices = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
   }
 }

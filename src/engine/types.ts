@@ -47,7 +47,7 @@ export const GREEDY: SamplingParams = {
   logprobs: undefined,
 }
 
-/** Sampling of a request that leaves a field out, on the command line and in the library. */
+/** Sampling of text where the user says nothing: the defaults of the library and of the command line. */
 export const SAMPLING_DEFAULTS = {
   temperature: 0.7,
   topK: 40,

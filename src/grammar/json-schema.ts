@@ -4,8 +4,7 @@
  */
 
 import { choice, EMPTY, type Expr, GrammarError, literal, optional, type Rules, repeat, sequence } from "./expr.ts"
-import { FORMATS } from "./formats.ts"
-import { JsonRules, jsonChars, limitedString, quoted } from "./json-text.ts"
+import { FORMATS, JsonRules, jsonChars, limitedString, quoted } from "./json-text.ts"
 import { integerRange, numberRange } from "./number-range.ts"
 import { regexToExpr } from "./regex.ts"
 import { ANNOTATIONS, isObject, mergeSchemas, type Schema } from "./schema-merge.ts"

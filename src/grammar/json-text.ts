@@ -52,11 +52,14 @@ export const jsonChars: WriteChars = (ranges) => {
 }
 
 const DIGIT = oneOf("0123456789")
-const HEX = oneOf("0123456789ABCDEFabcdef")
+const HEX_DIGIT = oneOf("0123456789ABCDEFabcdef")
 /** Of the half characters that \u can write, none. */
 const UNICODE = sequence(
   literal("u"),
-  choice(sequence(oneOf("0123456789ABCEFabcef"), HEX, HEX, HEX), sequence(oneOf("Dd"), oneOf("01234567"), HEX, HEX)),
+  choice(
+    sequence(oneOf("0123456789ABCEFabcef"), HEX_DIGIT, HEX_DIGIT, HEX_DIGIT),
+    sequence(oneOf("Dd"), oneOf("01234567"), HEX_DIGIT, HEX_DIGIT),
+  ),
 )
 const SIMPLE = oneOf('"\\/bfnrt')
 
@@ -69,6 +72,27 @@ export const quoted = (inside: Expr): Expr => sequence(literal('"'), inside, lit
 /** A string of so many characters; nothing stands behind it in its rule. */
 export const limitedString = (min: number, max: number | undefined): Expr =>
   quoted({ type: "repeat", part: CHAR, min, max, common: "limited string" })
+
+const YEAR = "[0-9]{4}"
+const LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+const DAY_28 = "(?:0[1-9]|1[0-9]|2[0-8])"
+/** RFC 3339. */
+const DATE = `(?:${YEAR}-(?:(?:0[13578]|1[02])-(?:${DAY_28}|29|30|31)|(?:0[469]|11)-(?:${DAY_28}|29|30)|02-${DAY_28})|${LEAP_YEAR}-02-29)`
+const TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:0[0-9]|1[0-9]|2[0-3]):[0-5][0-9])"
+const BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+const HEX = "[0-9a-fA-F]"
+const LABEL = "[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?"
+
+/** `format`s of JSON Schema that are kept to, as regular expressions that are no wider than their specifications. */
+export const FORMATS: Readonly<Record<string, string>> = {
+  date: DATE,
+  time: TIME,
+  "date-time": `${DATE}T${TIME}`,
+  uuid: `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`,
+  ipv4: `${BYTE}\\.${BYTE}\\.${BYTE}\\.${BYTE}`,
+  hostname: `${LABEL}(?:\\.${LABEL}){0,4}`,
+  email: `[A-Za-z0-9_+-]{1,24}(?:\\.[A-Za-z0-9_+-]{1,24}){0,2}@${LABEL}(?:\\.${LABEL}){1,4}`,
+}
 
 /** The rules that schemas share, each made when it is first used. */
 export class JsonRules extends Rules {

@@ -3,8 +3,7 @@
 import { parentPort } from "node:worker_threads"
 import { openGguf } from "../gguf/reader.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
-import type { FromThread, ToThread } from "./messages.ts"
-import { Texts } from "./texts.ts"
+import { type FromThread, Texts, type ToThread } from "./matcher-pool.ts"
 import { buildTrie } from "./token-trie.ts"
 
 const post = (message: FromThread): void =>

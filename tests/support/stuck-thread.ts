@@ -1,7 +1,7 @@
 /** The thread of constrained texts, but one text keeps it busy for ever, and another ends it. */
 
 import { parentPort } from "node:worker_threads"
-import type { ToThread } from "../../src/grammar/messages.ts"
+import type { ToThread } from "../../src/grammar/matcher-pool.ts"
 import "../../src/grammar/thread-main.ts"
 
 parentPort?.on("message", (message: ToThread) => {

@@ -1,11 +1,20 @@
 import { type Clock, realClock, type Timer } from "../../async.ts"
 import { EngineError } from "../../errors.ts"
 import type { EngineHealth } from "../types.ts"
-import { BACK_OFF, BackOff, type BackOffOptions } from "./back-off.ts"
 import { EngineProcess } from "./engine-process.ts"
 import { type FromChild, PROTOCOL, type StepMessage, type ToChild, type WireOptions } from "./protocol.ts"
 import { Watchdog } from "./watchdog.ts"
 import { fromWire } from "./wire-error.ts"
+
+export interface BackOffOptions {
+  /** Before the first restart; it doubles with every further one. */
+  firstMs: number
+  maxMs: number
+  /** A process that lived this long begins a new count. */
+  healthyMs: number
+}
+
+const BACK_OFF: BackOffOptions = { firstMs: 100, maxMs: 30_000, healthyMs: 30_000 }
 
 export interface SupervisorOptions {
   /** The model file. */
@@ -214,5 +223,19 @@ export class Supervisor {
     const tries = `the engine could not be started again, ${MAX_FAILED_STARTS} times in a row`
     const remedy = "restart the server, or the machine if its GPU hangs"
     return new EngineError(`${tries}: it ${reason} (${remedy})`, { cause: this.#startError })
+  }
+}
+
+/** How long to wait before something that ended is started again. */
+class BackOff {
+  #failures = 0
+
+  constructor(readonly options: BackOffOptions) {}
+
+  /** @param livedMs how long it had worked; 0 when it did not even start. */
+  next(livedMs: number): number {
+    const { firstMs, maxMs, healthyMs } = this.options
+    if (livedMs > 0 && livedMs >= healthyMs) this.#failures = 0
+    return Math.min(maxMs, firstMs * 2 ** this.#failures++)
   }
 }

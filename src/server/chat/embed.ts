@@ -1,7 +1,7 @@
 /** What every API that embeds texts is made of: texts or token ids go in, vectors come out. */
 
 import { sideBySide } from "../../async.ts"
-import { embedTokens } from "../../engine/embedding.ts"
+import { embedTokens } from "../../engine/prefill-only.ts"
 import type { LoadedModel, Pooling } from "../../engine/types.ts"
 import { invalidRequest } from "../http/errors.ts"
 import type { Run } from "./choices.ts"

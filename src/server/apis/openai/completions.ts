@@ -1,6 +1,6 @@
 import { Elysia } from "elysia"
 import { sideBySide } from "../../../async.ts"
-import { scoreTokens } from "../../../engine/scoring.ts"
+import { scoreTokens } from "../../../engine/prefill-only.ts"
 import type { LoadedModel, TokenLogprobs } from "../../../engine/types.ts"
 import {
   type Choices,

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { rowCost } from "../../../src/engine/row-cost.ts"
+import { rowCost } from "../../../src/engine/cost.ts"
 import type { LayerConfig, ModelConfig } from "../../../src/models/config.ts"
 
 const layer = { nHeads: 9, nKvHeads: 3, headDim: 64, valueDim: 64, ffn: 1536, window: 0 }

@@ -3,8 +3,27 @@ import { compileConstraint } from "./compile.ts"
 import { type Constraint, constraintKey } from "./constraint.ts"
 import { GrammarError } from "./expr.ts"
 import type { Masks, NodeTokens } from "./masks.ts"
-import type { FromThread, ToThread } from "./messages.ts"
 import type { TokenTrie } from "./token-trie.ts"
+
+export type ToThread =
+  /** The first message. @param path The model file, whose tokenizer the thread reads. */
+  | { type: "vocabulary"; path: string; nVocab: number }
+  /** A text that ends with one of `stop_tokens`, and may have some tokens already. */
+  | { type: "open"; id: number; constraint: Constraint; stopTokens: readonly number[]; tokens: readonly number[] }
+  | { type: "accept"; id: number; token: number }
+  | { type: "close"; id: number }
+
+export type FromThread =
+  /** There is no place for a text yet. */
+  | { type: "waiting"; id: number }
+  /** A text has its place, and its constraint is being compiled where that is new: for a while nothing else is answered. */
+  | { type: "begun"; id: number }
+  /** Tokens that may come after the first `n_tokens`: bit i % 32 of word i / 32 for token i. [ceil(n_vocab / 32)] */
+  | { type: "mask"; id: number; nTokens: number; mask: Uint32Array }
+  /** The constraint is at fault. */
+  | { type: "refused"; id: number; reason: string }
+  /** The thread is. */
+  | { type: "failed"; id: number; reason: string }
 
 /** Grammars that are kept compiled, the one used longest ago making way for a new one; texts beyond them wait for a place. */
 const MAX_GRAMMARS = 32

@@ -1,8 +1,7 @@
 /** Embeddings: a text's hidden states after the output norm, pooled to one vector of length 1. */
 
 import { EngineError } from "../errors.ts"
-import { read } from "./reading.ts"
-import { type Engine, type GenerateRequest, GREEDY, type Pooling, type Usage } from "./types.ts"
+import type { Pooling } from "./types.ts"
 
 /** Where the hidden states of a step's rows can be read once it is done, and what is left to do to them. */
 export interface HiddenStates {
@@ -64,28 +63,4 @@ export class Pooler {
     const scale = 1 / Math.sqrt(squares / width + eps)
     for (let i = 0; i < width; i++) (this.#sum[i] as number) += (x[i] as number) * scale * (norm[i] as number)
   }
-}
-
-export interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadlineMs"> {
-  pooling: Pooling
-}
-
-/** f32 [hidden size] of length 1, and what it cost. */
-export interface Embedding {
-  vector: Float32Array
-  usage: Usage
-}
-
-/**
- * The embedding of a prompt. It goes through the engine as any request does, in chunks beside the others, up to the whole context long.
- * @throws RequestError for a prompt that is empty, too long, or holds an unknown id; OverloadedError; EngineError, also when the signal fires.
- */
-export async function embedTokens(
-  engine: Pick<Engine, "generate">,
-  request: EmbedRequest,
-  signal?: AbortSignal,
-): Promise<Embedding> {
-  const { embedding, usage } = await read(engine, { ...request, sampling: GREEDY }, signal)
-  if (embedding === undefined) throw new EngineError("the engine ended a request without its embedding")
-  return { vector: embedding, usage }
 }

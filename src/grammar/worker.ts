@@ -4,7 +4,7 @@ import { EngineError, RequestError } from "../errors.ts"
 import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
-import type { FromThread, ToThread } from "./messages.ts"
+import type { FromThread, ToThread } from "./matcher-pool.ts"
 
 export interface GrammarOptions {
   /** The model file, whose tokenizer the thread reads. */
