@@ -1,5 +1,5 @@
 import { BLOCK_SIZE } from "../engine/blocks.ts"
-import { rowCost, smallestChunk } from "../engine/cost.ts"
+import { smallestChunk, tokenCost } from "../engine/cost.ts"
 import { type Engine, type EngineLimits, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
@@ -166,7 +166,7 @@ function outputsOf(
   { concurrency, context, tokens }: DecodeShape,
 ): number {
   if (concurrency === 1) return tokens + 1
-  const chunk = Math.max(smallestChunk(chunkTokens), Math.floor(chunkTokens / rowCost(config)(context)))
+  const chunk = Math.max(smallestChunk(chunkTokens), Math.floor(chunkTokens / tokenCost(config)(context)))
   const free = batchTokens - (concurrency - 1)
   const nSteps = concurrency * Math.ceil(context / Math.min(chunk, free))
   // One block more than it generates: beside others, a sequence begins only where each of them can still grow by a block.

@@ -14,25 +14,26 @@ import {
   writeStepOutput,
   writeStepSeq,
 } from "../native/step-structs.ts"
-import type { Slice } from "./scheduler.ts"
+import type { ScheduledChunk } from "./scheduler.ts"
 import type { SamplingParams } from "./types.ts"
 
-const sum = (slices: readonly Slice[], size: (slice: Slice) => number): number =>
-  slices.reduce((total, slice) => total + size(slice), 0)
+const sum = (chunks: readonly ScheduledChunk[], size: (chunk: ScheduledChunk) => number): number =>
+  chunks.reduce((total, chunk) => total + size(chunk), 0)
 
-/** Outputs of a slice: its last row's and its drafted rows', or all rows' where they are scored. */
-export const outputsOf = ({ sequence, nRows, samples, draft }: Slice): number =>
-  sequence.request.targets !== undefined ? nRows : samples ? 1 + draft.length : 0
+/** Outputs of a chunk: its last row's and its drafted rows', or all rows' where they are scored. */
+export const outputsOf = ({ sequence, length, samples, draft }: ScheduledChunk): number =>
+  sequence.request.targets !== undefined ? length : samples ? 1 + draft.length : 0
 
-/** Pairs of a slice at most: every drafted token may be new to the penalties of those after it. */
-const pairsOf = ({ sequence: { counts, sampling, request }, draft }: Slice): number =>
+/** Pairs of a chunk at most: every drafted token may be new to the penalties of those after it. */
+const pairsOf = ({ sequence: { counts, sampling, request }, draft }: ScheduledChunk): number =>
   (1 + draft.length) *
   ((counts ? counts.size + draft.length : 0) +
     sampling.logitBias.size +
     (request.minTokens ? request.stopTokens.size : 0))
 
-/** Words of a slice's mask: under a constraint it has one output. */
-const maskWordsOf = ({ samples, sequence: { matcher } }: Slice): number => (samples ? (matcher?.mask?.length ?? 0) : 0)
+/** Words of a chunk's mask: under a constraint it has one output. */
+const maskWordsOf = ({ samples, sequence: { matcher } }: ScheduledChunk): number =>
+  samples ? (matcher?.mask?.length ?? 0) : 0
 
 /**
  * Added to a logit, it makes its token the one that is chosen, and subtracted, one that is not; log-probabilities are those of the
@@ -42,7 +43,7 @@ const CERTAIN = 1e30
 
 /** The biases of a sequence's output number `counter`. */
 function biasesOf(
-  { sampling: { logitBias }, request }: Slice["sequence"],
+  { sampling: { logitBias }, request }: ScheduledChunk["sequence"],
   counter: number,
 ): ReadonlyMap<number, number> {
   if (counter >= (request.minTokens ?? 0)) return logitBias
@@ -54,19 +55,19 @@ export class StepBuffer {
   /** Words in use. */
   length = 0
 
-  /** Fills the buffer; results come in the order of the slices that sample, one for the last row and one for each drafted row. */
-  pack(slices: readonly Slice[]): void {
-    const nTokens = sum(slices, ({ nRows, draft }) => nRows + draft.length)
-    const nOutputs = sum(slices, outputsOf)
-    const nBlockIds = sum(slices, ({ sequence }) => sequence.blocks.ids.length)
+  /** Fills the buffer; results come in the order of the chunks that sample, one for the last row and one for each drafted row. */
+  pack(chunks: readonly ScheduledChunk[]): void {
+    const nTokens = sum(chunks, ({ length, draft }) => length + draft.length)
+    const nOutputs = sum(chunks, outputsOf)
+    const nBlockIds = sum(chunks, ({ sequence }) => sequence.blocks.ids.length)
     const offTokens = STEP_HEADER_WORDS
     const offSeqs = offTokens + nTokens
-    const offOutputs = offSeqs + slices.length * STEP_SEQ_WORDS
+    const offOutputs = offSeqs + chunks.length * STEP_SEQ_WORDS
     const offBlocks = offOutputs + nOutputs * STEP_OUTPUT_WORDS
     const offMasks = offBlocks + nBlockIds
-    const nMaskWords = sum(slices, maskWordsOf)
+    const nMaskWords = sum(chunks, maskWordsOf)
     const offPairs = offMasks + nMaskWords
-    const most = offPairs + sum(slices, (slice) => (slice.samples ? pairsOf(slice) : outputsOf(slice))) * PAIR_WORDS
+    const most = offPairs + sum(chunks, (chunk) => (chunk.samples ? pairsOf(chunk) : outputsOf(chunk))) * PAIR_WORDS
     if (most > this.words.length) this.words = new Words(2 * most)
     const { i32 } = this.words
     let row = 0
@@ -74,11 +75,11 @@ export class StepBuffer {
     let output = offOutputs
     let nPairs = 0
     let maskStart = 0
-    for (const [i, slice] of slices.entries()) {
-      const { sequence, nRows, draft } = slice
+    for (const [i, chunk] of chunks.entries()) {
+      const { sequence, length, draft } = chunk
       const { ids } = sequence.blocks
       const rowStart = row
-      for (let k = 0; k < nRows; k++) i32[offTokens + row++] = sequence.tokenAt(sequence.nCached + k)
+      for (let k = 0; k < length; k++) i32[offTokens + row++] = sequence.tokenAt(sequence.nCached + k)
       for (const token of draft) i32[offTokens + row++] = token
       i32.set(ids, block)
       writeStepSeq(this.words, offSeqs + i * STEP_SEQ_WORDS, {
@@ -89,19 +90,19 @@ export class StepBuffer {
       })
       block += ids.length
       const { targets } = sequence.request
-      for (let k = 0; targets && k < nRows; k++) {
+      for (let k = 0; targets && k < length; k++) {
         const target = targets[sequence.nCached + k] ?? 0
         this.#writeScore(rowStart + k, target, sequence.sampling.logprobs ?? 0, output, offPairs, nPairs++)
         output += STEP_OUTPUT_WORDS
       }
-      if (!slice.samples) continue
-      const maskWords = maskWordsOf(slice)
+      if (!chunk.samples) continue
+      const maskWords = maskWordsOf(chunk)
       if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, offMasks + maskStart)
       // A drafted row's token is chosen as if the guesses before it had been said.
       const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
       for (let k = 0; k <= draft.length; k++) {
         const counter = sequence.output.length + k
-        const at = { row: rowStart + nRows - 1 + k, counter, mask_start: maskStart, mask_words: maskWords }
+        const at = { row: rowStart + length - 1 + k, counter, mask_start: maskStart, mask_words: maskWords }
         const biases = biasesOf(sequence, counter)
         nPairs = this.#writeOutput(sequence.sampling, counts, biases, at, output, offPairs, nPairs)
         output += STEP_OUTPUT_WORDS
@@ -113,7 +114,7 @@ export class StepBuffer {
     this.length = offPairs + nPairs * PAIR_WORDS
     writeStepHeader(this.words, {
       n_tokens: nTokens,
-      n_seqs: slices.length,
+      n_seqs: chunks.length,
       n_outputs: nOutputs,
       off_tokens: offTokens,
       off_seqs: offSeqs,

@@ -19,16 +19,16 @@ export class BlockPool {
   }
 
   /** Blocks that no sequence holds, cached ones included. */
-  get free(): number {
+  get nFree(): number {
     return this.#free.length + this.prefixes.nIdle
   }
 
   /** A block to write; cached ones go last, in the order in which they were left. */
-  take(): number | undefined {
+  allocate(): number | undefined {
     return this.#free.pop() ?? this.prefixes.evict()
   }
 
-  giveBack(id: number): void {
+  free(id: number): void {
     this.#free.push(id)
   }
 }
@@ -54,54 +54,54 @@ export class BlockTable {
   }
 
   /** Takes the cached blocks that come next in its tokens, up to `n_blocks` in all; they replace blocks of its own. */
-  adopt(keyOf: KeyOf, nBlocks: number): void {
+  match(keyOf: KeyOf, nBlocks: number): void {
     for (let i = this.#shared.length; i < nBlocks; i++) {
       const found = this.#pool.prefixes.find(this.#shared.at(-1), keyOf(i))
       if (!found) return
-      this.#share(found)
+      this.#acquire(found)
     }
   }
 
   /** Takes blocks until `tokens` have room; false, and nothing taken, when there are not enough. */
   grow(tokens: number): boolean {
     const missing = blocksFor(tokens) - this.ids.length
-    if (missing > this.#pool.free) return false
-    for (let i = 0; i < missing; i++) this.ids.push(this.#pool.take() as number)
+    if (missing > this.#pool.nFree) return false
+    for (let i = 0; i < missing; i++) this.ids.push(this.#pool.allocate() as number)
     return true
   }
 
   /** Lets others find the blocks that `tokens` fill. Where one with the same tokens is there already, that one takes its place. */
-  seal(keyOf: KeyOf, tokens: number): void {
+  publish(keyOf: KeyOf, tokens: number): void {
     while (this.nShared + BLOCK_SIZE <= tokens) {
       const i = this.#shared.length
       const parent = this.#shared.at(-1)
       const key = keyOf(i)
       const found = this.#pool.prefixes.find(parent, key)
-      if (found) this.#share(found)
+      if (found) this.#acquire(found)
       else this.#shared.push(this.#pool.prefixes.insert(parent, key, this.ids[i] as number))
     }
   }
 
   /** Nobody new may read these blocks: what is in them is broken. */
-  disown(): void {
+  invalidate(): void {
     const first = this.#shared[0]
-    if (first) this.#pool.prefixes.forget(first)
+    if (first) this.#pool.prefixes.invalidate(first)
   }
 
   /** Gives everything back. Safe twice. */
   release(): void {
-    for (const id of this.ids.splice(this.#shared.length)) this.#pool.giveBack(id)
+    for (const id of this.ids.splice(this.#shared.length)) this.#pool.free(id)
     for (const block of this.#shared.splice(0).reverse()) {
-      const id = this.#pool.prefixes.leave(block)
-      if (id !== undefined) this.#pool.giveBack(id)
+      const id = this.#pool.prefixes.release(block)
+      if (id !== undefined) this.#pool.free(id)
     }
     this.ids.length = 0
   }
 
-  #share(block: CachedBlock): void {
+  #acquire(block: CachedBlock): void {
     const own = this.ids[this.#shared.length]
-    if (own !== undefined) this.#pool.giveBack(own)
-    this.#pool.prefixes.hold(block)
+    if (own !== undefined) this.#pool.free(own)
+    this.#pool.prefixes.acquire(block)
     this.ids[this.#shared.length] = block.id
     this.#shared.push(block)
   }

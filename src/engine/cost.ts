@@ -12,7 +12,7 @@ const ATTENTION_RATE = 0.5
  * Cost of a prompt's row after `context` tokens, relative to a row at the beginning of a text: matrix products, and attention over the
  * context. (SmolLM2-135M on two Zen 4 cores: 64 rows take 66 ms at the beginning, and 130 ms after 1,408 tokens; the estimate is 1.9.)
  */
-export function rowCost({ hiddenSize, layers }: ModelConfig): (context: number) => number {
+export function tokenCost({ hiddenSize, layers }: ModelConfig): (context: number) => number {
   // Multiply-adds of all layers for a row, and for each token that the row sees, the latter by the layers' windows.
   let products = 0
   const seen = new Map<number, number>()

@@ -1,7 +1,7 @@
 import { type Clock, nextTurn, realClock } from "../async.ts"
 import { EngineError, queueFull, RequestError } from "../errors.ts"
 import type { Constraint } from "../grammar/constraint.ts"
-import type { Grammars } from "../grammar/worker.ts"
+import type { GrammarWorker } from "../grammar/worker.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
 import type { NativeContext } from "../native/library.ts"
 import { readStepResult, STEP_RESULT_WORDS, Words } from "../native/step-structs.ts"
@@ -11,7 +11,7 @@ import { checkRequest } from "./check-request.ts"
 import { ServiceTime, StepCost } from "./cost.ts"
 import { startDeadline } from "./event-queue.ts"
 import { type HiddenStates, Pooler } from "./pooling.ts"
-import { Scheduler, type SchedulerLimits, type Slice } from "./scheduler.ts"
+import { type ScheduledChunk, Scheduler, type SchedulerLimits } from "./scheduler.ts"
 import { ActiveRequest, type Sequence } from "./sequence.ts"
 import type {
   Engine,
@@ -22,7 +22,7 @@ import type {
   FinishReason,
   GenerateRequest,
   Pooling,
-  Reading,
+  PrefillOnlyResult,
 } from "./types.ts"
 
 /** What the engine needs of a native context; `close` frees all that lies behind it. */
@@ -36,7 +36,7 @@ export interface LocalEngineOptions {
   /** Prompt tokens of one step at most while other requests decode; `max_tokens` by default. */
   chunkTokens?: number
   /** See `SchedulerLimits`; 1 for every row by default. */
-  rowCost?: (context: number) => number
+  tokenCost?: (context: number) => number
   /** `contextLength` is lowered to what the blocks hold. */
   limits: Pick<EngineLimits, "contextLength" | "nVocab" | "maxSeqs">
   /** Requests that wait to begin at most; 512 by default. */
@@ -50,7 +50,7 @@ export interface LocalEngineOptions {
   /** For embeddings, which are refused without it. */
   hidden?: HiddenStates
   /** For constraints, which are refused without it. The engine closes it. */
-  grammars?: Pick<Grammars, "open" | "close">
+  grammars?: Pick<GrammarWorker, "open" | "close">
   clock?: Clock
 }
 
@@ -67,7 +67,7 @@ export class LocalEngine implements Engine {
   readonly #requests = new Map<string, ActiveRequest>()
   readonly #step = new StepBuffer()
   readonly #results: Words
-  readonly #service = new ServiceTime()
+  readonly #serviceTime = new ServiceTime()
   readonly #maxQueue: number
   readonly #cost: Pick<StepCost, "record" | "leastAcceptance">
   readonly #hidden: HiddenStates | undefined
@@ -79,7 +79,7 @@ export class LocalEngine implements Engine {
   #accepted = 0
   #looping = false
   #closed = false
-  readonly #grammars: Pick<Grammars, "open" | "close"> | undefined
+  readonly #grammars: Pick<GrammarWorker, "open" | "close"> | undefined
   /** Milliseconds of the last step. */
   #stepMs = 0
   /** Called when what there is to do may have changed, and masks are waited for. */
@@ -87,7 +87,7 @@ export class LocalEngine implements Engine {
 
   /** Takes over the context, and closes it in `close`. */
   constructor(context: StepContext, options: LocalEngineOptions) {
-    const { nBlocks, limits, maxTokens, chunkTokens = maxTokens, rowCost = () => 1 } = options
+    const { nBlocks, limits, maxTokens, chunkTokens = maxTokens, tokenCost = () => 1 } = options
     const { maxQueue = 512, prefixCache = true, maxDrafted = 0, stepCost = new StepCost() } = options
     const { maxSeqs } = limits
     // A request that has the pool to itself always has room, so that there is always one that goes on.
@@ -103,7 +103,7 @@ export class LocalEngine implements Engine {
     const ofStep: SchedulerLimits = {
       maxTokens,
       chunkTokens,
-      rowCost,
+      tokenCost,
       maxSeqs,
       maxDrafted,
     }
@@ -132,14 +132,14 @@ export class LocalEngine implements Engine {
     } finally {
       signal?.removeEventListener("abort", cancel)
       this.#clock.clearTimeout(timer)
-      this.#drop(active)
+      this.#release(active)
       this.#requests.delete(request.id)
     }
   }
 
-  endChoice(id: string, index: number): void {
-    const choice = this.#requests.get(id)?.choices[index]
-    if (choice !== undefined && this.#scheduler.remove(choice)) choice.finish("cancelled")
+  endSequence(id: string, index: number): void {
+    const sequence = this.#requests.get(id)?.sequences[index]
+    if (sequence !== undefined && this.#scheduler.remove(sequence)) sequence.finish("cancelled")
   }
 
   stats(): EngineStats {
@@ -151,7 +151,7 @@ export class LocalEngine implements Engine {
       queued: nQueued,
       retryAfter: this.#retryAfter(),
       blocksTotal: this.#pool.total,
-      blocksFree: this.#pool.free,
+      blocksFree: this.#pool.nFree,
       blocksCached: this.#pool.prefixes.nIdle,
       steps: this.#steps,
       nPreemptions,
@@ -194,9 +194,9 @@ export class LocalEngine implements Engine {
       throw queueFull(nQueued, this.#retryAfter())
     }
     const active = new ActiveRequest(request, this.#clock, this.#pool, this.limits.contextLength, this.#arrivals)
-    this.#arrivals += active.choices.length
+    this.#arrivals += active.sequences.length
     this.#requests.set(request.id, active)
-    for (const choice of active.choices) this.#scheduler.add(choice)
+    for (const sequence of active.sequences) this.#scheduler.add(sequence)
     if (request.constraint) this.#constrain(active, request.constraint)
     return active
   }
@@ -207,8 +207,8 @@ export class LocalEngine implements Engine {
       onMask: () => void this.#wake(),
       onFailure: (error: Error) => this.#fail(active, error),
     }
-    for (const choice of active.choices) {
-      choice.matcher = this.#grammars?.open(constraint, active.request.stopTokens, events)
+    for (const sequence of active.sequences) {
+      sequence.matcher = this.#grammars?.open(constraint, active.request.stopTokens, events)
     }
   }
 
@@ -221,10 +221,10 @@ export class LocalEngine implements Engine {
     await nextTurn()
     try {
       while (!this.#closed) {
-        await this.#masks()
-        const slices = this.#scheduler.schedule()
-        if (slices.length === 0) break
-        this.#run(slices)
+        await this.#waitForMasks()
+        const chunks = this.#scheduler.schedule()
+        if (chunks.length === 0) break
+        this.#run(chunks)
         await nextTurn()
       }
     } catch (cause) {
@@ -237,7 +237,7 @@ export class LocalEngine implements Engine {
   }
 
   /** Waits for masks: where nothing can go on without them, and else a moment, so that their sequences do not miss the step. */
-  async #masks(): Promise<void> {
+  async #waitForMasks(): Promise<void> {
     const until = this.#clock.now() + MASK_PATIENCE * this.#stepMs
     for (;;) {
       const { masks } = this.#scheduler
@@ -253,91 +253,91 @@ export class LocalEngine implements Engine {
     }
   }
 
-  #run(slices: readonly Slice[]): void {
+  #run(chunks: readonly ScheduledChunk[]): void {
     const start = this.#clock.now()
     try {
-      this.#step.pack(slices)
+      this.#step.pack(chunks)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
     } catch (cause) {
       const error = new EngineError(`the step failed: ${messageOf(cause)}`, { cause })
-      for (const { sequence } of slices) this.#fail(sequence.owner, error)
+      for (const { sequence } of chunks) this.#fail(sequence.owner, error)
       return
     }
     this.#steps++
     this.#stepMs = this.#clock.now() - start
-    if (slices.every(({ nRows }) => nRows === 1)) {
-      const rows = slices.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
-      this.#cost.record(rows, this.#stepMs)
+    if (chunks.every(({ length }) => length === 1)) {
+      const nTokens = chunks.reduce((sum, { draft }) => sum + 1 + draft.length, 0)
+      this.#cost.record(nTokens, this.#stepMs)
     }
     let result = 0
     let row = 0
-    for (const slice of slices) {
+    for (const chunk of chunks) {
       const first = result
       const firstRow = row
-      row += slice.nRows + slice.draft.length
-      result += outputsOf(slice)
+      row += chunk.length + chunk.draft.length
+      result += outputsOf(chunk)
       // Its request may have failed with a choice before it.
-      if (slice.sequence.state !== "running") continue
-      if (slice.samples) this.#publish(slice, first)
-      else if (slice.sequence.embeds) this.#addRows(slice, firstRow)
-      else if (slice.sequence.reads) this.#addScores(slice, first)
+      if (chunk.sequence.state !== "running") continue
+      if (chunk.samples) this.#acceptTokens(chunk, first)
+      else if (chunk.sequence.isEmbedding) this.#addHiddenStates(chunk, firstRow)
+      else if (chunk.sequence.isPrefillOnly) this.#addScores(chunk, first)
       else {
-        this.#scheduler.advance(slice.sequence, slice.nRows)
-        slice.sequence.seal()
+        this.#scheduler.advance(chunk.sequence, chunk.length)
+        chunk.sequence.publish()
       }
     }
   }
 
   /**
-   * The token after the slice, and one for every guess that came true: each was drawn with the numbers and counts of its own place, so
+   * The token after the chunk, and one for every guess that came true: each was drawn with the numbers and counts of its own place, so
    * that they are those of one step each. What was computed for the other guesses is not counted as cached, and written over.
    */
-  #publish({ sequence, nRows, draft }: Slice, first: number): void {
+  #acceptTokens({ sequence, length, draft }: ScheduledChunk, first: number): void {
     const { owner, sampling } = sequence
     owner.promptDone = true
     let reason: FinishReason | undefined
-    let nTrue = 0
+    let nAccepted = 0
     for (;;) {
-      const { token, logprob, top } = readStepResult(this.#results, first + nTrue)
+      const { token, logprob, top } = readStepResult(this.#results, first + nAccepted)
       if (token < 0) {
         this.#refuse(sequence)
         return
       }
       this.#generated++
       reason = sequence.accept(token, sampling.logprobs === undefined ? undefined : { logprob, top })
-      if (reason || token !== draft[nTrue]) break
-      nTrue++
+      if (reason || token !== draft[nAccepted]) break
+      nAccepted++
     }
-    this.#scheduler.advance(sequence, nRows + nTrue)
+    this.#scheduler.advance(sequence, length + nAccepted)
     if (draft.length > 0) {
-      sequence.speculator.record(draft.length, nTrue)
+      sequence.speculator.record(draft.length, nAccepted)
       this.#drafted += draft.length
-      this.#accepted += nTrue
+      this.#accepted += nAccepted
     }
-    sequence.seal()
+    sequence.publish()
     if (reason) this.#finish(sequence, reason)
   }
 
-  /** Adds a slice's rows, from row `row` of the step on, to its text's embedding, and ends it with the last of them. */
-  #addRows({ sequence, nRows }: Slice, row: number): void {
+  /** Adds a chunk's rows, from row `row` of the step on, to its text's embedding, and ends it with the last of them. */
+  #addHiddenStates({ sequence, length }: ScheduledChunk, row: number): void {
     const { request, nCached, nTokens } = sequence
     const pooler =
       this.#poolers.get(sequence) ??
       new Pooler(this.#hidden as HiddenStates, request.pooling as Pooling, request.tokens.length)
     this.#poolers.set(sequence, pooler)
     try {
-      pooler.add(row, nRows, nCached)
-      this.#scheduler.advance(sequence, nRows)
-      if (nCached + nRows === nTokens) this.#finish(sequence, "stop", { embedding: pooler.result() })
+      pooler.add(row, length, nCached)
+      this.#scheduler.advance(sequence, length)
+      if (nCached + length === nTokens) this.#finish(sequence, "stop", { embedding: pooler.result() })
     } catch (cause) {
       this.#fail(sequence.owner, cause instanceof EngineError ? cause : new EngineError(messageOf(cause), { cause }))
     }
   }
 
-  /** Keeps the scores of a slice's rows, whose results begin with number `first`, and ends its request with the last of them. */
-  #addScores({ sequence, nRows }: Slice, first: number): void {
+  /** Keeps the scores of a chunk's rows, whose results begin with number `first`, and ends its request with the last of them. */
+  #addScores({ sequence, length }: ScheduledChunk, first: number): void {
     const { request, nCached, nTokens, scores } = sequence
-    for (let i = 0; i < nRows; i++) {
+    for (let i = 0; i < length; i++) {
       const { token, logprob, top } = readStepResult(this.#results, first + i)
       // Only a broken model rules a token out altogether.
       if (token !== request.targets?.[nCached + i]) {
@@ -346,47 +346,47 @@ export class LocalEngine implements Engine {
       }
       scores[nCached + i] = { logprob, top }
     }
-    this.#scheduler.advance(sequence, nRows)
-    sequence.seal()
+    this.#scheduler.advance(sequence, length)
+    sequence.publish()
     if (sequence.nCached === nTokens) this.#finish(sequence, "stop", { scores })
   }
 
   #refuse(sequence: Sequence): void {
-    sequence.blocks.disown()
+    sequence.blocks.invalidate()
     const message = sequence.matcher
       ? "no token may come next: the constraint and the model's vocabulary (or a NaN in the logits) leave none"
       : "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
     this.#fail(sequence.owner, new EngineError(message))
   }
 
-  #finish(sequence: Sequence, reason: FinishReason, reading?: Reading): void {
+  #finish(sequence: Sequence, reason: FinishReason, result?: PrefillOnlyResult): void {
     if (!this.#scheduler.remove(sequence)) return
-    const { started, choices } = sequence.owner
-    if (started !== undefined && choices.every(({ state }) => state === "ended")) {
-      this.#service.record(this.#clock.now() - started)
+    const { started, sequences } = sequence.owner
+    if (started !== undefined && sequences.every(({ state }) => state === "ended")) {
+      this.#serviceTime.record(this.#clock.now() - started)
     }
-    sequence.finish(reason, reading)
+    sequence.finish(reason, result)
   }
 
   #cancel(active: ActiveRequest): void {
-    for (const choice of active.choices) if (this.#scheduler.remove(choice)) choice.finish("cancelled")
+    for (const sequence of active.sequences) if (this.#scheduler.remove(sequence)) sequence.finish("cancelled")
     this.#onChange()
   }
 
   #fail(active: ActiveRequest, error: Error): void {
-    if (this.#drop(active)) active.events.fail(error)
+    if (this.#release(active)) active.events.fail(error)
   }
 
   /** Frees what a request holds; false when all of it had ended before. */
-  #drop(active: ActiveRequest): boolean {
-    let dropped = false
-    for (const choice of active.choices) dropped = this.#scheduler.remove(choice) || dropped
+  #release(active: ActiveRequest): boolean {
+    let released = false
+    for (const sequence of active.sequences) released = this.#scheduler.remove(sequence) || released
     this.#onChange()
-    return dropped
+    return released
   }
 
   #retryAfter(): number {
-    return this.#service.retryAfter(this.#scheduler.nQueued, this.limits.maxSeqs)
+    return this.#serviceTime.retryAfter(this.#scheduler.nQueued, this.limits.maxSeqs)
   }
 }
 

@@ -15,7 +15,7 @@ export class FairShare {
     else if (count === 0) {
       let least = Number.POSITIVE_INFINITY
       for (const present of this.#present.keys()) least = Math.min(least, this.served(present))
-      this.#forget(least)
+      this.#evict(least)
       this.#served.set(owner, Math.max(this.served(owner), least))
     }
     this.#present.set(owner, count + 1)
@@ -41,7 +41,7 @@ export class FairShare {
   }
 
   /** Owners who are away and would be lifted to `least` anyway need no memory. */
-  #forget(least: number): void {
+  #evict(least: number): void {
     if (this.#served.size <= 2 * this.#present.size + 16) return
     for (const [owner, served] of this.#served) {
       if (served <= least && !this.#present.has(owner)) this.#served.delete(owner)

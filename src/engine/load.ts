@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os"
 import { basename } from "node:path"
 import { nextTurn } from "../async.ts"
 import { type Gguf, openGguf } from "../gguf/reader.ts"
-import { Grammars } from "../grammar/worker.ts"
+import { GrammarWorker } from "../grammar/worker.ts"
 import { HIDDEN_BUFFER } from "../models/decoder.ts"
 import { buildModel, type ModelDefinition } from "../models/registry.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
@@ -12,7 +12,7 @@ import { CACHE_GROUP, type Dtype } from "../native/ops.ts"
 import { type ChatTemplate, ChatTemplateError, chatTemplateFromMetadata } from "../text/index.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
-import { rowCost } from "./cost.ts"
+import { tokenCost } from "./cost.ts"
 import { chooseDevice, type DeviceChoice } from "./device.ts"
 import { LocalEngine } from "./engine.ts"
 import { cacheRoom, cacheSize } from "./memory.ts"
@@ -189,12 +189,12 @@ async function openEngine(
         nBlocks,
         maxTokens: batchTokens,
         chunkTokens,
-        rowCost: rowCost(config),
+        tokenCost: tokenCost(config),
         limits,
         maxQueue: options.maxQueue,
         prefixCache: options.prefixCache,
         maxDrafted,
-        grammars: new Grammars({ path: gguf.files[0]?.path ?? "", nVocab: config.nVocab }),
+        grammars: new GrammarWorker({ path: gguf.files[0]?.path ?? "", nVocab: config.nVocab }),
         hidden: {
           width: config.hiddenSize,
           norm: definition.outputNorm(),

@@ -6,7 +6,7 @@ import {
   type GenerateRequest,
   GREEDY,
   type Pooling,
-  type Reading,
+  type PrefillOnlyResult,
   type TokenLogprobs,
   type Usage,
 } from "./types.ts"
@@ -67,7 +67,7 @@ async function prefillOnly(
   engine: Pick<Engine, "generate">,
   request: Omit<GenerateRequest, "maxTokens" | "stopTokens" | "n">,
   signal?: AbortSignal,
-): Promise<Reading & { usage: Usage }> {
+): Promise<PrefillOnlyResult & { usage: Usage }> {
   for await (const event of engine.generate({ ...request, maxTokens: 1, stopTokens: new Set() }, signal)) {
     if (event.type !== "end") continue
     if (event.reason !== "cancelled") return event

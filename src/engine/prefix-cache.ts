@@ -47,7 +47,7 @@ export class PrefixCache {
     return this.#children(parent)?.get(key)
   }
 
-  hold(block: CachedBlock): void {
+  acquire(block: CachedBlock): void {
     if (block.holders++ === 0) this.#idle.delete(block)
   }
 
@@ -63,13 +63,13 @@ export class PrefixCache {
    * One holder less. A text's blocks are left from the last to the first: a block is then idle before its parent, and evicted before it.
    * @returns the block's id if it is free now.
    */
-  leave(block: CachedBlock): number | undefined {
+  release(block: CachedBlock): number | undefined {
     if (--block.holders > 0) return undefined
     if (this.keep) {
       this.#idle.add(block)
       return undefined
     }
-    this.forget(block)
+    this.invalidate(block)
     return block.id
   }
 
@@ -78,12 +78,12 @@ export class PrefixCache {
     const oldest = this.#idle.values().next().value
     if (oldest === undefined) return undefined
     this.#idle.delete(oldest)
-    this.forget(oldest)
+    this.invalidate(oldest)
     return oldest.id
   }
 
   /** The block, and all after it, will not be found again; who holds them keeps them. */
-  forget(block: CachedBlock): void {
+  invalidate(block: CachedBlock): void {
     const siblings = this.#children(block.parent)
     if (siblings?.get(block.key) === block) siblings.delete(block.key)
   }

@@ -5,10 +5,10 @@ import { FairShare } from "./fair-share.ts"
 import type { Sequence } from "./sequence.ts"
 
 /** A stretch of one sequence that a step computes. */
-export interface Slice {
+export interface ScheduledChunk {
   sequence: Sequence
   /** Rows of the step: the first `n_rows` tokens that the model has not seen. */
-  nRows: number
+  length: number
   /** The slice reaches the sequence's end, so that its last row's logits give the next token (of what is only read none is wanted). */
   samples: boolean
   /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
@@ -21,7 +21,7 @@ export interface SchedulerLimits {
   /** Prompt tokens of one step at most while other sequences decode; fewer behind a long text, down to a quarter. */
   chunkTokens: number
   /** What a prompt's row costs behind `context` tokens, in rows at the beginning of a text: a chunk is to take no longer there. */
-  rowCost(context: number): number
+  tokenCost(context: number): number
   /** Sequences that run together. */
   maxSeqs: number
   /** Guessed tokens of one step at most; 0: none. */
@@ -88,34 +88,34 @@ export class Scheduler {
   }
 
   /** The next step; empty when there is nothing to do, or masks have to come first. Blocks for its tokens are taken. */
-  schedule(): Slice[] {
+  schedule(): ScheduledChunk[] {
     this.#admit()
-    const slices = this.#decode()
-    this.#read(slices)
-    const stuck = slices.length === 0 && this.waiting.some(({ ready }) => ready)
+    const chunks = this.#decode()
+    this.#prefill(chunks)
+    const stuck = chunks.length === 0 && this.waiting.some(({ ready }) => ready)
     if (stuck && this.running.every(({ ready }) => ready)) throw new RangeError("sequences wait, and none can run")
-    return slices
+    return chunks
   }
 
   /** One token more for each sequence that has read all others, in the order of their claims. */
-  #decode(): Slice[] {
+  #decode(): ScheduledChunk[] {
     const { maxTokens, chunkTokens, maxDrafted } = this.limits
-    const slices: Slice[] = []
+    const chunks: ScheduledChunk[] = []
     const nDecoding = this.running.filter(({ nPending }) => nPending === 1).length
     // Prompts go before guesses.
-    const nReading = nDecoding < this.running.length ? chunkTokens : 0
-    let budget = Math.min(maxDrafted, maxTokens - nDecoding - nReading)
+    const nPrefill = nDecoding < this.running.length ? chunkTokens : 0
+    let budget = Math.min(maxDrafted, maxTokens - nDecoding - nPrefill)
     for (const sequence of [...this.running]) {
       // Taken from the end by those before it: then it is not running any more.
       if (sequence.state !== "running" || sequence.nPending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
       // Under a constraint, what may follow a guess is not known before it came true.
-      const drafts = budget > 0 && !sequence.reads && !sequence.matcher
+      const drafts = budget > 0 && !sequence.isPrefillOnly && !sequence.matcher
       const draft = drafts ? this.#draft(sequence, budget, nDecoding) : []
       budget -= draft.length
-      slices.push({ sequence, nRows: 1, samples: !sequence.reads, draft })
+      chunks.push({ sequence, length: 1, samples: !sequence.isPrefillOnly, draft })
     }
-    return slices
+    return chunks
   }
 
   /** As many guesses as the sequence's blocks have room for; blocks that nobody misses are taken for them too. */
@@ -124,34 +124,34 @@ export class Scheduler {
     const least = this.#cost.leastAcceptance(nDecoding)
     const draft = sequence.speculator.propose(nTokens, Math.min(budget, maxOutput - output.length - 1), least)
     const room = () => blocks.ids.length * BLOCK_SIZE - nCached - 1
-    if (draft.length > room() && this.#pool.free > this.running.length) blocks.grow(nCached + 1 + draft.length)
+    if (draft.length > room() && this.#pool.nFree > this.running.length) blocks.grow(nCached + 1 + draft.length)
     return draft.length > room() ? draft.slice(0, room()) : draft
   }
 
   /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
-  #read(slices: Slice[]): void {
-    const { maxTokens, chunkTokens, rowCost, maxSeqs, maxDrafted } = this.limits
-    const reading = this.running.filter(({ nPending, ready }) => nPending > 1 && ready)
-    const beside = slices.length > 0
-    let rows = slices.reduce((left, { draft }) => left - 1 - draft.length, maxTokens)
+  #prefill(chunks: ScheduledChunk[]): void {
+    const { maxTokens, chunkTokens, tokenCost, maxSeqs, maxDrafted } = this.limits
+    const prefilling = this.running.filter(({ nPending, ready }) => nPending > 1 && ready)
+    const beside = chunks.length > 0
+    let tokens = chunks.reduce((left, { draft }) => left - 1 - draft.length, maxTokens)
     let work = beside ? chunkTokens : maxTokens
     let least = beside ? smallestChunk(chunkTokens) : 0
     // Each row of a text that is scored is an output; every sequence that runs has one.
-    let outputs = slices.reduce((left, { draft }) => left - draft.length, maxSeqs + maxDrafted - this.running.length)
-    for (const sequence of reading.sort((a, b) => this.#turn(a, b))) {
+    let outputs = chunks.reduce((left, { draft }) => left - draft.length, maxSeqs + maxDrafted - this.running.length)
+    for (const sequence of prefilling.sort((a, b) => this.#turn(a, b))) {
       // Another sequence may have computed the same text since this one began.
-      sequence.adopt()
-      this.#skipAdopted(sequence)
-      const cost = beside ? rowCost(sequence.nCached) : 1
+      sequence.matchPrefix()
+      this.#skipMatched(sequence)
+      const cost = beside ? tokenCost(sequence.nCached) : 1
       const scored = sequence.request.targets !== undefined
-      const most = scored ? Math.min(rows, 1 + outputs) : rows
-      const nRows = Math.min(sequence.nPending, most, Math.max(Math.floor(work / cost), least))
-      if (nRows < 1) return
-      if (scored) outputs -= nRows - 1
-      rows -= nRows
-      work -= nRows * cost
+      const most = scored ? Math.min(tokens, 1 + outputs) : tokens
+      const length = Math.min(sequence.nPending, most, Math.max(Math.floor(work / cost), least))
+      if (length < 1) return
+      if (scored) outputs -= length - 1
+      tokens -= length
+      work -= length * cost
       least = 0
-      slices.push({ sequence, nRows, samples: nRows === sequence.nPending && !sequence.reads, draft: [] })
+      chunks.push({ sequence, length, samples: length === sequence.nPending && !sequence.isPrefillOnly, draft: [] })
     }
   }
 
@@ -203,10 +203,10 @@ export class Scheduler {
    * at once. Sequences of a lower priority make way.
    */
   #makeRoom(next: Sequence): boolean {
-    next.adopt()
+    next.matchPrefix()
     for (;;) {
       const missing = blocksFor(next.nTokens) - next.blocks.ids.length
-      if (this.running.length < this.limits.maxSeqs && missing + this.running.length <= this.#pool.free) {
+      if (this.running.length < this.limits.maxSeqs && missing + this.running.length <= this.#pool.nFree) {
         return next.blocks.grow(next.nTokens)
       }
       const last = this.running.at(-1)
@@ -223,13 +223,13 @@ export class Scheduler {
     if (owner.started === undefined) {
       owner.started = owner.clock.now()
       this.promptTokens += request.tokens.length
-      if (this.#pool.prefixes.keep && !sequence.reads) this.prefixQueryTokens += request.tokens.length
+      if (this.#pool.prefixes.keep && !sequence.isPrefillOnly) this.prefixQueryTokens += request.tokens.length
     }
-    this.#skipAdopted(sequence)
+    this.#skipMatched(sequence)
   }
 
-  #skipAdopted(sequence: Sequence): void {
-    const saved = sequence.skipAdopted()
+  #skipMatched(sequence: Sequence): void {
+    const saved = sequence.skipMatched()
     if (sequence.index === 0) this.prefixHitTokens += saved
   }
 

@@ -5,7 +5,7 @@ import { type BlockPool, BlockTable } from "./blocks.ts"
 import { EventQueue } from "./event-queue.ts"
 import { blockKey } from "./prefix-cache.ts"
 import { Speculator } from "./speculator.ts"
-import type { FinishReason, GenerateRequest, Reading, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import type { FinishReason, GenerateRequest, PrefillOnlyResult, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
 /** One choice of a request on its way through the engine: its tokens and its blocks. */
 export class Sequence {
@@ -22,7 +22,7 @@ export class Sequence {
   /** Tokens whose K and V are in its blocks; 0 unless it runs. */
   nCached = 0
   /** The greatest `n_cached` there was: what is computed below it was computed before. */
-  nSeen = 0
+  nComputed = 0
   /** Prompt tokens that came from the prefix cache. */
   cachedTokens = 0
   /** `waiting` for its first step, or for the next one after a preemption. */
@@ -64,13 +64,13 @@ export class Sequence {
   readonly keyOf: (block: number) => string
 
   /** An embedding is wanted. */
-  get embeds(): boolean {
+  get isEmbedding(): boolean {
     return this.request.pooling !== undefined
   }
 
   /** It is only read, for an embedding or for scores: each of its rows has to be computed, and none gives a token. */
-  get reads(): boolean {
-    return this.embeds || this.request.targets !== undefined
+  get isPrefillOnly(): boolean {
+    return this.isEmbedding || this.request.targets !== undefined
   }
 
   /** Made when it is first asked for a draft. */
@@ -113,34 +113,34 @@ export class Sequence {
    * way: what stands in the prompt's last, partly filled block (16 tokens at most) is computed by each of them, because a block
    * that one of them goes on writing cannot be shared, and there is no operation that copies one.
    */
-  adopt(): void {
-    if (this.reads) return
-    this.blocks.adopt(this.keyOf, Math.floor((this.nTokens - 1) / BLOCK_SIZE))
+  matchPrefix(): void {
+    if (this.isPrefillOnly) return
+    this.blocks.match(this.keyOf, Math.floor((this.nTokens - 1) / BLOCK_SIZE))
   }
 
   /** Counts what `adopt` found as computed, and returns the prompt tokens that it saved. */
-  skipAdopted(): number {
+  skipMatched(): number {
     const { nShared } = this.blocks
     const nPrompt = this.request.tokens.length
-    const saved = Math.max(0, Math.min(nShared, nPrompt) - this.nSeen)
+    const saved = Math.max(0, Math.min(nShared, nPrompt) - this.nComputed)
     this.cachedTokens += saved
     this.nCached = Math.max(this.nCached, nShared)
-    this.nSeen = Math.max(this.nSeen, nShared)
+    this.nComputed = Math.max(this.nComputed, nShared)
     return saved
   }
 
   /** A step computed `n` more tokens. Returns how many of them never were before. */
   advance(n: number): number {
     this.nCached += n
-    const fresh = Math.max(0, this.nCached - this.nSeen)
-    this.nSeen += fresh
+    const fresh = Math.max(0, this.nCached - this.nComputed)
+    this.nComputed += fresh
     return fresh
   }
 
   /** Lets others find the blocks that are full. Those of a text that is only embedded would cost prompts their place. */
-  seal(): void {
-    if (this.embeds) return
-    this.blocks.seal(this.keyOf, this.nCached)
+  publish(): void {
+    if (this.isEmbedding) return
+    this.blocks.publish(this.keyOf, this.nCached)
   }
 
   /** Appends a generated token and says whether it ends the choice. */
@@ -157,8 +157,8 @@ export class Sequence {
     return undefined
   }
 
-  finish(reason: FinishReason, reading: Reading = {}): void {
-    this.owner.events.push({ type: "end", index: this.index, reason, usage: this.#usage(), ...reading })
+  finish(reason: FinishReason, result: PrefillOnlyResult = {}): void {
+    this.owner.events.push({ type: "end", index: this.index, reason, usage: this.#usage(), ...result })
   }
 
   #usage(): Usage {
@@ -167,7 +167,7 @@ export class Sequence {
       promptTokens: this.request.tokens.length,
       completionTokens: this.output.length,
       // What the first choice found: the others find what it computed.
-      cachedTokens: this.owner.choices[0]?.cachedTokens ?? 0,
+      cachedTokens: this.owner.sequences[0]?.cachedTokens ?? 0,
       prefillMs: (this.#first ?? now) - this.owner.submitted,
       decodeMs: (this.#last ?? now) - (this.#first ?? now),
     }
@@ -177,7 +177,7 @@ export class Sequence {
 /** A request in flight: its choices, and their events. */
 export class ActiveRequest {
   readonly events: EventQueue
-  readonly choices: readonly Sequence[]
+  readonly sequences: readonly Sequence[]
   readonly submitted: number
   /** When the first of its choices began to run. */
   started: number | undefined
@@ -198,6 +198,6 @@ export class ActiveRequest {
     const n = request.n ?? 1
     this.submitted = clock.now()
     this.events = new EventQueue(n)
-    this.choices = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
+    this.sequences = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
   }
 }

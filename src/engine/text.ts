@@ -64,7 +64,7 @@ export async function* generateText(
       const { token, logprobs } = event
       const text = choice.push(token)
       // What the engine still says of it is its end.
-      if (choice.stopString !== undefined) engine.endChoice(rest.id, index)
+      if (choice.stopString !== undefined) engine.endSequence(rest.id, index)
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     } else if (reportEnd && choice.stopString === undefined) yield { ...event, type: "text", text: "" }
   }

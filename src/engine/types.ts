@@ -112,7 +112,7 @@ export interface TokenLogprobs {
 export type FinishReason = "stop" | "length" | "cancelled"
 
 /** What a request that gives no tokens gives at its end, unless it was cancelled: `scores` are those of its targets. */
-export interface Reading {
+export interface PrefillOnlyResult {
   embedding?: Float32Array
   scores?: TokenLogprobs[]
 }
@@ -120,7 +120,7 @@ export interface Reading {
 /** `index`: which of the request's `n` choices. */
 export type EngineEvent =
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
-  | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & Reading)
+  | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)
 
 export interface Usage {
   promptTokens: number
@@ -208,7 +208,7 @@ export interface Engine {
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>
   /** Ends a choice of a request in flight within one step, as cancelled, and frees its blocks; the others go on. */
-  endChoice(id: string, index: number): void
+  endSequence(id: string, index: number): void
   stats(): EngineStats
   health(): EngineHealth
   /** Ends every request with an error and frees the native side. Safe twice. */

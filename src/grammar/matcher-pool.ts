@@ -30,10 +30,10 @@ const MAX_GRAMMARS = 32
 
 interface Grammar {
   masks: Masks
-  texts: Set<Text>
+  matchers: Set<MatcherState>
 }
 
-interface Text {
+interface MatcherState {
   grammar: Grammar
   state: number
   /** Tokens that led to its state. */
@@ -44,10 +44,10 @@ interface Text {
 type Open = Extract<ToThread, { type: "open" }>
 
 /** The texts of one engine that keep to constraints, and the grammars that they have in common. */
-export class Texts {
+export class MatcherPool {
   /** By what they say, in the order of their last use. */
   readonly #grammars = new Map<string, Grammar>()
-  readonly #texts = new Map<number, Text>()
+  readonly #matchers = new Map<number, MatcherState>()
   #waiting: Open[] = []
   readonly #common = new Map<string, NodeTokens>()
 
@@ -79,15 +79,15 @@ export class Texts {
     }
     this.post({ type: "begun", id })
     const grammar = this.#grammar(key, constraint)
-    const text: Text = { grammar, stopTokens, nTokens: 0, state: grammar.masks.automaton.start() }
-    grammar.texts.add(text)
-    this.#texts.set(id, text)
+    const text: MatcherState = { grammar, stopTokens, nTokens: 0, state: grammar.masks.automaton.start() }
+    grammar.matchers.add(text)
+    this.#matchers.set(id, text)
     for (const token of tokens) this.#advance(text, token)
     this.#sendMask(id, text)
   }
 
   #accept(id: number, token: number): void {
-    const text = this.#texts.get(id)
+    const text = this.#matchers.get(id)
     if (!text) return
     this.#advance(text, token)
     this.#sendMask(id, text)
@@ -95,18 +95,18 @@ export class Texts {
 
   #close(id: number): void {
     this.#waiting = this.#waiting.filter((asked) => asked.id !== id)
-    const text = this.#texts.get(id)
+    const text = this.#matchers.get(id)
     if (!text) return
-    text.grammar.texts.delete(text)
-    this.#texts.delete(id)
-    if (text.grammar.texts.size > 0) return
+    text.grammar.matchers.delete(text)
+    this.#matchers.delete(id)
+    if (text.grammar.matchers.size > 0) return
     for (const asked of this.#waiting.splice(0)) this.receive(asked)
   }
 
   #grammar(key: string, constraint: Constraint): Grammar {
     const grammar = this.#grammars.get(key) ?? {
       masks: compileConstraint(constraint, this.trie, this.#common),
-      texts: new Set(),
+      matchers: new Set(),
     }
     this.#grammars.delete(key)
     this.#grammars.set(key, grammar)
@@ -114,17 +114,17 @@ export class Texts {
   }
 
   #makeRoom(): boolean {
-    for (const [key, { texts }] of this.#grammars) {
+    for (const [key, { matchers }] of this.#grammars) {
       if (this.#grammars.size < MAX_GRAMMARS) break
-      if (texts.size === 0) this.#grammars.delete(key)
+      if (matchers.size === 0) this.#grammars.delete(key)
     }
     return this.#grammars.size < MAX_GRAMMARS
   }
 
-  #advance(text: Text, token: number): void {
-    const { masks, texts } = text.grammar
+  #advance(text: MatcherState, token: number): void {
+    const { masks, matchers } = text.grammar
     if (masks.automaton.isFull) {
-      const kept = [...texts].map((other) => [other, masks.automaton.snapshot(other.state)] as const)
+      const kept = [...matchers].map((other) => [other, masks.automaton.snapshot(other.state)] as const)
       masks.forget()
       for (const [other, snapshot] of kept) other.state = masks.automaton.restore(snapshot)
     }
@@ -134,7 +134,7 @@ export class Texts {
     text.nTokens++
   }
 
-  #sendMask(id: number, { grammar: { masks }, state, nTokens, stopTokens }: Text): void {
+  #sendMask(id: number, { grammar: { masks }, state, nTokens, stopTokens }: MatcherState): void {
     const mask = masks.of(state).slice()
     const ends = masks.automaton.ends[state] === 1
     for (const token of stopTokens) {

@@ -3,13 +3,13 @@
 import { parentPort } from "node:worker_threads"
 import { openGguf } from "../gguf/reader.ts"
 import { tokenizerFromMetadata } from "../text/tokenizer/tokenizer.ts"
-import { type FromThread, Texts, type ToThread } from "./matcher-pool.ts"
+import { type FromThread, MatcherPool, type ToThread } from "./matcher-pool.ts"
 import { buildTrie } from "./token-trie.ts"
 
 const post = (message: FromThread): void =>
   parentPort?.postMessage(message, message.type === "mask" ? [message.mask.buffer as ArrayBuffer] : [])
 
-let texts: Promise<Texts> | undefined
+let texts: Promise<MatcherPool> | undefined
 
 parentPort?.on("message", async (message: ToThread) => {
   if (message.type === "vocabulary") {
@@ -24,8 +24,8 @@ parentPort?.on("message", async (message: ToThread) => {
   }
 })
 
-async function open({ path, nVocab }: { path: string; nVocab: number }): Promise<Texts> {
+async function open({ path, nVocab }: { path: string; nVocab: number }): Promise<MatcherPool> {
   const { metadata } = await openGguf(path)
   const tokenizer = tokenizerFromMetadata((key) => metadata.get(key)?.value)
-  return new Texts(buildTrie(tokenizer, nVocab), post)
+  return new MatcherPool(buildTrie(tokenizer, nVocab), post)
 }

@@ -6,7 +6,7 @@ import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
 import type { FromThread, ToThread } from "./matcher-pool.ts"
 
-export interface GrammarOptions {
+export interface GrammarWorkerOptions {
   /** The model file, whose tokenizer the thread reads. */
   path: string
   nVocab: number
@@ -21,12 +21,12 @@ export interface GrammarOptions {
  * The constrained texts of one engine. All of them are followed by one thread, which is started for the first, so that no step waits for a
  * grammar. Where it does not answer in time it is ended, the text that kept it busy fails, and the others go on in a new one.
  */
-export class Grammars {
+export class GrammarWorker {
   readonly #path: string
   readonly #nVocab: number
   readonly #limitMs: number
   readonly #program: string
-  readonly #texts = new Map<number, Matcher>()
+  readonly #matchers = new Map<number, Matcher>()
   #worker: Worker | undefined
   #busy: number | undefined
   readonly #clock: Clock
@@ -35,7 +35,7 @@ export class Grammars {
   #late: number | undefined
   #next = 0
 
-  constructor({ path, nVocab, limitMs = 10_000, program, clock = realClock }: GrammarOptions) {
+  constructor({ path, nVocab, limitMs = 10_000, program, clock = realClock }: GrammarWorkerOptions) {
     this.#path = path
     this.#nVocab = nVocab
     this.#limitMs = limitMs
@@ -47,12 +47,12 @@ export class Grammars {
   open(constraint: Constraint, stopTokens: ReadonlySet<number>, events: MatcherEvents): Matcher {
     const id = this.#next++
     const text: Matcher = new Matcher(constraint, stopTokens, events, this.#clock, (message) => {
-      if (this.#texts.get(id) !== text) return
+      if (this.#matchers.get(id) !== text) return
       this.#post({ ...message, id })
       if (message.type === "close") this.#remove(id)
     })
-    if (this.#texts.size === 0) this.#begin()
-    this.#texts.set(id, text)
+    if (this.#matchers.size === 0) this.#begin()
+    this.#matchers.set(id, text)
     this.#open(id, text)
     return text
   }
@@ -60,7 +60,7 @@ export class Grammars {
   /** Ends the thread; its texts get no masks any more. Safe twice. */
   close(): void {
     this.#end()
-    this.#texts.clear()
+    this.#matchers.clear()
     this.#stopWatch()
   }
 
@@ -100,8 +100,8 @@ export class Grammars {
   }
 
   #remove(id: number): void {
-    this.#texts.delete(id)
-    if (this.#texts.size > 0) return
+    this.#matchers.delete(id)
+    if (this.#matchers.size > 0) return
     this.#stopWatch()
     this.#worker?.unref()
     // Nobody waits for what it is busy with, nor looks whether that ends.
@@ -110,7 +110,7 @@ export class Grammars {
 
   #receive(message: FromThread): void {
     const { id } = message
-    const text = this.#texts.get(id)
+    const text = this.#matchers.get(id)
     if (message.type === "waiting") {
       if (text) text.asked = undefined
       return
@@ -131,7 +131,7 @@ export class Grammars {
   }
 
   #fail(id: number, errorFor: (text: Matcher) => Error): void {
-    const text = this.#texts.get(id)
+    const text = this.#matchers.get(id)
     if (!text) return
     text.close()
     text.events.onFailure(errorFor(text))
@@ -140,7 +140,7 @@ export class Grammars {
   #checkTime(): void {
     const due = this.#clock.now() - this.#limitMs
     const before = this.#late
-    this.#late = [...this.#texts.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
+    this.#late = [...this.#matchers.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
     // Behind a long step its answer may be here, and only not have been read yet: that is done by the next look.
     if (this.#late === undefined || this.#late !== before) return
     const reason = `it took more than ${this.#limitMs / 1000} s to work out what may come next; simplify it`
@@ -149,15 +149,15 @@ export class Grammars {
 
   /** Ends the thread and the text that it was busy with, and lets the others go on in a new one. */
   #restart(errorFor: (text: Matcher) => Error): void {
-    const asked = [...this.#texts].filter(([, text]) => text.asked !== undefined)
+    const asked = [...this.#matchers].filter(([, text]) => text.asked !== undefined)
     const [first] = asked.sort(([, a], [, b]) => (a.asked as number) - (b.asked as number))
     const culprit = this.#busy ?? first?.[0]
     this.#end()
     // Where none kept it busy it cannot run at all.
-    for (const id of culprit === undefined ? [...this.#texts.keys()] : [culprit]) this.#fail(id, errorFor)
-    if (this.#texts.size === 0) return
+    for (const id of culprit === undefined ? [...this.#matchers.keys()] : [culprit]) this.#fail(id, errorFor)
+    if (this.#matchers.size === 0) return
     this.#start()
-    for (const [id, other] of this.#texts) this.#open(id, other)
+    for (const [id, other] of this.#matchers) this.#open(id, other)
   }
 }
 

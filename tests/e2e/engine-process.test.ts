@@ -85,7 +85,7 @@ test("a choice is ended alone, between two steps", async () => {
     if (event.type === "end") reasons[event.index] = event.reason
     // The first choice waits at the gate, and the others with it.
     else if (++(counts[event.index] as number) === 3 && event.index === 0) {
-      for (const index of [0, 1]) engine.endChoice(asked.id, index)
+      for (const index of [0, 1]) engine.endSequence(asked.id, index)
       await nextTurn() // the messages leave at the end of this turn
       await nextTurn()
       for (const gate of ["gate", "secondGate"] as const) files.set(gate)

@@ -85,7 +85,7 @@ class EngineChild {
   #cancel(handle: number, index: number | undefined): void {
     const request = this.#requests.get(handle)
     if (index === undefined) request?.controller.abort()
-    else if (request !== undefined) this.#engine?.endChoice(request.id, index)
+    else if (request !== undefined) this.#engine?.endSequence(request.id, index)
   }
 
   async #close(): Promise<void> {

@@ -4,7 +4,7 @@ import { type FromChild, parseFromChild, type ToChild } from "./protocol.ts"
 export interface EngineProcessEvents {
   onMessage: (message: FromChild) => void
   /** The process is gone, and no message follows. @param reason a clause: "was killed (SIGKILL)". */
-  onGone: (reason: string) => void
+  onExit: (reason: string) => void
 }
 
 /** How long messages that a process sent before it ended may take to come. */
@@ -19,10 +19,10 @@ export class EngineProcess {
   #outgoing: ToChild[] = []
   #kill: Timer | undefined
   /** Resolves after `onGone`. */
-  readonly gone: Promise<void>
+  readonly exited: Promise<void>
 
   /** @throws Error when the executable cannot be started. */
-  constructor(command: readonly string[], clock: Clock, { onMessage, onGone }: EngineProcessEvents) {
+  constructor(command: readonly string[], clock: Clock, { onMessage, onExit }: EngineProcessEvents) {
     this.#clock = clock
     const disconnected = Promise.withResolvers<void>()
     this.#child = Bun.spawn([...command], {
@@ -44,13 +44,13 @@ export class EngineProcess {
         if (this.#child.exitCode === null) this.#kill ??= clock.setTimeout(() => this.kill("closed its channel"), 1000)
       },
     })
-    this.gone = this.#child.exited.then(async () => {
+    this.exited = this.#child.exited.then(async () => {
       const lastWords = clock.setTimeout(disconnected.resolve, LAST_WORDS_MS)
       await disconnected.promise
       clock.clearTimeout(lastWords)
       clock.clearTimeout(this.#kill)
       this.#over = true
-      onGone(this.#reason ?? howItEnded(this.#child))
+      onExit(this.#reason ?? howItEnded(this.#child))
     })
   }
 
@@ -84,7 +84,7 @@ export class EngineProcess {
     this.send({ type: "close" })
     this.#clock.clearTimeout(this.#kill)
     this.#kill = this.#clock.setTimeout(() => this.#child.kill("SIGKILL"), graceMs)
-    await this.gone
+    await this.exited
   }
 }
 

@@ -6,7 +6,7 @@ import { toWire } from "./wire-error.ts"
 export class Outbox {
   #tokens: number[] = []
   #logprobs: (TokenLogprobs | undefined)[] = []
-  #scored = false
+  #hasLogprobs = false
   #ends: StepMessage["ends"] = []
   #failures: StepMessage["failures"] = []
   #fault: unknown
@@ -22,7 +22,7 @@ export class Outbox {
     if (event.type === "token") {
       this.#tokens.push(handle, event.index, event.token)
       this.#logprobs.push(event.logprobs)
-      this.#scored ||= event.logprobs !== undefined
+      this.#hasLogprobs ||= event.logprobs !== undefined
     } else {
       const { type: _, ...end } = event
       this.#ends.push({ handle, ...end })
@@ -47,14 +47,14 @@ export class Outbox {
       type: "step",
       ...this.status(),
       tokens: Int32Array.from(this.#tokens),
-      ...(this.#scored && { logprobs: this.#logprobs }),
+      ...(this.#hasLogprobs && { logprobs: this.#logprobs }),
       ends: this.#ends,
       failures: this.#failures,
       ...(this.#fault !== undefined && { fault: toWire(this.#fault) }),
     })
     this.#tokens = []
     this.#logprobs = []
-    this.#scored = false
+    this.#hasLogprobs = false
     this.#ends = []
     this.#failures = []
   }

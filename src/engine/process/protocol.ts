@@ -13,7 +13,7 @@ import type {
   FinishReason,
   GenerateRequest,
   LoadedEngine,
-  Reading,
+  PrefillOnlyResult,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -97,7 +97,7 @@ export interface StepMessage {
   /** [n], of `tokens`; absent when no request asked for any. */
   logprobs?: (TokenLogprobs | undefined)[]
   /** They come after the tokens of this message, as do the failures. */
-  ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & Reading)[]
+  ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)[]
   failures: { handle: number; error: WireError }[]
   /** The engine cannot go on. */
   fault?: WireError

@@ -129,7 +129,7 @@ export class SupervisedEngine implements Engine {
   }
 
   /** A choice that has said something has its request in an engine process. */
-  endChoice(id: string, index: number): void {
+  endSequence(id: string, index: number): void {
     const handle = this.#requests.byId(id)?.handle
     if (handle !== undefined) this.#supervisor.send({ type: "cancel", handle, index })
   }
@@ -219,9 +219,9 @@ export class SupervisedEngine implements Engine {
       const entry = this.#requests.byHandle(tokens[i] ?? 0)
       entry?.token(tokens[i + 1] ?? 0, tokens[i + 2] ?? 0, logprobs?.[i / 3])
     }
-    for (const { handle, index, reason, usage, ...reading } of ends) {
+    for (const { handle, index, reason, usage, ...result } of ends) {
       const entry = this.#requests.byHandle(handle)
-      entry?.end(index, reason, usage, reading)
+      entry?.end(index, reason, usage, result)
       if (entry?.over && this.#requests.delete(entry)) this.#places++
     }
     for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))

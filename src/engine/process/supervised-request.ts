@@ -1,6 +1,6 @@
 import type { Clock } from "../../async.ts"
 import { EventQueue } from "../event-queue.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, Reading, TokenLogprobs, Usage } from "../types.ts"
+import type { EngineEvent, FinishReason, GenerateRequest, PrefillOnlyResult, TokenLogprobs, Usage } from "../types.ts"
 
 let arrivals = 0
 
@@ -71,8 +71,8 @@ export class SupervisedRequest {
   }
 
   /** @param usage as counted in the engine process. */
-  end(index: number, reason: FinishReason, usage: Usage, reading: Reading): void {
-    this.#end(index, reason, { ...usage, prefillMs: usage.prefillMs + this.#heldMs }, reading)
+  end(index: number, reason: FinishReason, usage: Usage, result: PrefillOnlyResult): void {
+    this.#end(index, reason, { ...usage, prefillMs: usage.prefillMs + this.#heldMs }, result)
   }
 
   /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
@@ -99,9 +99,9 @@ export class SupervisedRequest {
     return this.#events.read()
   }
 
-  #end(index: number, reason: FinishReason, usage: Usage, reading?: Reading): void {
+  #end(index: number, reason: FinishReason, usage: Usage, result?: PrefillOnlyResult): void {
     if (this.over || this.#ended.has(index)) return
     this.#ended.add(index)
-    this.#events.push({ type: "end", index, reason, usage, ...reading })
+    this.#events.push({ type: "end", index, reason, usage, ...result })
   }
 }

@@ -93,12 +93,12 @@ export class Supervisor {
     try {
       this.#process = new EngineProcess(command, this.#clock, {
         onMessage: (message) => this.#receive(message),
-        onGone: (reason) => this.#onGone(reason),
+        onExit: (reason) => this.#onExit(reason),
       })
       this.#watchdog.watch(this.#startMs)
     } catch (error) {
       // The executable is gone, or the system has no process left.
-      setImmediate(() => this.#onGone(`could not be started (${messageOf(error)})`))
+      setImmediate(() => this.#onExit(`could not be started (${messageOf(error)})`))
     }
   }
 
@@ -194,7 +194,7 @@ export class Supervisor {
     this.#health = { state, reason: `the engine process ${reason}` }
   }
 
-  #onGone(reason: string): void {
+  #onExit(reason: string): void {
     this.#watchdog.rest()
     this.#process = undefined
     if (this.#health.state === "closed") return

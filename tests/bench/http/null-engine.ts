@@ -47,7 +47,7 @@ export class NullEngine implements Engine {
     }
   }
 
-  endChoice(id: string): void {
+  endSequence(id: string): void {
     for (const running of this.#running) if (running.request.id === id) this.#end(running, "cancelled")
   }
 

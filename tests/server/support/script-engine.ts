@@ -103,7 +103,7 @@ export class ScriptEngine implements Engine {
     }
   }
 
-  endChoice(id: string, index: number): void {
+  endSequence(id: string, index: number): void {
     this.#ending.get(id)?.add(index)
   }
 

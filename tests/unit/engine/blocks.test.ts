@@ -15,10 +15,10 @@ test("a table takes blocks as it grows, or none when there are too few", () => {
   expect(table.grow(16)).toBe(true)
   expect(table.ids).toHaveLength(2)
   expect(new BlockTable(pool).grow(48)).toBe(false)
-  expect(pool.free).toBe(2)
+  expect(pool.nFree).toBe(2)
   table.release()
   table.release()
-  expect(pool.free).toBe(4)
+  expect(pool.nFree).toBe(4)
 })
 
 /** The keys of a text of which each letter fills a block. */
@@ -30,9 +30,9 @@ const keysOf =
 /** A table that holds a text, as a sequence that has just computed it leaves it. */
 function filled(pool: BlockPool, text: string, salt = ""): BlockTable {
   const table = new BlockTable(pool)
-  table.adopt(keysOf(text, salt), text.length)
+  table.match(keysOf(text, salt), text.length)
   expect(table.grow(16 * text.length)).toBe(true)
-  table.seal(keysOf(text, salt), 16 * text.length)
+  table.publish(keysOf(text, salt), 16 * text.length)
   return table
 }
 
@@ -44,19 +44,19 @@ describe("full blocks", () => {
     expect(second.ids.slice(0, 2)).toEqual(first.ids.slice(0, 2))
     expect(second.ids[2]).not.toBe(first.ids[2])
     expect(filled(pool, "bc").ids.some((id) => first.ids.includes(id))).toBe(false)
-    expect(pool.free).toBe(2)
+    expect(pool.nFree).toBe(2)
   })
 
   test("outlive their sequence until the room is needed, the oldest going first, and ends before beginnings", () => {
     const pool = new BlockPool(4)
     filled(pool, "ab").release()
     filled(pool, "cd").release()
-    expect(pool.free).toBe(4)
+    expect(pool.nFree).toBe(4)
     expect(filled(pool, "ab").ids).toHaveLength(2)
     const other = new BlockTable(pool)
     expect(other.grow(16)).toBe(true) // takes d's
     const again = new BlockTable(pool)
-    again.adopt(keysOf("cd"), 2)
+    again.match(keysOf("cd"), 2)
     expect(again.nShared).toBe(16)
   })
 
@@ -64,9 +64,9 @@ describe("full blocks", () => {
     const pool = new BlockPool(8)
     filled(pool, "ab", "mine").release()
     const other = new BlockTable(pool)
-    other.adopt(keysOf("ab"), 2)
+    other.match(keysOf("ab"), 2)
     expect(other.ids).toEqual([])
-    other.adopt(keysOf("ab", "mine"), 2)
+    other.match(keysOf("ab", "mine"), 2)
     expect(other.nShared).toBe(32)
   })
 
@@ -74,10 +74,10 @@ describe("full blocks", () => {
     const pool = new BlockPool(8)
     const [first, second] = [new BlockTable(pool), new BlockTable(pool)]
     for (const table of [first, second]) table.grow(40)
-    for (const table of [first, second]) table.seal(keysOf("abc"), 40)
+    for (const table of [first, second]) table.publish(keysOf("abc"), 40)
     expect(second.ids.slice(0, 2)).toEqual(first.ids.slice(0, 2))
     expect(second.ids[2]).not.toBe(first.ids[2])
-    expect(pool.free).toBe(4)
+    expect(pool.nFree).toBe(4)
   })
 
   test("are free at once without a prefix cache, and shared all the same while they are held", () => {
@@ -86,22 +86,22 @@ describe("full blocks", () => {
     const second = filled(pool, "ab")
     expect(second.ids).toEqual(first.ids)
     first.release()
-    expect(pool.free).toBe(2)
+    expect(pool.nFree).toBe(2)
     second.release()
-    expect(pool.free).toBe(4)
-    second.adopt(keysOf("ab"), 2)
+    expect(pool.nFree).toBe(4)
+    second.match(keysOf("ab"), 2)
     expect(second.ids).toEqual([])
   })
 
   test("that are disowned are not found again", () => {
     const pool = new BlockPool(8)
     const broken = filled(pool, "abc")
-    broken.disown()
+    broken.invalidate()
     const next = new BlockTable(pool)
-    next.adopt(keysOf("abc"), 3)
+    next.match(keysOf("abc"), 3)
     expect(next.ids).toEqual([])
     broken.release()
-    expect(pool.free).toBe(8)
+    expect(pool.nFree).toBe(8)
     expect(next.grow(128)).toBe(true)
   })
 })
@@ -120,20 +120,20 @@ test("no block is ever lost, nor held by one text in place of another's", () => 
       const beginnings = new Map<number, string>()
       for (const { text, release } of actions) {
         const table = new BlockTable(pool)
-        table.adopt(keysOf(text), text.length)
+        table.match(keysOf(text), text.length)
         for (const [i, id] of table.ids.entries()) expect(beginnings.get(id)).toBe(text.slice(0, i + 1))
         if (table.grow(16 * text.length)) {
-          table.seal(keysOf(text), 16 * text.length)
+          table.publish(keysOf(text), 16 * text.length)
           for (const [i, id] of table.ids.entries()) beginnings.set(id, text.slice(0, i + 1))
           held.push({ table, text })
         } else table.release()
         for (const { table, text } of held)
           for (const [i, id] of table.ids.entries()) expect(beginnings.get(id)).toBe(text.slice(0, i + 1))
         held.splice(release, 1)[0]?.table.release()
-        expect(new Set(held.flatMap(({ table }) => table.ids)).size + pool.free).toBe(24)
+        expect(new Set(held.flatMap(({ table }) => table.ids)).size + pool.nFree).toBe(24)
       }
       for (const { table } of held) table.release()
-      expect(pool.free).toBe(24)
+      expect(pool.nFree).toBe(24)
       expect(new BlockTable(pool).grow(24 * 16)).toBe(true)
     }),
   )

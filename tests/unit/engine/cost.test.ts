@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { rowCost } from "../../../src/engine/cost.ts"
+import { tokenCost } from "../../../src/engine/cost.ts"
 import type { LayerConfig, ModelConfig } from "../../../src/models/config.ts"
 
 const layer = { nHeads: 9, nKvHeads: 3, headDim: 64, valueDim: 64, ffn: 1536, window: 0 }
@@ -8,10 +8,10 @@ const smollm = (...layers: Partial<LayerConfig>[]) => {
 }
 
 test("a row costs more the more it sees, up to the sliding window", () => {
-  const cost = rowCost(smollm({}, {}))
+  const cost = tokenCost(smollm({}, {}))
   expect(cost(0)).toBe(1)
   expect(cost(1408)).toBeCloseTo(1.92, 2)
-  const narrow = rowCost(smollm({ window: 512 }, { window: 512 }))
+  const narrow = tokenCost(smollm({ window: 512 }, { window: 512 }))
   expect(narrow(400)).toBe(cost(400))
   expect(narrow(5000)).toBe(cost(512))
 })

@@ -95,7 +95,7 @@ describe("chunks", () => {
 
   test("are smaller behind a long text, where a row costs more, down to a quarter", async () => {
     const rowCost = (context: number) => 1 + context / 50
-    const { engine, context } = startShadow({ chunkTokens: 40, rowCost: rowCost })
+    const { engine, context } = startShadow({ chunkTokens: 40, tokenCost: rowCost })
     const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
     await turns(5)
     const chunks: number[] = []
@@ -110,7 +110,7 @@ describe("chunks", () => {
   })
 
   test("have room for one token at least", async () => {
-    const { engine } = startShadow({ chunkTokens: 1, rowCost: () => 100 })
+    const { engine } = startShadow({ chunkTokens: 1, tokenCost: () => 100 })
     const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
     const [[long]] = [await read(engine, request("long", range(0, 30), { maxTokens: 1 }))]
     expect(long?.reason).toBe("length")

@@ -130,7 +130,7 @@ describe("several choices", () => {
       note(answers, event)
       // The first one as soon as it has said something; the third never.
       if (event.type === "token" && event.index < 2 && answers[event.index]?.tokens.length === 1 + 3 * event.index)
-        engine.endChoice("a", event.index)
+        engine.endSequence("a", event.index)
     }
     expect(answers.map(({ tokens, reason }) => [tokens.length, reason])).toEqual([
       [1, "cancelled"],
@@ -140,8 +140,8 @@ describe("several choices", () => {
     ])
     for (const [i, { tokens }] of answers.entries())
       expect(tokens).toEqual(whole[i]?.tokens.slice(0, tokens.length) ?? [])
-    engine.endChoice("a", 0)
-    engine.endChoice("nobody", 9)
+    engine.endSequence("a", 0)
+    engine.endSequence("nobody", 9)
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64 })
   })
 

@@ -12,7 +12,7 @@ import { GREEDY, type SamplingParams } from "../../../src/engine/types.ts"
 import { EngineError, RequestError } from "../../../src/errors.ts"
 import type { Constraint } from "../../../src/grammar/constraint.ts"
 import type { MatcherEvents } from "../../../src/grammar/matcher.ts"
-import { Grammars } from "../../../src/grammar/worker.ts"
+import { GrammarWorker } from "../../../src/grammar/worker.ts"
 import { FakeClock } from "../../support/clock.ts"
 import type { Form } from "../../support/grammar.ts"
 import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
@@ -186,7 +186,7 @@ test("a request that is given up leaves nothing behind", async () => {
   expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
 })
 
-const next = (grammars: Grammars, pattern: string) => {
+const next = (grammars: GrammarWorker, pattern: string) => {
   const { promise, resolve, reject } = Promise.withResolvers<Uint32Array>()
   const events: MatcherEvents = { onMask: () => resolve(matcher.mask as Uint32Array), onFailure: reject }
   const matcher = grammars.open(regex(pattern), new Set([2]), events)
@@ -211,7 +211,7 @@ test.each([
 ] as const)("a text that '%s' fails, and the others go on where they were", async (pattern, kind, reason) => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
   const clock = new FakeClock()
-  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize, limitMs: 500, program, clock })
+  const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize, limitMs: 500, program, clock })
   try {
     const good = next(grammars, "ab")
     await good.mask
@@ -243,7 +243,7 @@ test.each([
 test("a text that is given up while it keeps the thread busy costs the next one nothing", async () => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
   const clock = new FakeClock()
-  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize, program, clock })
+  const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize, program, clock })
   try {
     const good = next(grammars, "a")
     await good.mask
@@ -258,7 +258,7 @@ test("a text that is given up while it keeps the thread busy costs the next one 
 })
 
 test("more grammars than there is room for wait for their turn", async () => {
-  const grammars = new Grammars({ path, nVocab: model.tokenizer.vocabSize })
+  const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize })
   try {
     const texts = Array.from({ length: 40 }, (_, i) => next(grammars, `a{${i + 1}}`))
     await Promise.all(texts.slice(0, 32).map(({ mask }) => mask))
