@@ -1,4 +1,4 @@
-/** The step buffer: what `scheduler.ts` decided, as the words of `hip/abi.h`. One object is reused for every step. */
+/** The step buffer: the scheduler's chunks in the format of `hip/abi.h`. One buffer is reused for all steps. */
 
 import {
   GREEDY_OUTPUT,
@@ -20,28 +20,28 @@ import type { SamplingParams } from "./types.ts"
 const sum = (chunks: readonly ScheduledChunk[], size: (chunk: ScheduledChunk) => number): number =>
   chunks.reduce((total, chunk) => total + size(chunk), 0)
 
-/** Outputs of a chunk: its last row's and its drafted rows', or all rows' where they are scored. */
+/** Outputs of a chunk: one after its last token and one after each drafted token, or one after every token where they are scored. */
 export const outputsOf = ({ sequence, length, samples, draft }: ScheduledChunk): number =>
   sequence.request.targets !== undefined ? length : samples ? 1 + draft.length : 0
 
-/** Pairs of a chunk at most: every drafted token may be new to the penalties of those after it. */
+/** Upper bound of a chunk's penalty and bias pairs: each drafted token may add one to the penalties of those after it. */
 const pairsOf = ({ sequence: { counts, sampling, request }, draft }: ScheduledChunk): number =>
   (1 + draft.length) *
   ((counts ? counts.size + draft.length : 0) +
     sampling.logitBias.size +
     (request.minTokens ? request.stopTokens.size : 0))
 
-/** Words of a chunk's mask: under a constraint it has one output. */
+/** Words of a chunk's mask. A chunk under a constraint has one output. */
 const maskWordsOf = ({ samples, sequence: { matcher } }: ScheduledChunk): number =>
   samples ? (matcher?.mask?.length ?? 0) : 0
 
 /**
- * Added to a logit, it makes its token the one that is chosen, and subtracted, one that is not; log-probabilities are those of the
- * logits before it.
+ * Bias that forces a token when added to its logit, and excludes it when subtracted. Log-probabilities are computed from the logits without
+ * biases.
  */
 const CERTAIN = 1e30
 
-/** The biases of a sequence's output number `counter`. */
+/** The biases of a sequence's output number `counter`. Before `minTokens`, they exclude the stop tokens. */
 function biasesOf(
   { sampling: { logitBias }, request }: ScheduledChunk["sequence"],
   counter: number,
@@ -55,7 +55,7 @@ export class StepBuffer {
   /** Words in use. */
   length = 0
 
-  /** Fills the buffer; results come in the order of the chunks that sample, one for the last row and one for each drafted row. */
+  /** Fills the buffer. The step's results are in the order of the chunks, `outputsOf` each. */
   pack(chunks: readonly ScheduledChunk[]): void {
     const nTokens = sum(chunks, ({ length, draft }) => length + draft.length)
     const nOutputs = sum(chunks, outputsOf)
@@ -98,7 +98,7 @@ export class StepBuffer {
       if (!chunk.samples) continue
       const maskWords = maskWordsOf(chunk)
       if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, offMasks + maskStart)
-      // A drafted row's token is chosen as if the guesses before it had been said.
+      // Penalties after a drafted token count it and those before it as generated.
       const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
       for (let k = 0; k <= draft.length; k++) {
         const counter = sequence.output.length + k
@@ -128,13 +128,13 @@ export class StepBuffer {
     })
   }
 
-  /** One RfStepOutput at word `at` that chooses a row's target, and pair number `pair` to that end. */
+  /** Writes one RfStepOutput at word `at` that forces a row's target by the bias in pair number `pair`. */
   #writeScore(row: number, target: number, nTop: number, at: number, offPairs: number, pair: number): void {
     writeStepOutput(this.words, at, { ...GREEDY_OUTPUT, row, n_top: nTop, bias_start: pair, n_biases: 1 })
     writeBiasPair(this.words, offPairs + pair * PAIR_WORDS, target, CERTAIN)
   }
 
-  /** One RfStepOutput at word `at`, and its pairs from pair number `pair` on; returns the number of the pair after them. */
+  /** Writes one RfStepOutput at word `at`, and its pairs from number `pair` on. @returns the number of the next free pair. */
   #writeOutput(
     s: SamplingParams,
     counts: ReadonlyMap<number, number> | undefined,

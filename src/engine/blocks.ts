@@ -1,4 +1,4 @@
-/** The K/V cache's blocks: which are free, and the table of those that a sequence holds. */
+/** Blocks of the K/V cache: the pool of free ones, and each sequence's block table. */
 
 import { BLOCK_SIZE } from "../native/abi.ts"
 import { type CachedBlock, PrefixCache } from "./prefix-cache.ts"
@@ -9,7 +9,7 @@ export class BlockPool {
   readonly prefixes: PrefixCache
   readonly #free: number[]
 
-  /** @param keepPrefixes Whether full blocks can be found again when their sequence has gone. */
+  /** @param keepPrefixes Whether published blocks stay in the prefix cache after their last sequence released them. */
   constructor(
     readonly total: number,
     keepPrefixes = true,
@@ -18,12 +18,12 @@ export class BlockPool {
     this.#free = Array.from({ length: total }, (_, i) => total - 1 - i)
   }
 
-  /** Blocks that no sequence holds, cached ones included. */
+  /** Number of blocks that no sequence holds, cached ones included. */
   get nFree(): number {
     return this.#free.length + this.prefixes.nIdle
   }
 
-  /** A block to write; cached ones go last, in the order in which they were left. */
+  /** A block to write, or `undefined`. Evicts a cached block only when no other is free. */
   allocate(): number | undefined {
     return this.#free.pop() ?? this.prefixes.evict()
   }
@@ -33,15 +33,15 @@ export class BlockPool {
   }
 }
 
-/** Names the i-th block of a sequence's tokens; see `blockKey`. */
+/** Cache key of a sequence's i-th block; see `blockKey`. */
 export type KeyOf = (block: number) => string
 
-/** One sequence's blocks: shared ones first, which are full and only read, then its own. */
+/** One sequence's blocks: first the shared ones, which are full and never written again, then its own. */
 export class BlockTable {
   /** Block ids in the order of the tokens. */
   readonly ids: number[] = []
   readonly #pool: BlockPool
-  /** The first blocks of `ids`, as the prefix cache knows them. */
+  /** Cache entries of the first blocks of `ids`. */
   readonly #shared: CachedBlock[] = []
 
   constructor(pool: BlockPool) {
@@ -53,7 +53,7 @@ export class BlockTable {
     return this.#shared.length * BLOCK_SIZE
   }
 
-  /** Takes the cached blocks that come next in its tokens, up to `n_blocks` in all; they replace blocks of its own. */
+  /** Acquires cached blocks that continue the shared ones, up to `nBlocks` in all. They replace the sequence's own blocks. */
   match(keyOf: KeyOf, nBlocks: number): void {
     for (let i = this.#shared.length; i < nBlocks; i++) {
       const found = this.#pool.prefixes.find(this.#shared.at(-1), keyOf(i))
@@ -62,7 +62,7 @@ export class BlockTable {
     }
   }
 
-  /** Takes blocks until `tokens` have room; false, and nothing taken, when there are not enough. */
+  /** Allocates blocks until `tokens` fit. @returns false, with nothing allocated, when too few are free. */
   grow(tokens: number): boolean {
     const missing = blocksFor(tokens) - this.ids.length
     if (missing > this.#pool.nFree) return false
@@ -70,7 +70,7 @@ export class BlockTable {
     return true
   }
 
-  /** Lets others find the blocks that `tokens` fill. Where one with the same tokens is there already, that one takes its place. */
+  /** Publishes the blocks that `tokens` fill. A published block with the same tokens replaces the sequence's own. */
   publish(keyOf: KeyOf, tokens: number): void {
     while (this.nShared + BLOCK_SIZE <= tokens) {
       const i = this.#shared.length
@@ -82,13 +82,13 @@ export class BlockTable {
     }
   }
 
-  /** Nobody new may read these blocks: what is in them is broken. */
+  /** Removes the shared blocks from the prefix cache, because their content is broken. */
   invalidate(): void {
     const first = this.#shared[0]
     if (first) this.#pool.prefixes.invalidate(first)
   }
 
-  /** Gives everything back. Safe twice. */
+  /** Releases all blocks. Safe to call twice. */
   release(): void {
     for (const id of this.ids.splice(this.#shared.length)) this.#pool.free(id)
     for (const block of this.#shared.splice(0).reverse()) {

@@ -1,11 +1,13 @@
+/** Chooses the device that a model runs on. */
+
 import { NativeError } from "../native/errors.ts"
 import { type Backend, libraryPath, loadNative, type NativeLibrary } from "../native/library.ts"
 
-/** A device that was asked for cannot be used. There is no silent fallback; the message says why and what to do. */
+/** The requested device cannot be used; there is no silent fallback. The message says why and what to do. */
 export class DeviceError extends Error {
   override readonly name = "DeviceError"
 
-  /** @param absent The machine has no such device at all, as opposed to one that does not work. */
+  /** @param absent The machine has no such device, as opposed to one that does not work. */
   constructor(
     message: string,
     readonly absent = false,
@@ -21,23 +23,23 @@ export interface DeviceChoice {
   /** Index among the backend's devices. */
   index: number
   library: NativeLibrary
-  /** Why `auto` did not take a GPU, for the user to see. */
+  /** Why `auto` chose the CPU, for the user. */
   note?: string
 }
 
 const TITLES: Record<Backend, string> = { amd: "AMD GPU", nvidia: "NVIDIA GPU", cpu: "CPU" }
 
 /**
- * Finds the device for `auto`, `cpu`, `amd`, `nvidia`, or one of several (`amd:1`).
- * `auto` takes the first GPU whose library is built and that answers, else the CPU with a note.
- * @throws DeviceError when the text names no device, or that device's library is missing, does not load, or finds no such device.
+ * Opens the device named `auto`, `cpu`, `amd` or `nvidia`, or one of several (`amd:1`).
+ * `auto` takes the first usable GPU whose library is built, otherwise the CPU, with a note.
+ * @throws DeviceError when the name is unknown, or the device's library is missing, does not load, or finds no such device.
  */
 export function chooseDevice(request: string): DeviceChoice {
   if (request === "auto") return chooseAutomatically()
   const match = /^([a-z]+)(?::(\d{1,3}))?$/.exec(request)
   const backend = BACKENDS.find((name) => name === match?.[1])
   if (!backend) {
-    throw new DeviceError(`"${request}" is no device; use auto, cpu, amd or nvidia (amd:1 is the second of several)`)
+    throw new DeviceError(`"${request}" is not a device; use auto, cpu, amd or nvidia (amd:1 is the second of several)`)
   }
   return open(backend, Number(match?.[2] ?? 0))
 }
@@ -50,7 +52,7 @@ function open(backend: Backend, index: number): DeviceChoice {
   try {
     library = loadNative(backend)
     count = library.deviceCount()
-    // Refused where there is no device, or none that the library has code for: the reason is in the error.
+    // Throws, with the reason, where there is no device or the library has no code for it.
     if (index < Math.max(count, 1)) library.deviceInfo(index)
   } catch (error) {
     if (!(error instanceof NativeError)) throw error
@@ -66,7 +68,7 @@ function open(backend: Backend, index: number): DeviceChoice {
   return { backend, index, library }
 }
 
-/** How the devices of a backend are called: `amd` alone, `amd:0` and `amd:1` together. */
+/** Names of a backend's devices: `amd` for a single one, `amd:0` and `amd:1` for two. */
 export function deviceNames(backend: Backend, count: number): string[] {
   return count === 1 ? [backend] : Array.from({ length: count }, (_, i) => `${backend}:${i}`)
 }
@@ -92,6 +94,6 @@ function chooseAutomatically(): DeviceChoice {
       if (!error.absent) reasons.push(error.message)
     }
   }
-  const why = reasons.length > 0 ? reasons.join("; ") : "no GPU that could be used (`rocmforge devices` says more)"
+  const why = reasons.length > 0 ? reasons.join("; ") : "no usable GPU was found (`rocmforge devices` shows why)"
   return { ...open("cpu", 0), note: `device auto: ${why}; using the CPU` }
 }

@@ -1,3 +1,5 @@
+/** The engine in this process: accepts requests, runs steps, and turns their results into events. */
+
 import { type Clock, nextTurn, realClock } from "../async.ts"
 import { EngineError, queueFull, RequestError } from "../errors.ts"
 import type { Constraint } from "../grammar/constraint.ts"
@@ -25,39 +27,39 @@ import type {
   PrefillOnlyResult,
 } from "./types.ts"
 
-/** What the engine needs of a native context; `close` frees all that lies behind it. */
+/** The part of a native context that the engine uses. `close` frees the context and its model. */
 export type StepContext = Pick<NativeContext, "step" | "close">
 
 export interface LocalEngineOptions {
   /** Blocks of the K/V cache. */
   nBlocks: number
-  /** Tokens of one step at most, at least `limits.max_seqs`. */
+  /** Tokens of one step at most. At least `limits.maxSeqs`. */
   maxTokens: number
-  /** Prompt tokens of one step at most while other requests decode; `max_tokens` by default. */
+  /** Prompt tokens of one step at most while other requests decode. Default: `maxTokens`. */
   chunkTokens?: number
-  /** See `SchedulerLimits`; 1 for every row by default. */
+  /** See `SchedulerLimits`. Default: 1 for every token. */
   tokenCost?: (context: number) => number
-  /** `contextLength` is lowered to what the blocks hold. */
+  /** `contextLength` is lowered to the tokens that all blocks hold. */
   limits: Pick<EngineLimits, "contextLength" | "nVocab" | "maxSeqs">
-  /** Requests that wait to begin at most; 512 by default. */
+  /** Requests that wait to begin, at most. Default 512. */
   maxQueue?: number
-  /** Keep full blocks for prompts that begin alike; true by default. */
+  /** Keep full blocks for later prompts that begin alike. Default true. */
   prefixCache?: boolean
-  /** Tokens of one step at most that are guessed from the text before them, and verified all at once; 0 by default. */
+  /** Drafted tokens of one step at most (see `Speculator`). Default 0. */
   maxDrafted?: number
-  /** When a guess is worth its row; measured by default. */
+  /** Decides when a drafted token pays. Default: measured from the steps. */
   stepCost?: Pick<StepCost, "record" | "leastAcceptance">
-  /** For embeddings, which are refused without it. */
+  /** Access to hidden states. Without it, embeddings are refused. */
   hidden?: HiddenStates
-  /** For constraints, which are refused without it. The engine closes it. */
+  /** Computes token masks. Without it, constraints are refused. The engine closes it. */
   grammars?: Pick<GrammarWorker, "open" | "close">
   clock?: Clock
 }
 
-/** The part of a step's time that the next one waits at most for masks of some sequences, while others could go on. */
+/** While some sequences could run, the next step waits for the masks of others at most this share of the last step's time. */
 const MASK_PATIENCE = 0.1
 
-/** The engine in this process. Its loop alone owns the native context, the block tables and the sequences. */
+/** Runs requests on one native context. Its loop is the only user of the context, the block tables and the sequences. */
 export class LocalEngine implements Engine {
   readonly limits: EngineLimits
   readonly #clock: Clock
@@ -82,7 +84,7 @@ export class LocalEngine implements Engine {
   readonly #grammars: Pick<GrammarWorker, "open" | "close"> | undefined
   /** Milliseconds of the last step. */
   #stepMs = 0
-  /** Called when what there is to do may have changed, and masks are waited for. */
+  /** Wakes the loop where it waits for masks, because the work may have changed. */
   #onChange = () => {}
 
   /** Takes over the context, and closes it in `close`. */
@@ -90,7 +92,7 @@ export class LocalEngine implements Engine {
     const { nBlocks, limits, maxTokens, chunkTokens = maxTokens, tokenCost = () => 1 } = options
     const { maxQueue = 512, prefixCache = true, maxDrafted = 0, stepCost = new StepCost() } = options
     const { maxSeqs } = limits
-    // A request that has the pool to itself always has room, so that there is always one that goes on.
+    // One request alone always fits into the pool, so at least one can always go on.
     this.limits = {
       ...limits,
       contextLength: Math.min(limits.contextLength, nBlocks * BLOCK_SIZE),
@@ -176,17 +178,22 @@ export class LocalEngine implements Engine {
     this.#context.close()
   }
 
-  /** Checks a request and puts its choices into the queue. */
+  /** Checks a request and queues its sequences. */
   #accept(request: GenerateRequest): ActiveRequest {
     if (this.#closed) throw new EngineError("the engine is closed")
     checkRequest(request, this.limits)
     if (request.pooling !== undefined && !this.#hidden)
-      throw new RequestError("this engine gives no embeddings", "pooling", "unsupported_parameter")
+      throw new RequestError(
+        "this engine does not compute embeddings; leave pooling out",
+        "pooling",
+        "unsupported_parameter",
+      )
     if (this.#requests.has(request.id)) {
       throw new RequestError(`a request with the id ${request.id} is running; ids are unique`, "id", "duplicate_id")
     }
     if (request.constraint && !this.#grammars) {
-      const message = "this engine was opened without a vocabulary, and cannot keep a text to a constraint"
+      const message =
+        "this engine was opened without a vocabulary and does not support constraints; leave the constraint out"
       throw new RequestError(message, request.constraint.param, "unsupported_parameter")
     }
     const { nQueued } = this.#scheduler
@@ -201,7 +208,7 @@ export class LocalEngine implements Engine {
     return active
   }
 
-  /** Has each choice's text followed; a choice takes part in steps once it is known what may come next. */
+  /** Opens a matcher for each sequence. A sequence takes part in steps once its mask is here. */
   #constrain(active: ActiveRequest, constraint: Constraint): void {
     const events = {
       onMask: () => void this.#wake(),
@@ -212,12 +219,12 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Steps while there is work, letting everything else in this process run between steps. */
+  /** Runs steps while there is work. Between two steps it yields to everything else in this process. */
   async #wake(): Promise<void> {
     this.#onChange()
     if (this.#looping) return
     this.#looping = true
-    // Requests that arrive together start together.
+    // Requests that arrive in the same turn start in the same step.
     await nextTurn()
     try {
       while (!this.#closed) {
@@ -228,7 +235,7 @@ export class LocalEngine implements Engine {
         await nextTurn()
       }
     } catch (cause) {
-      // A fault of the engine itself: nobody is left waiting for a step that does not come.
+      // A fault of the engine itself: no request must wait for a step that never runs.
       const error = new EngineError(`the engine failed: ${messageOf(cause)}`, { cause })
       for (const active of this.#requests.values()) this.#fail(active, error)
     } finally {
@@ -236,7 +243,7 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Waits for masks: where nothing can go on without them, and else a moment, so that their sequences do not miss the step. */
+  /** Waits for masks: without a limit where no sequence can run, otherwise for a short time, so that fewer sequences miss the step. */
   async #waitForMasks(): Promise<void> {
     const until = this.#clock.now() + MASK_PATIENCE * this.#stepMs
     for (;;) {
@@ -276,7 +283,7 @@ export class LocalEngine implements Engine {
       const firstRow = row
       row += chunk.length + chunk.draft.length
       result += outputsOf(chunk)
-      // Its request may have failed with a choice before it.
+      // The request may have failed with one of its other sequences.
       if (chunk.sequence.state !== "running") continue
       if (chunk.samples) this.#acceptTokens(chunk, first)
       else if (chunk.sequence.isEmbedding) this.#addHiddenStates(chunk, firstRow)
@@ -289,8 +296,8 @@ export class LocalEngine implements Engine {
   }
 
   /**
-   * The token after the chunk, and one for every guess that came true: each was drawn with the numbers and counts of its own place, so
-   * that they are those of one step each. What was computed for the other guesses is not counted as cached, and written over.
+   * Accepts the token after the chunk, and one more for every accepted drafted token. Each was drawn with the random numbers and counts of
+   * its own position, so the result is the same as one step each. K and V of rejected tokens are not counted as cached, and overwritten.
    */
   #acceptTokens({ sequence, length, draft }: ScheduledChunk, first: number): void {
     const { owner, sampling } = sequence
@@ -318,7 +325,7 @@ export class LocalEngine implements Engine {
     if (reason) this.#finish(sequence, reason)
   }
 
-  /** Adds a chunk's rows, from row `row` of the step on, to its text's embedding, and ends it with the last of them. */
+  /** Pools a chunk's hidden states, which start at row `row` of the step, and ends the request after its last token. */
   #addHiddenStates({ sequence, length }: ScheduledChunk, row: number): void {
     const { request, nCached, nTokens } = sequence
     const pooler =
@@ -334,12 +341,12 @@ export class LocalEngine implements Engine {
     }
   }
 
-  /** Keeps the scores of a chunk's rows, whose results begin with number `first`, and ends its request with the last of them. */
+  /** Keeps the scores of a chunk's tokens, results `first` and following, and ends the request after its last token. */
   #addScores({ sequence, length }: ScheduledChunk, first: number): void {
     const { request, nCached, nTokens, scores } = sequence
     for (let i = 0; i < length; i++) {
       const { token, logprob, top } = readStepResult(this.#results, first + i)
-      // Only a broken model rules a token out altogether.
+      // The forced token is missing only where its logit is NaN or -∞.
       if (token !== request.targets?.[nCached + i]) {
         this.#refuse(sequence)
         return
@@ -354,8 +361,8 @@ export class LocalEngine implements Engine {
   #refuse(sequence: Sequence): void {
     sequence.blocks.invalidate()
     const message = sequence.matcher
-      ? "no token may come next: the constraint and the model's vocabulary (or a NaN in the logits) leave none"
-      : "the model gave no usable distribution (NaN in the logits); the weights or the input are broken"
+      ? "no token is possible: none in the vocabulary fits the constraint, or the logits hold NaN; simplify the constraint"
+      : "the model's logits hold NaN; the weights or the input are broken, so check the model file"
     this.#fail(sequence.owner, new EngineError(message))
   }
 
@@ -377,7 +384,7 @@ export class LocalEngine implements Engine {
     if (this.#release(active)) active.events.fail(error)
   }
 
-  /** Frees what a request holds; false when all of it had ended before. */
+  /** Removes a request's sequences and releases their blocks. @returns false when all had ended before. */
   #release(active: ActiveRequest): boolean {
     let released = false
     for (const sequence of active.sequences) released = this.#scheduler.remove(sequence) || released

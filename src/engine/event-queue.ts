@@ -1,16 +1,16 @@
-/** What every request has, wherever its engine runs: a queue of events, and a deadline. */
+/** The event queue and the deadline of a request, for both kinds of engine. */
 
 import type { Clock, Timer } from "../async.ts"
 import { OverloadedError } from "../errors.ts"
 import type { EngineEvent, GenerateRequest } from "./types.ts"
 
-/** The events of one request, from the engine to the one consumer that reads them. */
+/** The events of one request, from the engine to its consumer. */
 export class EventQueue {
   readonly #events: EngineEvent[] = []
   #failure: Error | undefined
   #wake: (() => void) | undefined
 
-  /** @param nEnds Choices, each of which has one `end`. */
+  /** @param nEnds Number of `end` events: one for each sequence. */
   constructor(readonly nEnds: number) {}
 
   get failed(): boolean {
@@ -22,13 +22,13 @@ export class EventQueue {
     this.#wake?.()
   }
 
-  /** Puts an error in place of the ends that have not come; the first one counts. */
+  /** Ends the queue with an error. Only the first call counts. */
   fail(error: Error): void {
     this.#failure ??= error
     this.#wake?.()
   }
 
-  /** The events as they come, up to the last `end`. @throws what `fail` was given, once the events before it are read. */
+  /** Yields the events up to the last `end`. @throws the error of `fail`, after the events before it. */
   async *read(): AsyncGenerator<EngineEvent, void, void> {
     for (let left = this.nEnds; left > 0; ) {
       const event = this.#events.shift()

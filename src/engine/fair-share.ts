@@ -1,12 +1,12 @@
 /**
- * Who is next among the owners of requests: the one that got least. An owner that comes back after a pause begins level with the one
- * that got least of those present, so that a pause earns nothing (virtual token counters: Sheng et al., "Fairness in serving large
+ * Fair scheduling between the owners of requests: the owner that got the fewest tokens is next. An owner that returns after a pause starts
+ * level with the present owner that got least, so a pause earns nothing (virtual token counters: Sheng et al., "Fairness in serving large
  * language models", OSDI 2024).
  */
 export class FairShare {
-  /** Tokens computed for each owner. */
+  /** Tokens charged to each owner. */
   readonly #served = new Map<string, number>()
-  /** Sequences in flight of each owner that has any. */
+  /** Number of unfinished sequences, for each owner that has any. */
   readonly #present = new Map<string, number>()
 
   enter(owner: string): void {
@@ -35,12 +35,12 @@ export class FairShare {
     return this.#served.get(owner) ?? 0
   }
 
-  /** Owners of whom something is remembered. */
+  /** Number of owners with a counter. */
   get nRemembered(): number {
     return this.#served.size
   }
 
-  /** Owners who are away and would be lifted to `least` anyway need no memory. */
+  /** Drops counters of absent owners that would be raised to `least` on their return anyway. */
   #evict(least: number): void {
     if (this.#served.size <= 2 * this.#present.size + 16) return
     for (const [owner, served] of this.#served) {

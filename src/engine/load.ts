@@ -1,3 +1,5 @@
+/** Opens a model file: its text side, its engine, or both. */
+
 import { availableParallelism } from "node:os"
 import { basename } from "node:path"
 import { nextTurn } from "../async.ts"
@@ -21,65 +23,64 @@ import { MAX_DRAFT } from "./speculator.ts"
 import type { EngineLimits, LoadedEngine, LoadedModel } from "./types.ts"
 
 export interface LoadOptions {
-  /** `auto` (default), `cpu`, or a GPU; see `chooseDevice`. */
+  /** `auto` (default), `cpu`, `amd`, `nvidia`, or one of several GPUs (`amd:1`); see `chooseDevice`. */
   device?: string
-  /** What the model is called in the API; default: the file's name. */
+  /** The model's name in the API. Default: the file's name. */
   name?: string
-  /** CPU threads; default: as many as this process may use. */
+  /** CPU threads. Default: all that this process may use. */
   threads?: number
-  /** Longest prompt and completion together; default: what the model was made for, as memory allows. */
+  /** Tokens of prompt and completion together, at most. Default: the model's context length, as memory allows. */
   ctxSize?: number
-  /** Requests that are generated together; 32 by default. */
+  /** Sequences that run at the same time. Default 32. */
   maxSeqs?: number
-  /** Of these, how many the K/V cache has room for at full length; by default all on a GPU and 8 on the CPU, as memory allows. */
+  /** Sequences of full length that the K/V cache has room for, as memory allows. Default: all on a GPU, 8 on the CPU. */
   fullLengths?: number
   /**
-   * Tokens of one step at most, over all requests; 128 on the CPU and 2048 on a GPU by default, and never less than `max_seqs`. Longer
-   * prompts come in chunks.
+   * Tokens of one step at most, over all requests, and at least `maxSeqs`. Default: 128 on the CPU, 2048 on a GPU. Longer prompts are
+   * computed in chunks.
    */
   batchSize?: number
   /**
-   * Prompt tokens of one step at most while other requests generate: between two of their tokens lies one such chunk at most, and fewer
-   * tokens behind a long text, where each takes longer. 16 on the CPU and 512 on a GPU by default. Less is smoother for those who read,
-   * more is faster for those who wait for their first token.
+   * Prompt tokens of one step at most while other requests decode, fewer late in a long prompt, where a token takes longer. Default: 16 on
+   * the CPU, 512 on a GPU. Smaller chunks give running requests steadier tokens; larger ones give new requests their first token sooner.
    */
   chunkSize?: number
-  /** Requests that wait to begin at most, beyond those that run; 512 by default. One more is an OverloadedError. */
+  /** Requests that wait to begin, at most. Default 512. Further requests fail with an OverloadedError. */
   maxQueue?: number
-  /** Keep the K/V of full blocks for prompts that begin alike, as long as nothing else needs the room; true by default. */
+  /** Keep full K/V blocks for later prompts that begin alike, until the room is needed. Default true. */
   prefixCache?: boolean
   /**
-   * `ngram`: guess tokens from how the text went on before, and verify several in one step, where that is faster. What is generated does
-   * not change. `off` by default.
+   * `ngram`: draft tokens from earlier text and verify several in one step, where that is faster. The generated tokens do not change.
+   * Default `off`.
    */
   speculative?: "off" | "ngram"
   /**
-   * A request's tokens and log-probabilities are the same bits whatever else runs, however its prompt is cut, cached or computed again. The
-   * CPU always works so, at no cost; a GPU gives up the kernels that are fastest for few rows and for many, and is slower.
+   * A request's tokens and log-probabilities are the same bits whatever else runs, and however its prompt is chunked, cached or computed
+   * again. The CPU always does this, at no cost. A GPU is slower: it cannot use the kernels made for very few or very many rows.
    */
   deterministic?: boolean
-  /** Number format of the K/V cache; f16 by default. */
+  /** Number format of the K/V cache. Default f16. */
   kvType?: Dtype
-  /** What matrix units multiply in long prompts (sums are float); `auto` (default) is f32 on the CPU and f16 on a GPU. */
+  /** Input type of matrix units in long prompts; sums are float. `auto` (default): f32 on the CPU, f16 on a GPU. */
   dtype?: Compute | "auto"
-  /** Bytes of the device that weights and K/V cache may take together at most; default: as much as is free. */
+  /** Device memory for weights and K/V cache together, in bytes, at most. Default: all that is free. */
   memoryLimit?: number
-  /** Map the file (default), or read it: mapped uploads of large files hang on some integrated GPUs. */
+  /** Map the file (default) or read it. Uploads from a mapped large file hang on some integrated GPUs. */
   mmap?: boolean
   /** Called while weights are copied to a GPU. */
   onUpload?: (progress: UploadProgress) => void
 }
 
-/** Sequences that run together by default. */
+/** Default of `maxSeqs`. */
 const MAX_SEQS = 32
 
-/** Drafted tokens of one step at most: with many sequences, the rows are better spent on them. */
+/** Drafted tokens of one step at most. With many sequences, their own tokens use the step better. */
 const MAX_DRAFTED = 64
 
-/** Weights that are copied to a GPU between two turns of the event loop. */
+/** Bytes of weights that are copied to a GPU in one turn of the event loop. */
 const UPLOAD_BYTES = 256 * 2 ** 20
 
-/** What a model's file says without its weights: all it takes to turn text into tokens and back. */
+/** A model file without its weights: what tokenizing and decoding need. */
 export interface ModelFile extends Pick<LoadedModel, "path" | "gguf" | "tokenizer" | "chatTemplate"> {
   definition: ModelDefinition
 }
@@ -94,14 +95,14 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   return joinModel(file, await openEngine(choice, file.gguf, file.definition, options), options.name)
 }
 
-/** The engine of `loadModel` alone, for a process that sees tokens and no text. */
+/** Opens the engine of `loadModel` alone, for a process that handles tokens but no text. */
 export async function loadEngine(path: string, options: LoadOptions = {}): Promise<LoadedEngine> {
   const choice = chooseDevice(options.device ?? "auto")
   const gguf = await openGguf(path)
   return openEngine(choice, gguf, buildModel(gguf), options)
 }
 
-/** The text side of `loadModel` alone: no weight is read, and no device touched. */
+/** Opens the text side of `loadModel` alone. Reads no weights and uses no device. */
 export async function readModel(path: string): Promise<ModelFile> {
   const gguf = await openGguf(path)
   const metadata = (key: string) => gguf.metadata.get(key)?.value
@@ -110,7 +111,7 @@ export async function readModel(path: string): Promise<ModelFile> {
   return { path, gguf, definition, tokenizer, chatTemplate: findChatTemplate(metadata, tokenizer) }
 }
 
-/** A file and its engine as one; closing it closes the engine. */
+/** Joins a file and its engine into a model. Closing the model closes the engine. */
 export function joinModel<E extends LoadedEngine>(
   { path, gguf, definition, tokenizer, chatTemplate }: ModelFile,
   { engine, device, threads, memory }: E,
@@ -125,13 +126,13 @@ function findChatTemplate(metadata: (key: string) => unknown, tokenizer: Tokeniz
   try {
     return chatTemplateFromMetadata(metadata, tokenizer)
   } catch (error) {
-    // A model without a template completes text all the same; whoever needs one says that it is missing.
+    // Completions need no template. Chat reports that it is missing.
     if (error instanceof ChatTemplateError && error.code === "missing") return undefined
     throw error
   }
 }
 
-/** Tokens of one step, and prompt tokens of one beside sequences that decode, for a device and the user's options. */
+/** Step and chunk size for a device and the user's options; see `EngineLimits`. */
 export function stepSizes(
   onCpu: boolean,
   { maxSeqs = MAX_SEQS, batchSize = onCpu ? 128 : 2048, chunkSize = onCpu ? 16 : 512 }: LoadOptions,
@@ -162,7 +163,7 @@ async function openEngine(
   try {
     if (!onCpu) selfCheck(library, index, compute)
     await upload(model, options.onUpload)
-    const info = library.deviceInfo(index) // after the upload: what is free now can be cache
+    const info = library.deviceInfo(index) // after the upload, so that the free memory is without the weights
     const spare = onCpu ? info.memoryFree : Math.max(0, info.memoryFree - 2 * packed.arenaBytes)
     const { weights } = definition.memory({ contextLength: 0 })
     const { memoryLimit = Number.POSITIVE_INFINITY } = options
@@ -214,7 +215,7 @@ async function openEngine(
 function chooseCacheType({ plan }: ModelDefinition, kvType: Dtype): Dtype {
   const odd = plan.caches.find(({ headDim }) => headDim % CACHE_GROUP[kvType] !== 0)
   if (odd === undefined) return kvType
-  const message = `a ${kvType} cache rounds ${CACHE_GROUP[kvType]} elements together, which do not divide this model's heads of ${odd.headDim}`
+  const message = `a ${kvType} cache stores groups of ${CACHE_GROUP[kvType]} elements, but this model's heads have ${odd.headDim}, which is no multiple`
   throw new NativeError("UNSUPPORTED", message, "use --kv-type f16")
 }
 
@@ -226,7 +227,7 @@ function chooseCompute(onCpu: boolean, dtype: Compute | "auto"): Compute {
   return dtype
 }
 
-/** Copies the weights to the device piece by piece; other work of this process goes on between the pieces. */
+/** Copies the weights to the device in pieces, and yields to other work of this process between them. */
 async function upload(model: NativeModel, onUpload: LoadOptions["onUpload"]): Promise<void> {
   for (;;) {
     const progress = model.upload(UPLOAD_BYTES)

@@ -1,4 +1,4 @@
-/** How much K/V cache a model gets. */
+/** Size of the K/V cache. */
 
 import { BLOCK_SIZE, type ModelDefinition } from "../models/registry.ts"
 import { NativeError } from "../native/errors.ts"

@@ -1,28 +1,28 @@
 /**
- * Guesses how a text goes on from how it went on before: after the longest run of tokens that ended in the same way (prompt lookup
- * decoding, A. Saxena 2023). A guess costs nothing but the rows that verify it.
+ * Drafts tokens by prompt lookup (A. Saxena 2023): it finds an earlier place where the same tokens stand as at the end, and proposes what
+ * followed there. The longest match wins. A draft costs only the tokens of the step that verifies it.
  */
 
-/** A run of fewer equal tokens is a coincidence. */
+/** Shorter matches are taken for coincidence. */
 const MIN_MATCH = 3
-/** Longer runs are not told apart. */
+/** Longer matches count as equally long. */
 const MAX_MATCH = 16
-/** Earlier places that are compared, the latest first. */
+/** Earlier places that are compared, from the latest on. */
 const MAX_PLACES = 8
 
 export class NgramIndex {
   readonly #tokenAt: (position: number) => number
-  /** Where each pair of tokens ended last. */
+  /** For each pair of tokens, the position where it ended last. */
   readonly #last = new Map<number, number>()
-  /** For each position, where the pair that ends there ended before that; -1: nowhere. */
+  /** For each position, where the pair that ends there ended before; -1 for nowhere. */
   readonly #earlier: number[] = [-1]
 
-  /** @param tokenAt The text, which only grows. */
+  /** @param tokenAt The sequence's tokens, which only grow. */
   constructor(tokenAt: (position: number) => number) {
     this.#tokenAt = tokenAt
   }
 
-  /** Up to `limit` tokens to follow the first `n_tokens`. */
+  /** Up to `limit` tokens that may follow the first `nTokens`. */
   propose(nTokens: number, limit: number): number[] {
     this.#extend(nTokens)
     const end = nTokens - 1
@@ -37,7 +37,7 @@ export class NgramIndex {
     const draft: number[] = []
     if (best < 0) return draft
     for (let from = best + 1; draft.length < limit; from++) {
-      // A repetition may reach into what is guessed here.
+      // A repetition may reach into the draft itself.
       draft.push(from < nTokens ? this.#tokenAt(from) : (draft[from - nTokens] as number))
     }
     return draft
@@ -51,7 +51,7 @@ export class NgramIndex {
     }
   }
 
-  /** Equal tokens before and at two places. */
+  /** Number of equal tokens that end at two positions. */
   #match(place: number, end: number): number {
     let length = 0
     while (length < MAX_MATCH && length <= place && this.#tokenAt(place - length) === this.#tokenAt(end - length))

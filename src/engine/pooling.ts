@@ -1,25 +1,25 @@
-/** Embeddings: a text's hidden states after the output norm, pooled to one vector of length 1. */
+/** Pooling of embeddings: a prompt's hidden states, after the output norm, become one vector of length 1. */
 
 import { EngineError } from "../errors.ts"
 import type { Pooling } from "./types.ts"
 
-/** Where the hidden states of a step's rows can be read once it is done, and what is left to do to them. */
+/** Access to the hidden states of a finished step, and the output norm, which is still to be applied. */
 export interface HiddenStates {
-  /** Numbers of one row. */
+  /** Values of one row. */
   width: number
-  /** Fills `out`, [n, width], with the rows from `row` on as the last layer left them. Between steps only. */
+  /** Fills `out`, [n, width], with the last layer's output from row `row` on. Call it between steps only. */
   read(row: number, out: Float32Array): void
-  /** The output norm, [width], and what it adds to the mean of the squares. */
+  /** Weight of the output norm, [width], and its epsilon. */
   norm: Float32Array
   eps: number
 }
 
-/** Pools one text's hidden states while its rows come, in chunks and in their order. */
+/** Pools one prompt's hidden states, chunk by chunk, in order. */
 export class Pooler {
   readonly #sum: Float64Array
   #seen = 0
 
-  /** @param length Rows of the whole text. */
+  /** @param length Tokens of the whole prompt. */
   constructor(
     readonly hidden: HiddenStates,
     readonly pooling: Pooling,
@@ -29,8 +29,8 @@ export class Pooler {
   }
 
   /**
-   * Takes rows `row` to `row + n` of the step that was run.
-   * @param position The first one's place in the text; 0 begins anew.
+   * Adds `n` rows of the last step, from row `row` on.
+   * @param position Position of the first one in the prompt; 0 starts again.
    */
   add(row: number, n: number, position: number): void {
     if (position === 0) {
@@ -39,23 +39,25 @@ export class Pooler {
     }
     const first = this.pooling === "last" ? Math.max(0, this.length - 1 - position) : 0
     const end = this.pooling === "cls" ? Math.min(n, Math.max(0, 1 - position)) : n
-    const wanted = Math.max(0, end - first)
-    const rows = new Float32Array(wanted * this.hidden.width)
-    if (wanted > 0) this.hidden.read(row + first, rows)
-    for (let i = 0; i < wanted; i++) this.#addRow(rows.subarray(i * this.hidden.width, (i + 1) * this.hidden.width))
+    const nUsed = Math.max(0, end - first)
+    const rows = new Float32Array(nUsed * this.hidden.width)
+    if (nUsed > 0) this.hidden.read(row + first, rows)
+    for (let i = 0; i < nUsed; i++) this.#addRow(rows.subarray(i * this.hidden.width, (i + 1) * this.hidden.width))
     this.#seen += n
   }
 
-  /** f32 [width], of length 1. @throws EngineError where rows are missing, or hold what is no number. */
+  /** f32 [width], of length 1. @throws EngineError where rows are missing or not finite. */
   result(): Float32Array {
-    if (this.#seen !== this.length) throw new EngineError(`${this.#seen} of ${this.length} rows were pooled`)
+    if (this.#seen !== this.length) throw new EngineError(`only ${this.#seen} of ${this.length} tokens were pooled`)
     const length = Math.sqrt(this.#sum.reduce((sum, value) => sum + value * value, 0))
     if (!(length > 0 && Number.isFinite(length)))
-      throw new EngineError("the model gave no usable embedding (NaN or zeros); the weights or the input are broken")
+      throw new EngineError(
+        "the model's embedding is NaN or zero; the weights or the input are broken, so check the model file",
+      )
     return Float32Array.from(this.#sum, (value) => value / length)
   }
 
-  /** RMS norm as the plan's last one: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */
+  /** Adds one row after RMS norm, as the plan's last norm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */
   #addRow(x: Float32Array): void {
     const { norm, eps, width } = this.hidden
     let squares = 0

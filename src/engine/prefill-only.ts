@@ -1,4 +1,4 @@
-/** Requests that compute a prompt and generate nothing: embeddings, and the log-probabilities of a text's tokens. */
+/** Prefill-only requests, which generate nothing: embeddings, and scores (the log-probability of each token after those before it). */
 
 import { EngineError, OverloadedError } from "../errors.ts"
 import {
@@ -15,14 +15,14 @@ export interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "p
   pooling: Pooling
 }
 
-/** f32 [hidden size] of length 1, and what it cost. */
+/** `vector`: f32 [hidden size], of length 1. */
 export interface Embedding {
   vector: Float32Array
   usage: Usage
 }
 
 /**
- * The embedding of a prompt. It goes through the engine as any request does, in chunks beside the others, up to the whole context long.
+ * Computes the embedding of a prompt, which may fill the context.
  * @throws RequestError for a prompt that is empty, too long, or holds an unknown id; OverloadedError; EngineError, also when the signal fires.
  */
 export async function embedTokens(
@@ -31,19 +31,19 @@ export async function embedTokens(
   signal?: AbortSignal,
 ): Promise<Embedding> {
   const { embedding, usage } = await prefillOnly(engine, { ...request, sampling: GREEDY }, signal)
-  if (embedding === undefined) throw new EngineError("the engine ended a request without its embedding")
+  if (embedding === undefined) throw new EngineError("the engine ended the request without an embedding")
   return { vector: embedding, usage }
 }
 
 export interface ScoreRequest
   extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "cacheSalt" | "deadlineMs"> {
-  /** Alternatives for each token, 0 to 20. */
+  /** Alternatives to report for each token, 0 to 20. */
   top: number
 }
 
 /**
- * Scores of a text's tokens from the second on, which is what its first one says of it: [tokens.length - 1]. The text's blocks stay in the
- * prefix cache, for a request that goes on with it.
+ * Computes [tokens.length - 1] scores, one for each token from the second on. The blocks stay in the prefix cache, for a request that
+ * continues the text.
  * @throws RequestError for fewer than two tokens, more than the context holds, or an unknown id; OverloadedError; EngineError, also when
  * the signal fires.
  */
@@ -55,12 +55,12 @@ export async function scoreTokens(
   const sampling = { ...GREEDY, logprobs: top }
   const request = { ...place, tokens: tokens.subarray(0, -1), targets: tokens.subarray(1), sampling }
   const { scores, usage } = await prefillOnly(engine, request, signal)
-  if (scores === undefined) throw new EngineError("the engine ended a request without its scores")
+  if (scores === undefined) throw new EngineError("the engine ended the request without scores")
   return { scores, usage }
 }
 
 /**
- * Runs a request that gives no tokens, and returns what it gives at its end.
+ * Runs a prefill-only request.
  * @throws RequestError, OverloadedError, or EngineError, also when the signal fires.
  */
 async function prefillOnly(
@@ -75,5 +75,5 @@ async function prefillOnly(
     if (reason instanceof OverloadedError || reason instanceof EngineError) throw reason
     throw new EngineError("the request was cancelled before it ended")
   }
-  throw new EngineError("the engine ended a request without a word")
+  throw new EngineError("the engine ended the request without a result")
 }

@@ -1,23 +1,23 @@
 /**
- * The prefix cache: full blocks of K/V, found again by their tokens and all tokens before them. It is a radix tree with one block at
- * each node, under its sixteen tokens themselves, so that no block is ever taken for another one because their hashes are equal.
+ * The prefix cache: full K/V blocks, found by their tokens and all tokens before them. It is a radix tree with one block per node. The keys
+ * are the sixteen tokens themselves, not a hash, so two different blocks never collide.
  */
 
 import { BLOCK_SIZE } from "../native/abi.ts"
 
 export interface CachedBlock {
-  /** Of the K/V cache. */
+  /** Number of the block in the K/V cache. */
   readonly id: number
   /** `blockKey` of its tokens. */
   readonly key: string
-  /** The block before it; `undefined`: it begins a text. */
+  /** The block before this one; `undefined` for a sequence's first block. */
   readonly parent: CachedBlock | undefined
   children: Map<string, CachedBlock> | undefined
-  /** Sequences that read it. Each of them reads its parent too. */
+  /** Sequences that hold the block. Each of them holds the parent too. */
   holders: number
 }
 
-/** The name of a block of tokens: the tokens, as two UTF-16 units each. The first block of a text has the salt in front. */
+/** Cache key of a block: its tokens, as two UTF-16 units each. The salt precedes the key of a sequence's first block. */
 export function blockKey(tokenAt: (position: number) => number, block: number, salt: string): string {
   const units = new Array<number>(2 * BLOCK_SIZE)
   for (let i = 0; i < BLOCK_SIZE; i++) {
@@ -31,13 +31,13 @@ export function blockKey(tokenAt: (position: number) => number, block: number, s
 
 export class PrefixCache {
   readonly #roots = new Map<string, CachedBlock>()
-  /** Blocks that nobody holds, the one that was left longest ago first. */
+  /** Blocks without holders, least recently released first. */
   readonly #idle = new Set<CachedBlock>()
 
-  /** @param keep Whether a block that nobody holds any more stays to be found. */
+  /** @param keep Whether blocks without holders stay in the cache. */
   constructor(readonly keep: boolean) {}
 
-  /** Blocks that nobody holds. */
+  /** Number of blocks without holders. */
   get nIdle(): number {
     return this.#idle.size
   }
@@ -51,7 +51,7 @@ export class PrefixCache {
     if (block.holders++ === 0) this.#idle.delete(block)
   }
 
-  /** Remembers a block for the one sequence that has just filled it. It must not be written any more. */
+  /** Adds a block, held by the sequence that has just filled it. The block must not be written again. */
   insert(parent: CachedBlock | undefined, key: string, id: number): CachedBlock {
     const block: CachedBlock = { id, key, parent, children: undefined, holders: 1 }
     if (parent) parent.children ??= new Map()
@@ -60,8 +60,8 @@ export class PrefixCache {
   }
 
   /**
-   * One holder less. A text's blocks are left from the last to the first: a block is then idle before its parent, and evicted before it.
-   * @returns the block's id if it is free now.
+   * Removes one holder. A sequence releases its blocks from the last to the first, so that a block is evicted before its parent.
+   * @returns the block's id if the block is free now.
    */
   release(block: CachedBlock): number | undefined {
     if (--block.holders > 0) return undefined
@@ -73,7 +73,7 @@ export class PrefixCache {
     return block.id
   }
 
-  /** Gives up the block that was left longest ago, and returns its id. */
+  /** Removes the least recently released block without holders. @returns its id. */
   evict(): number | undefined {
     const oldest = this.#idle.values().next().value
     if (oldest === undefined) return undefined
@@ -82,7 +82,7 @@ export class PrefixCache {
     return oldest.id
   }
 
-  /** The block, and all after it, will not be found again; who holds them keeps them. */
+  /** Removes a block, and so all blocks after it, from the lookup. Sequences that hold them keep them. */
   invalidate(block: CachedBlock): void {
     const siblings = this.#children(block.parent)
     if (siblings?.get(block.key) === block) siblings.delete(block.key)

@@ -1,41 +1,43 @@
+/** The scheduler: which tokens of which sequences each step computes. */
+
 import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, blocksFor } from "./blocks.ts"
 import { type StepCost, smallestChunk } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
 import type { Sequence } from "./sequence.ts"
 
-/** A stretch of one sequence that a step computes. */
+/** Consecutive tokens of one sequence that a step computes. */
 export interface ScheduledChunk {
   sequence: Sequence
-  /** Rows of the step: the first `n_rows` tokens that the model has not seen. */
+  /** Number of tokens: the first ones whose K and V are not in the sequence's blocks. */
   length: number
-  /** The slice reaches the sequence's end, so that its last row's logits give the next token (of what is only read none is wanted). */
+  /** Whether the last token's logits give the next token: the chunk reaches the sequence's end, and the request generates. */
   samples: boolean
-  /** Guesses of the tokens after it, a row each: the logits there give one token more for every guess that comes true. */
+  /** Drafted tokens that follow. The step verifies them: each one accepted yields one more token. */
   draft: readonly number[]
 }
 
 export interface SchedulerLimits {
-  /** Tokens of one step at most, at least `max_seqs`. */
+  /** Tokens of one step at most. At least `maxSeqs`. */
   maxTokens: number
-  /** Prompt tokens of one step at most while other sequences decode; fewer behind a long text, down to a quarter. */
+  /** Prompt tokens of one step at most while other sequences decode. Fewer late in a long prompt, down to a quarter. */
   chunkTokens: number
-  /** What a prompt's row costs behind `context` tokens, in rows at the beginning of a text: a chunk is to take no longer there. */
+  /** Relative cost of a prompt token after `context` tokens; 1 for the first token. Keeps the time of a chunk about constant. */
   tokenCost(context: number): number
-  /** Sequences that run together. */
+  /** Sequences that run at the same time. */
   maxSeqs: number
-  /** Guessed tokens of one step at most; 0: none. */
+  /** Drafted tokens of one step at most; 0 turns drafting off. */
   maxDrafted: number
 }
 
 /**
- * Decides what each step computes. Sequences that decode come first, so that a prompt, in chunks beside them, never holds them up for
- * longer than a chunk. When blocks run out, the sequence that keeps its place least (`rank`) gives its blocks back and waits to be
- * computed again. The one that keeps its place most is never asked to, and the whole pool holds any request: it always gets to its end.
+ * Decides what each step computes. Decoding sequences come first and prompts join them in chunks, so a prompt delays a decoding sequence by
+ * one chunk at most. When blocks run out, the running sequence that is last by `rank` is preempted: it releases its blocks and is computed
+ * again later. The first by `rank` is never preempted, and the pool has blocks for any one request, so every request finishes.
  */
 export class Scheduler {
   readonly waiting: Sequence[] = []
-  /** In the order of their claim to their blocks: by priority, then by arrival. */
+  /** Ordered by `rank`. */
   readonly running: Sequence[] = []
   nPreemptions = 0
   prefixQueryTokens = 0
@@ -54,7 +56,7 @@ export class Scheduler {
     this.#cost = cost
   }
 
-  /** Requests of which no choice has begun. */
+  /** Requests of which no sequence has begun. */
   get nQueued(): number {
     return this.waiting.reduce((n, { index, owner }) => n + (index === 0 && owner.started === undefined ? 1 : 0), 0)
   }
@@ -64,7 +66,7 @@ export class Scheduler {
     this.#fair.enter(sequence.key)
   }
 
-  /** Takes a sequence out, wherever it is, and frees its blocks. False when it had ended before. */
+  /** Removes a sequence from the queue or from those that run, and releases its blocks. @returns false when it had ended before. */
   remove(sequence: Sequence): boolean {
     if (sequence.state === "ended") return false
     take(sequence.state === "running" ? this.running : this.waiting, sequence)
@@ -75,41 +77,41 @@ export class Scheduler {
     return true
   }
 
-  /** A step computed `n` more tokens of a sequence. What was lost by preemption is not charged twice. */
+  /** Records that a step computed `n` more tokens of a sequence. Tokens computed again after a preemption are not charged again. */
   advance(sequence: Sequence, n: number): void {
     this.#fair.charge(sequence.key, sequence.advance(n))
   }
 
-  /** Whose masks have come of the sequences that run: all, some (or others can begin), or none. */
+  /** How many running sequences have their token mask: `all`, `some` (or a waiting one is ready), or `none`. */
   get masks(): "all" | "some" | "none" {
     const nReady = this.running.reduce((n, { ready }) => n + (ready ? 1 : 0), 0)
     if (nReady === this.running.length) return "all"
     return nReady > 0 || this.waiting.some(({ ready }) => ready) ? "some" : "none"
   }
 
-  /** The next step; empty when there is nothing to do, or masks have to come first. Blocks for its tokens are taken. */
+  /** The chunks of the next step; empty when there is nothing to do, or masks are missing. Allocates the blocks that they need. */
   schedule(): ScheduledChunk[] {
     this.#admit()
     const chunks = this.#decode()
     this.#prefill(chunks)
     const stuck = chunks.length === 0 && this.waiting.some(({ ready }) => ready)
-    if (stuck && this.running.every(({ ready }) => ready)) throw new RangeError("sequences wait, and none can run")
+    if (stuck && this.running.every(({ ready }) => ready)) throw new RangeError("sequences wait, but none can run")
     return chunks
   }
 
-  /** One token more for each sequence that has read all others, in the order of their claims. */
+  /** One more token for each sequence whose other tokens are computed, in the order of `rank`. */
   #decode(): ScheduledChunk[] {
     const { maxTokens, chunkTokens, maxDrafted } = this.limits
     const chunks: ScheduledChunk[] = []
     const nDecoding = this.running.filter(({ nPending }) => nPending === 1).length
-    // Prompts go before guesses.
+    // Prompts take precedence over drafts.
     const nPrefill = nDecoding < this.running.length ? chunkTokens : 0
     let budget = Math.min(maxDrafted, maxTokens - nDecoding - nPrefill)
     for (const sequence of [...this.running]) {
-      // Taken from the end by those before it: then it is not running any more.
+      // A sequence before this one may have preempted it.
       if (sequence.state !== "running" || sequence.nPending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
-      // Under a constraint, what may follow a guess is not known before it came true.
+      // Under a constraint, the mask after a drafted token is known only once that token was chosen.
       const drafts = budget > 0 && !sequence.isPrefillOnly && !sequence.matcher
       const draft = drafts ? this.#draft(sequence, budget, nDecoding) : []
       budget -= draft.length
@@ -118,7 +120,7 @@ export class Scheduler {
     return chunks
   }
 
-  /** As many guesses as the sequence's blocks have room for; blocks that nobody misses are taken for them too. */
+  /** As many drafted tokens as the sequence's blocks hold. Allocates further blocks where plenty are free. */
   #draft(sequence: Sequence, budget: number, nDecoding: number): readonly number[] {
     const { nCached, nTokens, blocks, output, maxOutput } = sequence
     const least = this.#cost.leastAcceptance(nDecoding)
@@ -128,7 +130,7 @@ export class Scheduler {
     return draft.length > room() ? draft.slice(0, room()) : draft
   }
 
-  /** Prompts, and what preempted sequences have to read again, beside the sequences that decode. */
+  /** Adds chunks of prompts, and of preempted sequences that are computed again, to those of the decoding sequences. */
   #prefill(chunks: ScheduledChunk[]): void {
     const { maxTokens, chunkTokens, tokenCost, maxSeqs, maxDrafted } = this.limits
     const prefilling = this.running.filter(({ nPending, ready }) => nPending > 1 && ready)
@@ -136,10 +138,10 @@ export class Scheduler {
     let tokens = chunks.reduce((left, { draft }) => left - 1 - draft.length, maxTokens)
     let work = beside ? chunkTokens : maxTokens
     let least = beside ? smallestChunk(chunkTokens) : 0
-    // Each row of a text that is scored is an output; every sequence that runs has one.
+    // Each token of a scored text is an output; every running sequence has one.
     let outputs = chunks.reduce((left, { draft }) => left - draft.length, maxSeqs + maxDrafted - this.running.length)
-    for (const sequence of prefilling.sort((a, b) => this.#turn(a, b))) {
-      // Another sequence may have computed the same text since this one began.
+    for (const sequence of prefilling.sort((a, b) => this.#compare(a, b))) {
+      // Another sequence may have computed the same tokens since this one began.
       sequence.matchPrefix()
       this.#skipMatched(sequence)
       const cost = beside ? tokenCost(sequence.nCached) : 1
@@ -155,7 +157,7 @@ export class Scheduler {
     }
   }
 
-  /** Room for one more token, at the cost of those with less of a claim; false when that is the sequence itself. */
+  /** Allocates a block for one more token, preempting the last by `rank` where needed. @returns false when it preempted `sequence` itself. */
   #grow(sequence: Sequence): boolean {
     while (!sequence.blocks.grow(sequence.nCached + 1)) {
       const last = this.running.at(-1) as Sequence
@@ -165,7 +167,7 @@ export class Scheduler {
     return true
   }
 
-  /** Its full blocks stay in the prefix cache while nobody needs the room. */
+  /** Returns a sequence to the queue. Its full blocks stay in the prefix cache until they are evicted. */
   #preempt(sequence: Sequence): void {
     take(this.running, sequence)
     sequence.state = "waiting"
@@ -175,7 +177,7 @@ export class Scheduler {
     this.nPreemptions++
   }
 
-  /** In turn: one that does not fit keeps those behind it waiting, or it would wait for ever. */
+  /** Admits in order. A request that does not fit blocks those after it; otherwise large requests would starve. */
   #admit(): void {
     for (;;) {
       const next = this.#next()
@@ -188,19 +190,19 @@ export class Scheduler {
     }
   }
 
-  /** The one whose turn it is. A request's other choices come when its prompt is computed. */
+  /** The ready sequence that is served next. A request's other sequences wait until its first one has computed the prompt. */
   #next(): Sequence | undefined {
     let best: Sequence | undefined
     for (const sequence of this.waiting) {
       if (!sequence.ready || (sequence.index > 0 && !sequence.owner.promptDone)) continue
-      if (!best || this.#turn(sequence, best) < 0) best = sequence
+      if (!best || this.#compare(sequence, best) < 0) best = sequence
     }
     return best
   }
 
   /**
-   * A place and blocks for all its tokens, and one block more for each that runs, so that its coming does not cost another its blocks
-   * at once. Sequences of a lower priority make way.
+   * Needs a free slot, blocks for all tokens of `next`, and one spare block per running sequence, so that admitting it does not preempt one
+   * immediately. Preempts sequences of lower priority.
    */
   #makeRoom(next: Sequence): boolean {
     next.matchPrefix()
@@ -233,13 +235,13 @@ export class Scheduler {
     if (sequence.index === 0) this.prefixHitTokens += saved
   }
 
-  /** Who is served first. */
-  #turn(a: Sequence, b: Sequence): number {
+  /** Compares two sequences by when they are served: by priority, then the owner that got least, then arrival. */
+  #compare(a: Sequence, b: Sequence): number {
     return a.priority - b.priority || this.#fair.served(a.key) - this.#fair.served(b.key) || a.arrival - b.arrival
   }
 }
 
-/** Who keeps its blocks first. It does not change while sequences run, so that they do not take blocks from each other in turns. */
+/** Compares two sequences by who keeps its blocks. Constant while they run, so they cannot preempt each other in turns. */
 const rank = (a: Sequence, b: Sequence): number => a.priority - b.priority || a.arrival - b.arrival
 
 function take(list: Sequence[], sequence: Sequence): void {

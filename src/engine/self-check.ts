@@ -1,7 +1,7 @@
 /**
- * At load, a GPU has to give the CPU's answer: an embedding, a quantized matrix product, a rotation with its cache, and attention, once
- * with many rows (matrix units) and once with one (mat-vec and split attention). About ten milliseconds; a GPU, driver or compiler
- * that computes wrongly is refused before it produces nonsense.
+ * Compares a GPU with the CPU at load, in about ten milliseconds: an embedding, a quantized matrix product, a rotation with its cache, and
+ * attention, once with many rows (matrix units) and once with one (mat-vec and split attention). A GPU, driver or compiler that computes
+ * wrongly is refused before it generates wrong text.
  */
 
 import { formatNamed } from "../gguf/formats.ts"
@@ -28,10 +28,10 @@ const N_ROWS = 32
 const N_BLOCKS = 4
 const CHECKED = ["qkv", "attention"] as const
 
-/** Greatest difference, as a share of the greatest value: rounding of the inputs with room to spare. Faults are of another order. */
+/** Greatest allowed difference, relative to the greatest value. It covers rounding of the inputs; real faults are far larger. */
 const TOLERANCE: Record<Compute, number> = { f32: 1e-3, f16: 1e-2, bf16: 5e-2 }
 
-/** What the check asks of a library. */
+/** The part of a native library that the check uses. */
 export interface CheckedLibrary extends Pick<NativeLibrary, "deviceInfo"> {
   openModel(files: Parameters<NativeLibrary["openModel"]>[0]): {
     openContext(...options: Parameters<NativeModel["openContext"]>): Pick<NativeContext, "step" | "readBuffer">
@@ -138,13 +138,13 @@ function relativeError(expected: Float32Array, found: Float32Array): number {
   for (const [i, value] of expected.entries()) {
     range = Math.max(range, Math.abs(value))
     const difference = Math.abs(value - (found[i] ?? Number.NaN))
-    // A NaN compares with nothing, and must not pass.
+    // NaN is neither smaller nor greater, and must not pass.
     error = difference <= error ? error : Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference
   }
   return error / range
 }
 
-/** Numbers from -1 to 1, always the same ones (Marsaglia's xorshift32). */
+/** A fixed sequence of numbers from -1 to 1 (Marsaglia's xorshift32). */
 function generator(): () => number {
   let state = 0x2545f491
   return () => {

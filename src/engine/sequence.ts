@@ -7,27 +7,27 @@ import { blockKey } from "./prefix-cache.ts"
 import { Speculator } from "./speculator.ts"
 import type { FinishReason, GenerateRequest, PrefillOnlyResult, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
-/** One choice of a request on its way through the engine: its tokens and its blocks. */
+/** One completion of a request: its tokens, its blocks and its state. */
 export class Sequence {
   readonly request: GenerateRequest
   readonly sampling: SamplingParams
   readonly output: number[] = []
-  /** What it may generate: `max_tokens`, or what the context leaves. */
+  /** Tokens to generate at most: `maxTokens`, or what the context length leaves. */
   readonly maxOutput: number
-  /** Occurrences in the output, and 0 for tokens of the prompt alone; kept only when a penalty asks for them. */
+  /** Occurrences of each token in the output; 0 for tokens of the prompt alone. `undefined` where no penalty needs them. */
   readonly counts: Map<number, number> | undefined
   readonly blocks: BlockTable
-  /** Log-probabilities of its targets so far, by their places. */
+  /** Log-probabilities of the request's targets so far, by position. */
   readonly scores: TokenLogprobs[] = []
-  /** Tokens whose K and V are in its blocks; 0 unless it runs. */
+  /** Tokens whose K and V are in the blocks; 0 unless the sequence runs. */
   nCached = 0
-  /** The greatest `n_cached` there was: what is computed below it was computed before. */
+  /** The greatest `nCached` so far. Tokens before it were computed, if perhaps preempted since. */
   nComputed = 0
   /** Prompt tokens that came from the prefix cache. */
   cachedTokens = 0
   /** `waiting` for its first step, or for the next one after a preemption. */
   state: "waiting" | "running" | "ended" = "waiting"
-  /** Follows its text, where that must keep to a constraint. */
+  /** Gives the token masks, where the request has a constraint. */
   matcher: Matcher | undefined
 
   readonly #keys: string[] = []
@@ -35,7 +35,7 @@ export class Sequence {
   #first: number | undefined
   #last: number | undefined
 
-  /** @param arrival Its number in the order of arrival. */
+  /** @param index Which of the request's `n` sequences. @param arrival Number in the order of arrival. */
   constructor(
     readonly owner: ActiveRequest,
     readonly index: number,
@@ -51,7 +51,7 @@ export class Sequence {
     this.sampling =
       index === 0 ? request.sampling : { ...request.sampling, seed: BigInt.asUintN(64, seed + BigInt(index)) }
     if (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0) this.counts = new Map()
-    // The other penalties do not ask for the prompt's tokens.
+    // The other penalties count the output alone.
     if (repetitionPenalty !== 1) for (const token of request.tokens) this.counts?.set(token, 0)
     const salt = pool.prefixes.keep ? (request.cacheSalt ?? "") : request.id
     this.keyOf = (block) => {
@@ -60,26 +60,26 @@ export class Sequence {
     }
   }
 
-  /** Names its i-th block, whose tokens must all be known. Without a prefix cache a request finds its own blocks alone. */
+  /** Cache key of block `i`; all its tokens must be known. With the prefix cache off, keys are salted per request. */
   readonly keyOf: (block: number) => string
 
-  /** An embedding is wanted. */
+  /** The request asks for an embedding. */
   get isEmbedding(): boolean {
     return this.request.pooling !== undefined
   }
 
-  /** It is only read, for an embedding or for scores: each of its rows has to be computed, and none gives a token. */
+  /** The request asks for an embedding or for scores: every token is computed here, and none is generated. */
   get isPrefillOnly(): boolean {
     return this.isEmbedding || this.request.targets !== undefined
   }
 
-  /** Made when it is first asked for a draft. */
+  /** Created on first use. */
   get speculator(): Speculator {
     this.#speculator ??= new Speculator((position) => this.tokenAt(position))
     return this.#speculator
   }
 
-  /** It is known which tokens may come next. */
+  /** Whether the next token can be chosen: there is no constraint, or its mask is here. */
   get ready(): boolean {
     return this.matcher === undefined || this.matcher.mask !== undefined
   }
@@ -88,7 +88,7 @@ export class Sequence {
     return this.request.priority ?? 0
   }
 
-  /** The owner to whom its tokens are charged. */
+  /** The owner that is charged for the tokens. */
   get key(): string {
     return this.request.key ?? ""
   }
@@ -98,7 +98,7 @@ export class Sequence {
     return this.request.tokens.length + this.output.length
   }
 
-  /** Tokens that the model has not seen; one more of them gives the next. */
+  /** Tokens that are not computed yet. */
   get nPending(): number {
     return this.nTokens - this.nCached
   }
@@ -109,16 +109,16 @@ export class Sequence {
   }
 
   /**
-   * Takes what is cached of its tokens, all but the last one, whose logits are needed. Choices of one request share its prompt in this
-   * way: what stands in the prompt's last, partly filled block (16 tokens at most) is computed by each of them, because a block
-   * that one of them goes on writing cannot be shared, and there is no operation that copies one.
+   * Acquires cached blocks of this sequence's tokens, but never the last token's, whose logits are needed. The sequences of one request share
+   * its prompt in this way. Each of them computes the prompt's last, partly filled block (16 tokens at most) itself: a block that is still
+   * written cannot be shared, and no operation copies a block.
    */
   matchPrefix(): void {
     if (this.isPrefillOnly) return
     this.blocks.match(this.keyOf, Math.floor((this.nTokens - 1) / BLOCK_SIZE))
   }
 
-  /** Counts what `adopt` found as computed, and returns the prompt tokens that it saved. */
+  /** Counts the tokens of matched blocks as computed. @returns how many prompt tokens that saved. */
   skipMatched(): number {
     const { nShared } = this.blocks
     const nPrompt = this.request.tokens.length
@@ -129,7 +129,7 @@ export class Sequence {
     return saved
   }
 
-  /** A step computed `n` more tokens. Returns how many of them never were before. */
+  /** Records that a step computed `n` more tokens. @returns how many of them were computed for the first time. */
   advance(n: number): number {
     this.nCached += n
     const fresh = Math.max(0, this.nCached - this.nComputed)
@@ -137,13 +137,13 @@ export class Sequence {
     return fresh
   }
 
-  /** Lets others find the blocks that are full. Those of a text that is only embedded would cost prompts their place. */
+  /** Publishes full blocks to the prefix cache. Embedding-only requests are skipped: they would evict reusable prompts. */
   publish(): void {
     if (this.isEmbedding) return
     this.blocks.publish(this.keyOf, this.nCached)
   }
 
-  /** Appends a generated token and says whether it ends the choice. */
+  /** Appends a generated token. @returns why the sequence ends with it, or `undefined`. */
   accept(token: number, logprobs: TokenLogprobs | undefined): FinishReason | undefined {
     this.#last = this.owner.clock.now()
     this.#first ??= this.#last
@@ -166,7 +166,7 @@ export class Sequence {
     return {
       promptTokens: this.request.tokens.length,
       completionTokens: this.output.length,
-      // What the first choice found: the others find what it computed.
+      // Of the first sequence: what the others found in the cache, it had computed.
       cachedTokens: this.owner.sequences[0]?.cachedTokens ?? 0,
       prefillMs: (this.#first ?? now) - this.owner.submitted,
       decodeMs: (this.#last ?? now) - (this.#first ?? now),
@@ -174,19 +174,19 @@ export class Sequence {
   }
 }
 
-/** A request in flight: its choices, and their events. */
+/** A request in flight: its sequences and their events. */
 export class ActiveRequest {
   readonly events: EventQueue
   readonly sequences: readonly Sequence[]
   readonly submitted: number
-  /** When the first of its choices began to run. */
+  /** When the first sequence began to run, by the clock. */
   started: number | undefined
-  /** Its prompt was computed once: its other choices find it in the cache. */
+  /** The prompt was computed once: the other sequences find it in the cache. */
   promptDone = false
 
   /**
    * @param contextLength Tokens of prompt and completion at most.
-   * @param firstArrival Number of its first choice in the order of arrival; the others' follow.
+   * @param firstArrival Number of the first sequence in the order of arrival; the others follow.
    */
   constructor(
     readonly request: GenerateRequest,

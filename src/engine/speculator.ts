@@ -1,23 +1,25 @@
+/** Speculative decoding: how many tokens to draft for a sequence, and when. */
+
 import { NgramIndex } from "./ngram.ts"
 
-/** Tokens drafted for one sequence at a time at most. */
+/** Tokens drafted for one sequence in one step, at most. */
 export const MAX_DRAFT = 8
 
-/** Weight of a draft beside the one after it. */
+/** Weight of a draft relative to the next one. */
 const DECAY = 0.8
-/** Tokens that a sequence goes without drafts once they did not pay: at first, and at most. */
+/** After drafts that did not pay, tokens without drafts: the first time, and at most. */
 const FIRST_PAUSE = 16
 const LONGEST_PAUSE = 512
 
 /**
- * Drafts for one sequence. How much it drafts follows how much was accepted; where that does not pay it stops, and tries again after
- * pauses that grow. What the sequence says never depends on it.
+ * Drafts tokens for one sequence. The length of a draft follows the number of tokens accepted before. Where drafting does not pay it pauses,
+ * longer each time. The generated tokens never depend on it.
  */
 export class Speculator {
   readonly #index: NgramIndex
   /** The next draft's length. */
   #length = 3
-  /** Of the last drafts, as if some had gone well before the first. */
+  /** Drafted and accepted tokens of the last drafts; the initial values let the first drafts through. */
   #drafted = 4
   #accepted = 3
   #pause = FIRST_PAUSE
@@ -28,8 +30,8 @@ export class Speculator {
   }
 
   /**
-   * Tokens that may follow the first `n_tokens`, `limit` at most; none where drafting does not pay.
-   * @param least The share of them that must be accepted for it to pay.
+   * Drafts up to `limit` tokens after the first `nTokens`, or none where drafting does not pay.
+   * @param least The share of drafted tokens that must be accepted for drafting to pay.
    */
   propose(nTokens: number, limit: number, least: number): readonly number[] {
     if (limit < 1 || nTokens < this.#resumeAt) return []
@@ -45,7 +47,7 @@ export class Speculator {
     return this.#index.propose(nTokens, Math.min(limit, this.#length))
   }
 
-  /** How a draft went. */
+  /** Records how many tokens of a draft were accepted. */
   record(drafted: number, accepted: number): void {
     this.#drafted = DECAY * this.#drafted + drafted
     this.#accepted = DECAY * this.#accepted + accepted

@@ -1,4 +1,4 @@
-/** Text out of an engine: tokens become characters, stop strings end a request, and control tokens stay inside. */
+/** Text generation on an engine: decodes tokens, applies stop strings, and hides control tokens. */
 
 import { EngineError } from "../errors.ts"
 import { Detokenizer, StopMatcher } from "../text/index.ts"
@@ -19,27 +19,27 @@ export interface TextRequest
   promptTokens: Int32Array
   sampling: SamplingParams
   maxTokens: number
-  /** Texts that end the request and are not part of the answer; up to 16. */
+  /** Stop strings, up to 16. The text ends before the first one. */
   stop: string[]
-  /** Go on after the model's end-of-generation tokens. */
+  /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
-  /** The token that ends a choice comes as a `text` too, an empty one. */
+  /** Report the stop token that ends a sequence as a `text` event with empty text. */
   reportEnd?: boolean
-  /** Control tokens that come out as their text, where by default they say nothing. */
+  /** Control tokens whose text is part of the output. By default it is not. */
   shownTokens?: ReadonlySet<number>
 }
 
 /**
- * Of each of the request's `n` choices (`index`): one `text` for every token, empty while its text is held back (half a character, or
- * the beginning of a stop string), then one `end`. Text that was held back to the end comes in a `text` without a token.
+ * For each of the request's `n` sequences (`index`): one `text` per token, then one `end`. The text is empty while characters are held back
+ * (an incomplete character, or the start of a stop string). Text that was held back until the end comes in a `text` without a token.
  */
 export type TextEvent =
   | { type: "text"; index: number; text: string; token?: number; logprobs?: TokenLogprobs }
   | { type: "end"; index: number; reason: FinishReason; stopString?: string; usage: Usage }
 
 /**
- * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step; a choice that meets a
- * stop string is ended so.
+ * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step. A stop string ends its sequence in
+ * the same way.
  * @throws StopError, RequestError, OverloadedError or EngineError
  */
 export async function* generateText(
@@ -49,30 +49,31 @@ export async function* generateText(
 ): AsyncGenerator<TextEvent, void, void> {
   const stopTokens = request.ignoreEos ? new Set<number>() : tokenizer.eogIds
   const { promptTokens: tokens, stop, ignoreEos: _, shownTokens: shown, reportEnd, ...rest } = request
-  const choices = Array.from({ length: request.n ?? 1 }, () => {
-    return new ChoiceText(new Detokenizer(tokenizer, { shown }), stop, stopTokens, request.minTokens ?? 0)
+  const sequences = Array.from({ length: request.n ?? 1 }, () => {
+    return new SequenceText(new Detokenizer(tokenizer, { shown }), stop, stopTokens, request.minTokens ?? 0)
   })
   for await (const event of engine.generate({ ...rest, tokens, stopTokens }, signal)) {
     const { index } = event
-    const choice = choices[index]
-    if (choice === undefined) throw new EngineError(`the engine spoke of choice ${index} of ${choices.length}`)
+    const sequence = sequences[index]
+    if (sequence === undefined)
+      throw new EngineError(`the engine sent an event of sequence ${index}, but the request has ${sequences.length}`)
     if (event.type === "end") {
-      const rest = choice.stopString === undefined ? choice.flush() : ""
+      const rest = sequence.stopString === undefined ? sequence.flush() : ""
       if (rest !== "") yield { type: "text", index, text: rest }
-      yield choice.end(event)
-    } else if (choice.hears(event.token)) {
+      yield sequence.end(event)
+    } else if (sequence.takes(event.token)) {
       const { token, logprobs } = event
-      const text = choice.push(token)
-      // What the engine still says of it is its end.
-      if (choice.stopString !== undefined) engine.endSequence(rest.id, index)
+      const text = sequence.push(token)
+      // Only its `end` event follows.
+      if (sequence.stopString !== undefined) engine.endSequence(rest.id, index)
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
-    } else if (reportEnd && choice.stopString === undefined) yield { ...event, type: "text", text: "" }
+    } else if (reportEnd && sequence.stopString === undefined) yield { ...event, type: "text", text: "" }
   }
 }
 
-/** The text of one choice so far. */
-class ChoiceText {
-  /** What it was stopped by. */
+/** Decodes one sequence of a request. */
+class SequenceText {
+  /** The stop string that was found. */
   stopString: string | undefined
   readonly #matcher: StopMatcher
   #nTokens = 0
@@ -81,13 +82,14 @@ class ChoiceText {
     readonly detokenizer: Detokenizer,
     stop: readonly string[],
     readonly stopTokens: ReadonlySet<number>,
-    /** Stop strings are looked for from this token on. */
+    /** Stop strings in the text of earlier tokens are ignored. */
     readonly minTokens: number,
   ) {
     this.#matcher = new StopMatcher(stop)
   }
 
-  hears(token: number): boolean {
+  /** Whether a token is part of the text: it stands before a stop string and is no stop token. */
+  takes(token: number): boolean {
     return this.stopString === undefined && !this.stopTokens.has(token)
   }
 
@@ -98,7 +100,7 @@ class ChoiceText {
     return found.text
   }
 
-  /** What was held back. */
+  /** Returns the text that was held back. */
   flush(): string {
     const last = this.#matcher.push(this.detokenizer.flush())
     return last.text + (last.stop === undefined ? this.#matcher.flush() : "")

@@ -1,6 +1,6 @@
 /**
- * The engine's interface: what the server, the CLI and the library see of it, whether it runs in this process or in another.
- * Tokens go in, tokens come out; text belongs to `src/text`.
+ * The engine's interface, for the server, the CLI and the library; the engine runs in this process or in a child process.
+ * It takes and returns tokens; text belongs to `src/text`.
  */
 
 import type { Gguf } from "../gguf/reader.ts"
@@ -9,9 +9,9 @@ import type { ModelConfig } from "../models/config.ts"
 import type { ChatTemplate } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 
-/** How one request's tokens are chosen. Every field has a neutral value, so a sampler never sees `undefined`. */
+/** How one request's tokens are chosen. Every parameter has a neutral value, so none is optional. */
 export interface SamplingParams {
-  /** 0 is greedy. */
+  /** 0: greedy decoding. */
   temperature: number
   /** 0: off. */
   topK: number
@@ -27,9 +27,9 @@ export interface SamplingParams {
   presencePenalty: number
   /** Added to the logits, by token id. */
   logitBias: ReadonlyMap<number, number>
-  /** 64-bit seed: the same seed draws the same tokens whatever else is running. */
+  /** 64-bit seed. The same seed draws the same tokens, whatever else runs. */
   seed: bigint
-  /** `undefined`: none; 0 … 20: the chosen token's log-probability and that many alternatives. */
+  /** 0 to 20: report the chosen token's log-probability and that many alternatives. `undefined`: report none. */
   logprobs: number | undefined
 }
 
@@ -58,7 +58,7 @@ export const SAMPLING_DEFAULTS = {
   presencePenalty: 0,
 } as const satisfies Partial<SamplingParams>
 
-/** How the hidden states of a text's tokens become one vector: their mean, the first one's, or the last one's. */
+/** How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's. */
 export type Pooling = "mean" | "cls" | "last"
 
 export interface GenerateRequest {
@@ -67,35 +67,35 @@ export interface GenerateRequest {
   /** The prompt, at least one token. */
   tokens: Int32Array
   sampling: SamplingParams
-  /** Tokens to generate at most; the engine also stops at the model's context length. */
+  /** Tokens to generate at most. The engine also stops at the context length. */
   maxTokens: number
-  /** A token that ends the request (it is still reported, as the last token). */
+  /** Tokens that end a sequence. The one that does is reported as the last token. */
   stopTokens: ReadonlySet<number>
-  /** None of `stop_tokens` is among so many tokens, the first ones; 0 by default. */
+  /** Stop tokens are masked until this many tokens were generated. Default 0. */
   minTokens?: number
   /**
-   * Completions of this one prompt, 1 by default. They share the prompt's blocks, and choice i draws with `seed + i` as if it were a
-   * request of its own.
+   * Number of completions, each a sequence of its own. Default 1. They share the prompt's blocks. Sequence i draws with `seed + i`, as a
+   * request of its own would.
    */
   n?: number
   /**
-   * Smaller goes first, and takes the place of what runs with a greater one; 0 by default. Requests of one priority are served fairly by
-   * `key`, then in the order of arrival.
+   * Smaller values are served first, and preempt running requests with greater ones. Default 0. Requests of one priority are served fairly
+   * by `key`, then in the order of arrival.
    */
   priority?: number
-  /** Whom the request belongs to (an API key): owners share the engine evenly, however many requests each sends. */
+  /** The owner of the request (an API key). Owners share the engine evenly, however many requests each sends. */
   key?: string
-  /** Prompts find each other's cached blocks only under the same salt; "" by default. */
+  /** Prompts share cached blocks only under the same salt. Default "". */
   cacheSalt?: string
-  /** Milliseconds from submission by which it must have ended; over it, it ends with an OverloadedError. */
+  /** Milliseconds from submission after which an unfinished request fails with an OverloadedError. */
   deadlineMs?: number
-  /** What each choice's text must be: it can end where the constraint lets it, and only there. Such choices are not speculated on. */
+  /** A form that each sequence's text must have. Sequences with a constraint are not drafted for. */
   constraint?: Constraint
-  /** The prompt's embedding is wanted, pooled so, and no token; `n` is 1, and the prompt may fill the context. See `embedTokens`. */
+  /** Compute the prompt's embedding, pooled in this way, and generate nothing. `n` is 1; the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
   /**
-   * Of each of the prompt's tokens, the one to follow it, [tokens.length]: their log-probabilities are wanted, with `sampling.logprobs`
-   * alternatives, and no token; `n` is 1, and the prompt may fill the context. See `scoreTokens`.
+   * [tokens.length] Compute the log-probability of `targets[i]` after `tokens[i]`, with `sampling.logprobs` alternatives, and generate
+   * nothing. `n` is 1; the prompt may fill the context. See `scoreTokens`.
    */
   targets?: Int32Array
 }
@@ -106,18 +106,18 @@ export interface TokenLogprobs {
 }
 
 /**
- * `stop`: a stop token, or the consumer said so; `length`: `max_tokens`, or the context is full;
- * `cancelled`: the signal fired.
+ * Why a sequence ended. `stop`: a stop token or stop string; `length`: `maxTokens` or the context length;
+ * `cancelled`: the signal fired, or `endSequence` was called.
  */
 export type FinishReason = "stop" | "length" | "cancelled"
 
-/** What a request that gives no tokens gives at its end, unless it was cancelled: `scores` are those of its targets. */
+/** Result of a prefill-only request, unless it was cancelled: the embedding, or the scores of its targets. */
 export interface PrefillOnlyResult {
   embedding?: Float32Array
   scores?: TokenLogprobs[]
 }
 
-/** `index`: which of the request's `n` choices. */
+/** `index`: which of the request's `n` sequences. */
 export type EngineEvent =
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
   | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)
@@ -127,35 +127,35 @@ export interface Usage {
   completionTokens: number
   /** Prompt tokens whose K/V came from the prefix cache. */
   cachedTokens: number
-  /** Milliseconds from submission to the first token, and from there to the last. */
+  /** Milliseconds from submission to the first token, and from the first to the last. */
   prefillMs: number
   decodeMs: number
 }
 
-/** What the engine is doing, and what it has done since it was opened (the `…_tokens` and `n_…` count up). */
+/** State of the engine, and counters since it was opened: `steps`, `nPreemptions` and the `…Tokens`. */
 export interface EngineStats {
-  /** Choices that hold blocks, and those that wait for them (preempted ones too). */
+  /** Sequences that hold blocks, and sequences that wait for them, preempted ones included. */
   running: number
   waiting: number
-  /** Requests of which no choice has begun: what `max_queue` bounds. */
+  /** Requests of which no sequence has begun. `maxQueue` is their limit. */
   queued: number
-  /** Seconds after which a request that finds no place among them may come again. */
+  /** Seconds after which a request that was refused may be sent again. */
   retryAfter: number
   blocksTotal: number
   /** Blocks that no sequence holds. */
   blocksFree: number
-  /** Of the free ones, those that still hold a prefix to be found again. */
+  /** Free blocks that are still in the prefix cache. */
   blocksCached: number
   steps: number
-  /** How often a sequence lost its blocks to another, and was computed again. */
+  /** How often a sequence lost its blocks to another one. */
   nPreemptions: number
-  /** Prompt tokens looked for in the prefix cache, and those found there. */
+  /** Prompt tokens looked up in the prefix cache, and those found. */
   prefixQueryTokens: number
   prefixHitTokens: number
-  /** Prompt tokens of the requests that were begun, each counted once, however many choices continue it. */
+  /** Prompt tokens of all requests that have begun. A prompt counts once, however many sequences continue it. */
   promptTokens: number
   generatedTokens: number
-  /** Tokens that speculation proposed, and those that the model would have said too. */
+  /** Drafted tokens, and those that were accepted. */
   draftedTokens: number
   acceptedTokens: number
 }
@@ -180,9 +180,9 @@ export const NO_STATS: Readonly<EngineStats> = {
 }
 
 export interface EngineLimits {
-  /** Longest prompt + completion of one request, in tokens. */
+  /** Prompt and completion of one request together, in tokens, at most. */
   contextLength: number
-  /** Vocabulary size: token ids are 0 … n_vocab - 1. */
+  /** Vocabulary size; token ids are 0 to nVocab - 1. */
   nVocab: number
   /** Sequences that decode together. */
   maxSeqs: number
@@ -192,7 +192,7 @@ export interface EngineLimits {
   chunkTokens: number
 }
 
-/** `reason` says, in one sentence, why it is not `ready`. */
+/** `reason`: why the engine is not `ready`, as a sentence. */
 export type EngineHealth =
   | { state: "ready" }
   | { state: "starting" | "restarting" | "draining" | "failed" | "closed"; reason: string }
@@ -200,39 +200,39 @@ export type EngineHealth =
 export interface Engine {
   readonly limits: EngineLimits
   /**
-   * Accepts a request and yields its tokens, with exactly one `end` for each of its choices. Leaving the loop early, or aborting the
-   * signal, cancels the request within one step and frees its blocks.
-   * @throws RequestError (before the first event) for a prompt that is empty, too long, or holds an unknown id, and for a
-   * constraint that cannot be kept to; later, for one that turns out to be too ambiguous.
-   * @throws OverloadedError when the queue is full, or its deadline passes.
+   * Accepts a request and yields its tokens, with exactly one `end` for each of its sequences. Leaving the loop early, or aborting the
+   * signal, cancels the request within one step and releases its blocks.
+   * @throws RequestError before the first event for a prompt that is empty, too long, or holds an unknown id, and for a
+   * constraint that is not supported; later for a constraint that turns out to be too ambiguous.
+   * @throws OverloadedError when the queue is full, or the deadline passes.
    */
   generate(request: GenerateRequest, signal?: AbortSignal): AsyncIterable<EngineEvent>
-  /** Ends a choice of a request in flight within one step, as cancelled, and frees its blocks; the others go on. */
+  /** Cancels one sequence of a running request within one step, and releases its blocks. The others go on. */
   endSequence(id: string, index: number): void
   stats(): EngineStats
   health(): EngineHealth
-  /** Ends every request with an error and frees the native side. Safe twice. */
+  /** Fails every request and frees the native context and model. Safe to call twice. */
   close(): Promise<void>
 }
 
-/** A model that is ready to generate: its file, its text side, and the engine that runs it. */
+/** A model that is ready to use: its file, tokenizer and template, and the engine that runs it. */
 export interface LoadedModel extends AsyncDisposable {
   name: string
   path: string
   gguf: Gguf
   config: ModelConfig
   tokenizer: Tokenizer
-  /** `undefined` when the file has none. */
+  /** `undefined` where the file has none. */
   chatTemplate: ChatTemplate | undefined
   engine: Engine
   device: { backend: string; name: string }
-  /** Threads that run a step (CPU). */
+  /** Threads that compute a step (CPU). */
   threads: number
-  /** Bytes that the model takes of the device. */
+  /** Bytes of device memory that the model takes. */
   memory: { weights: number; cache: number }
-  /** Safe twice. */
+  /** Safe to call twice. */
   close(): Promise<void>
 }
 
-/** An engine, and what it runs on. */
+/** An engine, and the resources that it uses. */
 export type LoadedEngine = Pick<LoadedModel, "engine" | "device" | "threads" | "memory">

@@ -140,7 +140,7 @@ describe("a model that cannot be used exits with 3", () => {
 
 describe("a device that cannot be used exits with 4", () => {
   const cases: [string, string[], Record<string, string>, string][] = [
-    ["an unknown device", ["--device", "tpu"], {}, '"tpu" is no device'],
+    ["an unknown device", ["--device", "tpu"], {}, '"tpu" is not a device'],
     ["a second CPU", ["--device", "cpu:1"], {}, "this machine has"],
     ["a library that is not built", ["--device", "amd"], { ROCMFORGE_LIBRARY_PATH: "/nonexistent" }, "bun run build"],
     ["no library at all", [], { ROCMFORGE_LIBRARY_PATH: "/nonexistent" }, "bun run build"],

@@ -17,8 +17,8 @@ test("a row costs more the more it sees, up to the sliding window", () => {
 })
 
 test("layers count with their own windows and widths", () => {
-  const cost = rowCost(smollm({}))
-  const mixed = rowCost(smollm({}, { window: 512 }))
+  const cost = tokenCost(smollm({}))
+  const mixed = tokenCost(smollm({}, { window: 512 }))
   expect(mixed(5000)).toBeCloseTo((cost(5000) + cost(512)) / 2, 12)
-  expect(rowCost(smollm({}, { ffn: 3072 }))(1000)).toBeLessThan(cost(1000))
+  expect(tokenCost(smollm({}, { ffn: 3072 }))(1000)).toBeLessThan(cost(1000))
 })
