@@ -39,16 +39,13 @@ export function every(clock: Clock, ms: number, work: () => void): () => void {
   return () => clock.clearTimeout(timer)
 }
 
-/** Work of one turn of the event loop, in milliseconds, after which the rest waits for the next turn. */
+/** Milliseconds of work in one turn of the event loop, after which `pause` waits for the next turn. */
 const TURN_MS = 10
 
-/** When work began in this turn; `undefined`: it has not. */
+/** When work began in this turn; `undefined` before that. */
 let begun: number | undefined
 
-/**
- * To be awaited between the pieces of work that may take long together. Requests share the turn: where many work in pieces, each piece
- * waits for others.
- */
+/** Await it between short pieces of long work. All callers share one turn's time, so that many of them do not block the event loop. */
 export async function pause(): Promise<void> {
   if (begun === undefined) {
     begun = performance.now()
@@ -58,12 +55,12 @@ export async function pause(): Promise<void> {
   } else if (performance.now() - begun > TURN_MS) await nextTurn()
 }
 
-/** To be awaited between pieces that are long by themselves. */
+/** Await it between long pieces of work. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /**
- * Does the work of each item, at most `limit` at a time. The first failure aborts the controller, and is thrown when all others have ended.
- * @returns what each gave, in the items' order.
+ * Runs `work` for each item, at most `limit` at a time. The first failure aborts the controller, and is thrown once all others have ended.
+ * @returns the results, in the order of the items.
  */
 export async function sideBySide<T, R>(
   items: readonly T[],

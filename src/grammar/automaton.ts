@@ -1,40 +1,40 @@
 /**
- * Runs a program over bytes. A state is a set of threads, each a node and a stack of nodes to return to; states, stacks and what follows
- * a state and a byte are found once, when they are first needed.
+ * Runs a program over bytes. A state is a set of threads; a thread is a node and a stack of nodes to return to. States, stacks and
+ * transitions are computed on first use and kept.
  */
 
 import { GrammarError } from "./expr.ts"
 import { Kind, type Program } from "./program.ts"
 
-/** No text goes on so. */
+/** The state after a byte that no text can continue with. */
 export const DEAD = -1
 export const UNKNOWN = -2
 /** The stack of the outermost rule. */
 export const BOTTOM = 0
-/** Threads of a state, and nodes passed on the way to one, at most. */
+/** Most threads of a state, and most nodes visited while it is computed. */
 const MAX_THREADS = 4096
 const MAX_PASSED = 50_000
-/** States that are kept between two texts' tokens, and that one token may need; the same of threads and stacks, in all. */
+/** Most states kept between two tokens, and most needed within one; the same for threads and stacks together (`PARTS`). */
 const MAX_KEPT = 4096
 const MAX_STATES = 16_384
 const MAX_KEPT_PARTS = 250_000
 const MAX_PARTS = 1_000_000
 
-/** States for which there is room at first. */
+/** Initial capacity, in states. */
 const FIRST_STATES = 64
 
-/** A state without numbers of its automaton: by thread, its node and the nodes to return to. */
+/** A state that does not depend on the automaton's numbers: for each thread, its node and the nodes to return to. */
 export type Snapshot = { threads: readonly (readonly number[])[]; ends: boolean }
 
 export class Automaton {
-  /** [n, 256] by state and byte the state after it, `DEAD`, or `UNKNOWN` until `step` is asked. Replaced when it grows. */
+  /** [n, 256] the state after a state and a byte: a number, `DEAD`, or `UNKNOWN` before `step` computed it. Replaced when it grows. */
   next = new Int32Array(0)
-  /** [n] 1 for states in which the text may end: the outermost rule has come to its end. */
+  /** [n] 1 for states in which the text may end, because the outermost rule is complete. */
   ends = new Uint8Array(0)
-  /** By state, [n, 2] stack and node; each node takes bytes. */
+  /** By state: its threads, [n, 2] stack and node. Each node is of kind `bytes`. */
   #threads: Int32Array[] = []
   #known = new Map<string, number>()
-  /** By stack: the node to return to, and the stack below. */
+  /** By stack: the node to return to, and the stack below it. */
   #backs: number[] = [0]
   #belows: number[] = [0]
   #stacks = new Map<number, number>()
@@ -46,12 +46,12 @@ export class Automaton {
     return this.#closure([BOTTOM, this.program.root])
   }
 
-  /** Whether there are so many states that it is better to `forget` them. */
+  /** Whether there are so many states that the caller should `forget` them. */
   get isFull(): boolean {
     return this.#threads.length > MAX_KEPT || this.#nParts > MAX_KEPT_PARTS
   }
 
-  /** Forgets all states; their numbers mean nothing any more. */
+  /** Drops all states. Their numbers become invalid. */
   forget(): void {
     this.next = new Int32Array(0)
     this.ends = new Uint8Array(0)
@@ -88,7 +88,7 @@ export class Automaton {
     return this.#threads[state] as Int32Array
   }
 
-  /** [n] the bytes that some thread takes, each once; `undefined` where they are more than `most`. */
+  /** [n] the distinct bytes that any thread accepts; `undefined` where they are more than `most`. */
   bytes(state: number, most: number): readonly number[] | undefined {
     const { starts, items } = this.program
     const threads = this.threads(state)
@@ -105,17 +105,17 @@ export class Automaton {
     return [...found]
   }
 
-  /** The state of a single thread; on the bottom, as if the node's rule were the outermost. */
+  /** The state with one thread. With the bottom stack, the node's rule counts as the outermost one. */
   single(stack: number, node: number): number {
     return this.#closure([stack, node])
   }
 
-  /** The state after the end of a rule that was called from such a stack, which is not the bottom. */
+  /** The state after a rule has returned to the top of this stack, which is not the bottom. */
   afterReturn(stack: number): number {
     return this.#closure([this.#belows[stack] as number, this.#backs[stack] as number])
   }
 
-  /** @throws GrammarError when a text can be read in too many ways at once. */
+  /** Computes the state after a byte. @throws GrammarError when the grammar is too ambiguous. */
   step(state: number, byte: number): number {
     const at = state * 256 + byte
     const known = this.next[at] as number
@@ -148,7 +148,7 @@ export class Automaton {
     return stack
   }
 
-  /** The state of the nodes that take the next byte after these. @param seeds [n, 2] stack and node */
+  /** The state of all byte nodes that are reachable without a byte. @param seeds [n, 2] stack and node; emptied. */
   #closure(seeds: number[], mayEnd = false): number {
     const { kinds, starts, items, nNodes } = this.program
     const passed = new Set<number>()
@@ -210,4 +210,4 @@ export class Automaton {
 }
 
 const tooAmbiguous = (): GrammarError =>
-  new GrammarError("there are too many ways at once to read a text; write it so that fewer alternatives begin alike")
+  new GrammarError("there are too many ways to read a text; write it so that fewer alternatives begin alike")

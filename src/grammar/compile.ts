@@ -1,4 +1,4 @@
-/** Constraint → the masks of its grammar. */
+/** Compiles a constraint into the token masks of its grammar. */
 
 import type { Constraint } from "./constraint.ts"
 import { ebnfRules } from "./ebnf.ts"
@@ -12,14 +12,14 @@ import { toolsRules } from "./tools.ts"
 
 /**
  * @param common See `Masks`.
- * @throws GrammarError saying what is wrong with it, or not supported.
+ * @throws GrammarError for a constraint that is invalid or not supported.
  */
 export function compileConstraint(constraint: Constraint, trie: TokenTrie, common?: Map<string, NodeTokens>): Masks {
   const rules = afterReasoning(rulesOf(constraint), constraint.reasoning)
   return new Masks(new Program(rules), trie, common, visibleControls(constraint, trie))
 }
 
-/** @throws GrammarError where it is at fault in itself, whatever the vocabulary. */
+/** Checks a constraint without a vocabulary. @throws GrammarError for one that is invalid or not supported. */
 export const checkForm = (constraint: Constraint): void => void rulesOf(constraint)
 
 function rulesOf(constraint: Constraint): Rules {
@@ -40,7 +40,7 @@ function rulesOf(constraint: Constraint): Rules {
   }
 }
 
-/** The thoughts of a thinking model, which may be any, in front of what the rules say. */
+/** Rules that allow free reasoning before the text that `rules` describe. */
 function afterReasoning(rules: Rules, marks: Constraint["reasoning"]): Rules {
   const root = rules.bodies.get("root")
   if (!marks || !root) return rules
@@ -51,7 +51,7 @@ function afterReasoning(rules: Rules, marks: Constraint["reasoning"]): Rules {
   return rules
 }
 
-/** Control tokens whose text is a part of the marks that the constraint speaks of. */
+/** Control tokens whose text is part of one of the constraint's marks. */
 function visibleControls(constraint: Constraint, { controls }: TokenTrie): number[] {
   const { reasoning } = constraint
   const marks: string[] = reasoning ? [reasoning.open, reasoning.close] : []

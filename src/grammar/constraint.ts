@@ -1,48 +1,50 @@
+/** Constraints: the form that a generated text must have. */
+
 import { z } from "zod"
 import { RequestError } from "../errors.ts"
 
 const jsonSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())])
-/** A JSON Schema (draft 2020-12) as the object that it is. */
+/** A parsed JSON Schema (draft 2020-12). */
 export type JsonSchema = z.infer<typeof jsonSchema>
 
 const common = {
-  /** The request's field at fault when it cannot be kept to. */
+  /** The request field that errors name. */
   param: z.string(),
   /**
-   * A thinking model's marks: its thoughts are free, and what comes after `close` keeps to the constraint. `inside`: the prompt ends
-   * within the thoughts; otherwise the text may begin with `open`, or do without.
+   * Marks of a reasoning model. The reasoning is free; the constraint applies after `close`. `inside`: the prompt ends within the reasoning.
+   * Otherwise the text may begin with `open`, or have no reasoning.
    */
   reasoning: z.strictObject({ open: z.string(), close: z.string(), inside: z.boolean() }).optional(),
 }
 
-/** Free text, and calls of functions in a form that begins with `trigger`. See `tools.ts`. */
+/** Free text and function calls. Calls have a form that begins with `trigger`; see `tools.ts`. */
 const tools = z.strictObject({
   ...common,
   type: z.literal("tools"),
-  /** Where this stands a block of calls begins. */
+  /** Text that begins a block of calls. */
   trigger: z.string().min(1),
-  /** It counts only where the answer begins with it, white space aside. */
+  /** The trigger counts only at the start of the answer, after white space. */
   atStart: z.boolean().optional(),
-  /** Between the trigger and a block's first call. */
+  /** Text between the trigger and a block's first call. */
   open: z.string(),
-  /** One for each function: `begin`, JSON of its parameters, `end`. */
+  /** For each function: a call is `begin`, JSON of the parameters, `end`. */
   calls: z.array(z.strictObject({ begin: z.string(), parameters: jsonSchema, end: z.string() })).min(1),
-  /** Between two calls of a block; absent: each block has one. */
+  /** Text between two calls of a block. Absent: a block has one call. */
   separator: z.string().optional(),
   close: z.string(),
-  /** Between two blocks; absent: there is one. */
+  /** Text between two blocks. Absent: there is one block. */
   between: z.string().optional(),
-  /** A block may have no call, where none is required. */
+  /** A block may be empty, where no call is required. */
   empty: z.boolean().optional(),
-  /** Calls alone, one at least, from the first character on. */
+  /** The answer is at least one call and nothing else. */
   required: z.boolean(),
-  /** More than one call. */
+  /** More than one call is allowed. */
   parallel: z.boolean(),
-  /** Where there is no call, the text is JSON that validates against this; absent: any text. */
+  /** An answer without a call is JSON that validates against this schema. Absent: any text. */
   answer: jsonSchema.optional(),
 })
 
-/** For messages between processes. */
+/** Validates constraints in messages between processes. */
 export const constraintSchema = z.discriminatedUnion("type", [
   z.strictObject({ ...common, type: z.literal("json_object") }),
   z.strictObject({ ...common, type: z.literal("json_schema"), schema: jsonSchema }),
@@ -52,28 +54,27 @@ export const constraintSchema = z.discriminatedUnion("type", [
 ])
 
 /**
- * What a text must be, whatever the model would rather say: a JSON object, JSON that validates, a text that an ECMAScript regular
- * expression matches from end to end (without look-around and back-references), one that a grammar derives from its rule `root` (see
- * `ebnf.ts`), or text with calls of functions.
+ * The form of a text: any JSON object; JSON that validates against a schema; a full match of an ECMAScript regular expression (without
+ * look-around and back-references); a text that a grammar derives from its rule `root` (see `ebnf.ts`); or text with function calls.
  */
 export type Constraint = z.infer<typeof constraintSchema>
 export type ToolsConstraint = z.infer<typeof tools>
 
-/** A constraint without what errors and thoughts need of it. */
+/** A constraint without `param` and `reasoning`. */
 export type Form<C = Exclude<Constraint, ToolsConstraint>> = C extends Constraint
   ? Omit<C, "param" | "reasoning">
   : never
 
-/** Characters of a constraint at most. */
+/** Most characters of a constraint, as JSON. */
 export const MAX_CONSTRAINT_CHARS = 256 * 1024
 
-/** Constraints with the same key are the same but for the field at fault. */
+/** Constraints with equal keys differ in `param` alone. */
 export const constraintKey = ({ param: _, ...content }: Constraint): string => JSON.stringify(content)
 
-/** @throws RequestError when it is longer than {@link MAX_CONSTRAINT_CHARS}. */
+/** @throws RequestError for a constraint longer than {@link MAX_CONSTRAINT_CHARS}. */
 export function checkConstraint(constraint: Constraint): void {
   const size = constraintKey(constraint).length
   if (size <= MAX_CONSTRAINT_CHARS) return
-  const message = `the constraint has ${size} characters, of which ${MAX_CONSTRAINT_CHARS} are allowed; simplify it`
+  const message = `the constraint has ${size} characters, but at most ${MAX_CONSTRAINT_CHARS} are allowed; simplify it`
   throw new RequestError(message, constraint.param, "constraint_too_large")
 }

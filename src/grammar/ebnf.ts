@@ -1,11 +1,11 @@
 /**
- * Grammars as text, in the dialect that llama.cpp (GBNF) and xgrammar have in common:
+ * Parses grammars in the dialect that llama.cpp (GBNF) and xgrammar share:
  *
  *     root ::= item ("," " "? item)*     # a comment
  *     item ::= "a" | [b-e\u00e9] | [^\n"]{2,4}
  *
- * A literal is in double quotes, `[…]` is one character of a set, `[^…]` one that is not in it, `.` any one; `*`, `+`, `?`, `{n}`, `{n,}` and
- * `{n,m}` repeat, parentheses group. Escapes: \n \r \t \" \\ \] \[ \- \^ \xNN \uNNNN \UNNNNNNNN. White space, new lines too, means nothing.
+ * Literals are in double quotes. `[…]` is one character of a set, `[^…]` one outside of it, `.` any character. `*`, `+`, `?`, `{n}`, `{n,}` and
+ * `{n,m}` repeat; parentheses group. Escapes: \n \r \t \" \\ \] \[ \- \^ \xNN \uNNNN \UNNNNNNNN. White space and new lines are ignored.
  */
 
 import {
@@ -34,7 +34,7 @@ const COUNTS = /\{\s*(\d{1,9})\s*(,\s*(\d{1,9})?\s*)?\}/y
 const HEX = /x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})/y
 const CONTROLS: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" }
 
-/** @throws GrammarError with the line at fault. */
+/** Parses a grammar. @throws GrammarError with the line of the error. */
 export function ebnfRules(text: string): Rules {
   return new EbnfParser(text).parse()
 }
@@ -52,14 +52,15 @@ class EbnfParser {
   parse(): Rules {
     this.#skip()
     while (this.#at < this.#text.length) {
-      const [, name] = this.#match(RULE) ?? this.#refuse("a rule (name ::= …) is expected")
-      if (this.#rules.bodies.has(name as string)) this.#refuse(`the rule '${name}' is there twice`)
+      const [, name] = this.#match(RULE) ?? this.#refuse("expected a rule (name ::= …)")
+      if (this.#rules.bodies.has(name as string)) this.#refuse(`the rule '${name}' is defined twice`)
       this.#skip()
       this.#rules.define(name as string, this.#choice())
-      if (this.#at < this.#text.length && !this.#peekRule()) this.#refuse(`'${this.#text[this.#at]}' is not expected`)
+      if (this.#at < this.#text.length && !this.#peekRule())
+        this.#refuse(`'${this.#text[this.#at]}' is not allowed here`)
     }
     if (!this.#rules.bodies.has("root"))
-      throw new GrammarError("the grammar has no rule named 'root', where the text begins")
+      throw new GrammarError("the grammar has no rule named 'root'; add one for the whole text")
     return this.#rules
   }
 
@@ -109,7 +110,7 @@ class EbnfParser {
       if (char === undefined || char === "|" || char === ")" || this.#peekRule()) break
       parts.push(this.#repeated(this.#item(char)))
     }
-    if (parts.length === 0) this.#refuse('something is expected; nothing is written ""')
+    if (parts.length === 0) this.#refuse('expected an expression; write "" for an empty one')
     return sequence(...parts)
   }
 
@@ -124,7 +125,7 @@ class EbnfParser {
     if (this.#take("[")) return this.#set()
     if (this.#take(".")) return charClass(ALL_CHARS)
     const name = this.#match(NAME)?.[0]
-    if (name === undefined) this.#refuse(`'${char}' is not expected`)
+    if (name === undefined) this.#refuse(`'${char}' is not allowed here`)
     return { type: "rule", name }
   }
 
@@ -142,11 +143,11 @@ class EbnfParser {
   }
 
   #counted(part: Expr): Expr {
-    const [, least, comma, most] = this.#match(COUNTS) ?? this.#refuse("counts are {n}, {n,} or {n,m}")
+    const [, least, comma, most] = this.#match(COUNTS) ?? this.#refuse("a count must be {n}, {n,} or {n,m}")
     const min = Number(least)
     const max = comma === undefined ? min : most === undefined ? undefined : Number(most)
     if (Math.max(min, max ?? 0) > MAX_COUNT) this.#refuse(`a count above ${MAX_COUNT} is not supported`)
-    if (max !== undefined && max < min) this.#refuse("the first count is the greater one")
+    if (max !== undefined && max < min) this.#refuse("the first count is greater than the second")
     return repeat(part, min, max)
   }
 
@@ -172,7 +173,7 @@ class EbnfParser {
         this.#at++
         last = this.#char("a ] is missing")
       }
-      if (codeOf(last.text) < codeOf(first.text)) this.#refuse("a range begins behind its end")
+      if (codeOf(last.text) < codeOf(first.text)) this.#refuse("the start of a range is after its end")
       ranges.push([codeOf(first.text), codeOf(last.text)])
     }
     this.#skip()
@@ -180,7 +181,7 @@ class EbnfParser {
     return charClass(inverted ? without(ALL_CHARS, set) : set)
   }
 
-  /** One character of a literal or a set, and what it is where it is not escaped. */
+  /** Reads one character of a literal or set. `is`: the character itself where it is not escaped. */
   #char(missing: string): { text: string; is: string | undefined } {
     const code = this.#text.codePointAt(this.#at)
     if (code === undefined) this.#refuse(missing)

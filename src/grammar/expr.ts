@@ -1,4 +1,4 @@
-/** What a text may be, as a tree: pieces are made by the functions below and turned into a program by `program.ts`. */
+/** Grammar expressions as trees. The functions below build them; `program.ts` compiles them. */
 
 /** Code points from the first to the last, both included. */
 export type Range = readonly [first: number, last: number]
@@ -6,7 +6,7 @@ export type Range = readonly [first: number, last: number]
 export type Expr =
   /** These bytes. */
   | { readonly type: "text"; readonly bytes: Uint8Array }
-  /** One character of tidy ranges. */
+  /** One character of these ranges, which are as `tidy` returns them. */
   | { readonly type: "chars"; readonly ranges: readonly Range[] }
   | { readonly type: "sequence"; readonly parts: readonly Expr[] }
   | { readonly type: "choice"; readonly parts: readonly Expr[] }
@@ -15,33 +15,33 @@ export type Expr =
       readonly part: Expr
       readonly min: number
       readonly max: number | undefined
-      /** All repetitions of this name are of the same part, and have the same behind them in their rules, in all grammars. */
+      /** Repetitions with the same `common` have the same part and the same continuation in their rules, in all grammars. */
       readonly common?: string
     }
-  /** Another rule, by name; rules may be recursive. */
+  /** A reference to a rule. Rules may be recursive. */
   | { readonly type: "rule"; readonly name: string }
-  /** Any bytes without `mark`, then the mark and `after`; where `mayEnd`, the mark may never come. */
+  /** Any bytes without `mark`, then `mark` and `after`. With `mayEnd`, the text may also end without the mark. */
   | { readonly type: "free"; readonly mark: string; readonly after: Expr; readonly mayEnd: boolean }
 
 export const LAST_CODE_POINT = 0x10ffff
-/** Half characters of UTF-16, which no text holds. */
+/** UTF-16 surrogates, which are not characters. */
 const SURROGATES: Range = [0xd800, 0xdfff]
 
-/** A part of the constraint that has no grammar; the message says which, and what to write instead. */
+/** A constraint is invalid or not supported. The message names the part and what to write instead. */
 export class GrammarError extends Error {
   override readonly name = "GrammarError"
 }
 
 const encoder = new TextEncoder()
 
-/** This text and no other. */
+/** Exactly this text. */
 export const literal = (text: string): Expr => ({ type: "text", bytes: encoder.encode(text) })
 
 export const EMPTY: Expr = literal("")
 
 const isEmpty = (expr: Expr): boolean => expr.type === "text" && expr.bytes.length === 0
 
-/** One character of these tidy ranges; none where they are empty. */
+/** One character of these tidy ranges. Empty ranges match nothing. */
 export const charClass = (ranges: readonly Range[]): Expr => ({ type: "chars", ranges })
 
 export const codeOf = (char: string): number => char.codePointAt(0) as number
@@ -64,7 +64,7 @@ export function tidy(ranges: readonly Range[]): Range[] {
   return without(merged, [SURROGATES])
 }
 
-/** What is in `ranges` and in none of `holes`. */
+/** The characters of `ranges` that are in none of `holes`. */
 export function without(ranges: readonly Range[], holes: readonly Range[]): Range[] {
   let left = [...ranges]
   for (const [from, to] of holes) {
@@ -86,7 +86,7 @@ export const sequence = (...parts: readonly Expr[]): Expr => {
 
 /** @throws GrammarError when there is none. */
 export const choice = (...parts: readonly Expr[]): Expr => {
-  if (parts.length === 0) throw new GrammarError("nothing is allowed there")
+  if (parts.length === 0) throw new GrammarError("a choice without alternatives allows no text")
   return parts.length === 1 ? (parts[0] as Expr) : { type: "choice", parts }
 }
 
@@ -98,14 +98,14 @@ export function repeat(part: Expr, min: number, max?: number): Expr {
   return min === 1 && max === 1 ? part : { type: "repeat", part, min, max }
 }
 
-/** Rules in the making, by name; `root` is where a text begins. */
+/** Rules by name. `root` describes the whole text. */
 export class Rules {
   readonly bodies = new Map<string, Expr>()
-  /** Rules that are the same in every grammar that has them, by name, and what to call them there. */
+  /** By name, the key of a rule that other grammars share. */
   readonly common = new Map<string, string>()
   readonly #shared = new Map<string, Expr>()
 
-  /** A name for a rule whose body comes later. */
+  /** Reserves a name for a rule that is defined later. */
   reserve(): string {
     const name = `r${this.bodies.size}`
     this.bodies.set(name, EMPTY)
@@ -122,7 +122,7 @@ export class Rules {
     return { type: "rule", name }
   }
 
-  /** The rule of this key, made when it is first asked for; it may speak of itself. Each key stands for one body in all grammars. */
+  /** The rule of this key, defined on first use. It may refer to itself. A key has the same body in all grammars. */
   shared(key: string, body: (self: Expr) => Expr): Expr {
     const known = this.#shared.get(key)
     if (known) return known

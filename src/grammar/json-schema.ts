@@ -1,6 +1,6 @@
 /**
- * JSON Schema (draft 2020-12) → rules. Every text that they derive is JSON that validates; properties come in the order of the schema.
- * A keyword that cannot be kept is refused by name and place: none is ignored but annotations.
+ * Converts JSON Schema (draft 2020-12) into rules. Every text that they derive is JSON that validates, with properties in the schema's order.
+ * Unsupported keywords are refused by name and place. Only annotations are ignored.
  */
 
 import { choice, EMPTY, type Expr, GrammarError, literal, optional, type Rules, repeat, sequence } from "./expr.ts"
@@ -9,12 +9,12 @@ import { integerRange, numberRange } from "./number-range.ts"
 import { regexToExpr } from "./regex.ts"
 import { ANNOTATIONS, isObject, mergeSchemas, type Schema } from "./schema-merge.ts"
 
-/** Where in the schema, as a JSON pointer. */
+/** A place in the schema, as a JSON pointer. */
 type Path = string
 
 const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"] as const
 type Type = (typeof TYPES)[number]
-/** The keywords that constrain one type of value, and say nothing of the others. */
+/** Keywords that apply to one type of value. */
 const OF_TYPE: Readonly<Record<Type, readonly string[]>> = {
   object: ["properties", "required", "additionalProperties"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
@@ -34,27 +34,27 @@ const KNOWN: ReadonlySet<string> = new Set([
   "oneOf",
   ...Object.values(OF_TYPE).flat(),
 ])
-/** What repetitions may count to, and how deep a schema may nest. */
+/** Greatest count in a schema, and greatest nesting depth. */
 const MAX_COUNT = 16_384
 const MAX_DEPTH = 64
-/** Schemas that are looked at, most of them in `$ref`s that are joined with others. */
+/** Most subschemas that are converted, counted again wherever a `$ref` is merged with others. */
 const MAX_SCHEMAS = 20_000
 
-/** Rules of any JSON object. */
+/** Rules for any JSON object. */
 export function jsonObjectRules(): Rules {
   const rules = new JsonRules()
   rules.define("root", rules.object)
   return rules
 }
 
-/** @throws GrammarError naming the keyword that is not supported, or what is wrong with the schema. */
+/** @throws GrammarError naming the unsupported keyword or the error in the schema. */
 export function jsonSchemaRules(schema: unknown): Rules {
   const rules = new JsonRules()
   rules.define("root", new SchemaConverter(schema, rules).convert())
   return rules
 }
 
-/** One schema on its way into rules, which several may share. */
+/** Converts one schema. Several converters may add to the same rules. */
 export class SchemaConverter {
   readonly #rules: JsonRules
   /** Rules of schemas that `$ref` names. */
@@ -63,7 +63,7 @@ export class SchemaConverter {
   #depth = 0
   #nSchemas = 0
 
-  /** @param at What messages call the schema's root. */
+  /** @param at Name of the schema's root in messages. */
   constructor(
     readonly root: unknown,
     rules: JsonRules,
@@ -83,10 +83,10 @@ export class SchemaConverter {
 
   #value(schema: unknown, path: Path): Expr {
     if (schema === true) return this.#rules.any
-    if (schema === false) this.#refuse(path, "a schema of false allows nothing")
-    if (!isObject(schema)) this.#refuse(path, "a schema is an object or a boolean")
+    if (schema === false) this.#refuse(path, "the schema `false` allows no value")
+    if (!isObject(schema)) this.#refuse(path, "a schema must be an object or a boolean")
     if (++this.#depth > MAX_DEPTH) this.#refuse(path, `schemas nest more than ${MAX_DEPTH} deep`)
-    if (++this.#nSchemas > MAX_SCHEMAS) this.#refuse(path, `there are more than ${MAX_SCHEMAS} schemas in it`)
+    if (++this.#nSchemas > MAX_SCHEMAS) this.#refuse(path, `the schema has more than ${MAX_SCHEMAS} subschemas`)
     const body = this.#object(schema, path)
     this.#depth--
     return body
@@ -118,7 +118,7 @@ export class SchemaConverter {
       const alone = Object.keys(rest).length === 0
       const branches = alone ? parts : parts.map((part) => this.#merge([rest, part], path))
       if (name === "oneOf" && !this.#disjoint(branches))
-        this.#refuse(path, "'oneOf' of schemas that may hold together is not supported; use 'anyOf'")
+        this.#refuse(path, "'oneOf' of schemas that can be valid together is not supported; use 'anyOf'")
       return choice(...branches.map((branch, i) => this.#value(branch, `${path}/${name}/${i}`)))
     }
     if (schema.enum !== undefined || schema.const !== undefined) return this.#constants(schema, path)
@@ -126,11 +126,11 @@ export class SchemaConverter {
   }
 
   #branches(branches: unknown, name: string, path: Path): readonly unknown[] {
-    if (!Array.isArray(branches) || branches.length === 0) this.#refuse(path, `'${name}' is a list of schemas`)
+    if (!Array.isArray(branches) || branches.length === 0) this.#refuse(path, `'${name}' must be a list of schemas`)
     return branches
   }
 
-  /** One schema for several that must hold together. */
+  /** Merges schemas that must all be valid. */
   #merge(schemas: readonly unknown[], path: Path): Schema {
     const parts = schemas.map((schema) => {
       let part = schema === true ? {} : schema
@@ -140,14 +140,15 @@ export class SchemaConverter {
         const target = this.#target($ref, path)
         part = Object.keys(others).length === 0 ? target : { ...others, allOf: [...listOf(others.allOf), target] }
       }
-      if (!isObject(part)) this.#refuse(path, "schemas that hold together are objects")
+      if (!isObject(part)) this.#refuse(path, "schemas that are combined must be objects")
       return part
     })
     return mergeSchemas(parts, (what) => this.#refuse(path, what))
   }
 
   #constants({ enum: values, const: only, ...rest }: Schema, path: Path): Expr {
-    if (values !== undefined && !(Array.isArray(values) && values.length > 0)) this.#refuse(path, "'enum' is a list")
+    if (values !== undefined && !(Array.isArray(values) && values.length > 0))
+      this.#refuse(path, "'enum' must be a list that is not empty")
     const beside = Object.keys(rest).find((key) => key !== "type")
     if (beside !== undefined) this.#refuse(path, `'${beside}' beside 'enum' or 'const' is not supported`)
     const types = this.#types(rest, path)
@@ -156,13 +157,13 @@ export class SchemaConverter {
       const both = values === undefined || only === undefined || texts([value])[0] === texts([only])[0]
       return both && types.some((name) => isOfType(value, name))
     })
-    if (allowed.length === 0) this.#refuse(path, "no value of 'enum' or 'const' is allowed by what stands beside it")
+    if (allowed.length === 0) this.#refuse(path, "the other keywords allow no value of 'enum' or 'const'")
     return this.#rules.add(choice(...[...new Set(texts(allowed))].map(literal)))
   }
 
   #target(ref: unknown, path: Path): unknown {
     if (typeof ref !== "string" || !ref.startsWith("#"))
-      this.#refuse(path, "'$ref' outside of the schema is not supported")
+      this.#refuse(path, "a '$ref' to another schema is not supported")
     if (ref !== "#" && !ref.startsWith("#/")) this.#refuse(path, `'$ref' ${ref} is not supported; use #/$defs/NAME`)
     let at: unknown = this.root
     for (const step of ref.slice(1).split("/").slice(1)) {
@@ -191,7 +192,7 @@ export class SchemaConverter {
     return isObject(at) ? at : undefined
   }
 
-  /** No value is valid for two of them: they differ by type, by their constants, or by those of a property that all require. */
+  /** Whether no value can be valid for two branches: they differ in type, in constants, or in those of a property that all require. */
   #disjoint(branches: readonly unknown[]): boolean {
     const schemas = branches.map((branch) => this.#resolved(branch, "#"))
     const types = schemas.map((schema) => (typeof schema?.type === "string" ? schema.type : undefined))
@@ -205,7 +206,7 @@ export class SchemaConverter {
     })
   }
 
-  /** The types that a schema allows; where it names none, the one that its keywords speak of, or all. */
+  /** The types that a schema allows. Without `type`: the one that its keywords apply to, or all. */
   #types(schema: Schema, path: Path): readonly Type[] {
     const { type } = schema
     if (type === undefined) {
@@ -249,7 +250,7 @@ export class SchemaConverter {
     return this.#placed(path, () => (type === "integer" ? integerRange(bounds) : numberRange(bounds)))
   }
 
-  /** What goes wrong is said with its place. */
+  /** Runs `make`, and adds the place to its GrammarError. */
   #placed(path: Path, make: () => Expr): Expr {
     try {
       return make()
@@ -261,14 +262,14 @@ export class SchemaConverter {
 
   #finite(schema: Schema, key: string, path: Path): number {
     const value = schema[key]
-    if (typeof value !== "number" || !Number.isFinite(value)) this.#refuse(path, `'${key}' is a number`)
+    if (typeof value !== "number" || !Number.isFinite(value)) this.#refuse(path, `'${key}' must be a number`)
     return value
   }
 
   #count(schema: Schema, key: string, path: Path): number | undefined {
     if (schema[key] === undefined) return undefined
     const value = this.#finite(schema, key, path)
-    if (!Number.isInteger(value) || value < 0) this.#refuse(path, `'${key}' is a whole number from 0 on`)
+    if (!Number.isInteger(value) || value < 0) this.#refuse(path, `'${key}' must be a whole number, at least 0`)
     if (value > MAX_COUNT) this.#refuse(path, `'${key}' above ${MAX_COUNT} is not supported`)
     return value
   }
@@ -279,7 +280,7 @@ export class SchemaConverter {
     const max = this.#count(schema, "maxLength", path)
     const limited = min > 0 || max !== undefined
     if ([limited, pattern !== undefined, format !== undefined].filter(Boolean).length > 1)
-      this.#refuse(path, "of a length, 'pattern' and 'format', only one at a time is supported")
+      this.#refuse(path, "only one of a length, 'pattern' and 'format' is supported at a time")
     if (limited) {
       if (min > (max ?? min)) this.#refuse(path, "'minLength' is above 'maxLength'")
       return limitedString(min, max)
@@ -289,7 +290,7 @@ export class SchemaConverter {
     const source = typeof pattern === "string" ? pattern : known
     if (source === undefined) {
       const formats = Object.keys(FORMATS).join(", ")
-      this.#refuse(path, format === undefined ? "'pattern' is a string" : `'format' is one of ${formats}`)
+      this.#refuse(path, format === undefined ? "'pattern' must be a string" : `'format' must be one of ${formats}`)
     }
     return this.#placed(path, () => quoted(regexToExpr(source, jsonChars)))
   }
@@ -298,13 +299,14 @@ export class SchemaConverter {
     const { items = true, prefixItems = [] } = schema
     const min = this.#count(schema, "minItems", path) ?? 0
     const max = this.#count(schema, "maxItems", path)
-    if (!Array.isArray(prefixItems)) this.#refuse(path, "'prefixItems' is a list of schemas")
+    if (!Array.isArray(prefixItems)) this.#refuse(path, "'prefixItems' must be a list of schemas")
     if (min > (max ?? min)) this.#refuse(path, "'minItems' is above 'maxItems'")
     const { space, comma } = this.#rules
     const first = prefixItems.slice(0, max).map((item, i) => this.#value(item, `${path}/prefixItems/${i}`))
     const restMax = max === undefined ? undefined : max - first.length
     const item = items === false || restMax === 0 ? undefined : this.#rules.add(this.#value(items, `${path}/items`))
-    if (item === undefined && min > first.length) this.#refuse(path, "'minItems' is above what the list may hold")
+    if (item === undefined && min > first.length)
+      this.#refuse(path, "'minItems' is above the number of items that the list can have")
     const follow = (value: Expr): Expr => sequence(comma, value, space)
     const filled = (head: Expr, tail: Expr): Expr => {
       const inside = sequence(head, space, tail)
@@ -315,7 +317,7 @@ export class SchemaConverter {
       if (item === undefined) return sequence(literal("["), space, literal("]"))
       return filled(item, repeat(follow(item), Math.max(0, min - 1), less(max)))
     }
-    // From the last to the first: each but the required ones may be where the list ends.
+    // Built from the last item to the first. The list may end before any item that is not required.
     let tail = item === undefined ? EMPTY : repeat(follow(item), Math.max(0, min - first.length), restMax)
     for (let i = first.length - 1; i > 0; i--) {
       tail = sequence(follow(first[i] as Expr), tail)
@@ -333,7 +335,7 @@ export class SchemaConverter {
     const unnamed = [...new Set<string>(required)].filter((key) => !names.includes(key))
     if (unnamed.length > 0 && additionalProperties === false)
       this.#refuse(path, `'required' names "${unnamed[0]}", which is no property`)
-    // Where a schema names its properties, others come only if it says so.
+    // Where a schema names properties, others are allowed only if it says so.
     const open = additionalProperties ?? names.length + unnamed.length === 0
     const { space, colon, comma, string } = this.#rules
     const others = open === false ? undefined : this.#rules.add(this.#value(open, `${path}/additionalProperties`))
@@ -350,7 +352,7 @@ export class SchemaConverter {
       })),
       ...unnamed.map((name) => ({ text: member(name, others ?? this.#rules.any), needed: true })),
     ]
-    // From the last to the first: `head` where nothing stands before it, `tail` where something does.
+    // Built from the last member to the first. `head` follows the brace, `tail` follows another member.
     const extra = others && sequence(this.#rules.keyExcept([...names, ...unnamed]), space, colon, others, space)
     let tail = extra === undefined ? EMPTY : this.#rules.add(repeat(sequence(comma, extra), 0))
     let head = extra === undefined ? EMPTY : this.#rules.add(choice(EMPTY, sequence(extra, tail)))
@@ -374,7 +376,7 @@ function decoded(step: string): string {
   }
 }
 
-/** Each of these schemas allows constants alone, and no two of them the same. */
+/** Whether each of these schemas allows only constants, and no two allow the same one. */
 function areDifferent(schemas: readonly unknown[]): boolean {
   const constants = schemas.map((schema) => {
     const { const: only, enum: values } = (isObject(schema) ? schema : {}) as Schema

@@ -1,4 +1,4 @@
-/** JSON's tokens as expressions: what every rule of a schema is made of. */
+/** Expressions for the parts of JSON that rules of schemas consist of. */
 
 import {
   ALL_CHARS,
@@ -18,7 +18,7 @@ import {
 } from "./expr.ts"
 import type { WriteChars } from "./regex.ts"
 
-/** White space as people and models write it: none, one space, or a new line with its indentation. */
+/** Common white space: none, one space, or a new line with indentation. */
 const SPACE = choice(
   EMPTY,
   literal(" "),
@@ -28,7 +28,7 @@ const SPACE = choice(
 const CONTROLS: Range = [0, 0x1f]
 const QUOTE: Range = [0x22, 0x22]
 const BACKSLASH: Range = [0x5c, 0x5c]
-/** Characters that stand for themselves in a JSON string. */
+/** Characters that need no escape in a JSON string. */
 const UNESCAPED: readonly Range[] = without(ALL_CHARS, [CONTROLS, QUOTE, BACKSLASH])
 
 const SHORT_ESCAPES: readonly [code: number, letter: string][] = [
@@ -41,7 +41,7 @@ const SHORT_ESCAPES: readonly [code: number, letter: string][] = [
   [0x5c, "\\"],
 ]
 
-/** One character of these sets inside a JSON string: as itself, or as its short escape. */
+/** One character of these ranges in a JSON string, as itself or as its short escape. */
 export const jsonChars: WriteChars = (ranges) => {
   const plain = without(ranges, [CONTROLS, QUOTE, BACKSLASH])
   const letters = SHORT_ESCAPES.filter(([code]) => ranges.some(([first, last]) => first <= code && code <= last))
@@ -53,7 +53,7 @@ export const jsonChars: WriteChars = (ranges) => {
 
 const DIGIT = oneOf("0123456789")
 const HEX_DIGIT = oneOf("0123456789ABCDEFabcdef")
-/** Of the half characters that \u can write, none. */
+/** A \u escape, but of no surrogate. */
 const UNICODE = sequence(
   literal("u"),
   choice(
@@ -69,7 +69,7 @@ const CHAR: Expr = choice(charClass(UNESCAPED), sequence(literal("\\"), SIMPLE))
 /** A string between its quotes. */
 export const quoted = (inside: Expr): Expr => sequence(literal('"'), inside, literal('"'))
 
-/** A string of so many characters; nothing stands behind it in its rule. */
+/** A string of `min` to `max` characters. It must be the last part of its rule. */
 export const limitedString = (min: number, max: number | undefined): Expr =>
   quoted({ type: "repeat", part: CHAR, min, max, common: "limited string" })
 
@@ -83,7 +83,7 @@ const BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 const HEX = "[0-9a-fA-F]"
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?"
 
-/** `format`s of JSON Schema that are kept to, as regular expressions that are no wider than their specifications. */
+/** Supported `format`s of JSON Schema, as regular expressions that match only valid values. */
 export const FORMATS: Readonly<Record<string, string>> = {
   date: DATE,
   time: TIME,
@@ -94,7 +94,7 @@ export const FORMATS: Readonly<Record<string, string>> = {
   email: `[A-Za-z0-9_+-]{1,24}(?:\\.[A-Za-z0-9_+-]{1,24}){0,2}@${LABEL}(?:\\.${LABEL}){1,4}`,
 }
 
-/** The rules that schemas share, each made when it is first used. */
+/** Rules that schemas share, each defined on first use. */
 export class JsonRules extends Rules {
   get space(): Expr {
     return this.shared("space", () => SPACE)
@@ -113,7 +113,7 @@ export class JsonRules extends Rules {
     return this.shared("string", () => quoted(repeat(char, 0)))
   }
 
-  /** Finite, and about as long as a double is exact. */
+  /** A finite number with about as many digits as a double is exact to. */
   get number(): Expr {
     return this.shared("number", () => {
       const whole = choice(literal("0"), sequence(oneOf("123456789"), repeat(DIGIT, 0, 14)))
@@ -152,7 +152,7 @@ export class JsonRules extends Rules {
     return sequence(literal("["), this.space, optional(this.#several(item)), literal("]"))
   }
 
-  /** @param member Key, colon and value. */
+  /** @param member A key, a colon and a value. */
   objectOf(member: Expr): Expr {
     return sequence(literal("{"), this.space, optional(this.#several(member)), literal("}"))
   }
@@ -161,12 +161,12 @@ export class JsonRules extends Rules {
     return sequence(part, this.space, repeat(sequence(this.comma, part, this.space), 0))
   }
 
-  /** A quoted string without escapes that is none of these. */
+  /** A quoted string without escapes, other than these names. */
   keyExcept(names: readonly string[]): Expr {
     return this.add(quoted(this.#except(names)))
   }
 
-  /** What follows a common beginning of `names`, and completes none of them. */
+  /** Continuations after a common prefix of `names` that complete none of them. */
   #except(names: readonly string[]): Expr {
     const byChar = new Map<string, string[]>()
     for (const name of names) {
@@ -176,7 +176,7 @@ export class JsonRules extends Rules {
     const taken = [...byChar.keys()].map((char): Range => [codeOf(char), codeOf(char)])
     const parts = [sequence(charClass(without(UNESCAPED, taken)), repeat(charClass(UNESCAPED), 0))]
     for (const [char, rest] of byChar) {
-      // A name that needs escapes to be written cannot be met without them.
+      // A name that needs escapes cannot be written without them.
       const isPlain = UNESCAPED.some(([first, last]) => first <= codeOf(char) && codeOf(char) <= last)
       if (isPlain) parts.push(sequence(literal(char), this.#except(rest)))
     }

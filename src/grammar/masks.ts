@@ -1,41 +1,41 @@
-/** Which tokens may come next, as bit masks: bit i % 32 of word i / 32 is token i. */
+/** Token masks: which tokens may come next. Bit i % 32 of word i / 32 stands for token i. */
 
 import { Automaton, BOTTOM, DEAD, UNKNOWN } from "./automaton.ts"
 import type { Program } from "./program.ts"
 import { BYTE_AND_DEPTH, DEEPEST, FIRST, NODE, SKIP, type TokenTrie } from "./token-trie.ts"
 
-/** What one node allows by itself, whoever called its rule. */
+/** Tokens that one node allows, whatever called its rule. */
 export interface NodeTokens {
-  /** Tokens that it takes whole: a mask, or where they are few a list. */
+  /** Tokens that end within the rule: as a mask, or as a list where they are few. */
   mask: Uint32Array | undefined
   list: Int32Array | undefined
-  /** Nodes of the trie at which its rule may have ended: what follows there is for the caller to take. */
+  /** Nodes of the trie at which the rule may end. The rest of a longer token must match the caller. */
   returns: Int32Array
 }
 
-/** Masks kept at most: of states and of threads each, and of nodes where they are no lists. */
+/** Most masks that are kept: for states, for threads, and for nodes without a list. */
 const MAX_STATE_MASKS = 128
 const MAX_NODE_MASKS = 256
-/** Where a state takes no more bytes than these, the root's other children are not even looked at. */
+/** For a state that accepts at most this many bytes, only their children of the root are visited. */
 const FEW_BYTES = 64
 
-/** The masks of one grammar. What a node allows by itself is found once: most of a mask is the same wherever the text came from. */
+/** The masks of one grammar. The tokens that a node allows are computed once: most of a mask does not depend on the callers. */
 export class Masks {
   readonly automaton: Automaton
   readonly #trie: TokenTrie
   readonly #nWords: number
-  /** By state, in the order of their last use. */
+  /** By state, least recently used first. */
   #masks = new Map<number, Uint32Array>()
-  /** By thread of a repetition without limit, with what its callers allow. */
+  /** By thread of an unlimited repetition: its mask, with its callers'. */
   #threads = new Map<number, Uint32Array>()
   readonly #nodes = new Map<number, NodeTokens>()
   #nNodeMasks = 0
-  /** By depth, the state at the node of the trie that is looked at. */
+  /** By depth: the state at the current path's node of the trie. */
   readonly #path: Int32Array
-  /** Control tokens that may stand for their text. */
+  /** Control tokens that count as their text. */
   readonly #visible: readonly [token: number, text: Uint8Array][]
 
-  /** @param common What nodes of rules allow that other grammars over this vocabulary have too. */
+  /** @param common Results for nodes that grammars over this vocabulary share. @param visible Control tokens that count as their text. */
   constructor(
     program: Program,
     trie: TokenTrie,
@@ -49,7 +49,7 @@ export class Masks {
     this.#visible = visible.map((token) => [token, trie.controls.get(token) ?? new Uint8Array(0)])
   }
 
-  /** [ceil(n_vocab / 32)] do not write into it. */
+  /** The mask of a state, [ceil(nVocab / 32)]. Do not write into it. */
   of(state: number): Uint32Array {
     const known = this.#masks.get(state)
     if (known) {
@@ -92,13 +92,13 @@ export class Masks {
     return mask
   }
 
-  /** Allows what a thread does. */
+  /** Adds the tokens that a thread allows. */
   #allow(stack: number, node: number, mask: Uint32Array): void {
     const { automaton } = this
     const alike = automaton.program.alike.get(node)
     if (alike) {
       const own = this.#unlimited(stack, alike.node).slice()
-      // Only longer tokens can come to the limit.
+      // Only longer tokens can reach the limit.
       if (alike.nBytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, alike.nBytes)
       add(mask, own)
       return
@@ -142,8 +142,9 @@ export class Masks {
   }
 
   /**
-   * Allows the tokens below a node of the trie that a state takes, and no other of more than `skipped` bytes; shorter ones stay as they are.
-   * @param returns Filled with the nodes that have others below them, and at which the text may end.
+   * Sets the bits of tokens longer than `skipped` bytes below a node of the trie: 1 where the state accepts them, otherwise 0. Bits of
+   * shorter tokens are not changed.
+   * @param returns Filled with the inner nodes of the trie at which the text may end.
    */
   #walk(from: number, state: number, mask: Uint32Array, skipped = 0, returns?: number[]): void {
     const { nodes, children } = this.#trie
@@ -159,7 +160,7 @@ export class Masks {
     }
   }
 
-  /** Does so with the nodes between two, where the path leads to the parent of the first. */
+  /** Does this for the nodes from `from` to `end`; `#path` holds the states up to the parent of the first. */
   #walkThrough(from: number, end: number, mask: Uint32Array, skipped: number, returns: number[] | undefined): void {
     const { nodes, tokens } = this.#trie
     const { automaton } = this
@@ -191,7 +192,7 @@ export class Masks {
     }
   }
 
-  /** Forbids the tokens at a node of the trie and below that have more than `skipped` bytes. */
+  /** Clears the bits of tokens longer than `skipped` bytes at and below a node of the trie. */
   #forbid(node: number, skipped: number, mask: Uint32Array): void {
     const { nodes, tokens } = this.#trie
     const end = nodes[node + SKIP] as number
@@ -213,13 +214,13 @@ function add(mask: Uint32Array, more: Uint32Array): void {
   for (let w = 0; w < more.length; w++) mask[w] = (mask[w] as number) | (more[w] as number)
 }
 
-/** Keeps a mask in place of the one that was kept or used longest ago. */
+/** Keeps a mask, and drops the least recently used one where there are too many. */
 function keep(masks: Map<number, Uint32Array>, key: number, mask: Uint32Array): void {
   if (masks.size >= MAX_STATE_MASKS) masks.delete(masks.keys().next().value as number)
   masks.set(key, mask)
 }
 
-/** A mask of few tokens as their list. */
+/** Turns a mask of few tokens into a list. */
 function listed(mask: Uint32Array): Pick<NodeTokens, "mask" | "list"> {
   const list: number[] = []
   for (let w = 0; w < mask.length; w++) {

@@ -1,3 +1,5 @@
+/** The worker's side: the matchers of one engine's sequences, over compiled grammars. */
+
 import { DEAD } from "./automaton.ts"
 import { compileConstraint } from "./compile.ts"
 import { type Constraint, constraintKey } from "./constraint.ts"
@@ -6,26 +8,26 @@ import type { Masks, NodeTokens } from "./masks.ts"
 import type { TokenTrie } from "./token-trie.ts"
 
 export type ToThread =
-  /** The first message. @param path The model file, whose tokenizer the thread reads. */
+  /** The first message. `path`: the model file, whose tokenizer the worker reads. */
   | { type: "vocabulary"; path: string; nVocab: number }
-  /** A text that ends with one of `stop_tokens`, and may have some tokens already. */
+  /** Opens a matcher for a sequence that ends with one of `stopTokens` and may have `tokens` already. */
   | { type: "open"; id: number; constraint: Constraint; stopTokens: readonly number[]; tokens: readonly number[] }
   | { type: "accept"; id: number; token: number }
   | { type: "close"; id: number }
 
 export type FromThread =
-  /** There is no place for a text yet. */
+  /** Too many grammars are in use: the matcher waits. */
   | { type: "waiting"; id: number }
-  /** A text has its place, and its constraint is being compiled where that is new: for a while nothing else is answered. */
+  /** The matcher is opened now. While its constraint is compiled, the worker answers nothing else. */
   | { type: "begun"; id: number }
-  /** Tokens that may come after the first `n_tokens`: bit i % 32 of word i / 32 for token i. [ceil(n_vocab / 32)] */
+  /** The mask after the first `nTokens` tokens. [ceil(nVocab / 32)] bit i % 32 of word i / 32 stands for token i. */
   | { type: "mask"; id: number; nTokens: number; mask: Uint32Array }
-  /** The constraint is at fault. */
+  /** The constraint is invalid or not supported. */
   | { type: "refused"; id: number; reason: string }
-  /** The thread is. */
+  /** The worker has a fault. */
   | { type: "failed"; id: number; reason: string }
 
-/** Grammars that are kept compiled, the one used longest ago making way for a new one; texts beyond them wait for a place. */
+/** Most compiled grammars. The least recently used one without matchers is dropped for a new one; without such a one, matchers wait. */
 const MAX_GRAMMARS = 32
 
 interface Grammar {
@@ -36,16 +38,16 @@ interface Grammar {
 interface MatcherState {
   grammar: Grammar
   state: number
-  /** Tokens that led to its state. */
+  /** Number of tokens that led to `state`. */
   nTokens: number
   stopTokens: readonly number[]
 }
 
 type Open = Extract<ToThread, { type: "open" }>
 
-/** The texts of one engine that keep to constraints, and the grammars that they have in common. */
+/** The open matchers of one engine, and the compiled grammars that they share. */
 export class MatcherPool {
-  /** By what they say, in the order of their last use. */
+  /** By `constraintKey`, least recently used first. */
   readonly #grammars = new Map<string, Grammar>()
   readonly #matchers = new Map<number, MatcherState>()
   #waiting: Open[] = []
@@ -69,38 +71,38 @@ export class MatcherPool {
     }
   }
 
-  #open(asked: Open): void {
-    const { id, constraint, stopTokens, tokens } = asked
+  #open(message: Open): void {
+    const { id, constraint, stopTokens, tokens } = message
     const key = constraintKey(constraint)
     if (!this.#grammars.has(key) && !this.#makeRoom()) {
-      this.#waiting.push(asked)
+      this.#waiting.push(message)
       this.post({ type: "waiting", id })
       return
     }
     this.post({ type: "begun", id })
     const grammar = this.#grammar(key, constraint)
-    const text: MatcherState = { grammar, stopTokens, nTokens: 0, state: grammar.masks.automaton.start() }
-    grammar.matchers.add(text)
-    this.#matchers.set(id, text)
-    for (const token of tokens) this.#advance(text, token)
-    this.#sendMask(id, text)
+    const matcher: MatcherState = { grammar, stopTokens, nTokens: 0, state: grammar.masks.automaton.start() }
+    grammar.matchers.add(matcher)
+    this.#matchers.set(id, matcher)
+    for (const token of tokens) this.#advance(matcher, token)
+    this.#sendMask(id, matcher)
   }
 
   #accept(id: number, token: number): void {
-    const text = this.#matchers.get(id)
-    if (!text) return
-    this.#advance(text, token)
-    this.#sendMask(id, text)
+    const matcher = this.#matchers.get(id)
+    if (!matcher) return
+    this.#advance(matcher, token)
+    this.#sendMask(id, matcher)
   }
 
   #close(id: number): void {
-    this.#waiting = this.#waiting.filter((asked) => asked.id !== id)
-    const text = this.#matchers.get(id)
-    if (!text) return
-    text.grammar.matchers.delete(text)
+    this.#waiting = this.#waiting.filter((message) => message.id !== id)
+    const matcher = this.#matchers.get(id)
+    if (!matcher) return
+    matcher.grammar.matchers.delete(matcher)
     this.#matchers.delete(id)
-    if (text.grammar.matchers.size > 0) return
-    for (const asked of this.#waiting.splice(0)) this.receive(asked)
+    if (matcher.grammar.matchers.size > 0) return
+    for (const message of this.#waiting.splice(0)) this.receive(message)
   }
 
   #grammar(key: string, constraint: Constraint): Grammar {
@@ -121,17 +123,17 @@ export class MatcherPool {
     return this.#grammars.size < MAX_GRAMMARS
   }
 
-  #advance(text: MatcherState, token: number): void {
-    const { masks, matchers } = text.grammar
+  #advance(matcher: MatcherState, token: number): void {
+    const { masks, matchers } = matcher.grammar
     if (masks.automaton.isFull) {
       const kept = [...matchers].map((other) => [other, masks.automaton.snapshot(other.state)] as const)
       masks.forget()
       for (const [other, snapshot] of kept) other.state = masks.automaton.restore(snapshot)
     }
-    const state = masks.after(text.state, token)
-    if (state === DEAD) throw new Error(`token ${token} was chosen against its constraint`)
-    text.state = state
-    text.nTokens++
+    const state = masks.after(matcher.state, token)
+    if (state === DEAD) throw new Error(`token ${token} was chosen although the constraint does not allow it`)
+    matcher.state = state
+    matcher.nTokens++
   }
 
   #sendMask(id: number, { grammar: { masks }, state, nTokens, stopTokens }: MatcherState): void {

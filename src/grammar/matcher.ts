@@ -1,18 +1,20 @@
+/** The engine's side of one sequence under a constraint. */
+
 import type { Clock } from "../async.ts"
 import type { Constraint } from "./constraint.ts"
 
 export interface MatcherEvents {
-  /** The mask has come. */
+  /** The mask has arrived. */
   onMask(): void
-  /** There will be none. @param error RequestError where the constraint is at fault. */
+  /** No further mask will arrive. @param error RequestError where the constraint is at fault. */
   onFailure(error: Error): void
 }
 
-/** One text that keeps to a constraint: the tokens that may come next, asked for as soon as one was chosen. */
+/** Gives the mask of the tokens that may come next in one sequence. It requests the next mask as soon as a token was chosen. */
 export class Matcher {
   /** Tokens chosen so far. */
   readonly tokens: number[] = []
-  /** When an answer was asked for that has not come; `undefined` where none is due. */
+  /** When the pending answer was requested, by the clock; `undefined` where none is pending. */
   asked: number | undefined
   readonly #clock: Clock
   readonly #send: (message: { type: "accept"; token: number } | { type: "close" }) => void
@@ -29,12 +31,12 @@ export class Matcher {
     this.#send = send
   }
 
-  /** [ceil(n_vocab / 32)] bit i % 32 of word i / 32 for token i; `undefined` until it has come. */
+  /** [ceil(nVocab / 32)] bit i % 32 of word i / 32 stands for token i. `undefined` until the mask has arrived. */
   get mask(): Uint32Array | undefined {
     return this.#mask
   }
 
-  /** A token was chosen; the next mask is on its way. */
+  /** Records a chosen token and requests the next mask. */
   accept(token: number): void {
     this.tokens.push(token)
     this.#mask = undefined
@@ -42,7 +44,7 @@ export class Matcher {
     this.#send({ type: "accept", token })
   }
 
-  /** The text is over. Safe twice. */
+  /** Ends the matcher. Safe to call twice. */
   close(): void {
     this.#send({ type: "close" })
   }

@@ -1,18 +1,18 @@
-/** Decimal numbers between bounds, digit by digit. */
+/** Expressions for decimal numbers between bounds. */
 
 import { choice, EMPTY, type Expr, GrammarError, literal, oneOf, repeat, sequence } from "./expr.ts"
 
-/** Digits of a number at most: every one of them, and every order between two, is exact as a double. */
+/** Most digits of a number: every such number, and the order of any two, is exact as a double. */
 const MAX_DIGITS = 15
-/** Digits in front of the point where the bounds ask for no more. */
+/** Digits before the point, unless the bounds need more. */
 const USUAL_WHOLE = 9
-/** Digits behind the point at most. */
+/** Most digits after the point. */
 const MOST_PLACES = 12
 const GREATEST = 10 ** MAX_DIGITS - 1
 
 const DIGIT = oneOf("0123456789")
 
-/** Bounds of a number; `undefined` is none. */
+/** Bounds of a number; `undefined` for no bound. */
 export interface Bounds {
   minimum?: number | undefined
   maximum?: number | undefined
@@ -22,7 +22,7 @@ export interface Bounds {
 
 const digits = (low: number, high: number): Expr => oneOf("0123456789".slice(low, high + 1))
 
-/** Whole numbers of as many digits as both bounds have. */
+/** Whole numbers between two bounds with the same number of digits. */
 function sameLength(low: string, high: string): Expr[] {
   const [a, b] = [Number(low[0]), Number(high[0])]
   if (low.length === 1) return [digits(a, b)]
@@ -39,7 +39,7 @@ function sameLength(low: string, high: string): Expr[] {
   return parts
 }
 
-/** Whole numbers from `low` to `high`, neither of them negative. */
+/** Whole numbers from `low` to `high`, both at least 0. */
 function natural(low: number, high: number): Expr[] {
   const parts: Expr[] = []
   for (let from = low; from <= high; ) {
@@ -52,7 +52,7 @@ function natural(low: number, high: number): Expr[] {
 
 const MINUS = literal("-")
 
-/** @throws GrammarError when there is none. */
+/** Whole numbers within bounds. @throws GrammarError when there is none. */
 export function integerRange({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Bounds): Expr {
   const low = Math.max(-GREATEST, Math.ceil(minimum ?? -GREATEST), Math.floor(exclusiveMinimum ?? -GREATEST - 1) + 1)
   const high = Math.min(GREATEST, Math.floor(maximum ?? GREATEST), Math.ceil(exclusiveMaximum ?? GREATEST + 1) - 1)
@@ -63,14 +63,14 @@ export function integerRange({ minimum, maximum, exclusiveMinimum, exclusiveMaxi
   return choice(...parts)
 }
 
-/** Digits behind the point that a number is compared with, without zeros at their end. */
+/** A bound of the digits after the point, without trailing zeros. */
 interface Edge {
   digits: string
   /** The number may be equal to it. */
   equal: boolean
 }
 
-/** Digits of a fraction from `low` to `high` (`undefined`: 0 or 1), `n` of them at most; `undefined` where there are none. */
+/** Up to `n` digits of a fraction from `low` to `high` (`undefined`: 0 or 1); `undefined` where no digits fit. */
 function fraction(low: Edge | undefined, high: Edge | undefined, n: number, mayEnd: boolean): Expr | undefined {
   if (low?.digits === "" && low.equal) return fraction(undefined, high, n, mayEnd)
   if (low === undefined && high === undefined)
@@ -97,16 +97,16 @@ function fraction(low: Edge | undefined, high: Edge | undefined, n: number, mayE
   return parts.length === 0 ? undefined : choice(...parts)
 }
 
-/** Decimals from `low` to `high`, neither of them negative. */
+/** Decimals from `low` to `high`, both at least 0. */
 function decimals(low: Split, lowEqual: boolean, high: Split, highEqual: boolean, places: number): Expr[] {
   const parts: Expr[] = []
   if (Number(`${low.whole}.${low.fraction}`) > Number(`${high.whole}.${high.fraction}`)) return parts
   const add = (wholes: readonly Expr[], from: Edge | undefined, to: Edge | undefined): void => {
     const isWhole = (from === undefined || (from.digits === "" && from.equal)) && (to?.digits !== "" || to.equal)
-    const behind = fraction(from, to, places, false)
+    const decimals = fraction(from, to, places, false)
     for (const whole of wholes) {
       if (isWhole) parts.push(whole)
-      if (behind) parts.push(sequence(whole, literal("."), behind))
+      if (decimals) parts.push(sequence(whole, literal("."), decimals))
     }
   }
   const from: Edge = { digits: low.fraction, equal: lowEqual }
@@ -126,19 +126,19 @@ interface Split {
   fraction: string
 }
 
-/** A bound, not negative; where it has more than `places` digits behind the point it is moved in between the bounds. */
+/** A bound of at least 0. One with more than `places` digits after the point is rounded inwards. */
 function split(value: number, places: number, up: boolean): Split {
   let text = value.toFixed(places)
   const step = 10 ** -places
   if (up && Number(text) < value) text = (Number(text) + step).toFixed(places)
   if (!up && Number(text) > value) text = (Number(text) - step).toFixed(places)
-  const [whole = "0", behind = ""] = text.split(".")
-  return { whole: Number(whole), fraction: behind.replace(/0+$/, "") }
+  const [whole = "0", digits = ""] = text.split(".")
+  return { whole: Number(whole), fraction: digits.replace(/0+$/, "") }
 }
 
 /**
  * Decimal numbers without exponent.
- * @throws GrammarError for bounds with nothing between them.
+ * @throws GrammarError when no number is within the bounds.
  */
 export function numberRange({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Bounds): Expr {
   const bounds = [minimum, maximum, exclusiveMinimum, exclusiveMaximum].filter((bound) => bound !== undefined)

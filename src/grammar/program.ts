@@ -1,30 +1,30 @@
-/** Rules as a flat program: an automaton over bytes whose nodes may call each other, as functions do. */
+/** Compiles rules into a flat program: an automaton over bytes whose nodes can call rules, as functions do. */
 
 import { type Expr, GrammarError, type Range, type Rules } from "./expr.ts"
 import { utf8 } from "./utf8.ts"
 
-/** What a node does; `items` are its own numbers of the program. */
+/** What a node does. Its items are its part of `Program.items`. */
 export const Kind = {
-  /** Returns to who called, or ends the text. */
+  /** Returns to the caller, or ends the text. */
   end: 0,
-  /** Takes a byte: [n, 2] first | last << 8, and the node after it. */
+  /** Accepts a byte. Items: [n, 2] first | last << 8, and the next node. */
   bytes: 1,
-  /** Goes on at any of these nodes. */
+  /** Continues at any of its items. */
   jump: 2,
-  /** Goes on at the first node, and after its end at the second. */
+  /** Continues at the first item, and after its end at the second. */
   call: 3,
 } as const
 
-/** Nodes at most: what takes more is refused. A node is about 30 bytes. */
+/** Most nodes of a program. A node takes about 30 bytes. */
 const MAX_NODES = 200_000
-/** Repetitions of more than so many nodes become rules, to which each of them is a call. */
+/** A repeated part of more nodes becomes a rule that each repetition calls. */
 const LARGE = 24
-/** Expressions within expressions at most. */
+/** Greatest nesting depth of expressions. */
 const MAX_DEPTH = 1000
 
 const END = 0
 
-/** Tokens of at most so many bytes cannot tell the one node from the other. */
+/** A node that accepts the same tokens of up to `nBytes` bytes as another. */
 export interface Unlimited {
   node: number
   nBytes: number
@@ -32,21 +32,20 @@ export interface Unlimited {
 
 export class Program {
   readonly kinds: number[] = [Kind.end]
-  /** [n_nodes + 1] where a node's items begin. */
+  /** [nNodes + 1] where each node's items begin. */
   readonly starts: number[] = [0, 0]
   readonly items: number[] = []
-  /** By node inside a limited repetition, the one that stands at its place where there is no limit. */
+  /** By node of a limited repetition: its counterpart in the unlimited repetition. */
   readonly alike = new Map<number, Unlimited>()
-  /** By node of a rule that other grammars have too, what it is called in all of them. */
+  /** By node of a rule that other grammars share: its key in all of them. */
   readonly common = new Map<number, string>()
-  /** By rule, the node that it begins with. */
+  /** By rule: its first node. */
   readonly entries = new Map<string, number>()
   readonly root: number
   #depth = 0
 
   /**
-   * @throws GrammarError for a rule that is missing or calls itself before a character, for more than {@link MAX_NODES}, and where no text
-   * can be derived.
+   * @throws GrammarError for a missing rule, for left recursion, for more than {@link MAX_NODES} nodes, and where no text can be derived.
    */
   constructor({ bodies, common }: Pick<Rules, "bodies" | "common">) {
     for (const name of bodies.keys()) this.entries.set(name, this.#jump([END]))
@@ -70,14 +69,14 @@ export class Program {
     return entry
   }
 
-  /** Names the nodes from `first` on. */
+  /** Gives the nodes from `first` on their shared keys. */
   #share(key: string, first: number): void {
     for (let k = first; k < this.nNodes; k++) this.common.set(k, `${key} ${k - first}`)
   }
 
   #add(kind: number, items: readonly number[]): number {
     if (this.kinds.length >= MAX_NODES) {
-      throw new GrammarError(`it takes more than ${MAX_NODES} steps; use smaller counts, or fewer alternatives`)
+      throw new GrammarError(`the grammar has more than ${MAX_NODES} nodes; use smaller counts, or fewer alternatives`)
     }
     for (const item of items) this.items.push(item)
     this.starts.push(this.items.length)
@@ -95,9 +94,10 @@ export class Program {
     )
   }
 
-  /** The node of an expression after which the text goes on at `next`. */
+  /** Compiles an expression that continues at `next`. @returns its first node. */
   #node(expr: Expr, next: number): number {
-    if (++this.#depth > MAX_DEPTH) throw new GrammarError(`it nests more than ${MAX_DEPTH} deep`)
+    if (++this.#depth > MAX_DEPTH)
+      throw new GrammarError(`the grammar nests more than ${MAX_DEPTH} deep; use fewer nested groups`)
     const node = this.#nodeOf(expr, next)
     this.#depth--
     return node
@@ -116,7 +116,7 @@ export class Program {
       case "repeat":
         return this.#repeat(expr, next)
       case "rule":
-        // Where nothing follows there is nothing to return to: recursion at the end of a rule costs no depth.
+        // Tail call: recursion at the end of a rule needs no stack.
         return next === END ? this.#entry(expr.name) : this.#add(Kind.call, [this.#entry(expr.name), next])
       case "free":
         return this.#free(new TextEncoder().encode(expr.mark), this.#node(expr.after, next), expr.mayEnd, next)
@@ -128,7 +128,7 @@ export class Program {
   }
 
   #chars(ranges: readonly Range[], next: number): number {
-    // Characters that end alike share the nodes of their ends.
+    // Characters with the same last bytes share nodes.
     const made = new Map<string, number>()
     const after = (rest: readonly Range[]): number => {
       const [range, ...others] = rest
@@ -153,7 +153,7 @@ export class Program {
     for (let left = 1; left <= limit; left++) {
       const first = this.nNodes
       node = this.#jump([once(node), next])
-      // Every repetition takes a byte at least. Where the text ends behind them, the last one may be made otherwise.
+      // Every repetition accepts at least one byte. The last one before the end of a rule may be compiled differently.
       if (limit === 1 || (left === 1 && next === END)) continue
       for (let k = first; k < this.nNodes - 1; k++) {
         this.alike.set(k, { node: unlimited + k - first, nBytes: left })
@@ -162,7 +162,7 @@ export class Program {
     return this.#times(min, node, once)
   }
 
-  /** The first node of a repetition without limit. */
+  /** Compiles an unlimited repetition. @returns its first node. */
   #loop(once: (next: number) => number, next: number): number {
     const loop = this.#jump([END, next])
     const first = this.nNodes
@@ -170,14 +170,14 @@ export class Program {
     return first
   }
 
-  /** Puts `once` in front of `next` n times over. */
+  /** Compiles `n` repetitions before `next`. */
   #times(n: number, next: number, once: (next: number) => number): number {
     let node = next
     for (let i = 0; i < n; i++) node = once(node)
     return node
   }
 
-  /** A part that is repeated: as it is, or by a call where many copies would be large. */
+  /** Compiles a repeated part: as copies, or as calls where copies would be large. */
   #unit(part: Expr, copies: number): (next: number) => number {
     if (copies < 2 || sizeOf(part) <= LARGE) return (next) => this.#node(part, next)
     const entry = this.#jump([END])
@@ -185,10 +185,10 @@ export class Program {
     return (next) => this.#add(Kind.call, [entry, next])
   }
 
-  /** The search for a mark after Knuth, Morris and Pratt (1977): node i has seen i of its bytes. */
+  /** Searches for a mark (Knuth, Morris and Pratt 1977): node i has matched i of its bytes. */
   #free(mark: Uint8Array, found: number, mayEnd: boolean, next: number): number {
     const n = mark.length
-    if (n === 0) throw new GrammarError("a mark is empty")
+    if (n === 0) throw new GrammarError("a mark must not be empty")
     const nodes = Array.from({ length: n }, () => this.#jump([END, ...(mayEnd ? [next] : [])]))
     const edges: (readonly [Range, number])[][] = []
     let back = 0
@@ -204,7 +204,7 @@ export class Program {
   }
 }
 
-/** Bytes of the mark seen after one more byte, of which `i` had been. */
+/** Number of bytes of the mark that match after one more byte, when `i` matched before. */
 function seen(mark: Uint8Array, i: number, byte: number): number {
   for (let n = i + 1; n > 0; n--) {
     const fits = mark[n - 1] === byte && mark.subarray(0, n - 1).every((b, k) => b === mark[i - n + 1 + k])
@@ -221,7 +221,7 @@ function cut([[first, last], target]: readonly [Range, number], byte: number): (
   return parts
 }
 
-/** About how many nodes it takes, up to what is `LARGE`. */
+/** Estimated number of nodes, capped a little above `LARGE`. */
 function sizeOf(expr: Expr): number {
   if (expr.type === "text") return expr.bytes.length
   if (expr.type === "chars") return expr.ranges.length > 8 ? LARGE + 1 : 8
@@ -237,17 +237,17 @@ function sizeOf(expr: Expr): number {
 }
 
 /**
- * Takes out what leads nowhere, so that no text begins that cannot end.
- * @throws GrammarError where nothing is left, and for rules that call themselves before a character (they would never get to one).
+ * Removes paths that cannot end, so that every started text can be completed.
+ * @throws GrammarError where no text is left, and for left recursion.
  */
 function checkProgram(program: Program): void {
   const ends = canEnd(program)
-  if (ends[program.root] === 0) throw new GrammarError("no text of finite length can satisfy it")
+  if (ends[program.root] === 0) throw new GrammarError("no text of finite length can satisfy the constraint")
   prune(program, ends)
   refuseLeftRecursion(program, emptiness(program))
 }
 
-/** [n_nodes] 1 for nodes from which the text can come to the end of their rule. */
+/** [nNodes] 1 for nodes from which the end of the rule can be reached. */
 const canEnd = (program: Program): Uint8Array =>
   fixpoint(program, (node, is) => {
     const { kinds, starts, items } = program
@@ -259,7 +259,7 @@ const canEnd = (program: Program): Uint8Array =>
     return false
   })
 
-/** [n_nodes] 1 for nodes from which the end of their rule is reached without a byte. */
+/** [nNodes] 1 for nodes from which the end of the rule can be reached without a byte. */
 const emptiness = (program: Program): Uint8Array =>
   fixpoint(program, (node, is) => {
     const { kinds, starts, items } = program
@@ -268,7 +268,7 @@ const emptiness = (program: Program): Uint8Array =>
     return kinds[node] === Kind.call ? targets.every(is) : targets.some(is)
   })
 
-/** The least set that holds the end, and each node that `holds` says of it. */
+/** The least set of nodes that contains the end and is closed under `holds`. */
 function fixpoint({ nNodes }: Program, holds: (node: number, is: (node: number) => boolean) => boolean): Uint8Array {
   const set = new Uint8Array(nNodes)
   set[END] = 1
@@ -285,7 +285,7 @@ function fixpoint({ nNodes }: Program, holds: (node: number, is: (node: number) 
   return set
 }
 
-/** Lets nothing go on at a node that cannot end: a byte range that is empty takes nothing, and a jump goes where another goes. */
+/** Removes edges to nodes that cannot end: their byte ranges become empty, and their jumps repeat another target. */
 function prune({ kinds, starts, items, nNodes }: Program, ends: Uint8Array): void {
   for (let node = 1; node < nNodes; node++) {
     if (ends[node] === 0) continue
@@ -301,7 +301,7 @@ function prune({ kinds, starts, items, nNodes }: Program, ends: Uint8Array): voi
 }
 
 function refuseLeftRecursion({ kinds, starts, items, entries, nNodes }: Program, empty: Uint8Array): void {
-  /** The nodes that a node goes on at without a byte: of a call its callee, first, and what follows where that can be empty. */
+  /** The nodes reached without a byte: for a call the callee, and what follows it where the callee can be empty. */
   const next = (node: number): readonly number[] => {
     if (kinds[node] === Kind.bytes) return []
     const targets = items.slice(starts[node], starts[node + 1])
@@ -317,7 +317,7 @@ function refuseLeftRecursion({ kinds, starts, items, entries, nNodes }: Program,
   }
 }
 
-/** [n_nodes] the number of each node's strongly connected component (Tarjan 1972). */
+/** [nNodes] each node's strongly connected component (Tarjan 1972). */
 function components(nNodes: number, next: (node: number) => readonly number[]): Int32Array {
   const component = new Int32Array(nNodes).fill(-1)
   const index = new Int32Array(nNodes)

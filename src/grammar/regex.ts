@@ -1,4 +1,4 @@
-/** Regular expressions (ECMAScript 2025, flag u) → an expression. What is not regular, or looks around, is refused by name. */
+/** Converts regular expressions (ECMAScript 2025, flag u). Back-references and look-around are refused. */
 
 import {
   ALL_CHARS,
@@ -14,7 +14,7 @@ import {
   without,
 } from "./expr.ts"
 
-/** How one character of a set is written in the text. */
+/** Makes the expression for one character of a set, for example in a JSON string. */
 export type WriteChars = (ranges: readonly Range[]) => Expr
 
 const DIGIT: readonly Range[] = [[0x30, 0x39]]
@@ -50,13 +50,13 @@ const SETS: Readonly<Record<string, readonly Range[]>> = {
   S: without(ALL_CHARS, SPACE),
 }
 const CONTROLS: Readonly<Record<string, number>> = { n: 10, r: 13, t: 9, f: 12, v: 11, "0": 0 }
-/** Groups within groups at most, and what one quantifier may count to. */
+/** Greatest nesting depth of groups, and greatest count of a quantifier. */
 const MAX_DEPTH = 64
 const MAX_COUNT = 4096
 
 /**
- * An expression for the texts that the whole pattern matches; `^` and `$` at its ends change nothing.
- * @throws GrammarError naming what is not supported, and where.
+ * Converts a pattern that must match the whole text; `^` and `$` at its ends have no effect.
+ * @throws GrammarError naming the unsupported part and its place.
  */
 export function regexToExpr(pattern: string, write: WriteChars = charClass): Expr {
   return new RegexParser(pattern, write).parse()
@@ -102,7 +102,7 @@ class RegexParser {
 
   #sequence(): Expr {
     const parts: Expr[] = []
-    // At the ends of the whole pattern's alternatives alone they always hold.
+    // Anchors always hold at the ends of the outermost alternatives, and nowhere else.
     if (this.#depth === 0) while (this.#take("^"));
     for (;;) {
       const char = this.#peek()
@@ -165,7 +165,7 @@ class RegexParser {
     if (Math.max(min, max ?? 0) > MAX_COUNT) this.#refuse(`a quantifier above ${MAX_COUNT}`)
     if (max !== undefined && max < min) this.#refuse("a quantifier with its greater bound first")
     this.#at += length
-    // Lazy or not, the same texts match.
+    // Lazy and greedy quantifiers match the same texts.
     this.#take("?")
     if (["*", "+", "?", "{"].includes(this.#peek() ?? "")) this.#refuse("a quantifier of a quantifier")
     return repeat(part, min, max)

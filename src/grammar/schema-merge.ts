@@ -1,8 +1,8 @@
-/** Several schemas that must hold together, as one schema: what `allOf` says, and keywords beside `$ref` and `anyOf`. */
+/** Merges schemas that must all be valid: `allOf`, and keywords beside `$ref` and `anyOf`. */
 
 export type Schema = Readonly<Record<string, unknown>>
 
-/** Keywords that say nothing about which values are valid. */
+/** Keywords that do not affect which values are valid. */
 export const ANNOTATIONS: ReadonlySet<string> = new Set([
   "title",
   "description",
@@ -22,7 +22,7 @@ export const ANNOTATIONS: ReadonlySet<string> = new Set([
 const LEAST: ReadonlySet<string> = new Set(["maximum", "exclusiveMaximum", "maxLength", "maxItems"])
 const MOST: ReadonlySet<string> = new Set(["minimum", "exclusiveMinimum", "minLength", "minItems"])
 
-/** @param refuse Called with what two schemas say that cannot be joined. */
+/** @param refuse Called with the reason why two schemas cannot be merged. */
 export function mergeSchemas(schemas: readonly Schema[], refuse: (what: string) => never): Schema {
   const merged: Record<string, unknown> = {}
   for (const schema of schemas) {
@@ -31,12 +31,12 @@ export function mergeSchemas(schemas: readonly Schema[], refuse: (what: string) 
       merged[key] = key in merged ? join(key, merged[key], value, refuse) : value
     }
   }
-  // It speaks of the properties of its own schema, and these have become more.
+  // `additionalProperties` refers to its own schema's properties, but the merged schema has more.
   const closed = schemas.some(
     (schema) => schema.additionalProperties !== undefined && schema.additionalProperties !== true,
   )
   const more = schemas.filter((schema) => Object.keys((schema.properties ?? {}) as object).length > 0).length
-  if (closed && more > 1) refuse("'additionalProperties' in one of several schemas that hold together is not supported")
+  if (closed && more > 1) refuse("'additionalProperties' in one of several combined schemas is not supported")
   return merged
 }
 
@@ -46,14 +46,14 @@ function join(key: string, a: unknown, b: unknown, refuse: (what: string) => nev
   if (MOST.has(key) && typeof a === "number" && typeof b === "number") return Math.max(a, b)
   if (key === "required" && Array.isArray(a) && Array.isArray(b)) return [...new Set([...a, ...b])]
   if (key === "allOf" && Array.isArray(a) && Array.isArray(b)) return [...a, ...b]
-  if (key === "type") return joinTypes([a].flat(), [b].flat()) ?? refuse("no type is allowed by all of the schemas")
+  if (key === "type") return joinTypes([a].flat(), [b].flat()) ?? refuse("the combined schemas have no type in common")
   if (key === "properties" && isObject(a) && isObject(b)) {
     const both: Record<string, unknown> = { ...a }
     for (const [name, value] of Object.entries(b)) both[name] = name in both ? { allOf: [both[name], value] } : value
     return both
   }
   if (key === "items") return { allOf: [a, b] }
-  return refuse(`'${key}' in several schemas that hold together is not supported`)
+  return refuse(`'${key}' in several combined schemas is not supported`)
 }
 
 function joinTypes(a: readonly unknown[], b: readonly unknown[]): unknown {

@@ -1,4 +1,4 @@
-/** The thread that follows an engine's constrained texts. */
+/** Main program of the thread that computes token masks. */
 
 import { parentPort } from "node:worker_threads"
 import { openGguf } from "../gguf/reader.ts"
@@ -9,16 +9,16 @@ import { buildTrie } from "./token-trie.ts"
 const post = (message: FromThread): void =>
   parentPort?.postMessage(message, message.type === "mask" ? [message.mask.buffer as ArrayBuffer] : [])
 
-let texts: Promise<MatcherPool> | undefined
+let pool: Promise<MatcherPool> | undefined
 
 parentPort?.on("message", async (message: ToThread) => {
   if (message.type === "vocabulary") {
-    texts = open(message)
+    pool = open(message)
     return
   }
   try {
-    // Messages keep their order: each waits for the vocabulary alone.
-    ;(await texts)?.receive(message)
+    // Messages keep their order, because each waits only for the vocabulary.
+    ;(await pool)?.receive(message)
   } catch (error) {
     post({ type: "failed", id: message.id, reason: `the vocabulary cannot be read: ${error}` })
   }

@@ -1,37 +1,39 @@
+/** A vocabulary as a tree of bytes. */
+
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 
-/** Words of a node, and what each of them is. Together, because a walk that skips from node to node touches memory that is far away. */
+/** Words of a node; the constants below are their offsets. They are interleaved, because a walk that skips nodes touches distant memory. */
 export const NODE = 4
-/** The first node (times `NODE`) after all that begin with its bytes. */
+/** Offset in `nodes` of the first node after the node's subtree. */
 export const SKIP = 0
-/** Tokens from this number on, in the order of their bytes, are those of the node and below; its own come before the next node's. */
+/** Index in `tokens` of the first token of the subtree. The node's own tokens end where the next node's begin. */
 export const FIRST = 1
-/** Its last byte, and the number of its bytes above it. */
+/** The node's last byte, and its depth << 8. */
 export const BYTE_AND_DEPTH = 2
-/** Bytes of the longest token at the node or below. */
+/** Bytes of the longest token in the subtree. */
 export const DEEPEST = 3
 
-/** A vocabulary's tokens by their bytes, as a tree in preorder: a node's first child comes after it. The root is the first. */
+/** A vocabulary's tokens by their bytes: a tree in preorder, from the root on. */
 export interface TokenTrie {
   nVocab: number
-  /** [n_nodes + 1, NODE] behind the last one there is one more `FIRST`. */
+  /** [nNodes + 1, NODE] The last entry has only `FIRST`. */
   nodes: Int32Array
-  /** [256] the root's children by their bytes; 0 where there is none. */
+  /** [256] offset of the root's child for each byte; 0 for none. */
   children: Int32Array
-  /** Tokens in the order of their bytes. Control and unknown tokens are none of them: no text has them. */
+  /** Tokens in the order of their bytes, without control and unknown tokens, which no text contains. */
   tokens: Int32Array
   /** Bytes of the longest token. */
   longest: number
-  /** Bytes of a token; of one that is not in the tree, none. */
+  /** Bytes of a token; empty for one that is not in the tree. */
   bytesOf(token: number): Uint8Array
-  /** Control tokens and their texts: they can stand in a text only where it is said. */
+  /** Control tokens and their texts. They are allowed only where a constraint names the text. */
   controls: ReadonlyMap<number, Uint8Array>
 }
 
 const NO_BYTES = new Uint8Array(0)
 const MAX_TOKEN_BYTES = 1024
 
-/** @param nVocab Rows of the model's output; those beyond the tokenizer's are no tokens. */
+/** @param nVocab Rows of the model's output. Those beyond the tokenizer's vocabulary are not tokens. */
 export function buildTrie(
   tokenizer: Pick<Tokenizer, "vocabSize" | "isSpecial" | "tokenBytes" | "piece">,
   nVocab: number,
@@ -51,7 +53,7 @@ export function buildTrie(
     texts[id] = Buffer.from(bytes).toString("latin1")
     tokens.push(id)
   }
-  // Latin-1 text sorts as its bytes do.
+  // Latin-1 text sorts in the order of its bytes.
   const text = (id: number): string => texts[id] as string
   tokens.sort((a, b) => (text(a) < text(b) ? -1 : text(a) > text(b) ? 1 : a - b))
   const nodes = nodesOf(tokens.map(text))

@@ -1,3 +1,5 @@
+/** Converts a constraint for function calls into rules. */
+
 import type { ToolsConstraint } from "./constraint.ts"
 import {
   ALL_CHARS,
@@ -17,11 +19,11 @@ import {
 import { SchemaConverter } from "./json-schema.ts"
 import { JsonRules } from "./json-text.ts"
 
-/** White space in front of an answer. */
+/** White space that may precede an answer. */
 const BLANKS = " \t\n"
 const BLANK = repeat(oneOf(BLANKS), 0)
 
-/** @throws GrammarError naming the keyword of a function's parameters that is not supported. */
+/** @throws GrammarError naming the unsupported keyword in a function's parameters. */
 export function toolsRules(constraint: ToolsConstraint): Rules {
   const { trigger, atStart, open, calls, separator, close, between, empty, required, parallel, answer } = constraint
   const rules = new JsonRules()

@@ -1,14 +1,16 @@
+/** UTF-8 encodings of ranges of characters. */
+
 import type { Range } from "./expr.ts"
 
-/** Bytes from the first to the last, both included; a character is one of each in turn. */
+/** A range for each byte of a character. */
 export type ByteRanges = readonly Range[]
 
-/** Code points at which the number of bytes grows. */
+/** Last code point of each encoded length. */
 const LENGTHS = [0x7f, 0x7ff, 0xffff, 0x10ffff] as const
 
 const bytesOf = (code: number): Uint8Array => new TextEncoder().encode(String.fromCodePoint(code))
 
-/** UTF-8 of the characters in some tidy ranges: each of its sequences of byte ranges stands for some of them, and none for two. */
+/** Encodes tidy ranges of characters: each character matches exactly one of the returned sequences of byte ranges. */
 export function utf8(ranges: readonly Range[]): ByteRanges[] {
   const out: ByteRanges[] = []
   for (const [first, last] of ranges) {
@@ -23,7 +25,7 @@ export function utf8(ranges: readonly Range[]): ByteRanges[] {
   return out
 }
 
-/** All byte strings of one length from `low` to `high` whose continuation bytes run over 80 to BF. */
+/** Splits the encodings of one length from `low` to `high` into sequences of byte ranges. Continuation bytes are 80 to BF. */
 function split(low: readonly number[], high: readonly number[], out: ByteRanges[], before: ByteRanges): void {
   const [a, ...lowRest] = low as [number, ...number[]]
   const [b, ...highRest] = high as [number, ...number[]]

@@ -1,3 +1,5 @@
+/** The thread that computes token masks, and the engine's access to it. */
+
 import { Worker } from "node:worker_threads"
 import { type Clock, every, realClock } from "../async.ts"
 import { EngineError, RequestError } from "../errors.ts"
@@ -7,19 +9,19 @@ import { Matcher, type MatcherEvents } from "./matcher.ts"
 import type { FromThread, ToThread } from "./matcher-pool.ts"
 
 export interface GrammarWorkerOptions {
-  /** The model file, whose tokenizer the thread reads. */
+  /** The model file, whose tokenizer the worker reads. */
   path: string
   nVocab: number
-  /** Milliseconds within which an answer must come; 10,000 by default. */
+  /** Time limit for an answer, in milliseconds. Default 10,000. */
   limitMs?: number
-  /** What the thread runs; `thread-main.ts` by default. */
+  /** Program of the thread. Default: `thread-main.ts`. */
   program?: string
   clock?: Clock
 }
 
 /**
- * The constrained texts of one engine. All of them are followed by one thread, which is started for the first, so that no step waits for a
- * grammar. Where it does not answer in time it is ended, the text that kept it busy fails, and the others go on in a new one.
+ * Runs the matchers of one engine in a thread, so that grammars do not block steps. The thread starts with the first matcher. Where it does
+ * not answer in time, it is terminated, the matcher that kept it busy fails, and the others continue in a new thread.
  */
 export class GrammarWorker {
   readonly #path: string
@@ -31,7 +33,7 @@ export class GrammarWorker {
   #busy: number | undefined
   readonly #clock: Clock
   #stopWatch = () => {}
-  /** When the text was asked for that was late already at the last look. */
+  /** `asked` time of the matcher found overdue at the previous check. */
   #late: number | undefined
   #next = 0
 
@@ -43,21 +45,21 @@ export class GrammarWorker {
     this.#clock = clock
   }
 
-  /** Follows one more text, which must be closed. */
+  /** Opens a matcher. The caller closes it. */
   open(constraint: Constraint, stopTokens: ReadonlySet<number>, events: MatcherEvents): Matcher {
     const id = this.#next++
-    const text: Matcher = new Matcher(constraint, stopTokens, events, this.#clock, (message) => {
-      if (this.#matchers.get(id) !== text) return
+    const matcher: Matcher = new Matcher(constraint, stopTokens, events, this.#clock, (message) => {
+      if (this.#matchers.get(id) !== matcher) return
       this.#post({ ...message, id })
       if (message.type === "close") this.#remove(id)
     })
     if (this.#matchers.size === 0) this.#begin()
-    this.#matchers.set(id, text)
-    this.#open(id, text)
-    return text
+    this.#matchers.set(id, matcher)
+    this.#open(id, matcher)
+    return matcher
   }
 
-  /** Ends the thread; its texts get no masks any more. Safe twice. */
+  /** Terminates the thread. Its matchers get no further masks. Safe to call twice. */
   close(): void {
     this.#end()
     this.#matchers.clear()
@@ -68,13 +70,13 @@ export class GrammarWorker {
     this.#worker?.postMessage(message)
   }
 
-  #open(id: number, text: Matcher): void {
-    const { constraint, stopTokens, tokens } = text
-    text.asked = this.#clock.now()
+  #open(id: number, matcher: Matcher): void {
+    const { constraint, stopTokens, tokens } = matcher
+    matcher.asked = this.#clock.now()
     this.#post({ type: "open", id, constraint, stopTokens: [...stopTokens], tokens })
   }
 
-  /** The thread is there, and keeps the process alive while there are texts. */
+  /** Starts the thread where there is none. It keeps the process alive while there are matchers. */
   #begin(): void {
     this.#stopWatch = every(this.#clock, Math.min(1000, this.#limitMs / 4), () => this.#checkTime())
     if (this.#worker) this.#worker.ref()
@@ -87,7 +89,8 @@ export class GrammarWorker {
       if (worker === this.#worker) this.#receive(message)
     })
     worker.on("error", ({ message }: Error) => {
-      if (worker === this.#worker) this.#restart(() => new EngineError(`the constraint's thread failed: ${message}`))
+      if (worker === this.#worker)
+        this.#restart(() => new EngineError(`the thread that checks constraints failed: ${message}`))
     })
     this.#worker = worker
     this.#post({ type: "vocabulary", path: this.#path, nVocab: this.#nVocab })
@@ -104,56 +107,56 @@ export class GrammarWorker {
     if (this.#matchers.size > 0) return
     this.#stopWatch()
     this.#worker?.unref()
-    // Nobody waits for what it is busy with, nor looks whether that ends.
+    // No matcher needs the result, and no check would notice if the thread never finished.
     if (this.#busy !== undefined) this.#end()
   }
 
   #receive(message: FromThread): void {
     const { id } = message
-    const text = this.#matchers.get(id)
+    const matcher = this.#matchers.get(id)
     if (message.type === "waiting") {
-      if (text) text.asked = undefined
+      if (matcher) matcher.asked = undefined
       return
     }
     if (message.type === "begun") {
       this.#busy = id
-      if (text) text.asked = this.#clock.now()
+      if (matcher) matcher.asked = this.#clock.now()
       return
     }
     if (this.#busy === id) this.#busy = undefined
-    if (!text) return
+    if (!matcher) return
     if (message.type === "mask") {
-      // In a new thread, an answer to what an earlier one was asked may come late.
-      if (message.nTokens === text.tokens.length) text.setMask(message.mask)
+      // After a restart, an answer of the earlier thread may be outdated.
+      if (message.nTokens === matcher.tokens.length) matcher.setMask(message.mask)
     } else if (message.type === "failed")
-      this.#fail(id, () => new EngineError(`the constraint's thread failed: ${message.reason}`))
-    else this.#fail(id, () => refusal(text, message.reason))
+      this.#fail(id, () => new EngineError(`the thread that checks constraints failed: ${message.reason}`))
+    else this.#fail(id, () => refusal(matcher, message.reason))
   }
 
-  #fail(id: number, errorFor: (text: Matcher) => Error): void {
-    const text = this.#matchers.get(id)
-    if (!text) return
-    text.close()
-    text.events.onFailure(errorFor(text))
+  #fail(id: number, errorFor: (matcher: Matcher) => Error): void {
+    const matcher = this.#matchers.get(id)
+    if (!matcher) return
+    matcher.close()
+    matcher.events.onFailure(errorFor(matcher))
   }
 
   #checkTime(): void {
     const due = this.#clock.now() - this.#limitMs
     const before = this.#late
     this.#late = [...this.#matchers.values()].find(({ asked }) => asked !== undefined && asked < due)?.asked
-    // Behind a long step its answer may be here, and only not have been read yet: that is done by the next look.
+    // After a long step, the answer may be here but not read yet. It will be by the next check.
     if (this.#late === undefined || this.#late !== before) return
-    const reason = `it took more than ${this.#limitMs / 1000} s to work out what may come next; simplify it`
-    this.#restart((text) => refusal(text, reason))
+    const reason = `computing the next token took more than ${this.#limitMs / 1000} s; simplify it`
+    this.#restart((matcher) => refusal(matcher, reason))
   }
 
-  /** Ends the thread and the text that it was busy with, and lets the others go on in a new one. */
-  #restart(errorFor: (text: Matcher) => Error): void {
-    const asked = [...this.#matchers].filter(([, text]) => text.asked !== undefined)
+  /** Terminates the thread, fails the matcher that kept it busy, and opens the others again in a new thread. */
+  #restart(errorFor: (matcher: Matcher) => Error): void {
+    const asked = [...this.#matchers].filter(([, matcher]) => matcher.asked !== undefined)
     const [first] = asked.sort(([, a], [, b]) => (a.asked as number) - (b.asked as number))
     const culprit = this.#busy ?? first?.[0]
     this.#end()
-    // Where none kept it busy it cannot run at all.
+    // Where no matcher kept it busy, the thread cannot run at all.
     for (const id of culprit === undefined ? [...this.#matchers.keys()] : [culprit]) this.#fail(id, errorFor)
     if (this.#matchers.size === 0) return
     this.#start()
@@ -162,4 +165,4 @@ export class GrammarWorker {
 }
 
 const refusal = ({ constraint: { param } }: Matcher, reason: string): RequestError =>
-  new RequestError(`${param} cannot be kept to: ${reason}`, param, "invalid_constraint")
+  new RequestError(`${param} cannot be enforced: ${reason}`, param, "invalid_constraint")

@@ -1,4 +1,4 @@
-/** What becomes of requests, memory and files when an engine process dies, hangs, fails, or cannot be started again. */
+/** Requests, memory and files after an engine process dies, hangs, fails, or cannot be restarted. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
@@ -97,7 +97,7 @@ test("SIGSEGV is reported by its name", async () => {
   expect(error).toBeInstanceOf(EngineError)
   expect((error as Error).message).toContain("crashed (SIGSEGV)")
   expect(reports[0]).toContain(
-    "faulty: the engine process crashed (SIGSEGV); 1 ended with an error; it is started again in 0.1 s",
+    "faulty: the engine process crashed (SIGSEGV); 1 ended with an error; it will be restarted in 0.1 s",
   )
   expect(engine.health()).toMatchObject({ state: "restarting", reason: expect.stringContaining("SIGSEGV") })
   await clock.advance(100)
@@ -272,7 +272,7 @@ describe("while there is no process", () => {
     const waiting = await outcome(engine, request([1]))
     expect(waiting.error).toBeInstanceOf(EngineError)
     expect(waiting.error).toMatchObject({
-      message: expect.stringContaining("could not be started again, 8 times in a row"),
+      message: expect.stringContaining("could not be restarted, 8 times in a row"),
       cause: { name: "ModelError", code: "unsupported" },
     })
     expect(engine.health()).toMatchObject({ state: "failed", reason: expect.stringContaining("the test says so") })
@@ -290,7 +290,7 @@ describe("while there is no process", () => {
       clock,
     })
     await turnUntil(clock, 100, () => engine.health().state === "failed")
-    const waits = reports.map((line) => /started again in (.*) s/.exec(line)?.[1])
+    const waits = reports.map((line) => /will be restarted in (.*) s/.exec(line)?.[1])
     expect(waits).toEqual(["0.1", "0.2", "0.4", "0.4", "0.4", "0.4", "0.4", "0.4", undefined])
     await engine.close()
   })
@@ -315,7 +315,7 @@ describe("a process that does not come up", () => {
     const error = await failed
     expect(error).toBeInstanceOf(EngineError)
     expect(error).toMatchObject({
-      message: "the engine process hung: it said nothing for 0.3 s while it loaded the model",
+      message: "the engine process hung: it sent no message for 0.3 s while it loaded the model",
     })
     await engine.close()
   })
@@ -324,11 +324,11 @@ describe("a process that does not come up", () => {
     ["there is none", ["/nowhere/rocmforge"], "could not be started"],
     ["it ends", [process.execPath, "-e", "process.exit(3)"], "exited with code 3 while it loaded the model"],
     [
-      "it is another version",
+      "it has another version",
       talking({ type: "hello", protocol: "0" }),
       "another version than this process; restart the server",
     ],
-    ["it says something else", talking("good morning"), "sent what could not be read"],
+    ["it sends something else", talking("good morning"), "sent a message that cannot be read"],
   ]
   function talking(message: unknown): string[] {
     return [process.execPath, "-e", `process.on("message", () => {}); process.send(${JSON.stringify(message)})`]

@@ -1,3 +1,5 @@
+/** The engine process: runs an engine and answers its parent over the IPC channel. */
+
 import { EngineError } from "../../errors.ts"
 import { type LoadOptions, loadEngine } from "../load.ts"
 import type { Engine, GenerateRequest, LoadedEngine } from "../types.ts"
@@ -8,12 +10,12 @@ import { toWire } from "./wire-error.ts"
 export type EngineLoader = (path: string, options: LoadOptions) => Promise<LoadedEngine>
 
 /**
- * Makes this process an engine that its parent drives over the IPC channel. It ends when the parent says so, or is gone; signals
- * that a terminal or a service manager sends to parent and child alike are the parent's to answer.
+ * Turns this process into an engine for its parent. It exits when the parent asks for it or is gone. It ignores SIGINT, SIGTERM and SIGHUP,
+ * which terminals and service managers send to parent and child alike: the parent handles them.
  */
 export function runEngineProcess(load: EngineLoader = loadEngine): void {
   if (!process.send) {
-    console.error("rocmforge: this command is for the server's own use; it starts its engines with it")
+    console.error("rocmforge: this command is for the server's own use; run `rocmforge serve` instead")
     process.exit(2)
   }
   const child = new EngineChild(load, (message) => void process.send?.(message))
@@ -54,7 +56,7 @@ class EngineChild {
       this.#engine = engine
       this.post({ type: "ready", limits: engine.limits, facts, stats: engine.stats() })
     } catch (error) {
-      // The parent ends this process once it has read why.
+      // The parent kills this process once it has read the error.
       this.post({ type: "failed", error: toWire(error) })
     }
   }
@@ -62,7 +64,7 @@ class EngineChild {
   async #generate(handle: number, request: GenerateRequest): Promise<void> {
     const engine = this.#engine
     const outbox = this.#outbox
-    if (!engine || !outbox) throw new Error("a request came before the engine was loaded")
+    if (!engine || !outbox) throw new Error("a request arrived before the engine was loaded")
     this.#received++
     const controller = new AbortController()
     this.#requests.set(handle, { id: request.id, controller })
@@ -70,7 +72,7 @@ class EngineChild {
     try {
       for await (const event of engine.generate(request, controller.signal)) outbox.add(handle, event)
     } catch (error) {
-      // An EngineError with a cause: not the request failed, but the step, and the native side with it.
+      // An EngineError with a cause: the step failed, and the native context with it, not only the request.
       if (error instanceof EngineError && error.cause !== undefined) outbox.fault(error)
       else outbox.fail(handle, error)
     } finally {

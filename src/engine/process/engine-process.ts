@@ -1,16 +1,18 @@
+/** The parent's side of one engine process. */
+
 import type { Clock, Timer } from "../../async.ts"
 import { type FromChild, parseFromChild, type ToChild } from "./protocol.ts"
 
 export interface EngineProcessEvents {
   onMessage: (message: FromChild) => void
-  /** The process is gone, and no message follows. @param reason a clause: "was killed (SIGKILL)". */
+  /** The process has exited, and no message follows. @param reason A clause: "was killed (SIGKILL)". */
   onExit: (reason: string) => void
 }
 
-/** How long messages that a process sent before it ended may take to come. */
-const LAST_WORDS_MS = 100
+/** Time, in milliseconds, for messages that a process sent before it exited. */
+const DRAIN_MS = 100
 
-/** One engine process, from its start to its end. It holds nothing of ours but the IPC channel and standard error. */
+/** One engine process, from start to exit. It inherits only the IPC channel and standard error. */
 export class EngineProcess {
   readonly #clock: Clock
   readonly #child: Bun.Subprocess<"ignore", "ignore", "inherit">
@@ -18,7 +20,7 @@ export class EngineProcess {
   #over = false
   #outgoing: ToChild[] = []
   #kill: Timer | undefined
-  /** Resolves after `onGone`. */
+  /** Resolves after `onExit` was called. */
   readonly exited: Promise<void>
 
   /** @throws Error when the executable cannot be started. */
@@ -35,19 +37,19 @@ export class EngineProcess {
         try {
           onMessage(parseFromChild(message))
         } catch (error) {
-          this.kill(`sent what could not be read (${error instanceof Error ? error.message : error})`)
+          this.kill(`sent a message that cannot be read (${error instanceof Error ? error.message : error})`)
         }
       },
       onDisconnect: () => {
         disconnected.resolve()
-        // Alive but mute: of no use any more.
+        // The process is alive, but cannot be reached any more.
         if (this.#child.exitCode === null) this.#kill ??= clock.setTimeout(() => this.kill("closed its channel"), 1000)
       },
     })
     this.exited = this.#child.exited.then(async () => {
-      const lastWords = clock.setTimeout(disconnected.resolve, LAST_WORDS_MS)
+      const drained = clock.setTimeout(disconnected.resolve, DRAIN_MS)
       await disconnected.promise
-      clock.clearTimeout(lastWords)
+      clock.clearTimeout(drained)
       clock.clearTimeout(this.#kill)
       this.#over = true
       onExit(this.#reason ?? howItEnded(this.#child))
@@ -58,7 +60,7 @@ export class EngineProcess {
     return this.#child.pid
   }
 
-  /** What is sent in one turn of the event loop goes out together at its end. A process that is gone hears nothing; `onGone` says so. */
+  /** Messages of one turn of the event loop are sent together at its end. They are lost where the process is gone; `onExit` reports that. */
   send(message: ToChild): void {
     if (this.#outgoing.length === 0) setImmediate(() => this.#flush())
     this.#outgoing.push(message)
@@ -72,13 +74,13 @@ export class EngineProcess {
     }
   }
 
-  /** Ends it at once. @param reason what `onGone` is to say. */
+  /** Kills the process. @param reason Passed to `onExit`. */
   kill(reason: string): void {
     this.#reason ??= reason
     this.#child.kill("SIGKILL")
   }
 
-  /** Lets it free what it holds; it is killed where that takes longer than `grace_ms`. Resolves when it is gone. */
+  /** Lets the process free its resources and exit, and kills it after `graceMs`. Resolves when it has exited. */
   async stop(graceMs: number): Promise<void> {
     this.#reason ??= "was stopped"
     this.send({ type: "close" })

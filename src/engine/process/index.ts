@@ -1,4 +1,4 @@
-/** The engine in a process of its own: what the server uses, so that HTTP does not go down with a GPU. */
+/** A model whose engine runs in a child process, so that a GPU fault does not end the server. */
 
 import { basename, resolve } from "node:path"
 import { engineCommand } from "../../program.ts"
@@ -14,15 +14,15 @@ export interface SuperviseOptions
     Partial<
       Pick<SupervisedEngineOptions, "watchdogMs" | "startMs" | "maxHeld" | "backOff" | "command" | "onReport" | "clock">
     > {
-  /** Gives up loading; a model that is loaded does not hear it. */
+  /** Cancels loading. Has no effect once the model is loaded. */
   signal?: AbortSignal
 }
 
 export type SupervisedModel = LoadedModel & { engine: SupervisedEngine }
 
 /**
- * Opens a GGUF file for generation as `loadModel` does, with the engine in a child process that is restarted when it fails. Resolves
- * when the engine is ready. Without `onReport`, faults and restarts are written to standard error.
+ * Opens a GGUF file as `loadModel` does, with the engine in a child process that is restarted when it fails. Resolves when the engine is
+ * ready. Without `onReport`, faults and restarts are written to standard error.
  * @throws what `loadModel` throws, or EngineError when the process ends before it is ready, or the signal fires.
  */
 export async function superviseModel(path: string, options: SuperviseOptions = {}): Promise<SupervisedModel> {
@@ -57,7 +57,7 @@ export async function superviseModel(path: string, options: SuperviseOptions = {
   signal?.addEventListener("abort", giveUp, { once: true })
   try {
     if (signal?.aborted) giveUp()
-    // Both read the file's header, at the same time. The device's error comes first, as in `loadModel`.
+    // Both read the file's header at the same time. An error of the device takes precedence, as in `loadModel`.
     const [facts, file] = await Promise.allSettled([engine.started, readModel(path)])
     if (facts.status === "rejected") throw facts.reason
     if (file.status === "rejected") throw file.reason

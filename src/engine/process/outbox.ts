@@ -2,7 +2,7 @@ import type { EngineEvent, EngineStats, TokenLogprobs } from "../types.ts"
 import type { StepMessage } from "./protocol.ts"
 import { toWire } from "./wire-error.ts"
 
-/** Gathers what all requests got from one step, and posts it as one message. */
+/** Collects the events of all requests from one step, and posts them as one message. */
 export class Outbox {
   #tokens: number[] = []
   #logprobs: (TokenLogprobs | undefined)[] = []
@@ -12,7 +12,7 @@ export class Outbox {
   #fault: unknown
   #scheduled = false
 
-  /** @param status What every message says beside the events. */
+  /** @param status Fields of every message besides the events. */
   constructor(
     readonly post: (message: StepMessage) => void,
     readonly status: () => { received: number; stats: EngineStats },
@@ -35,13 +35,13 @@ export class Outbox {
     this.#schedule()
   }
 
-  /** The engine is broken, and with it all its requests. */
+  /** Reports that the engine is broken, and all its requests with it. */
   fault(error: unknown): void {
     this.#fault ??= error
     this.#schedule()
   }
 
-  /** Posts what there is, if only the status. */
+  /** Posts the collected events, or the status alone. */
   flush(): void {
     this.post({
       type: "step",
@@ -59,7 +59,7 @@ export class Outbox {
     this.#failures = []
   }
 
-  /** A tick comes when every request has taken its events (they do so in microtasks), and before the next step. */
+  /** Posts on the next tick: all requests have then read their events (in microtasks), and the next step has not begun. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true

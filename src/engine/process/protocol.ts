@@ -1,6 +1,6 @@
 /**
- * What supervisor and engine process say to each other. Requests are checked by the engine process (zod); what it says itself comes
- * once a step, so that its parent checks the envelope alone.
+ * Messages between supervisor and engine process. The engine process validates all of its parent's messages (zod). The parent validates
+ * only type and shape of the engine's, because one arrives after every step.
  */
 
 import { z } from "zod"
@@ -20,7 +20,7 @@ import type {
 } from "../types.ts"
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
-/** Both sides are one program, unless it was replaced on the disk while it ran. */
+/** Version of the messages. It differs only where the program on the disk was replaced while it ran. */
 export const PROTOCOL = `${packageJson.version}/6`
 
 const sampling = z.object({
@@ -60,9 +60,9 @@ const toChild = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("load"),
     path: z.string(),
-    // Checked where they were given, by the same program.
+    // Validated in the parent, where they were set.
     options: z.custom<WireOptions>((value) => typeof value === "object" && value !== null),
-    /** A message comes at least this often while there are requests. */
+    /** While there are requests, the engine process sends a message at least this often. */
     heartbeatMs: z.number().positive(),
   }),
   z.object({ type: z.literal("generate"), handle, request }),
@@ -75,31 +75,31 @@ export type WireOptions = Omit<LoadOptions, "onUpload">
 export type ToChild =
   | { type: "load"; path: string; options: WireOptions; heartbeatMs: number }
   | { type: "generate"; handle: number; request: GenerateRequest }
-  /** `index`: one of its choices alone. */
+  /** `index`: cancels this one of the request's sequences alone. */
   | { type: "cancel"; handle: number; index?: number }
   | { type: "close" }
 
 const manyToChild = z.array(toChild)
 
-/** What was sent together. @throws z.ZodError */
+/** Validates messages that were sent together. @throws z.ZodError */
 export const parseToChild = (messages: unknown): z.infer<typeof manyToChild> => manyToChild.parse(messages)
 
-/** What is known of a loaded engine, besides how to reach it. */
+/** A loaded engine's properties, without the engine itself. */
 export type EngineFacts = Omit<LoadedEngine, "engine">
 
 export interface StepMessage {
   type: "step"
-  /** `generate` messages that had come. */
+  /** Number of `generate` messages received so far. */
   received: number
   stats: EngineStats
-  /** [n, 3]: handle, choice, token. */
+  /** [n, 3]: handle, index of the sequence, token. */
   tokens: Int32Array
-  /** [n], of `tokens`; absent when no request asked for any. */
+  /** [n], for `tokens`; absent when no request asked for log-probabilities. */
   logprobs?: (TokenLogprobs | undefined)[]
-  /** They come after the tokens of this message, as do the failures. */
+  /** Ends and failures apply after the tokens of this message. */
   ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)[]
   failures: { handle: number; error: WireError }[]
-  /** The engine cannot go on. */
+  /** The engine is broken and must be replaced. */
   fault?: WireError
 }
 
@@ -112,7 +112,7 @@ export type FromChild =
 
 const TYPES: ReadonlySet<unknown> = new Set<FromChild["type"]>(["hello", "upload", "ready", "failed", "step"])
 
-/** @throws TypeError for what no engine process says. */
+/** Checks type and shape of a message. @throws TypeError */
 export function parseFromChild(message: unknown): FromChild {
   const { type, tokens, error } = (message ?? {}) as { type?: unknown; tokens?: unknown; error?: unknown }
   const sound = TYPES.has(type) && (type !== "step" || tokens instanceof Int32Array)

@@ -1,13 +1,15 @@
+/** Bookkeeping of the supervised requests. */
+
 import type { SupervisedRequest } from "./supervised-request.ts"
 
-/** The requests that have not ended, in the order of their arrival: which engine process's attempt is whose, and which wait here. */
+/** The unfinished requests, in the order of arrival: those that the engine process has, by handle, and those that are held here. */
 export class RequestTable {
   readonly #byId = new Map<string, SupervisedRequest>()
   readonly #byHandle = new Map<number, SupervisedRequest>()
-  /** Those that no engine process has. */
+  /** Requests that no engine process has. */
   readonly #held = new Set<SupervisedRequest>()
   #handles = 0
-  /** Attempts that the running engine process was sent, and those that it says it has. */
+  /** Attempts sent to the running engine process, and those it has acknowledged. */
   #sent = 0
   #received = 0
   #onEmpty: (() => void)[] = []
@@ -20,9 +22,9 @@ export class RequestTable {
     return [...this.#byId.values()]
   }
 
-  /** Those that no engine process has. */
+  /** The held requests, in the order of arrival. */
   held(): SupervisedRequest[] {
-    // One that comes back from an engine process has come before those that wait already.
+    // A request that returns from an engine process arrived before those that are held already.
     return [...this.#held].sort((a, b) => a.arrival - b.arrival)
   }
 
@@ -30,12 +32,12 @@ export class RequestTable {
     return this.#held.size
   }
 
-  /** Requests that an engine process was given, and that have not ended. */
+  /** Number of unfinished requests that were sent to an engine process. */
   get inProcess(): number {
     return this.#byHandle.size
   }
 
-  /** Requests that the engine process does not count: held here, or still on their way to it. */
+  /** Number of requests that the engine process does not count yet: held here, or sent and not acknowledged. */
   get waiting(): number {
     return this.nHeld + Math.min(this.#byHandle.size, this.#sent - this.#received)
   }
@@ -53,7 +55,7 @@ export class RequestTable {
     this.#held.add(entry)
   }
 
-  /** A new handle, under which the request goes to the engine process. */
+  /** Moves a request to the engine process. @returns the handle of this attempt. */
   dispatch(entry: SupervisedRequest): number {
     const handle = ++this.#handles
     this.#byHandle.set(handle, entry)
@@ -62,7 +64,7 @@ export class RequestTable {
     return handle
   }
 
-  /** The engine process does not have it any more, and it waits here. */
+  /** Holds a request that no engine process has, or has any more. */
   hold(entry: SupervisedRequest): void {
     if (entry.handle !== undefined) this.#byHandle.delete(entry.handle)
     entry.handle = undefined
@@ -70,7 +72,7 @@ export class RequestTable {
     this.#held.add(entry)
   }
 
-  /** Forgets it; false when it was forgotten before. */
+  /** Removes a request. @returns false when it was removed before. */
   delete(entry: SupervisedRequest): boolean {
     if (this.#byId.get(entry.request.id) !== entry) return false
     this.#byId.delete(entry.request.id)
@@ -80,12 +82,12 @@ export class RequestTable {
     return true
   }
 
-  /** The engine process says how many attempts have come. */
+  /** Records how many attempts the engine process has received. */
   acknowledge(received: number): void {
     this.#received = received
   }
 
-  /** Another engine process: nothing was sent to it. */
+  /** Starts the counts for a new engine process. */
   reset(): void {
     this.#sent = 0
     this.#received = 0

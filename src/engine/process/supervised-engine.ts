@@ -1,3 +1,5 @@
+/** An engine in a child process, with requests that outlive the process. */
+
 import { type Clock, realClock } from "../../async.ts"
 import { EngineError, OverloadedError, queueFull, RequestError } from "../../errors.ts"
 import { checkRequest } from "../check-request.ts"
@@ -18,13 +20,13 @@ import { Supervisor, type SupervisorOptions } from "./supervisor.ts"
 import { fromWire } from "./wire-error.ts"
 
 export interface SupervisedEngineOptions extends SupervisorOptions {
-  /** Requests that wait to begin, here or in the engine process; more are refused. Default 512. */
+  /** Requests that wait to begin, here or in the engine process, at most. Default 512. */
   maxHeld?: number
 }
 
-/** Engine processes that may die with one request before it is taken for the cause. */
+/** A request that was in this many engine processes when they died is taken for the cause, and fails. */
 const MAX_ATTEMPTS = 3
-/** Statistics that count up from the opening of an engine. */
+/** Statistics that count up from the start of an engine. */
 const COUNTERS = [
   "steps",
   "nPreemptions",
@@ -37,8 +39,8 @@ const COUNTERS = [
 ] as const satisfies (keyof EngineStats)[]
 
 /**
- * The engine in a process of its own, which is started again when it dies, hangs or fails. Requests come and go while it is down:
- * they wait here, and those that it had and that had streamed nothing go to the next process.
+ * Runs the engine in a child process and restarts it when it dies, hangs or fails. While it is down, requests are held here. Requests
+ * that had streamed nothing when it went down go to the next process.
  */
 export class SupervisedEngine implements Engine {
   readonly #clock: Clock
@@ -47,17 +49,17 @@ export class SupervisedEngine implements Engine {
   readonly #supervisor: Supervisor
   readonly #started = Promise.withResolvers<EngineFacts>()
   #limits: EngineLimits = { contextLength: 0, nVocab: 0, maxSeqs: 0, batchTokens: 0, chunkTokens: 0 }
-  /** Of the running process. */
+  /** Last statistics of the running process. */
   #stats: EngineStats = NO_STATS
-  /** What the processes before it counted. */
+  /** Sums of the counters of earlier processes. */
   readonly #before: EngineStats = { ...NO_STATS }
   #failure: Error | undefined
-  /** The suspect that the running process was given, until it turns out well. */
+  /** The suspect that the running process has alone, until its answer has begun. */
   #onTrial: SupervisedRequest | undefined
-  /** What the running process said when its queue had no place for a request that waits here since; then `#places` counts. */
-  #noPlace: OverloadedError | undefined
-  /** Requests of the running process that have ended since. */
-  #places = 0
+  /** Set when the child's queue was full; held requests wait until `#freeSlots` > 0. */
+  #queueFull: OverloadedError | undefined
+  /** Requests of the running process that have ended since its queue was full. */
+  #freeSlots = 0
   #draining = false
   #closing: Promise<void> | undefined
 
@@ -70,7 +72,7 @@ export class SupervisedEngine implements Engine {
         this.#limits = limits
         this.#stats = stats
         this.#requests.reset()
-        this.#noPlace = undefined
+        this.#queueFull = undefined
         this.#sendHeld()
         this.#started.resolve(facts)
       },
@@ -78,22 +80,22 @@ export class SupervisedEngine implements Engine {
       onDown: (reason) => this.#onDown(reason),
       onFailed: (error) => this.#onFailed(error),
     })
-    // Whoever does not wait for the start hears of its failure with the first request.
+    // Callers that do not await the start get its error with their first request.
     this.#started.promise.catch(() => {})
     this.#supervisor.start()
   }
 
-  /** Resolves when the first process is ready. @throws what `loadModel` throws when it cannot be; there is no second try. */
+  /** Resolves when the first process is ready. @throws the errors of `loadModel`; a first start that fails is not repeated. */
   get started(): Promise<EngineFacts> {
     return this.#started.promise
   }
 
-  /** As the running process says; all 0 before `started`. */
+  /** Limits of the running process; all 0 before `started`. */
   get limits(): EngineLimits {
     return this.#limits
   }
 
-  /** Of the engine process; `undefined` while there is none. */
+  /** Process id of the engine process; `undefined` while there is none. */
   get pid(): number | undefined {
     return this.#supervisor.pid
   }
@@ -128,13 +130,13 @@ export class SupervisedEngine implements Engine {
     }
   }
 
-  /** A choice that has said something has its request in an engine process. */
+  /** Only a request that is in the child can have produced output. */
   endSequence(id: string, index: number): void {
     const handle = this.#requests.byId(id)?.handle
     if (handle !== undefined) this.#supervisor.send({ type: "cancel", handle, index })
   }
 
-  /** As the engine process last said, and what waits on this side of it. */
+  /** The engine process's last statistics, plus the requests that are held here. */
   stats(): EngineStats {
     const stats = { ...this.#stats }
     stats.waiting += this.#requests.waiting
@@ -149,10 +151,7 @@ export class SupervisedEngine implements Engine {
     return { state: "draining", reason: "the server is shutting down" }
   }
 
-  /**
-   * Admits no further request, and resolves when those that were admitted have ended. What has not ended after `limit_ms` ends then,
-   * with an OverloadedError.
-   */
+  /** Refuses further requests, and resolves when the admitted ones have ended. After `limitMs`, the rest fail with an OverloadedError. */
   async drain(limitMs: number): Promise<void> {
     this.#draining = true
     const limit = this.#clock.setTimeout(() => {
@@ -182,27 +181,31 @@ export class SupervisedEngine implements Engine {
     if (health.state === "draining") {
       throw new OverloadedError("the server is shutting down", "unavailable", 1)
     }
-    if (this.#noPlace) throw this.#noPlace
-    // Decided here, at once: the engine process hears of a request only between two steps.
+    if (this.#queueFull) throw this.#queueFull
+    // Decided here at once: the engine process reads messages only between two steps.
     const { queued, retryAfter } = this.stats()
     if (queued < this.#maxQueued) return
     if (health.state === "ready") throw queueFull(queued, retryAfter)
-    throw new OverloadedError(`${health.reason}; too many requests wait for it already`, "unavailable", 1)
+    throw new OverloadedError(
+      `${health.reason}; too many requests are waiting already, so try again later`,
+      "unavailable",
+      1,
+    )
   }
 
   /**
-   * Sends what waits here. A request that several processes died with is a suspect: it goes alone, and the others wait until its
-   * answer has begun, so that it cannot take them along once more.
+   * Sends held requests. A request that was in several processes when they died is a suspect: it is sent alone, and the others wait until its
+   * answer has begun, so that it cannot fail with them once more.
    */
   #sendHeld(): void {
-    if (this.#requests.nHeld === 0) this.#noPlace = undefined
+    if (this.#requests.nHeld === 0) this.#queueFull = undefined
     if (!this.#ready || this.#onTrial || this.#requests.nHeld === 0) return
-    if (this.#noPlace && this.#places === 0) return
+    if (this.#queueFull && this.#freeSlots === 0) return
     const held = this.#requests.held()
     this.#onTrial = held.find(({ attempts }) => attempts === MAX_ATTEMPTS - 1)
-    const next = this.#onTrial ? [this.#onTrial] : held.slice(0, this.#noPlace ? this.#places : held.length)
+    const next = this.#onTrial ? [this.#onTrial] : held.slice(0, this.#queueFull ? this.#freeSlots : held.length)
     for (const entry of next) this.#send(entry)
-    this.#places = Math.max(0, this.#places - next.length)
+    this.#freeSlots = Math.max(0, this.#freeSlots - next.length)
   }
 
   #send(entry: SupervisedRequest): void {
@@ -214,7 +217,7 @@ export class SupervisedEngine implements Engine {
   #onStep({ received, stats, tokens, logprobs, ends, failures }: StepMessage): void {
     this.#stats = stats
     this.#requests.acknowledge(received)
-    // Who has left, or got an error meanwhile, is not found any more.
+    // Requests that were cancelled or failed meanwhile are not in the table any more.
     for (let i = 0; i < tokens.length; i += 3) {
       const entry = this.#requests.byHandle(tokens[i] ?? 0)
       entry?.token(tokens[i + 1] ?? 0, tokens[i + 2] ?? 0, logprobs?.[i / 3])
@@ -222,7 +225,7 @@ export class SupervisedEngine implements Engine {
     for (const { handle, index, reason, usage, ...result } of ends) {
       const entry = this.#requests.byHandle(handle)
       entry?.end(index, reason, usage, result)
-      if (entry?.over && this.#requests.delete(entry)) this.#places++
+      if (entry?.over && this.#requests.delete(entry)) this.#freeSlots++
     }
     for (const { handle, error } of failures) this.#onFailure(handle, fromWire(error))
     if (this.#onTrial?.begun || this.#onTrial?.over) this.#onTrial = undefined
@@ -233,20 +236,20 @@ export class SupervisedEngine implements Engine {
   #onFailure(handle: number, error: Error): void {
     const entry = this.#requests.byHandle(handle)
     if (!entry) return
-    const noPlace = error instanceof OverloadedError && error.code === "queue_full"
-    // Accepted once is accepted: it waits here for a place, as long as there are others that will leave one.
-    if (noPlace && entry.accepted && this.#requests.inProcess > 1) {
-      this.#noPlace = error
-      this.#places = 0
+    const isQueueFull = error instanceof OverloadedError && error.code === "queue_full"
+    // An accepted request is not refused later. It is held while others in the child will still free a slot.
+    if (isQueueFull && entry.accepted && this.#requests.inProcess > 1) {
+      this.#queueFull = error
+      this.#freeSlots = 0
       if (this.#onTrial === entry) this.#onTrial = undefined
       this.#requests.hold(entry)
     } else {
-      if (this.#requests.delete(entry) && !noPlace) this.#places++
+      if (this.#requests.delete(entry) && !isQueueFull) this.#freeSlots++
       entry.fail(error)
     }
   }
 
-  /** The process is gone: each of its requests ends, or waits for the next one. */
+  /** Handles the end of the process: each of its requests fails, or is held for the next process. @returns a clause for the report. */
   #onDown(reason: string): string {
     const { blocksTotal } = this.#stats
     for (const name of COUNTERS) this.#before[name] += this.#stats[name]
@@ -285,7 +288,7 @@ export class SupervisedEngine implements Engine {
     for (const entry of this.#requests.all()) this.#fail(entry, error)
   }
 
-  /** Nobody wants the rest of it. The engine process says when it has let go; without one that is at once. */
+  /** Cancels a request: through the engine process where that has it, which then reports the end; otherwise at once. */
   #cancel(entry: SupervisedRequest): void {
     if (entry.over) return
     entry.cancelled = true
@@ -302,12 +305,12 @@ export class SupervisedEngine implements Engine {
     this.#drop(entry)
   }
 
-  /** Forgets a request, and has the engine process forget it. */
+  /** Removes a request here and in the engine process. */
   #drop(entry: SupervisedRequest): void {
     if (!this.#requests.delete(entry) || entry.handle === undefined) return
     this.#supervisor.send({ type: "cancel", handle: entry.handle })
     if (this.#onTrial === entry) this.#onTrial = undefined
-    this.#places++
+    this.#freeSlots++
     this.#sendHeld()
     this.#supervisor.expectSteps(this.#requests.inProcess > 0)
   }

@@ -1,19 +1,21 @@
+/** One request of a supervised engine. */
+
 import type { Clock } from "../../async.ts"
 import { EventQueue } from "../event-queue.ts"
 import type { EngineEvent, FinishReason, GenerateRequest, PrefillOnlyResult, TokenLogprobs, Usage } from "../types.ts"
 
 let arrivals = 0
 
-/** One request as its supervisor knows it: where it is, what has come of it, and the queue that its consumer reads. */
+/** A request outside the engine process: its current attempt, its progress, and the queue that its consumer reads. */
 export class SupervisedRequest {
-  /** The attempt that is in an engine process; `undefined` while it waits here. */
+  /** Handle of the attempt that is in an engine process; `undefined` while the request is held here. */
   handle: number | undefined
-  /** Engine processes that had it. */
+  /** Number of engine processes that had the request. */
   attempts = 0
   cancelled = false
-  /** It had to wait here once, and is not to be refused after that. */
+  /** The request was held here once, so it must not be refused any more. */
   accepted = false
-  /** Its place in the order of arrival. */
+  /** Number in the order of arrival. */
   readonly arrival = ++arrivals
 
   readonly #clock: Clock
@@ -22,7 +24,7 @@ export class SupervisedRequest {
   #heldMs = 0
   #first: number | undefined
   #last: number
-  /** Tokens of each choice. */
+  /** [n] generated tokens of each sequence. */
   readonly #counts: Uint32Array
   readonly #ended = new Set<number>()
   readonly #events: EventQueue
@@ -38,12 +40,12 @@ export class SupervisedRequest {
     this.#events = new EventQueue(this.#counts.length)
   }
 
-  /** Something of the answer was given away, so that it cannot begin anew. */
+  /** Part of the answer was delivered, so the request cannot be repeated. */
   get begun(): boolean {
     return this.#first !== undefined || this.#ended.size > 0
   }
 
-  /** It has got all its ends, or its error. */
+  /** The consumer has every `end`, or an error. */
   get over(): boolean {
     return this.#events.failed || this.#ended.size === this.#counts.length
   }
@@ -53,12 +55,12 @@ export class SupervisedRequest {
     return this.#submitted + (this.request.deadlineMs ?? Number.POSITIVE_INFINITY) - this.#clock.now()
   }
 
-  /** What to send to an engine process now. */
+  /** Begins an attempt. @returns the request to send to the engine process. */
   forProcess(handle: number): GenerateRequest {
     this.handle = handle
     this.attempts++
     this.#heldMs = this.#clock.now() - this.#submitted
-    // An id of its own: an earlier attempt, or an earlier request of this id, may not have left the process.
+    // The id is unique per attempt: an earlier attempt or request with the same id may still be in the process.
     const request = { ...this.request, id: `${this.request.id}#${handle}` }
     return request.deadlineMs === undefined ? request : { ...request, deadlineMs: Math.max(1, this.remainingMs) }
   }
@@ -70,12 +72,12 @@ export class SupervisedRequest {
     this.#events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
   }
 
-  /** @param usage as counted in the engine process. */
+  /** @param usage As counted in the engine process. */
   end(index: number, reason: FinishReason, usage: Usage, result: PrefillOnlyResult): void {
     this.#end(index, reason, { ...usage, prefillMs: usage.prefillMs + this.#heldMs }, result)
   }
 
-  /** Ends the choices that have not ended: nobody wants them, and no engine process has them. */
+  /** Ends the unfinished sequences of a cancelled request that no engine process has. */
   endCancelled(): void {
     const now = this.#clock.now()
     const usage = {
@@ -89,7 +91,7 @@ export class SupervisedRequest {
     }
   }
 
-  /** Ends the request with an error in place of the ends that are missing. */
+  /** Ends the request with an error in place of the missing ends. */
   fail(error: Error): void {
     if (!this.over) this.#events.fail(error)
   }

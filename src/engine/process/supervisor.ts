@@ -1,3 +1,5 @@
+/** Keeps an engine process running. */
+
 import { type Clock, realClock, type Timer } from "../../async.ts"
 import { EngineError } from "../../errors.ts"
 import type { EngineHealth } from "../types.ts"
@@ -7,10 +9,10 @@ import { Watchdog } from "./watchdog.ts"
 import { fromWire } from "./wire-error.ts"
 
 export interface BackOffOptions {
-  /** Before the first restart; it doubles with every further one. */
+  /** Wait before the first restart, in milliseconds. It doubles with every further one. */
   firstMs: number
   maxMs: number
-  /** A process that lived this long begins a new count. */
+  /** A process that ran this long resets the count. */
   healthyMs: number
 }
 
@@ -19,20 +21,20 @@ const BACK_OFF: BackOffOptions = { firstMs: 100, maxMs: 30_000, healthyMs: 30_00
 export interface SupervisorOptions {
   /** The model file. */
   path: string
-  /** How the model is called in reports. */
+  /** The model's name in reports. */
   name: string
   load: WireOptions
   /** The command line of an engine process. */
   command: readonly string[]
-  /** Hears of every fault and restart, one line at a time. */
+  /** Called with one line for every fault and restart. */
   onReport: (line: string) => void
   onUpload?: ((progress: { done: number; total: number }) => void) | undefined
-  /** An engine process that has requests, and whose steps do not advance for so long, is taken for hung. Default 120 s. */
+  /** An engine process with requests is taken for hung when its steps do not advance for this time. Default 120 s. */
   watchdogMs?: number | undefined
-  /** An engine process that says nothing for so long while it loads the model is taken for hung. Default 10 min. */
+  /** While it loads the model, an engine process is taken for hung when it sends no message for this time. Default 10 min. */
   startMs?: number
   backOff?: BackOffOptions
-  /** How long an engine process may take to end when it is closed; then it is killed. Default 3 s. */
+  /** Time that an engine process has to exit when it is closed, before it is killed. Default 3 s. */
   graceMs?: number
   clock?: Clock
 }
@@ -42,19 +44,19 @@ type ReadyMessage = Extract<FromChild, { type: "ready" }>
 export interface SupervisorEvents {
   onReady: (message: ReadyMessage) => void
   onStep: (message: StepMessage) => void
-  /** The process that was ready is gone. Returns what became of its requests, for the report. */
+  /** A process that was ready is gone. @returns what happened to its requests, as a clause for the report. */
   onDown: (reason: string) => string
-  /** There will be no further process. */
+  /** No further process will be started. */
   onFailed: (error: Error) => void
 }
 
-/** Engine processes in a row that may end before they are ready. */
+/** Number of engine processes in a row that may exit before they are ready. */
 const MAX_FAILED_STARTS = 8
 
 const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** Keeps one engine process running: starts it, watches it, and starts it again. It knows nothing of requests. */
+/** Starts an engine process, watches it, and restarts it. The requests are its user's. */
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #clock: Clock
@@ -63,7 +65,7 @@ export class Supervisor {
   readonly #watchdog: Watchdog
   #process: EngineProcess | undefined
   #health: EngineHealth = { state: "starting", reason: "the engine is loading the model" }
-  /** When the running process became ready. */
+  /** When the running process became ready, by the clock. */
   #readyAt: number | undefined
   #limitsOnce: ReadyMessage["limits"] | undefined
   #failedStarts = 0
@@ -97,7 +99,7 @@ export class Supervisor {
       })
       this.#watchdog.watch(this.#startMs)
     } catch (error) {
-      // The executable is gone, or the system has no process left.
+      // The executable is missing, or the system cannot start another process.
       setImmediate(() => this.#onExit(`could not be started (${messageOf(error)})`))
     }
   }
@@ -106,14 +108,14 @@ export class Supervisor {
     this.#process?.send(message)
   }
 
-  /** Says whether the process has requests, and so has to advance. */
+  /** Sets whether the process has requests, so that its steps must advance. */
   expectSteps(expected: boolean): void {
     if (this.#health.state !== "ready" || this.#watchdog.watching === expected) return
     if (expected) this.#watchdog.watch(this.#watchdogMs)
     else this.#watchdog.rest()
   }
 
-  /** Ends the process, and waits for its end. */
+  /** Closes the process, and resolves when it has exited. */
   async close(): Promise<void> {
     this.#health = { state: "closed", reason: "the engine was closed" }
     this.#clock.clearTimeout(this.#restart)
@@ -146,14 +148,14 @@ export class Supervisor {
   #load(protocol: string): void {
     if (protocol !== PROTOCOL) {
       this.#startError = new EngineError(
-        "the program on the disk is another version than this process; restart the server",
+        "the program on the disk has another version than this process; restart the server",
       )
-      this.#end(`is of another version (${protocol}, not ${PROTOCOL}); restart the server`)
+      this.#end(`has another version (${protocol}, not ${PROTOCOL}); restart the server`)
       return
     }
     const { path, load } = this.#options
     const limits = this.#limitsOnce
-    // What was promised of the context stays so, whatever else took memory meanwhile.
+    // The context length stays as it was, however little memory is free now.
     const options = limits ? { ...load, ctxSize: limits.contextLength } : load
     this.send({ type: "load", path, options, heartbeatMs: Math.min(1000, this.#watchdogMs / 4) })
   }
@@ -179,10 +181,10 @@ export class Supervisor {
 
   #onSilence(): void {
     if (this.#health.state === "ready") this.#end(`hung: no step ended within ${seconds(this.#watchdogMs)}`)
-    else this.#end(`hung: it said nothing for ${seconds(this.#startMs)}`)
+    else this.#end(`hung: it sent no message for ${seconds(this.#startMs)}`)
   }
 
-  /** Kills a process that is of no use any more. Until it is gone, requests wait. */
+  /** Kills a process that cannot go on. Requests are held until it has exited. */
   #end(reason: string): void {
     this.#watchdog.rest()
     this.#onUseless(reason)
@@ -212,7 +214,7 @@ export class Supervisor {
       return
     }
     const delay = this.#backOff.next(lived)
-    onReport(`${name}: the engine process ${reason}; ${requests}it is started again in ${seconds(delay)}`)
+    onReport(`${name}: the engine process ${reason}; ${requests}it will be restarted in ${seconds(delay)}`)
     this.#restart = this.#clock.setTimeout(() => this.start(), delay)
   }
 
@@ -220,19 +222,19 @@ export class Supervisor {
     if (this.#limitsOnce === undefined) {
       return this.#startError ?? new EngineError(`the engine process ${reason} while it loaded the model`)
     }
-    const tries = `the engine could not be started again, ${MAX_FAILED_STARTS} times in a row`
+    const tries = `the engine could not be restarted, ${MAX_FAILED_STARTS} times in a row`
     const remedy = "restart the server, or the machine if its GPU hangs"
     return new EngineError(`${tries}: it ${reason} (${remedy})`, { cause: this.#startError })
   }
 }
 
-/** How long to wait before something that ended is started again. */
+/** Exponential back-off for restarts. */
 class BackOff {
   #failures = 0
 
   constructor(readonly options: BackOffOptions) {}
 
-  /** @param livedMs how long it had worked; 0 when it did not even start. */
+  /** @param livedMs How long the process was ready; 0 when it never was. @returns milliseconds to wait before the restart. */
   next(livedMs: number): number {
     const { firstMs, maxMs, healthyMs } = this.options
     if (livedMs > 0 && livedMs >= healthyMs) this.#failures = 0

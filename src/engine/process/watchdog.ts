@@ -1,6 +1,6 @@
 import { type Clock, every } from "../../async.ts"
 
-/** Notices that an engine process has sent nothing of note for too long. */
+/** Notices that an engine process makes no progress. */
 export class Watchdog {
   readonly #clock: Clock
   readonly #onSilence: () => void

@@ -1,4 +1,4 @@
-/** Errors on their way between processes: class, message and fields arrive as they left. */
+/** Errors in messages between processes. Class, message and fields survive the transfer. */
 
 import { z } from "zod"
 import { EngineError, OverloadedError, RequestError } from "../../errors.ts"
@@ -14,7 +14,7 @@ export interface WireError {
   name: string
   message: string
   stack?: string | undefined
-  /** Own fields of the class. */
+  /** The error's own fields. */
   fields: Record<string, Field>
   cause?: WireError | undefined
 }
@@ -45,7 +45,7 @@ const CLASSES: readonly { prototype: Error; name: string }[] = [
   ChatTemplateError,
 ]
 
-/** Causes of causes that are kept. */
+/** Length of the chain of causes that is kept. */
 const MAX_DEPTH = 4
 
 export function toWire(thrown: unknown, depth = 0): WireError {
@@ -61,11 +61,11 @@ export function toWire(thrown: unknown, depth = 0): WireError {
   }
 }
 
-/** An error of the class that was sent; of a class without a name here, a plain Error that keeps its name. */
+/** Restores an error with its class. An error of an unknown class becomes a plain Error that keeps its name. */
 export function fromWire({ name, message, stack, fields, cause }: WireError): Error {
   const error = new Error(message, cause && { cause: fromWire(cause) })
   const known = CLASSES.find((candidate) => candidate.name === name)
-  // Not through the constructor: some of them write a part of the message.
+  // Without calling the constructor: some of them add to the message.
   if (known) Object.setPrototypeOf(error, known.prototype)
   Object.defineProperty(error, "name", {
     value: name,

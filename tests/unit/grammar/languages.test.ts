@@ -105,16 +105,16 @@ test.each([
   ["root ::= root", "no text of finite length"],
   ['root ::= root "a" | "a"', "'root' calls itself before any character"],
   ['root ::= a\na ::= b* a "x" | "y"\nb ::= "z"', "'a' calls itself before any character"],
-  ['root ::= "a"\nroot ::= "b"', "'root' is there twice (line 2"],
+  ['root ::= "a"\nroot ::= "b"', "'root' is defined twice (line 2"],
   ['root ::= "a', 'a " is missing (line 1'],
   ['root ::= ("a"', "a ) is missing"],
-  ["root ::= [b-a]", "begins behind its end"],
+  ["root ::= [b-a]", "the start of a range is after its end"],
   ["root ::= [a", "a ] is missing"],
-  ['root ::= "a"{3,2}', "the first count is the greater one"],
+  ['root ::= "a"{3,2}', "the first count is greater than the second"],
   ['root ::= "\\q"', "no escape \\q"],
-  ["root ::= ", "something is expected"],
-  ['root ::= "a" )', "')' is not expected"],
-  ["root = 1", "a rule (name ::= …) is expected"],
+  ["root ::= ", "expected an expression"],
+  ['root ::= "a" )', "')' is not allowed here"],
+  ["root = 1", "expected a rule (name ::= …)"],
 ] as const)("the grammar %j is refused, and the reason named", (grammar, reason) => {
   expect(() => compiled({ type: "grammar", grammar }, tiny.trie)).toThrow(reason)
 })
