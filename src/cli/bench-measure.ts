@@ -14,7 +14,7 @@ export interface DecodeShape {
   tokens: number
 }
 
-export interface PrefillResult {
+interface PrefillResult {
   tokens: number
   tokens_per_second: Spread
   /** Of the matrix rate measured in the same run: the plan's matrix products and attention, two operations a multiply-add. */

@@ -34,7 +34,7 @@ export class BlockPool {
 }
 
 /** Cache key of a sequence's i-th block; see `blockKey`. */
-export type KeyOf = (block: number) => string
+type KeyOf = (block: number) => string
 
 /** One sequence's blocks: first the shared ones, which are full and never written again, then its own. */
 export class BlockTable {

@@ -11,7 +11,7 @@ import {
   type Usage,
 } from "./types.ts"
 
-export interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadlineMs"> {
+interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadlineMs"> {
   pooling: Pooling
 }
 
@@ -35,7 +35,7 @@ export async function embedTokens(
   return { vector: embedding, usage }
 }
 
-export interface ScoreRequest
+interface ScoreRequest
   extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "cacheSalt" | "deadlineMs"> {
   /** Alternatives to report for each token, 0 to 20. */
   top: number

@@ -24,7 +24,7 @@ const MAX_PARTS = 1_000_000
 const FIRST_STATES = 64
 
 /** A state that does not depend on the automaton's numbers: for each thread, its node and the nodes to return to. */
-export type Snapshot = { threads: readonly (readonly number[])[]; ends: boolean }
+type Snapshot = { threads: readonly (readonly number[])[]; ends: boolean }
 
 export class Automaton {
   /** [n, 256] the state after a state and a byte: a number, `DEAD`, or `UNKNOWN` before `step` computed it. Replaced when it grows. */

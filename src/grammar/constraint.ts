@@ -66,7 +66,7 @@ export type Form<C = Exclude<Constraint, ToolsConstraint>> = C extends Constrain
   : never
 
 /** Most characters of a constraint, as JSON. */
-export const MAX_CONSTRAINT_CHARS = 256 * 1024
+const MAX_CONSTRAINT_CHARS = 256 * 1024
 
 /** Constraints with equal keys differ in `param` alone. */
 export const constraintKey = ({ param: _, ...content }: Constraint): string => JSON.stringify(content)

@@ -25,7 +25,7 @@ const MAX_DEPTH = 1000
 const END = 0
 
 /** A node that accepts the same tokens of up to `nBytes` bytes as another. */
-export interface Unlimited {
+interface Unlimited {
   node: number
   nBytes: number
 }

@@ -3,7 +3,7 @@
 import type { Range } from "./expr.ts"
 
 /** A range for each byte of a character. */
-export type ByteRanges = readonly Range[]
+type ByteRanges = readonly Range[]
 
 /** Last code point of each encoded length. */
 const LENGTHS = [0x7f, 0x7ff, 0xffff, 0x10ffff] as const

@@ -8,7 +8,7 @@ import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
 import type { FromThread, ToThread } from "./matcher-pool.ts"
 
-export interface GrammarWorkerOptions {
+interface GrammarWorkerOptions {
   /** The model file, whose tokenizer the worker reads. */
   path: string
   nVocab: number

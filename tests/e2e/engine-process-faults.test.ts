@@ -31,7 +31,7 @@ beforeAll(async () => {
 })
 afterAll(() => folder.remove())
 
-/** Ended exactly once: with all it asked for, or with an error. */
+/** Expects that a request ended exactly once: with all its tokens, or with an error. */
 function expectEnded({ tokens, ends, error }: Outcome, maxTokens: number): void {
   expect(ends).toHaveLength(error === undefined ? 1 : 0)
   if (error === undefined) expect(tokens).toHaveLength(maxTokens)
@@ -49,7 +49,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
   const round = async (tokensBefore: number) => {
     const before = reports.length
     let seen = 0
-    // Killed from the loop of a stream, as its own client would see it.
+    // The process is killed from the loop that reads a stream.
     const onToken = () => {
       if (++seen === tokensBefore) process.kill(engine.pid ?? 0, "SIGKILL")
     }
@@ -58,7 +58,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
     )
     for (const [i, found] of outcomes.entries()) {
       expectEnded(found, maxTokens)
-      // Begun anew or not, what is answered is the answer.
+      // Repeated or not, the answer is the same.
       expect(found.tokens).toEqual((expected[i]?.tokens ?? []).slice(0, found.tokens.length))
       if (found.error !== undefined) errors++
     }
@@ -74,8 +74,8 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
   const start = { files: openFiles(), rss: process.memoryUsage.rss() }
   for (let i = 1; i < 20; i++) await round(40 * i)
 
-  expect(errors).toBeGreaterThanOrEqual(20) // those in the middle of their answers
-  expect(replays).toBeGreaterThanOrEqual(20) // those that waited, and were answered in full
+  expect(errors).toBeGreaterThanOrEqual(20) // requests that had streamed tokens
+  expect(replays).toBeGreaterThanOrEqual(20) // requests that had streamed nothing
   expect(await outcome(engine, request([1], { maxTokens: 3 }))).toMatchObject({ error: undefined })
   const stats = engine.stats()
   expect(stats).toMatchObject({ running: 0, waiting: 0, blocksFree: stats.blocksTotal })
@@ -106,7 +106,7 @@ test("SIGSEGV is reported by its name", async () => {
   await engine.close()
 })
 
-test("a process that stands still is taken for hung, and replaced", async () => {
+test("a stopped process is taken for hung, and replaced", async () => {
   const clock = new FakeClock()
   const { engine, reports } = superviseFaulty({ clock, watchdogMs: 600 })
   await engine.started
@@ -125,7 +125,7 @@ test("a process that stands still is taken for hung, and replaced", async () => 
 })
 
 describe("with steps that misbehave", () => {
-  test("a long answer whose steps advance is not hung, nor is an idle engine", async () => {
+  test("neither a long answer whose steps advance nor an idle engine is taken for hung", async () => {
     const clock = new FakeClock()
     const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
@@ -145,14 +145,14 @@ describe("with steps that misbehave", () => {
     await engine.close()
   })
 
-  test("a step that hangs ends what had begun; what had not is answered by the next process", async () => {
+  test("a step that hangs fails the requests that had streamed; the next process answers the others", async () => {
     const clock = new FakeClock()
     const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
     const begun = await atGate(engine)
     const all = Promise.all([
       outcome(engine, request([FAULTS.hang])),
-      // More than run together.
+      // More than run at the same time.
       Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { maxTokens: 40 })))),
     ])
     await nextTurn() // the messages leave at the end of this turn
@@ -168,9 +168,9 @@ describe("with steps that misbehave", () => {
     }
     const [hung, others] = await settled(clock, all)
     expect((await begun.outcome).error).toBeInstanceOf(EngineError)
-    // It was in three processes, and all hung.
+    // It was in three processes, which all hung.
     expect(hung.error).toMatchObject({ message: expect.stringContaining("as did 2 before it that had this request") })
-    // They were in two of them, and then waited until it was known which request is to blame.
+    // They were in two of them, and then were held until the cause was known.
     for (const { error, tokens } of others) expect({ error, n: tokens.length }).toEqual({ error: undefined, n: 40 })
     expect(hangs()).toBe(3)
     await engine.close()
@@ -217,7 +217,7 @@ test("a queue that is full refuses at once, also while the process computes", as
 })
 
 describe("while there is no process", () => {
-  /** An engine whose process died, and does not come back. */
+  /** An engine whose process died and cannot be restarted. */
   async function broughtDown(options: Parameters<typeof superviseFaulty>[0]) {
     const { engine, reports, files } = superviseFaulty(options)
     await engine.started
@@ -229,7 +229,7 @@ describe("while there is no process", () => {
 
   const SLOW = { firstMs: 100, maxMs: 100, healthyMs: 0 }
 
-  test("requests wait, up to a bound, and are cancelled, late or answered as ever", async () => {
+  test("requests are held, up to a limit, and can be cancelled, miss their deadline, or be answered", async () => {
     const clock = new FakeClock()
     const { engine, files } = await broughtDown({ maxHeld: 4, backOff: SLOW, clock })
     const controller = new AbortController()
@@ -251,11 +251,11 @@ describe("while there is no process", () => {
     await clock.advance(70)
     expect((await held[0])?.tokens).toEqual([2, 3, 4, 5, 6, 7, 8, 9])
     expect((await held[3])?.tokens).toEqual([5, 6, 7, 8, 9, 10, 11, 12])
-    expect((await held[0])?.ends[0]?.usage.prefillMs).toBeGreaterThan(100) // the wait was the client's too
+    expect((await held[0])?.ends[0]?.usage.prefillMs).toBeGreaterThan(100) // includes the time without a process
     await engine.close()
   })
 
-  test("more than the next process has a queue for are answered all the same", async () => {
+  test("more requests than the next process can queue are all answered", async () => {
     const clock = new FakeClock()
     const { engine, files } = await broughtDown({ maxHeld: 20, backOff: SLOW, clock })
     const held = Array.from({ length: 20 }, (_, i) => outcome(engine, request([10 * i])))
@@ -267,7 +267,7 @@ describe("while there is no process", () => {
     await engine.close()
   })
 
-  test("after eight starts in vain it has failed, and every request hears why", async () => {
+  test("after eight failed starts the engine has failed, and every request gets the reason", async () => {
     const { engine, reports } = await broughtDown({})
     const waiting = await outcome(engine, request([1]))
     expect(waiting.error).toBeInstanceOf(EngineError)
@@ -283,7 +283,7 @@ describe("while there is no process", () => {
     expect(engine.health().state).toBe("closed")
   })
 
-  test("restarts come slower and slower", async () => {
+  test("the wait before a restart doubles", async () => {
     const clock = new FakeClock()
     const { engine, reports } = await broughtDown({
       backOff: { firstMs: 100, maxMs: 400, healthyMs: 10_000 },

@@ -1,4 +1,4 @@
-/** An engine process lives as long as its parent wants it, and no longer; from source and from a compiled executable. */
+/** Start and end of engine processes, from source and from a compiled executable. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { join } from "node:path"
@@ -34,7 +34,7 @@ beforeAll(async () => {
 })
 afterAll(() => folder.remove())
 
-/** Starts the program, and reads what it says once its engine has answered. */
+/** Starts the program, and reads the line that it prints once its engine has answered. */
 async function startProgram(command: readonly string[], port = 0) {
   const program = Bun.spawn([...command, path, String(port)], {
     stdin: "ignore",
@@ -53,10 +53,10 @@ async function startProgram(command: readonly string[], port = 0) {
   return { program, said }
 }
 
-test("a load that is given up ends at once, and its process with it", async () => {
+test("a load that is cancelled ends at once, and its process with it", async () => {
   const before = children()
   const controller = new AbortController()
-  // It never says that it is ready.
+  // This process never sends that it is ready.
   const loading = superviseModel(path, { command: ["sleep", "infinity"], signal: controller.signal })
   loading.catch(() => {})
   await until("the process runs", () => children().length === before.length + 1)
@@ -69,7 +69,7 @@ test("a load that is given up ends at once, and its process with it", async () =
 test("the engine ends when its parent is killed, and has left its port free", async () => {
   const { program, said } = await startProgram([process.execPath, PROGRAM])
   expect(said).toMatchObject({ tokens: expected, compiled: false })
-  // While it stands still it cannot notice that its parent is gone: a socket of the parent that it held would stay open.
+  // A stopped engine cannot notice that its parent is gone. A socket inherited from the parent would stay open.
   process.kill(said.pid, "SIGSTOP")
   program.kill("SIGKILL")
   await program.exited
@@ -100,7 +100,7 @@ test("a compiled executable runs itself as its engine", async () => {
   await until("the engine is gone", () => !isAlive(said.pid))
 })
 
-test("the internal command refuses whoever types it", async () => {
+test("the internal command refuses users", async () => {
   const { code, stderr } = await runCli([ENGINE_COMMAND])
   expect(code).toBe(2)
   expect(stderr).toContain("the server's own use")
@@ -115,7 +115,7 @@ test("a program that does not know the command does not start itself for ever", 
   expect(await new Response(child.stdout).text()).toMatch(/^EngineError this program has no command/)
 })
 
-test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
+test("an engine process ignores Ctrl-C and SIGTERM", async () => {
   const { engine, reports, files } = superviseFaulty()
   await engine.started
   const pid = engine.pid ?? 0
@@ -128,7 +128,7 @@ test("Ctrl-C and SIGTERM are the parent's to answer", async () => {
   await engine.close()
 })
 
-test("draining lets what runs come to its end, and admits nothing more", async () => {
+test("draining lets running requests end, and refuses new ones", async () => {
   const { engine, files } = superviseFaulty({ clock: new FakeClock() })
   await engine.started
   const running = await Promise.all([10, 60].map((maxTokens) => atGate(engine, gated({ maxTokens }))))
@@ -141,11 +141,11 @@ test("draining lets what runs come to its end, and admits nothing more", async (
   await drained
   const outcomes = await Promise.all(running.map(({ outcome }) => outcome))
   expect(outcomes.map(({ tokens }) => tokens.length)).toEqual([10, 60])
-  await engine.drain(0) // nothing left: at once
+  await engine.drain(0) // resolves at once, because nothing runs
   await engine.close()
 })
 
-test("draining ends what takes too long with an error", async () => {
+test("draining fails requests that take too long", async () => {
   const clock = new FakeClock()
   const { engine, files } = superviseFaulty({ clock })
   await engine.started

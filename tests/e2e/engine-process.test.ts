@@ -1,4 +1,4 @@
-/** The engine in a process of its own gives what the engine in this process gives: tokens, errors, cancellation, statistics. */
+/** An engine in a child process behaves like one in this process: tokens, errors, cancellation, statistics. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
@@ -75,7 +75,7 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
   expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefillMs > 0))).toBe(true)
 })
 
-test("a choice is ended alone, between two steps", async () => {
+test("one sequence of several can be ended, between two steps", async () => {
   const { engine, files } = superviseFaulty()
   await engine.started
   const asked = gated({ n: 3 })
@@ -83,10 +83,10 @@ test("a choice is ended alone, between two steps", async () => {
   const reasons: string[] = []
   for await (const event of engine.generate(asked)) {
     if (event.type === "end") reasons[event.index] = event.reason
-    // The first choice waits at the gate, and the others with it.
+    // The first sequence is at the gate, and the others wait with it.
     else if (++(counts[event.index] as number) === 3 && event.index === 0) {
       for (const index of [0, 1]) engine.endSequence(asked.id, index)
-      await nextTurn() // the messages leave at the end of this turn
+      await nextTurn() // the messages are sent at the end of this turn
       await nextTurn()
       for (const gate of ["gate", "secondGate"] as const) files.set(gate)
     }
@@ -110,7 +110,7 @@ test("a request that cannot be served is refused with the same error", async () 
   const second = await outcome(engine, request([1], { id: "twice" }))
   expect(second.error).toMatchObject({ name: "RequestError", code: "duplicate_id" })
   await first.return?.()
-  // The id is free again at once, whatever the other process has heard.
+  // The id is free again at once, whatever the other process has read.
   const third = await outcome(engine, request([1], { id: "twice" }))
   expect(third.ends).toHaveLength(1)
 })
@@ -137,11 +137,11 @@ describe("cancelling", () => {
     await engine.close()
   })
 
-  // That no further step computes such a request is shown in tests/unit/engine/engine.test.ts. Here steps run while the message travels.
+  // tests/unit/engine/engine.test.ts shows that no further step computes such a request. Here, steps run while the message travels.
   test("after leaving the loop, the engine process frees the blocks and makes no further token", async () => {
     const { engine } = supervised
     for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }))) if (event.type === "token") break
-    // Messages keep their order: when a later request has ended, the engine process has read that the first one was left.
+    // Messages keep their order: once a later request has ended, the engine process has read the cancellation.
     await outcome(engine, request([3], { maxTokens: 1 }))
     const before = engine.stats()
     expect(isIdle(before)).toBe(true)
@@ -159,7 +159,7 @@ describe("cancelling", () => {
   })
 })
 
-test("who reads slowly gets every token, and holds up nobody", async () => {
+test("a slow reader gets every token, and does not delay others", async () => {
   const { engine } = supervised
   const slow = engine.generate(request([9], { maxTokens: 400 }))[Symbol.asyncIterator]()
   await slow.next()
@@ -186,7 +186,7 @@ test("a deadline ends a request with an error that says when to come again", asy
   await engine.close()
 })
 
-test("what keeps a model from being loaded comes as the error that it is", async () => {
+test("a failed load throws the same error", async () => {
   const junk = join(folder.path, "junk.gguf")
   await Bun.write(junk, "not a model at all, but long enough for a header")
   const cases: [string, LoadOptions][] = [
@@ -201,7 +201,7 @@ test("what keeps a model from being loaded comes as the error that it is", async
     const remote = await superviseModel(file, options).catch((error: unknown) => error as Error)
     if (!(local instanceof Error && remote instanceof Error)) throw new Error(`${file} was loaded`)
     expect(remote.constructor).toBe(local.constructor)
-    // The free memory that a message may name differs from moment to moment.
+    // Messages may name the free memory, which changes.
     const text = ({ message }: Error) => message.replace(/\d+(\.\d+)?/g, "N")
     expect(text(remote)).toBe(text(local))
     expect(Object.keys(remote).sort()).toEqual(Object.keys(local).sort())

@@ -1,4 +1,4 @@
-/** Vocabularies, and texts generated at random under a constraint. */
+/** Vocabularies, and random texts under a constraint. */
 
 import type { MetadataValue } from "../../src/gguf/metadata.ts"
 import { openGguf } from "../../src/gguf/reader.ts"
@@ -30,7 +30,7 @@ export async function realVocabulary(): Promise<Vocabulary> {
   return { tokenizer, trie: buildTrie(tokenizer, tokenizer.vocabSize) }
 }
 
-/** Numbers from 0 to 1, the same ones for a seed (mulberry32). */
+/** Random numbers from 0 to 1, fixed for a seed (mulberry32). */
 export function randomNumbers(seed: number): () => number {
   let state = seed
   return () => {
@@ -44,7 +44,7 @@ export function randomNumbers(seed: number): () => number {
 export const isAllowed = (mask: Uint32Array, token: number): boolean =>
   (((mask[token >>> 5] as number) >>> (token & 31)) & 1) === 1
 
-export function allowedTokens(mask: Uint32Array): number[] {
+function allowedTokens(mask: Uint32Array): number[] {
   const tokens: number[] = []
   for (const [w, word] of mask.entries()) {
     for (let bit = 0; word !== 0 && bit < 32; bit++) if (((word >>> bit) & 1) === 1) tokens.push(w * 32 + bit)
@@ -52,12 +52,12 @@ export function allowedTokens(mask: Uint32Array): number[] {
   return tokens
 }
 
-/** What ends strings, numbers, lists and objects first: it brings any JSON to its end. */
+/** Characters in the order in which to choose them, so that any JSON reaches its end. */
 const ENDINGS = ['"', "]", "}", "0", "1", ":", ",", "-", "\\", "n", "t", "f", "u", "l", "e", "a", "s", "r"]
 
 /**
- * A text of random allowed tokens; after `patience` of them it makes for the end. `undefined` where it did not come within `limit`.
- * @param onState Called with every state on the way.
+ * Generates a text of random allowed tokens. After `patience` tokens it prefers `endings`. @returns `undefined` when it did not end within `limit`.
+ * @param onState Called with every state.
  */
 export function randomText(
   masks: Masks,
@@ -88,14 +88,14 @@ export function randomText(
   return undefined
 }
 
-/** The same state after all others were forgotten. */
+/** Drops all states but this one. @returns its new number. */
 function refreshed(masks: Masks, state: number): number {
   const kept = masks.automaton.snapshot(state)
   masks.forget()
   return masks.automaton.restore(kept)
 }
 
-/** Whether the constraint allows the text, token by token as the vocabulary writes it, and lets it end there. */
+/** Whether the constraint allows each token of the text, and the end after it. */
 export function accepts(masks: Masks, { tokenizer }: Pick<Vocabulary, "tokenizer">, text: string): boolean {
   let state = masks.automaton.start()
   for (const token of tokenizer.encode(text)) {
@@ -105,7 +105,7 @@ export function accepts(masks: Masks, { tokenizer }: Pick<Vocabulary, "tokenizer
   return masks.automaton.ends[state] === 1
 }
 
-/** A constraint without the field that errors name. */
+/** A constraint without `param`. */
 export type Form<C = Constraint> = C extends Constraint ? Omit<C, "param"> : never
 
 export const compiled = (form: Form, trie: TokenTrie, common?: Map<string, NodeTokens>): Masks =>

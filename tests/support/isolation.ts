@@ -1,16 +1,16 @@
-/** Requests that are alike in nothing, and what a model says to each, down to the bits: what one request must not change for another. */
+/** Varied requests, and their exact outputs, for tests that one request does not change another. */
 
 import type { EngineEvent, GenerateRequest, LoadedModel, SamplingParams } from "../../src/engine/types.ts"
 import { randomNumbers } from "../unit/engine/requests.ts"
 
-export interface MixedRequests {
+interface MixedRequests {
   n: number
   /** Tokens of the longest prompt. */
   longest: number
   nVocab: number
 }
 
-/** Two families of prompts that begin alike, of all lengths, and every kind of sampling. */
+/** Prompts of all lengths in two families with common prefixes, with every kind of sampling. */
 export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRequest[] {
   const random = randomNumbers(7)
   return Array.from({ length: n }, (_, i) => {
@@ -34,7 +34,7 @@ export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRe
   })
 }
 
-/** Everything that a request said, as text: equal bits are equal texts. @throws when it ended early */
+/** All tokens and log-probabilities of a request as text, which is equal only for equal bits. @throws when the request ended early */
 export async function said({ engine }: LoadedModel, asked: GenerateRequest): Promise<string> {
   const events: Extract<EngineEvent, { type: "token" }>[] = []
   for await (const event of engine.generate(asked)) if (event.type === "token") events.push(event)

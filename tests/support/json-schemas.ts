@@ -1,4 +1,4 @@
-/** JSON schemas from a grammar of schemas, and the independent validator that judges what is generated under them. */
+/** Random JSON schemas, and an independent validator (Ajv) for the texts generated under them. */
 
 import Ajv2020 from "ajv/dist/2020"
 import addFormats from "ajv-formats"
@@ -112,7 +112,7 @@ const joined = (value: fc.Arbitrary<Schema>): fc.Arbitrary<Schema> =>
     allOf: [{ type: "object", properties: { left: a }, required: ["left"] }, { properties: { right: b, left: true } }],
   }))
 
-/** References: to definitions, to a list of themselves, to a tree, and to the whole. */
+/** Schemas with references: to definitions, to a list of themselves, to a tree, and to the root. */
 const referring = (value: fc.Arbitrary<Schema>): fc.Arbitrary<Schema> =>
   fc.oneof(
     value.map((inner) => ({
@@ -155,20 +155,20 @@ const nested = fc.letrec<{ schema: Schema }>((tie) => ({
   ),
 })).schema
 
-/** Every kind of schema that is supported. */
-export const supportedSchema: fc.Arbitrary<Schema> = fc.oneof(
+/** Any supported schema. */
+const supportedSchema: fc.Arbitrary<Schema> = fc.oneof(
   { weight: 4, arbitrary: nested },
   { weight: 2, arbitrary: objectOf(nested) },
   { weight: 1, arbitrary: referring(leaf) },
 )
 
-/** The same `n` schemas each time, with an object at their root where `objects`. */
+/** A fixed sample of `n` schemas. `objects`: only those with an object at the root. */
 export function sampleSchemas(n: number, seed: number, objects = false): Schema[] {
   const source = objects ? fc.oneof(objectOf(nested), referring(leaf)) : supportedSchema
   return fc.sample(source, { numRuns: n, seed })
 }
 
-/** A validator of the same draft, formats and all. */
+/** A validator for draft 2020-12, with formats. @returns a function that gives the first fault, or `undefined`. */
 export function validatorFor(schema: unknown): (value: unknown) => string | undefined {
   const ajv = new Ajv2020({ strict: false, ownProperties: true })
   addFormats(ajv as never)
@@ -176,7 +176,7 @@ export function validatorFor(schema: unknown): (value: unknown) => string | unde
   return (value) => (validate(value) ? undefined : JSON.stringify(validate.errors))
 }
 
-/** The same schema where no text, list or object may grow without limit, so that a model that rambles comes to an end too. */
+/** A copy of a schema that bounds every string, list and object, so that a tiny model reaches the end. */
 export function limited(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(limited)
   if (typeof schema !== "object" || schema === null) return schema

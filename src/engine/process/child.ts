@@ -7,7 +7,7 @@ import { Outbox } from "./outbox.ts"
 import { type FromChild, PROTOCOL, parseToChild } from "./protocol.ts"
 import { toWire } from "./wire-error.ts"
 
-export type EngineLoader = (path: string, options: LoadOptions) => Promise<LoadedEngine>
+type EngineLoader = (path: string, options: LoadOptions) => Promise<LoadedEngine>
 
 /**
  * Turns this process into an engine for its parent. It exits when the parent asks for it or is gone. It ignores SIGINT, SIGTERM and SIGHUP,

@@ -3,7 +3,7 @@
 import type { Clock, Timer } from "../../async.ts"
 import { type FromChild, parseFromChild, type ToChild } from "./protocol.ts"
 
-export interface EngineProcessEvents {
+interface EngineProcessEvents {
   onMessage: (message: FromChild) => void
   /** The process has exited, and no message follows. @param reason A clause: "was killed (SIGKILL)". */
   onExit: (reason: string) => void

@@ -8,7 +8,7 @@ import { type FromChild, PROTOCOL, type StepMessage, type ToChild, type WireOpti
 import { Watchdog } from "./watchdog.ts"
 import { fromWire } from "./wire-error.ts"
 
-export interface BackOffOptions {
+interface BackOffOptions {
   /** Wait before the first restart, in milliseconds. It doubles with every further one. */
   firstMs: number
   maxMs: number
@@ -41,7 +41,7 @@ export interface SupervisorOptions {
 
 type ReadyMessage = Extract<FromChild, { type: "ready" }>
 
-export interface SupervisorEvents {
+interface SupervisorEvents {
   onReady: (message: ReadyMessage) => void
   onStep: (message: StepMessage) => void
   /** A process that was ready is gone. @returns what happened to its requests, as a clause for the report. */

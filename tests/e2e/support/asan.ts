@@ -1,4 +1,4 @@
-/** Runs Bun with the AddressSanitizer build of the native library, and reads what the sanitizers say. */
+/** Runs Bun with the AddressSanitizer build of the native library, and reads the sanitizers' reports. */
 
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -9,11 +9,11 @@ const FOLDER = join(ROOT, "build/asan")
 
 export interface AsanRun {
   code: number
-  /** The signal that ended it. */
+  /** The signal that ended the process. */
   signal: string | undefined
   stdout: string
   stderr: string
-  /** The sanitizers' reports, first line to summary; empty when all is well. */
+  /** The sanitizers' reports, first line to summary; empty when there is no fault. */
   reports: string[]
 }
 
@@ -47,7 +47,7 @@ export async function runWithAsan(
       ...environment,
       ROCMFORGE_LIBRARY_PATH: FOLDER,
       ROCMFORGE_ASAN_RUNTIME: environment.LD_PRELOAD,
-      // A size that no memory can hold is then malloc's NULL, as it is without the sanitizer.
+      // malloc returns NULL for a size that is too large, as it does without the sanitizer.
       ASAN_OPTIONS: "detect_leaks=1:allocator_may_return_null=1:max_allocation_size_mb=4096:strict_string_checks=1",
       UBSAN_OPTIONS: "print_stacktrace=1",
     },
@@ -67,7 +67,7 @@ export async function runWithAsan(
 }
 
 /** `==PID==ERROR: AddressSanitizer: …` up to its SUMMARY, and UBSan's `file:line: runtime error: …`. */
-export function findReports(text: string): string[] {
+function findReports(text: string): string[] {
   const memory = text.match(/==\d+==ERROR: (?:Address|Leak)Sanitizer[\s\S]*?(?:SUMMARY: .*|$(?![\s\S]))/g) ?? []
   const undefinedBehaviour = text.match(/^.*: runtime error: .*$/gm) ?? []
   return [...memory, ...undefinedBehaviour]

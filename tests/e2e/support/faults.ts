@@ -1,4 +1,4 @@
-/** How a test makes the engine of `faulty-engine.ts` misbehave: by tokens of its requests, and by files in a folder that both know. */
+/** Control of `faulty-engine.ts` by a test: through tokens of its requests, and through files in a shared folder. */
 
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,7 +10,7 @@ export const FAULTS = {
   fail: 901,
   /** The process exits with code 7. */
   exit: 911,
-  /** The step waits until the test opens the gate, and the second one. */
+  /** The step waits until the test opens the gate (or the second gate). */
   gate: 831,
   secondGate: 841,
   /** The step hangs. */

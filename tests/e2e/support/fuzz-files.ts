@@ -39,7 +39,7 @@ const files = BASES.map(tinyModel)
 dropSignalStack()
 const native = loadNative("cpu")
 for (let seed = 0; seed < Number(count); seed++) {
-  // mutateGguf does one of four things, by the seed modulo 4: each base meets all of them.
+  // mutateGguf makes one of four changes, by the seed modulo 4. Each base gets all of them.
   const base = Math.floor(seed / 4) % files.length
   const file = files[base] as Uint8Array
   const { bytes, description } =
@@ -63,7 +63,7 @@ for (let seed = 0; seed < Number(count); seed++) {
 }
 console.log(JSON.stringify({ leaks: countLeaks() }))
 
-/** Overwrites 200 bytes of tensor data with bytes of which every second is 0x7f or 0xff, the exponents of infinities and NaNs. */
+/** Overwrites 200 bytes of tensor data. Every second byte is 0x7f or 0xff, as in the exponents of infinities and NaNs. */
 function damageWeights(file: Uint8Array, seed: number): Mutant {
   const random = seededRandom(seed)
   const { end } = headerFields(file)

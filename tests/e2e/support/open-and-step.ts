@@ -1,4 +1,4 @@
-/** What the fuzzers do with a model that was read: open it natively, run a prompt and one more token, close everything. */
+/** Opens a parsed model natively, runs a prompt and one more token, and closes everything. Used by the fuzzers. */
 
 import { GgufError } from "../../../src/gguf/reader.ts"
 import { ModelError } from "../../../src/models/errors.ts"

@@ -1,3 +1,5 @@
+/** Requests to engines in child processes, and observation of those processes. */
+
 import { afterAll } from "bun:test"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -32,7 +34,7 @@ export interface Outcome {
   error: unknown
 }
 
-/** Reads a request to its end, which is events or an error, never both and never neither. */
+/** Reads a request up to its last `end`, or its error. */
 export async function outcome(
   engine: Engine,
   asked: GenerateRequest,
@@ -80,7 +82,7 @@ afterAll(() => {
   for (const files of folders) files.remove()
 })
 
-/** A supervised engine without a model, whose steps misbehave when a prompt or `files` say so; see `faulty-engine.ts`. */
+/** A supervised engine without a model. Tokens of a prompt and `files` make it misbehave; see `faults.ts`. */
 export function superviseFaulty(options: Partial<SupervisedEngineOptions> = {}) {
   const reports: string[] = []
   const files = new FaultFiles()
@@ -99,21 +101,21 @@ export function superviseFaulty(options: Partial<SupervisedEngineOptions> = {}) 
 
 export const openFiles = (): number => readdirSync("/proc/self/fd").length
 
-/** Processes whose parent this one is. */
+/** Process ids of this process's children. */
 export const children = (): number[] =>
   readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").split(" ").filter(Boolean).map(Number)
 
-/** A process that has ended is not alive, even if nobody has asked for its exit code. */
+/** Whether a process runs. A zombie does not. */
 export function isAlive(pid: number): boolean {
   try {
-    // The state follows the command's name, which stands in parentheses.
+    // The state follows the command's name, which is in parentheses.
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
   } catch {
     return false
   }
 }
 
-/** Waits for another process. The limit is a little less than a test's, so that the error names the condition. */
+/** Waits for another process. The limit is below that of a test (120 s), so that the error names the condition. */
 export async function until(what: string, condition: () => boolean, limitMs = 110_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!condition()) {
@@ -122,7 +124,7 @@ export async function until(what: string, condition: () => boolean, limitMs = 11
   }
 }
 
-/** Turns the clock by `ms` again and again until the condition holds. */
+/** Turns the clock by `ms` repeatedly until the condition holds. */
 export async function turnUntil(clock: FakeClock, ms: number, condition: () => boolean): Promise<void> {
   while (!condition()) {
     await clock.advance(ms)
@@ -130,7 +132,7 @@ export async function turnUntil(clock: FakeClock, ms: number, condition: () => b
   }
 }
 
-/** Awaits what other processes settle while the clock stands still. Timers without a wait fire. */
+/** Awaits a promise that other processes settle, while the clock stands still. Timers of 0 ms fire. */
 export async function settled<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
   let over = false
   const mark = () => {

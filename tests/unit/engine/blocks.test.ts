@@ -21,13 +21,13 @@ test("a table takes blocks as it grows, or none when there are too few", () => {
   expect(pool.nFree).toBe(4)
 })
 
-/** The keys of a text of which each letter fills a block. */
+/** Block keys of a text in which each letter fills one block. */
 const keysOf =
   (text: string, salt = "") =>
   (block: number): string =>
     blockKey((position) => text.charCodeAt(position >> 4), block, salt)
 
-/** A table that holds a text, as a sequence that has just computed it leaves it. */
+/** The block table of a sequence that has just computed a text. */
 function filled(pool: BlockPool, text: string, salt = ""): BlockTable {
   const table = new BlockTable(pool)
   table.match(keysOf(text, salt), text.length)
@@ -54,7 +54,7 @@ describe("full blocks", () => {
     expect(pool.nFree).toBe(4)
     expect(filled(pool, "ab").ids).toHaveLength(2)
     const other = new BlockTable(pool)
-    expect(other.grow(16)).toBe(true) // takes d's
+    expect(other.grow(16)).toBe(true) // evicts the block of d
     const again = new BlockTable(pool)
     again.match(keysOf("cd"), 2)
     expect(again.nShared).toBe(16)

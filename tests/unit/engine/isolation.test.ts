@@ -1,6 +1,6 @@
 /**
- * A model on every backend present: with `deterministic`, a request's tokens and log-probabilities are the same bits alone and among 31
- * others, with preemption forced by a small cache, whatever is cached, and however prompts are cut.
+ * With `deterministic`, on every available backend: a request's tokens and log-probabilities have the same bits alone and among 31 others,
+ * with preemption forced by a small cache, whatever is cached, and however prompts are chunked.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
@@ -17,7 +17,7 @@ import { onEveryBackend } from "../../support/kernel-suite.ts"
 import { writeTinyModel } from "../../support/tiny-model.ts"
 
 const CONTEXT = 160
-/** Blocks of the small cache: one request of full length, and little more. */
+/** Blocks of the small cache: enough for one request of full length and little more. */
 const N_BLOCKS = 14
 
 let folder: string
@@ -27,7 +27,7 @@ const requests = mixedRequests({ n: 32, longest: 90, nVocab: 320 })
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "rocmforge-isolation-"))
   path = join(folder, "tiny.gguf")
-  // Heads as wide as a block of q8_0.
+  // The head size is a block of q8_0.
   await writeTinyModel(path, { format: "Q8_0", context_length: 512, heads: 2, kv_heads: 1 })
 })
 
@@ -43,13 +43,13 @@ const together: [name: string, options: LoadOptions][] = [
   ["many at once", { maxSeqs: 32, batchSize: 64, chunkSize: 64 }],
 ]
 onEveryBackend("a deterministic engine", (backend: Backend) => {
-  /** By the cache's number format. */
+  /** Outputs by the cache's number format. */
   const alone = new Map<Dtype, Promise<string[]>>()
 
   const load = (options: LoadOptions) =>
     loadModel(path, { device: backend, threads: 1, ctxSize: CONTEXT, deterministic: true, ...options })
 
-  /** What each request says when nothing else runs and nothing is cached. */
+  /** Output of each request when nothing else runs and nothing is cached. */
   function saidAlone(kvType: Dtype = "f16"): Promise<string[]> {
     const run = async () => {
       await using model = await load({ maxSeqs: 1, prefixCache: false, kvType: kvType })
@@ -62,7 +62,7 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
     return said
   }
 
-  /** With a cache of `N_BLOCKS`. */
+  /** Loads the model with a cache of `N_BLOCKS`. */
   async function loadSmall(options: LoadOptions): Promise<LoadedModel> {
     const large = await load({ maxSeqs: 1 })
     const { kv } = buildModel(large.gguf).memory({ contextLength: 16, kvType: options.kvType ?? "f16" })

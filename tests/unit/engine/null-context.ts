@@ -1,16 +1,16 @@
 import type { StepContext } from "../../../src/engine/engine.ts"
 import { BLOCK_SIZE, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
 
-/** What one step asked for, read back from its buffer. */
-export interface SeenStep {
+/** The content of one step buffer. */
+interface SeenStep {
   tokens: number[]
   seqs: { nRows: number; kv_len: number; blocks: number[] }[]
   outputs: { row: number; counter: number }[]
 }
 
 /**
- * A native context without a model: it checks every step as the real one would, remembers it, and answers with the token after the
- * last one it saw (modulo 1000).
+ * A native context without a model. It checks each step as the real one does and records it. Its result is the number after the output
+ * row's token, modulo 1000.
  */
 export class NullContext implements StepContext {
   readonly seen: SeenStep[] = []

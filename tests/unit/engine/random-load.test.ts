@@ -1,4 +1,4 @@
-/** Random loads on small engines: every request must end once, with the tokens it gets alone, and every block must come back. */
+/** Random load on small engines: every request ends once, with the tokens it gets alone, and every block is released. */
 
 import { expect, test } from "bun:test"
 import { LocalEngine } from "../../../src/engine/engine.ts"
@@ -48,7 +48,7 @@ function randomEngine(random: Random) {
 
 const BEGINNINGS = [Array.from({ length: 200 }, (_, i) => i), repeatingText(1, 2, 200)]
 
-/** Prompts that begin alike, in blocks or in parts of them. */
+/** A random request. Prompts have common prefixes of whole and partial blocks. */
 function randomRequest(random: Random, id: string, contextLength: number): GenerateRequest {
   const n_prompt = Math.min(whole(random, 1, one(random, [4, 20, 120])), contextLength - 1)
   const one_of = one(random, BEGINNINGS)
@@ -73,7 +73,7 @@ interface Outcome {
   error?: unknown
 }
 
-/** Reads a request, and sometimes gives up on the way. */
+/** Reads a request, and sometimes cancels it. */
 async function consume(engine: LocalEngine, asked: GenerateRequest, random: Random): Promise<Outcome> {
   const answers = emptyAnswers(asked)
   const stop = new AbortController()
@@ -113,7 +113,7 @@ function check({ asked, answers, error }: Outcome, contextLength: number): void 
   }
 }
 
-/** One engine from its start to its last request; returns its statistics. */
+/** Runs one engine from start to close. @returns its statistics. */
 async function run(seed: number): Promise<EngineStats> {
   const random = randomNumbers(seed)
   const { engine, context } = randomEngine(random)

@@ -1,4 +1,4 @@
-/** Requests for the shadow model, and what they must get. */
+/** Requests for the shadow model, and their expected answers. */
 
 import {
   type Engine,
@@ -9,7 +9,7 @@ import {
 } from "../../../src/engine/types.ts"
 import { shadowModel } from "./shadow-context.ts"
 
-/** Log-probabilities are asked for: with the shadow model, they are a hash of all that was read. */
+/** A request with log-probabilities. The shadow model's are a hash of all tokens before. */
 export const request = (
   id: string,
   tokens: ArrayLike<number>,
@@ -34,12 +34,12 @@ export const sampled = (seed: number, changes: Partial<SamplingParams> = {}): Sa
 export interface Answer {
   tokens: number[]
   logprobs: number[]
-  /** `undefined` while it has not ended. */
+  /** `undefined` before the end. */
   reason?: string
   cachedTokens?: number
 }
 
-/** What each choice of a request said; rejects as the engine does. */
+/** Reads a request. @returns an answer for each sequence. @throws the engine's error. */
 export async function read(engine: Engine, asked: GenerateRequest, signal?: AbortSignal): Promise<Answer[]> {
   const answers = emptyAnswers(asked)
   for await (const event of engine.generate(asked, signal)) note(answers, event)
@@ -49,11 +49,11 @@ export async function read(engine: Engine, asked: GenerateRequest, signal?: Abor
 export const emptyAnswers = ({ n = 1 }: GenerateRequest): Answer[] =>
   Array.from({ length: n }, () => ({ tokens: [], logprobs: [] }))
 
-/** Adds an event to the answers. @throws when a choice goes on after its end. */
+/** Adds an event to the answers. @throws when a sequence continues after its end. */
 export function note(answers: Answer[], event: EngineEvent): void {
   const answer = answers[event.index]
-  if (!answer) throw new Error(`choice ${event.index} was not asked for`)
-  if (answer.reason !== undefined) throw new Error(`choice ${event.index} goes on after its end`)
+  if (!answer) throw new Error(`sequence ${event.index} was not requested`)
+  if (answer.reason !== undefined) throw new Error(`sequence ${event.index} continues after its end`)
   if (event.type === "end") {
     answer.reason = event.reason
     answer.cachedTokens = event.usage.cachedTokens
@@ -63,7 +63,7 @@ export function note(answers: Answer[], event: EngineEvent): void {
   }
 }
 
-/** What a choice must say, worked out without an engine. */
+/** The expected answer of a sequence, computed without an engine. */
 export function expected(asked: GenerateRequest, choice: number, contextLength: number): Answer {
   const { sampling, stopTokens, maxTokens } = asked
   const { repetitionPenalty, frequencyPenalty, presencePenalty } = sampling
@@ -84,14 +84,14 @@ export function expected(asked: GenerateRequest, choice: number, contextLength: 
   return answer
 }
 
-/** A text that the shadow model, with an odd seed, mostly goes on with as it began. */
+/** A text that the shadow model, with an odd seed, mostly continues by the same rule. */
 export function repeatingText(before: number, last: number, length: number): number[] {
   const text = [before, last]
   while (text.length < length) text.push(((text.at(-1) as number) * 7 + (text.at(-2) as number) * 3) % 13)
   return text
 }
 
-/** Numbers from 0 to 1, always the same ones for a seed (mulberry32's step). */
+/** Random numbers from 0 to 1, fixed for a seed (mulberry32). */
 export function randomNumbers(seed: number): () => number {
   let state = seed >>> 0
   return () => {

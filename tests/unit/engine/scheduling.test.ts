@@ -1,4 +1,4 @@
-/** Who runs when, and who makes way. That everyone gets the right tokens meanwhile is random-load.test.ts's to show. */
+/** The order in which requests run, and preemption. random-load.test.ts checks the tokens. */
 
 import { describe, expect, test } from "bun:test"
 import type { Engine, GenerateRequest } from "../../../src/engine/types.ts"
@@ -28,7 +28,7 @@ describe("order", () => {
     expect(await finishing(engine, requests)).toEqual(["2", "4", "0", "3", "1"])
   })
 
-  test("one that is more urgent takes the place of one that runs, which goes on later", async () => {
+  test("a request of higher priority preempts a running one, which continues later", async () => {
     const { engine } = startShadow({ maxSeqs: 1 })
     const slow = read(engine, request("slow", range(0, 40), { maxTokens: 60, priority: 1 }))
     await turns(20)
@@ -61,7 +61,7 @@ describe("order", () => {
     expect(order).toEqual(["short", "long"])
   })
 
-  test("what has to wait for room is not overtaken", async () => {
+  test("a request that waits for blocks is not overtaken", async () => {
     const { engine } = startShadow({ nBlocks: 8, contextLength: 128 })
     const requests = [
       request("first", range(0, 60), { maxTokens: 30 }),
@@ -73,7 +73,7 @@ describe("order", () => {
 })
 
 describe("chunks", () => {
-  test("between two tokens of those who generate lies one chunk of others' prompts at most", async () => {
+  test("between two tokens of decoding requests, at most one chunk of other prompts is computed", async () => {
     const { engine, context } = startShadow({ maxTokens: 64, chunkTokens: 8 })
     const rows: { total: number; running: number }[] = []
     let before = 0
@@ -88,14 +88,14 @@ describe("chunks", () => {
     await Promise.all([...streams, long])
     expect(from.generatedTokens).toBeGreaterThan(3)
     expect(Math.max(...rows.map(({ total }) => total))).toBe(11)
-    // Every step gave all three a token: 40 steps and the first, whatever the prompt took.
+    // Every step gave each of the three a token, whatever the prompt needed.
     expect(engine.stats().generatedTokens).toBe(121)
     expect(engine.stats().steps).toBeLessThanOrEqual(42)
   })
 
-  test("are smaller behind a long text, where a row costs more, down to a quarter", async () => {
-    const rowCost = (context: number) => 1 + context / 50
-    const { engine, context } = startShadow({ chunkTokens: 40, tokenCost: rowCost })
+  test("are smaller late in a long prompt, where a token costs more, down to a quarter", async () => {
+    const tokenCost = (context: number) => 1 + context / 50
+    const { engine, context } = startShadow({ chunkTokens: 40, tokenCost })
     const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
     await turns(5)
     const chunks: number[] = []
@@ -105,11 +105,11 @@ describe("chunks", () => {
       before = context.rows
     }
     await Promise.all([stream, read(engine, request("long", range(0, 200), { maxTokens: 1 }))])
-    // 40; 40 / (1 + 40 / 50); 40 / (1 + 62 / 50); … never below 10, and then what is left.
+    // 40; 40 / (1 + 40 / 50); 40 / (1 + 62 / 50); … never below 10, and then the rest.
     expect(chunks).toEqual([40, 22, 17, 15, 13, 12, 11, 11, 10, 10, 10, 10, 10, 9])
   })
 
-  test("have room for one token at least", async () => {
+  test("have at least one token", async () => {
     const { engine } = startShadow({ chunkTokens: 1, tokenCost: () => 100 })
     const stream = read(engine, request("stream", [1], { maxTokens: 60 }))
     const [[long]] = [await read(engine, request("long", range(0, 30), { maxTokens: 1 }))]
@@ -117,7 +117,7 @@ describe("chunks", () => {
     await stream
   })
 
-  test("alone, a prompt has the whole step", async () => {
+  test("do not apply to a prompt that runs alone", async () => {
     const { engine } = startShadow({ maxTokens: 64, chunkTokens: 8 })
     await read(engine, request("a", range(0, 128), { maxTokens: 1 }))
     expect(engine.stats().steps).toBe(2)
@@ -125,7 +125,7 @@ describe("chunks", () => {
 })
 
 describe("when blocks run out", () => {
-  test("the newest makes way and is computed again; only time passes for its client", async () => {
+  test("the newest request is preempted and computed again, with the same tokens", async () => {
     const { engine, context } = startShadow({ nBlocks: 8, contextLength: 128, maxSeqs: 3 })
     const asked = [0, 1, 2].map((i) => request(`${i}`, range(50 * i, 20), { maxTokens: 60, sampling: sampled(2 * i) }))
     const order: string[] = []
@@ -144,14 +144,14 @@ describe("when blocks run out", () => {
     expect(context.rows).toBeGreaterThan(3 * 79)
   })
 
-  test("nobody begins whose coming would cost another its blocks at once", async () => {
+  test("a request is not admitted where another would lose its blocks at once", async () => {
     const { engine } = startShadow({ nBlocks: 4, contextLength: 64 })
     const asked = [request("a", range(0, 32), { maxTokens: 20 }), request("b", range(100, 20), { maxTokens: 20 })]
     expect(await finishing(engine, asked)).toEqual(["a", "b"])
     expect(engine.stats().nPreemptions).toBe(0)
   })
 
-  test("the full blocks of one that made way are still there when it comes again", async () => {
+  test("a preempted request finds its full blocks in the prefix cache", async () => {
     const { engine, context } = startShadow({ maxSeqs: 1, nBlocks: 32 })
     const slow = read(engine, request("slow", range(0, 70), { maxTokens: 20, priority: 1 }))
     await turns(4)
@@ -159,7 +159,7 @@ describe("when blocks run out", () => {
     await read(engine, request("urgent", [9], { maxTokens: 1 }))
     await slow
     const again = 70 + generatedTokens - 16 * Math.floor((70 + generatedTokens - 1) / 16)
-    // Its own tokens once, the urgent one, and what stood in its last block again (of which its next token would have been one).
+    // Its own tokens once, the urgent one, and the tokens of its last block again, less the one that was due anyway.
     expect(context.rows).toBe(70 + 19 + 1 + again - 1)
     expect(engine.stats()).toMatchObject({ nPreemptions: 1, prefixHitTokens: 0 })
   })
@@ -193,7 +193,7 @@ describe("too much", () => {
     expect((await read(engine, request("refused", [4])))[0]?.reason).toBe("length")
   })
 
-  test("what was preempted was accepted, and does not count as waiting to begin", async () => {
+  test("a preempted request does not count as waiting to begin", async () => {
     const { engine } = startShadow({ maxSeqs: 1, maxQueue: 1 })
     const slow = read(engine, request("slow", [1], { maxTokens: 60, priority: 1 }))
     await turns(5)

@@ -4,7 +4,7 @@ import { loadNative } from "../../../src/native/library.ts"
 
 const cpu = loadNative("cpu")
 
-/** The CPU backend, with something done to every buffer that is read back. */
+/** The CPU backend, with a function applied to every buffer that is read back. */
 function spoiled(spoil: (values: Float32Array) => void): CheckedLibrary {
   return {
     deviceInfo: (device) => cpu.deviceInfo(device),

@@ -2,15 +2,15 @@ import type { StepContext } from "../../../src/engine/engine.ts"
 import { BLOCK_SIZE, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
 import { STEP_RESULT_WORDS } from "../../../src/native/step-structs.ts"
 
-/** How one token is chosen, as far as the shadow model minds. */
-export interface Draw {
+/** Parameters of one output that the shadow model uses. */
+interface Draw {
   seed: bigint
   counter: number
   /** Token and count of every penalty pair. */
   penalties: Iterable<readonly [token: number, count: number]>
 }
 
-export interface ShadowLimits {
+interface ShadowLimits {
   nBlocks: number
   maxTokens: number
   maxSeqs: number
@@ -20,8 +20,8 @@ export interface ShadowLimits {
 export const SHADOW_VOCAB = 400
 
 /**
- * A model without weights: its next token is a function of the whole text before it and of the draw, and so is the log-probability, which
- * is a hash of both. With an odd seed most tokens follow from the two before them, so that texts repeat themselves and can be guessed.
+ * A model without weights. The next token and its log-probability are a hash of all tokens before and of the draw. With an odd seed, most
+ * tokens follow from the two before them, so that texts repeat and can be drafted.
  */
 export function shadowModel(
   text: ArrayLike<number>,
@@ -46,8 +46,8 @@ function mix(n: number): number {
 }
 
 /**
- * A native context over that model. It keeps, for each block, the tokens that were written into it, and reads each text back through the
- * step's block tables: a block that is stale, or shared by mistake, changes what is said next.
+ * A native context over the shadow model. It stores the tokens written into each block, and reads texts back through the step's block
+ * tables, so that a stale or wrongly shared block changes the next token.
  */
 export class ShadowContext implements StepContext {
   /** Tokens by block and slot, [nBlocks, 16]. */
@@ -122,7 +122,7 @@ export class ShadowContext implements StepContext {
     this.closed++
   }
 
-  /** Writes the step's tokens; a block that is written must be in one table only. */
+  /** Writes the step's tokens. A block that is written must be in one table only. */
   #write(
     seqs: { kv_len: number; nRows: number; row_start: number; blocks: number[] }[],
     tokenOf: (row: number) => number,

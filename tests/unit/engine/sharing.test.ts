@@ -1,4 +1,4 @@
-/** What is computed once and read by many: cached prefixes, and the choices of one request. */
+/** Shared blocks: cached prefixes, and the sequences of one request. */
 
 import { describe, expect, test } from "bun:test"
 import { emptyAnswers, expected, note, read, request, sampled } from "./requests.ts"
@@ -79,7 +79,7 @@ describe("the prefix cache", () => {
   })
 })
 
-describe("several choices", () => {
+describe("several sequences of a request", () => {
   for (const prefixCache of [true, false]) {
     test(`read the prompt once and share its full blocks, the cache ${prefixCache ? "on" : "off"}`, async () => {
       const { engine, context } = startShadow({ prefixCache: prefixCache, nBlocks: 16, maxTokens: 512 })
@@ -91,7 +91,7 @@ describe("several choices", () => {
       const answers = await read(engine, asked)
       for (const [i, answer] of answers.entries())
         expect(answer).toEqual({ ...expected(asked, i, 512), cachedTokens: 0 })
-      // The prompt once, its last 8 tokens for each other choice, and all tokens of the answers but the last.
+      // The prompt once, its last 8 tokens for each other sequence, and all generated tokens but the last ones.
       expect(context.rows).toBe(72 + 3 * 8 + 4 * 9)
       expect(held).toBeLessThanOrEqual(4 + 4 * 2)
       expect(engine.stats()).toMatchObject({
@@ -114,21 +114,21 @@ describe("several choices", () => {
     expect(new Set(together.map(({ tokens }) => tokens.join())).size).toBe(3)
   })
 
-  test("more than there are places, each ends once", async () => {
+  test("end once each, also when they are more than run together", async () => {
     const { engine } = startShadow({ maxSeqs: 2, nBlocks: 12, contextLength: 100 })
     const asked = request("a", range(0, 33), { n: 9, maxTokens: 40, sampling: sampled(2) })
     const answers = await read(engine, asked)
     for (const [i, answer] of answers.entries()) expect(answer).toMatchObject(expected(asked, i, 100))
   })
 
-  test("are ended one by one, and the others go on", async () => {
+  test("can be ended one by one, and the others continue", async () => {
     const { engine } = startShadow({ maxSeqs: 4 })
     const asked = request("a", range(0, 20), { n: 4, maxTokens: 12, sampling: sampled(6) })
     const whole = await read(engine, asked)
     const answers = emptyAnswers(asked)
     for await (const event of engine.generate(asked)) {
       note(answers, event)
-      // The first one as soon as it has said something; the third never.
+      // The first one after its first token, the second after its fourth.
       if (event.type === "token" && event.index < 2 && answers[event.index]?.tokens.length === 1 + 3 * event.index)
         engine.endSequence("a", event.index)
     }

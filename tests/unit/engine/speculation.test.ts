@@ -1,42 +1,41 @@
-/** Guessed tokens: where they come from, when they stop, and that nothing but the number of steps depends on them. */
+/** Speculative decoding: drafts, when they pause, and that only the number of steps depends on them. */
 
 import { describe, expect, test } from "bun:test"
-import { StepCost } from "../../../src/engine/cost.ts"
 import { NgramIndex } from "../../../src/engine/ngram.ts"
 import { MAX_DRAFT, Speculator } from "../../../src/engine/speculator.ts"
 import { expected, read, repeatingText, request, sampled } from "./requests.ts"
 import { range, startShadow } from "./start-shadow.ts"
 
-/** The guess after a text of letters. */
-function guess(text: string, limit: number): string {
+/** The draft after a text of letters. */
+function draft(text: string, limit: number): string {
   const index = new NgramIndex((position) => text.charCodeAt(position))
   return String.fromCharCode(...index.propose(text.length, limit))
 }
 
-describe("a guess", () => {
+describe("a draft", () => {
   test("is what followed the last three tokens before", () => {
-    expect(guess("the cat sat on the c", 6)).toBe("at sat")
-    expect(guess("abcdefgh-abc", 4)).toBe("defg")
+    expect(draft("the cat sat on the c", 6)).toBe("at sat")
+    expect(draft("abcdefgh-abc", 4)).toBe("defg")
   })
 
   test("follows the longest run that matches, then the latest", () => {
-    expect(guess("1abc2 0abc3 xabc4 0abc", 1)).toBe("3")
-    expect(guess("1abc2 3abc4 5abc", 1)).toBe("4")
+    expect(draft("1abc2 0abc3 xabc4 0abc", 1)).toBe("3")
+    expect(draft("1abc2 3abc4 5abc", 1)).toBe("4")
   })
 
-  test("goes on with itself where the text repeats", () => {
-    expect(guess("xyxyxyxy", 5)).toBe("xyxyx")
-    expect(guess("aaaa", 3)).toBe("aaa")
+  test("continues with itself where the text repeats", () => {
+    expect(draft("xyxyxyxy", 5)).toBe("xyxyx")
+    expect(draft("aaaa", 3)).toBe("aaa")
   })
 
-  test("is none when nothing like it was said", () => {
-    expect(guess("abcdefg", 4)).toBe("")
-    expect(guess("ab-ab", 4)).toBe("")
-    expect(guess("a", 4)).toBe("")
-    expect(guess("", 4)).toBe("")
+  test("is empty where the text has no such match", () => {
+    expect(draft("abcdefg", 4)).toBe("")
+    expect(draft("ab-ab", 4)).toBe("")
+    expect(draft("a", 4)).toBe("")
+    expect(draft("", 4)).toBe("")
   })
 
-  test("looks at tokens that came since the last guess", () => {
+  test("includes tokens added since the last draft", () => {
     const text: number[] = [1, 2, 3, 4]
     const index = new NgramIndex((position) => text[position] ?? -1)
     expect(index.propose(4, 2)).toEqual([])
@@ -45,7 +44,7 @@ describe("a guess", () => {
   })
 
   test("is found in a text of a hundred thousand tokens by looking at as few of them as in a short one", () => {
-    /** Tokens that a guess looks at, on average, after a text of `length`. */
+    /** Tokens that a draft reads, on average, after a text of `length`. */
     const looks = (length: number): number => {
       let n = 0
       const index = new NgramIndex((position) => {
@@ -101,42 +100,10 @@ describe("drafting", () => {
   })
 })
 
-describe("what a row costs", () => {
-  const measured = (msOf: (rows: number) => number) => {
-    const cost = new StepCost()
-    for (let i = 0; i < 200; i++) cost.record(1 + (i % 5), msOf(1 + (i % 5)))
-    return cost
-  }
-
-  test("is read from steps of different sizes", () => {
-    const cost = measured((rows) => 8 + 2 * rows)
-    expect(cost.leastAcceptance(1)).toBeCloseTo(2 / 10, 5)
-    expect(cost.leastAcceptance(8)).toBeCloseTo(2 / 3, 5)
-  })
-
-  test("is nothing where rows are free, and a whole token where nothing is shared", () => {
-    expect(measured(() => 5).leastAcceptance(1)).toBeCloseTo(0, 5)
-    expect(measured((rows) => 3 * rows).leastAcceptance(1)).toBeCloseTo(1, 5)
-  })
-
-  test("is assumed as long as all steps are alike", () => {
-    const cost = new StepCost()
-    expect(cost.leastAcceptance(1)).toBeCloseTo(0.3, 5)
-    for (let i = 0; i < 50; i++) cost.record(1, 7)
-    expect(cost.leastAcceptance(1)).toBeCloseTo(0.3, 5)
-  })
-
-  test("is not changed by a pause of the machine", () => {
-    const cost = measured((rows) => 8 + 2 * rows)
-    cost.record(1, 5000)
-    expect(cost.leastAcceptance(1)).toBeCloseTo(2 / 10, 5)
-  })
-})
-
-describe("an engine that guesses", () => {
+describe("an engine that drafts", () => {
   const cheap = { record: () => {}, leastAcceptance: () => 0.1 }
 
-  test("says the same in fewer steps, each token with its own draw and penalties", async () => {
+  test("generates the same in fewer steps, each token with its own draw and penalties", async () => {
     for (const penalties of [{}, { frequencyPenalty: 0.5 }, { repetitionPenalty: 1.1, presencePenalty: 1 }]) {
       const asked = request("a", range(0, 20), { maxTokens: 200, sampling: sampled(5, penalties) })
       const { engine } = startShadow({ maxDrafted: 16, stepCost: cheap })
@@ -151,7 +118,7 @@ describe("an engine that guesses", () => {
 
   const repeating = repeatingText(1, 2, 200)
 
-  test("stops at a stop token in the middle of a guess", async () => {
+  test("stops at a stop token in the middle of a draft", async () => {
     const { engine } = startShadow({ maxDrafted: 16, stepCost: cheap })
     let before_the_end = 0
     for (const stop of range(0, 13)) {
@@ -164,14 +131,14 @@ describe("an engine that guesses", () => {
     expect(before_the_end).toBeGreaterThan(0)
   })
 
-  test("does not guess beyond the last token that is wanted", async () => {
+  test("does not draft beyond the last token of the request", async () => {
     const { engine, context } = startShadow({ maxDrafted: 16, maxTokens: 256, stepCost: cheap })
     await read(engine, request("a", repeating, { maxTokens: 2, sampling: sampled(5) }))
     expect(engine.stats()).toMatchObject({ draftedTokens: 0, steps: 2 })
     expect(context.rows).toBe(201)
   })
 
-  test("does not guess when it is off, nor beyond what a step may hold", async () => {
+  test("does not draft when it is off, nor beyond the limits of a step", async () => {
     const asked = request("a", range(0, 20), { maxTokens: 100, sampling: sampled(5) })
     const off = startShadow({ stepCost: cheap })
     await read(off.engine, asked)

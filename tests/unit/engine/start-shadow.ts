@@ -1,7 +1,7 @@
 import { LocalEngine, type LocalEngineOptions } from "../../../src/engine/engine.ts"
 import { SHADOW_VOCAB, ShadowContext } from "./shadow-context.ts"
 
-export interface ShadowSetup extends Partial<Omit<LocalEngineOptions, "limits">> {
+interface ShadowSetup extends Partial<Omit<LocalEngineOptions, "limits">> {
   maxSeqs?: number
   contextLength?: number
 }

@@ -1,4 +1,4 @@
-/** Constraints on a live engine: what comes out, what it may depend on, and what a constraint cannot do to others. */
+/** Constraints on a running engine: outputs, independence of other requests, and faults of the thread. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -107,7 +107,7 @@ test("forty schemas at once: what ends validates", async () => {
   expect(ended).toBeGreaterThan(20)
 })
 
-test("a text that is cut off says so", async () => {
+test("a text that is cut off ends with `length`", async () => {
   const [choice] = await say(model, { constraint: regex("a{50}"), maxTokens: 9 })
   expect(choice?.reason).toBe("length")
   expect(choice?.text).toMatch(/^a{9,18}$/)
@@ -135,7 +135,7 @@ test("the tokens do not depend on speculation, on company, or on lost blocks", a
   expect(small.engine.stats().nPreemptions).toBeGreaterThan(0)
 })
 
-test("an engine in a process of its own says the same", async () => {
+test("an engine in a child process generates the same", async () => {
   await using other = await superviseModel(path, { device: "cpu", threads: 1 })
   const asked: Asked = { constraint: regex(PLATE), n: 3 }
   expect(await say(other as LoadedModel, asked)).toEqual(await say(model, asked))
@@ -178,7 +178,7 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
   expect(ask({ pooling: "mean" })).rejects.toThrow("has no text for response_format")
 })
 
-test("a request that is given up leaves nothing behind", async () => {
+test("a cancelled request leaves nothing behind", async () => {
   const asked = { id: "given up", sampling: GREEDY, maxTokens: 500, stop: [], constraint: regex("a*b") }
   let n = 0
   for await (const _ of generateText(model, { ...asked, promptTokens: model.tokenizer.encode("x") }))
@@ -194,12 +194,12 @@ const next = (grammars: GrammarWorker, pattern: string) => {
   return { matcher, mask: promise }
 }
 
-/** Waits for the thread, on which no clock has an influence. */
+/** Waits for the thread, which no clock controls. */
 const until = async (condition: () => boolean) => {
   while (!condition()) await Bun.sleep(1)
 }
 
-/** Waits until the thread has begun with a text: the time at which an answer was asked for is then set anew. */
+/** Waits until the thread has begun with a matcher, which sets `asked` again. */
 async function begun({ matcher }: ReturnType<typeof next>, clock: FakeClock): Promise<void> {
   await clock.advance(1)
   await until(() => matcher.asked === clock.now())
@@ -208,7 +208,7 @@ async function begun({ matcher }: ReturnType<typeof next>, clock: FakeClock): Pr
 test.each([
   ["for ever", RequestError, "took more than 0.5 s"],
   ["dies", EngineError, "it died"],
-] as const)("a text that '%s' fails, and the others go on where they were", async (pattern, kind, reason) => {
+] as const)("a matcher that '%s' fails, and the others continue where they were", async (pattern, kind, reason) => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
   const clock = new FakeClock()
   const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize, limitMs: 500, program, clock })
@@ -240,7 +240,7 @@ test.each([
   }
 })
 
-test("a text that is given up while it keeps the thread busy costs the next one nothing", async () => {
+test("a matcher that is closed while it keeps the thread busy does not delay the next one", async () => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
   const clock = new FakeClock()
   const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize, program, clock })
@@ -251,13 +251,13 @@ test("a text that is given up while it keeps the thread busy costs the next one 
     const bad = next(grammars, "for ever")
     await begun(bad, clock)
     bad.matcher.close()
-    await next(grammars, "ab").mask // though the clock stands still, so that no time limit ends the thread
+    await next(grammars, "ab").mask // The clock stands still, so no time limit can end the thread.
   } finally {
     grammars.close()
   }
 })
 
-test("more grammars than there is room for wait for their turn", async () => {
+test("matchers wait when there are too many grammars", async () => {
   const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize })
   try {
     const texts = Array.from({ length: 40 }, (_, i) => next(grammars, `a{${i + 1}}`))

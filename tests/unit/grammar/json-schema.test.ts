@@ -1,4 +1,4 @@
-/** What masks allow at random validates, and a mask says of every token what reading it says. */
+/** Random texts under JSON Schema validate, and masks agree with the automaton. */
 
 import { describe, expect, test } from "bun:test"
 import {
@@ -15,7 +15,7 @@ import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
 const tiny = tinyVocabulary()
 const real = await realVocabulary()
 const N_SCHEMAS = 250
-/** Texts whose schema asks for so much that they do not end in time. */
+/** Share of texts that may not end within the token limit. */
 const MAX_UNFINISHED = 0.02
 
 describe.each([

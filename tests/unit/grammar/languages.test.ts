@@ -1,4 +1,4 @@
-/** Regular expressions, grammars as text, calls of functions, and thoughts before an answer. */
+/** Regular expressions, EBNF grammars, function calls, and reasoning before an answer. */
 
 import { expect, test } from "bun:test"
 import type { ToolsConstraint } from "../../../src/grammar/constraint.ts"
@@ -64,14 +64,14 @@ test("a text is allowed where the expression matches it", () => {
   }
 })
 
-test("many counts and alternatives cost no more than they must", () => {
+test("nested counts do not multiply", () => {
   const masks = compiled({ type: "regex", pattern: "((a{999}b{999}){999}c){999}" }, tiny.trie)
   expect(masks.of(masks.automaton.start())).toBeDefined()
-  // A node for each repetition of each of the four counts, not for each of the 999³ letters.
+  // One node per repetition of each of the four counts, not one for each of the 999³ letters.
   expect(masks.automaton.program.nNodes).toBeLessThan(2 * 4 * 999)
 })
 
-test("what can be read in too many ways is refused, and does not hang", () => {
+test("a grammar that is too ambiguous is refused, and does not hang", () => {
   const masks = compiled({ type: "regex", pattern: "((a{0,99}){0,99}){0,99}" }, tiny.trie)
   expect(() => masks.automaton.start()).toThrow("too many ways")
 })
