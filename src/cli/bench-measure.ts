@@ -7,7 +7,7 @@ import type { Dtype } from "../native/ops.ts"
 import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"
 import { type Spread, spread } from "./statistics.ts"
 
-/** Sequences that decode together, the tokens that each holds before, and those that each generates while the clock runs. */
+/** `concurrency` sequences decode at the same time. Each generates `tokens` measured tokens after `context` prompt tokens. */
 export interface DecodeShape {
   concurrency: number
   context: number
@@ -17,16 +17,16 @@ export interface DecodeShape {
 interface PrefillResult {
   tokens: number
   tokens_per_second: Spread
-  /** Of the matrix rate measured in the same run: the plan's matrix products and attention, two operations a multiply-add. */
+  /** Share of the matrix rate measured in the same run. Counts the plan's matrix products and attention, two operations per multiply-add. */
   matrix_share: number | null
 }
 
 export interface DecodeResult extends DecodeShape {
-  /** Of all sequences together. */
+  /** All sequences together. */
   tokens_per_second: Spread
   bytes_per_step: DecodeTraffic
   bytes_per_second: number
-  /** Of the memory bandwidth measured in the same run. */
+  /** Share of the memory bandwidth measured in the same run. */
   bandwidth_share: number
 }
 
@@ -34,9 +34,9 @@ export interface BenchResult {
   model: string
   device: { backend: string; name: string }
   threads: number
-  /** Bytes a second: read by the CPU's threads, or copied by the GPU. */
+  /** Bytes per second, read by the CPU's threads or copied by the GPU. */
   bandwidth: number
-  /** Operations a second of a GPU's matrix instructions on half floats, operands in registers. */
+  /** Operations per second of a GPU's matrix instructions on half floats in registers. `null` on the CPU. */
   matrix_rate: number | null
   prefill: PrefillResult[]
   decode: DecodeResult[]
@@ -60,7 +60,7 @@ export function contextNeeded(model: StepShape, { prompts, decodes }: Pick<Bench
   return Math.max(...prompts.map((tokens) => tokens + 1), ...ofDecodes)
 }
 
-/** Medians of several measurements, each after one warm-up. */
+/** Measures the plan. Each result is the median of several runs after one warm-up. */
 export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<BenchResult> {
   const { engine, threads } = model
   const { bandwidth, matrixRate } = plan
@@ -87,7 +87,7 @@ export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<B
   return { model: model.name, device: model.device, threads, bandwidth, matrix_rate: matrixRate, prefill, decode }
 }
 
-/** One warm-up, then `repetitions` measurements. */
+/** Runs one warm-up, then `repetitions` measurements. */
 async function measure(repetitions: number, once: (run: number) => Promise<number>): Promise<Spread> {
   const rates: number[] = []
   for (let run = 0; run <= repetitions; run++) {
@@ -97,7 +97,7 @@ async function measure(repetitions: number, once: (run: number) => Promise<numbe
   return spread(rates)
 }
 
-/** Prompt tokens a second, up to the first token of the answer. */
+/** Measures prompt tokens per second, up to the first generated token. */
 async function prefillRate(engine: Engine, tokens: number, run: number): Promise<number> {
   const request = {
     id: "prefill",
@@ -109,13 +109,13 @@ async function prefillRate(engine: Engine, tokens: number, run: number): Promise
   let usage: Usage | undefined
   for await (const event of engine.generate({ ...request, stopTokens: new Set() }))
     if (event.type === "end") usage = event.usage
-  if (!usage) throw new EngineError("the engine ended the request without saying why")
+  if (!usage) throw new EngineError("the engine ended the request without an end event")
   return (1000 * tokens) / usage.prefillMs
 }
 
 /**
- * Tokens a second of all sequences together. The clock runs while the sequence that was last to get its first token generates the rest:
- * from there on every step gives every sequence a token. Those that began before it generate more, until the clock stops.
+ * Measures tokens per second of all sequences together, from the last sequence's first token to its last one: in this time, every step
+ * gives every sequence a token. Sequences that began earlier keep generating until then.
  */
 async function decodeRate(model: LoadedModel, shape: DecodeShape, run: number): Promise<number> {
   const { engine, config } = model
@@ -173,15 +173,15 @@ function outputsOf(
   return tokens + 1 + nSteps + BLOCK_SIZE
 }
 
-/** No other run finds this one's blocks: a measured prompt is a computed one. */
+/** A cache salt for one run, so that no measured prompt comes from the prefix cache. */
 const unique = (): string => crypto.randomUUID()
 
-/** Other tokens for every run. */
+/** A prompt that differs for every run. */
 function promptOf(engine: Engine, length: number, run: number): Int32Array {
   return Int32Array.from({ length }, (_, i) => mix(run * 1_000_003 + i) % engine.limits.nVocab)
 }
 
-/** A 32-bit integer hash (the finalizer of MurmurHash3), for tokens that are arbitrary but always the same. */
+/** A 32-bit integer hash (the finalizer of MurmurHash3), for arbitrary but reproducible tokens. */
 function mix(n: number): number {
   let h = n | 0
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)

@@ -10,7 +10,7 @@ import { printLine } from "./output.ts"
 import type { Spread } from "./statistics.ts"
 
 const BENCH_OPTIONS = ["benchPrompt", "benchGenerate", "benchContext", "concurrency", "repetitions", "json"] as const
-/** Well past every cache, so that the bandwidth is the memory's. */
+/** Larger than every cache, so that the memory's bandwidth is measured. */
 const BANDWIDTH_BYTES = { host: 256 * 2 ** 20, device: 2 ** 30 }
 
 export const bench: CommandSpec = {

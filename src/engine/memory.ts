@@ -43,7 +43,7 @@ interface CacheOptions {
 
 /**
  * The context length of one request, and the blocks of the cache that all requests share. The cache has room for `maxSeqs` requests of
- * full length (on the CPU eight, unless `fullLengths` says more) where the affordable memory suffices, and for fewer otherwise. The context
+ * full length (on the CPU for eight, unless `fullLengths` is set) where the affordable memory suffices, and for fewer otherwise. The context
  * is shortened only where not even one request would fit.
  * @throws NativeError `OUT_OF_MEMORY` when `ctxSize` does not fit into the memory, or the memory limit leaves no cache.
  */

@@ -56,7 +56,7 @@ export class Scheduler {
     this.#cost = cost
   }
 
-  /** Requests of which no sequence has begun. */
+  /** Number of requests without a sequence that has begun. */
   get nQueued(): number {
     return this.waiting.reduce((n, { index, owner }) => n + (index === 0 && owner.started === undefined ? 1 : 0), 0)
   }
@@ -241,7 +241,7 @@ export class Scheduler {
   }
 }
 
-/** Compares two sequences by who keeps its blocks. Constant while they run, so they cannot preempt each other in turns. */
+/** Compares two sequences: the first in this order keeps its blocks longest. Constant while they run, so they cannot preempt each other in turns. */
 const rank = (a: Sequence, b: Sequence): number => a.priority - b.priority || a.arrival - b.arrival
 
 function take(list: Sequence[], sequence: Sequence): void {

@@ -47,7 +47,7 @@ export const GREEDY: SamplingParams = {
   logprobs: undefined,
 }
 
-/** Sampling of text where the user says nothing: the defaults of the library and of the command line. */
+/** Sampling defaults of the library and of the command line. (Each API of the server has its own.) */
 export const SAMPLING_DEFAULTS = {
   temperature: 0.7,
   topK: 40,
@@ -137,7 +137,7 @@ export interface EngineStats {
   /** Sequences that hold blocks, and sequences that wait for them, preempted ones included. */
   running: number
   waiting: number
-  /** Requests of which no sequence has begun. `maxQueue` is their limit. */
+  /** Requests without a sequence that has begun. `maxQueue` is their limit. */
   queued: number
   /** Seconds after which a request that was refused may be sent again. */
   retryAfter: number

@@ -210,9 +210,9 @@ export class SchemaConverter {
   #types(schema: Schema, path: Path): readonly Type[] {
     const { type } = schema
     if (type === undefined) {
-      const spoken = TYPES.filter((name) => name !== "integer" && OF_TYPE[name].some((key) => key in schema))
-      if (spoken.length > 1) this.#refuse(path, "keywords of several types need a 'type'")
-      return spoken.length === 1 ? spoken : TYPES
+      const applicable = TYPES.filter((name) => name !== "integer" && OF_TYPE[name].some((key) => key in schema))
+      if (applicable.length > 1) this.#refuse(path, "keywords of several types need a 'type'")
+      return applicable.length === 1 ? applicable : TYPES
     }
     const names: unknown[] = [type].flat()
     const wrong = names.find((name) => !TYPES.includes(name as Type))
@@ -335,7 +335,7 @@ export class SchemaConverter {
     const unnamed = [...new Set<string>(required)].filter((key) => !names.includes(key))
     if (unnamed.length > 0 && additionalProperties === false)
       this.#refuse(path, `'required' names "${unnamed[0]}", which is no property`)
-    // Where a schema names properties, others are allowed only if it says so.
+    // Where a schema names properties, others are allowed only by `additionalProperties`.
     const open = additionalProperties ?? names.length + unnamed.length === 0
     const { space, colon, comma, string } = this.#rules
     const others = open === false ? undefined : this.#rules.add(this.#value(open, `${path}/additionalProperties`))
