@@ -1,8 +1,9 @@
 /** Size of the K/V cache. */
 
-import { BLOCK_SIZE, type ModelDefinition } from "../models/registry.ts"
+import type { ModelDefinition } from "../models/registry.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
 import { NativeError } from "../native/errors.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import { blocksFor } from "./blocks.ts"
 
 /** Default share of the free memory for K/V caches. */
