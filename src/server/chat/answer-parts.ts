@@ -2,8 +2,8 @@
 
 import { ReasoningSplitter } from "../../text/index.ts"
 import { ToolCallSplitter, type ToolPiece } from "../../text/tools/index.ts"
+import type { ScoredToken } from "../apis/openai/logprobs.ts"
 import type { ChatDelta, ChatToolDelta } from "./chat.ts"
-import type { ScoredToken } from "./logprobs.ts"
 import type { Reasoning } from "./prompt.ts"
 import type { Calling } from "./tools.ts"
 

@@ -5,9 +5,9 @@ import type { FinishReason, LoadedModel, SamplingParams, Usage } from "../../eng
 import { EngineError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import type { UsageBody } from "../apis/openai/generation-schema.ts"
+import type { ScoredToken } from "../apis/openai/logprobs.ts"
 import { invalidRequest } from "../http/errors.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
-import type { ScoredToken } from "./logprobs.ts"
 
 /** One choice in the making; `prompt` is which of the request's prompts it continues. */
 export interface Choice {

@@ -4,7 +4,7 @@ import { pause } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
 import { type EncodeOptions, promptOptions } from "../../text/index.ts"
 import { invalidRequest } from "../http/errors.ts"
-import { EncoderThread } from "./encode-thread.ts"
+import { EncoderThread } from "./encoder.ts"
 
 /** Texts up to this many UTF-16 units are encoded where they stand: it takes a few milliseconds, and 40 at worst. */
 const SHORT = 1 << 16

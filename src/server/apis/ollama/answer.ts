@@ -1,8 +1,8 @@
 /** Answers → the pieces that Ollama's streams are made of, and those → whole answers. */
 
 import { type Chat, type ChatEvent, chatEvents } from "../../chat/chat.ts"
-import { chatLogprobsOf, type ScoredToken } from "../../chat/logprobs.ts"
 import type { StreamFormat } from "../../http/stream.ts"
+import { chatLogprobsOf, type ScoredToken } from "../openai/logprobs.ts"
 import { ollamaErrorBody } from "./errors.ts"
 import type { OllamaChatResponse, OllamaGenerateResponse } from "./schema.ts"
 

@@ -7,7 +7,6 @@ import {
   collectChat,
   prepareChat,
 } from "../../chat/chat.ts"
-import { chatLogprobsOf } from "../../chat/logprobs.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
@@ -21,6 +20,7 @@ import {
   chatRequest,
   chatResponse,
 } from "./chat-schema.ts"
+import { chatLogprobsOf } from "./logprobs.ts"
 
 /** `POST /v1/chat/completions`. */
 export const chatRoutes = (state: ServerState) =>

@@ -12,7 +12,6 @@ import {
   runChoices,
   UsageTotal,
 } from "../../chat/choices.ts"
-import { CompletionLogprobsWriter, type ScoredToken } from "../../chat/logprobs.ts"
 import { completionPrompts, type Prompt } from "../../chat/prompt.ts"
 import { samplingOf, stopStrings } from "../../chat/sampling.ts"
 import { constraintOf } from "../../chat/structured.ts"
@@ -31,6 +30,7 @@ import {
   completionResponse,
 } from "./completions-schema.ts"
 import type { UsageBody } from "./generation-schema.ts"
+import { CompletionLogprobsWriter, type ScoredToken } from "./logprobs.ts"
 
 const DEFAULT_MAX_TOKENS = 16
 

@@ -6,7 +6,7 @@ import { standingOf } from "../../http/job.ts"
 import { eventStream } from "../../http/stream.ts"
 import { EventLog } from "./event-log.ts"
 import { newId } from "./items.ts"
-import { RESPONSE_EVENTS, Responding } from "./respond.ts"
+import { RESPONSE_EVENTS, Responding } from "./response-run.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"
 
 /** Answers at once, or streams what anybody may stop reading. The model is loaded and the request checked before. */

@@ -13,7 +13,7 @@ import { integer } from "../openai/generation-schema.ts"
 import { follow, respondInBackground } from "./background.ts"
 import { responseEvent } from "./events-schema.ts"
 import { newId } from "./items.ts"
-import { countInput, RESPONSE_EVENTS, Responding } from "./respond.ts"
+import { countInput, RESPONSE_EVENTS, Responding } from "./response-run.ts"
 import {
   includes,
   inputTokensRequest,

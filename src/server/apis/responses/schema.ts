@@ -3,12 +3,7 @@
 import { z } from "zod"
 import { LIMITS, list, metadata } from "../../http/limits.ts"
 import { integer, notYet, samplingFields } from "../openai/generation-schema.ts"
-import {
-  checkResponseFormat,
-  formatBody,
-  responseFormat,
-  responseFormatFields,
-} from "../openai/response-format-schema.ts"
+import { checkResponseFormat, formatBody, responseFormat, responseFormatFields } from "./format-schema.ts"
 import { inputItem, outputItem, storedItem } from "./items-schema.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
 

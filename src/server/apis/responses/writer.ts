@@ -2,11 +2,11 @@
 
 import type { Tokenizer } from "../../../text/tokenizer/types.ts"
 import type { ChatDelta, ChatEvent } from "../../chat/chat.ts"
-import { chatLogprobsOf, type ScoredToken } from "../../chat/logprobs.ts"
 import type { ApiError } from "../../http/errors.ts"
 import type { UsageBody } from "../openai/generation-schema.ts"
-import { formatBodyOf } from "../openai/response-format-schema.ts"
+import { chatLogprobsOf, type ScoredToken } from "../openai/logprobs.ts"
 import type { ResponseEvent } from "./events-schema.ts"
+import { formatBodyOf } from "./format-schema.ts"
 import { newId } from "./items.ts"
 import type { OutputItem, OutputLogprobs } from "./items-schema.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"

@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { boundedSchema } from "../../http/limits.ts"
-import { checkStructured, type StructuredFields, structuredFields } from "./structured-schema.ts"
+import { checkStructured, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
 
 const textFormat = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text") }),

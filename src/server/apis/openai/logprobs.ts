@@ -1,10 +1,10 @@
 /** Token log-probabilities in the two shapes that OpenAI gives them. */
 
-import type { TokenLogprobs } from "../../engine/types.ts"
-import { Detokenizer } from "../../text/index.ts"
-import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import type { ChatLogprobs } from "../apis/openai/chat-schema.ts"
-import type { CompletionLogprobs } from "../apis/openai/completions-schema.ts"
+import type { TokenLogprobs } from "../../../engine/types.ts"
+import { Detokenizer } from "../../../text/index.ts"
+import type { Tokenizer } from "../../../text/tokenizer/types.ts"
+import type { ChatLogprobs } from "./chat-schema.ts"
+import type { CompletionLogprobs } from "./completions-schema.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {

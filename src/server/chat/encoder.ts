@@ -42,7 +42,7 @@ export class EncoderThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(threadProgram("server/chat/encode-thread-main.ts"), { workerData: ENCODER })
+    const worker = new Worker(threadProgram("server/chat/encoder-worker.ts"), { workerData: ENCODER })
     worker.on("message", (message: FromEncoder) => this.#receive(message))
     worker.on("error", ({ message }: Error) => {
       for (const { reject } of this.#waiting.values())
