@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads"
-import { EngineError, RequestError } from "../errors.ts"
+import { EngineError, fieldMessage, RequestError } from "../errors.ts"
 import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
@@ -159,4 +159,4 @@ export class Grammars {
 }
 
 const refusal = ({ constraint: { param } }: Matcher, reason: string): RequestError =>
-  new RequestError(`${param} cannot be kept to: ${reason}`, param, "invalid_constraint")
+  new RequestError(fieldMessage`{${param}} cannot be kept to: ${reason}`, param, "invalid_constraint")

@@ -1,4 +1,4 @@
-/** The thread that encodes long texts. */
+/** Entry of the thread that encodes long texts. */
 
 import { parentPort } from "node:worker_threads"
 import { openGguf } from "../../gguf/reader.ts"

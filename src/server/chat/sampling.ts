@@ -1,44 +1,44 @@
 import type { EngineLimits, SamplingParams } from "../../engine/types.ts"
-import type { ChatRequest } from "../apis/openai/chat-schema.ts"
-import type { CompletionRequest } from "../apis/openai/completions-schema.ts"
-import { invalidRequest } from "../http/errors.ts"
+import { fieldMessage, RequestError } from "../../errors.ts"
+import type { SamplingOptions } from "./request.ts"
 
-/** The request's sampling with OpenAI's defaults filled in. Without a seed a random one is drawn, so `seed` is always set. */
+/**
+ * A request's sampling with every default filled in. Without a seed a random one is drawn, so `seed` is always set.
+ * @param logprobs Alternatives to report for each token; `undefined`: no log-probabilities.
+ * @throws RequestError for a bias of a token that does not exist.
+ */
 export function samplingOf(
-  body: ChatRequest | CompletionRequest,
+  options: SamplingOptions,
   limits: EngineLimits,
   logprobs: number | undefined,
 ): SamplingParams {
   return {
-    temperature: body.temperature ?? 1,
-    topK: Math.max(0, body.top_k ?? 0),
-    topP: body.top_p ?? 1,
-    minP: body.min_p ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    frequencyPenalty: body.frequency_penalty ?? 0,
-    presencePenalty: body.presence_penalty ?? 0,
-    logitBias: logitBias(body.logit_bias ?? {}, limits),
-    seed: BigInt.asUintN(64, typeof body.seed === "number" ? BigInt(body.seed) : randomSeed()),
+    temperature: options.temperature ?? 1,
+    topK: Math.max(0, options.topK ?? 0),
+    topP: options.topP ?? 1,
+    minP: options.minP ?? 0,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+    frequencyPenalty: options.frequencyPenalty ?? 0,
+    presencePenalty: options.presencePenalty ?? 0,
+    logitBias: logitBias(options.logitBias ?? {}, limits),
+    seed: BigInt.asUintN(64, options.seed === undefined ? randomSeed() : BigInt(options.seed)),
     logprobs,
   }
 }
 
 const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
 
-function logitBias(byToken: Record<string, number>, limits: EngineLimits): Map<number, number> {
+function logitBias(byToken: Readonly<Record<string, number>>, { nVocab }: EngineLimits): Map<number, number> {
   const bias = new Map<number, number>()
-  for (const [key, value] of Object.entries(byToken)) {
-    const token = Number(key)
-    if (token >= limits.nVocab)
-      throw invalidRequest(
-        `'logit_bias': token ${key} does not exist; ids are 0 to ${limits.nVocab - 1}.`,
-        "logit_bias",
+  for (const [id, value] of Object.entries(byToken)) {
+    const token = Number(id)
+    if (token >= nVocab)
+      throw new RequestError(
+        fieldMessage`'{logitBias}': token ${id} does not exist; ids are 0 to ${nVocab - 1}.`,
+        "logitBias",
         "invalid_value",
       )
     bias.set(token, value)
   }
   return bias
 }
-
-export const stopStrings = (stop: string | string[] | null | undefined): string[] =>
-  stop === undefined || stop === null ? [] : typeof stop === "string" ? [stop] : stop

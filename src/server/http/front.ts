@@ -4,8 +4,7 @@ import { requestIdOf } from "../observe/request-id.ts"
 import type { Tracing } from "../observe/tracing.ts"
 import { Gate } from "./auth.ts"
 import { Cors } from "./cors.ts"
-import { failureResponse } from "./dialects.ts"
-import { toApiError } from "./errors.ts"
+import { type ErrorShape, errorResponse, reportUnexpected, toApiError } from "./errors.ts"
 import type { ApiKey } from "./keys.ts"
 
 /** Asked so often that they are worth a line only to those who look for it, also where the answer is that nothing is ready yet. */
@@ -20,6 +19,8 @@ export interface FrontOptions {
   readonly tracing: Tracing | undefined
   /** The pattern of the route that a path belongs to: metrics must not grow with what clients make up. */
   readonly routeOf: (path: string) => string
+  /** The error shape of the API that a path belongs to, for requests that reach no route. */
+  readonly errorShapeOf: (path: string) => ErrorShape
   readonly app: (request: Request, server: Server<unknown> | undefined) => Response | Promise<Response>
   readonly close: () => Promise<void>
 }
@@ -61,7 +62,8 @@ export class Front {
       record.key = this.#gate.admit(request, record.path)
       return await this.options.app(request, server)
     } catch (error) {
-      return failureResponse(request, toApiError(error))
+      reportUnexpected(error)
+      return errorResponse(toApiError(error), this.options.errorShapeOf(record.path))
     }
   }
 

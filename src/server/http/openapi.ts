@@ -1,6 +1,6 @@
 import type { z } from "zod"
 import { jsonSchema } from "./documented.ts"
-import { errorBody } from "./error-schema.ts"
+import { errorSchema } from "./errors.ts"
 
 interface EndpointDoc {
   readonly tag: string
@@ -54,7 +54,7 @@ const COMMON_ERRORS = {
 /** Errors by their status, with what each means; those that every endpoint has are added. @param open it needs no API key */
 export function failures(
   errors: Readonly<Record<number, string>>,
-  shape: z.ZodType = errorBody,
+  shape: z.ZodType = errorSchema,
   open = false,
 ): Record<string, object> {
   const content = { "application/json": { schema: jsonSchema(shape, "output") } }

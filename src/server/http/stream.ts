@@ -1,4 +1,4 @@
-import { type ApiError, errorBody, toApiError } from "./errors.ts"
+import { type ApiError, reportUnexpected, toApiError } from "./errors.ts"
 
 /** How long a failure may take to still get an HTTP status of its own; after it the stream has begun and errors become events. */
 export const HEAD_START_MS = 1000
@@ -15,22 +15,12 @@ export interface StreamFormat {
   readonly ping: string
 }
 
-/** Server-sent events as OpenAI's completions write them: each item as one `data:` line of JSON, then `data: [DONE]`. */
-export const DATA_EVENTS: StreamFormat = {
-  contentType: "text/event-stream; charset=utf-8",
-  event: (item) => `data: ${JSON.stringify(item)}\n\n`,
-  end: "data: [DONE]\n\n",
-  failure: (error) => `data: ${JSON.stringify(errorBody(error))}\n\n`,
-  ping: ": ping\n\n",
-}
-
 export interface EventStreamOptions {
   /** Stops whatever produces the events; aborted when the client goes away. */
   readonly controller: AbortController
   /** Time in milliseconds after which a comment is sent if nothing else was. */
   readonly pingMs: number
-  /** Default {@link DATA_EVENTS}. */
-  readonly format?: StreamFormat
+  readonly format: StreamFormat
   /** What the events need: disposed of behind the last of them, or when there is none. */
   readonly held: Disposable
 }
@@ -40,7 +30,7 @@ export interface EventStreamOptions {
  * @throws what the first item throws, if it does so within a second.
  */
 export async function eventStream(events: AsyncIterable<unknown>, options: EventStreamOptions): Promise<Response> {
-  const { controller, pingMs, format = DATA_EVENTS, held } = options
+  const { controller, pingMs, format, held } = options
   const iterator = events[Symbol.asyncIterator]()
   const first = iterator.next()
   try {
@@ -122,6 +112,7 @@ async function send(
     for (let next = await first; !next.done; next = await iterator.next()) outlet.write(format.event(next.value))
     outlet.write(format.end)
   } catch (thrown) {
+    reportUnexpected(thrown)
     outlet.write(format.failure(toApiError(thrown)))
   } finally {
     clearInterval(ping)

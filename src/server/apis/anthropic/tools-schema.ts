@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
-import { functionName } from "../openai/tools-schema.ts"
+import { functionName, toolProblems } from "../openai/tools-schema.ts"
 
 export const cacheControl = z
   .looseObject({ type: z.literal("ephemeral") })
@@ -83,17 +83,17 @@ interface WithTools {
   tool_choice?: z.output<typeof toolChoice> | null
 }
 
-/** Names are those of one tool each, a choice is one among tools, and the last word is no call. */
+/** Every tool has a name of its own, a choice is one among tools, and the last message calls no tools. */
 export function checkMessageTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
   const { tool_choice } = body
   const refuse = (path: (string | number)[], message: string) =>
     addIssue({ code: "custom", path, message, input: body })
   const names = body.tools?.map(({ name }) => name) ?? []
-  const twice = names.findIndex((name, i) => names.indexOf(name) < i)
-  if (twice >= 0) refuse(["tools", twice, "name"], "another tool has the same name")
-  if (tool_choice?.type === "any" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
-  if (tool_choice?.type === "tool" && !names.includes(tool_choice.name))
-    refuse(["tool_choice", "name"], "none of the tools has this name")
+  const chosen = tool_choice?.type === "tool" ? tool_choice.name : undefined
+  for (const { at, index, message } of toolProblems(names, tool_choice?.type === "any", chosen)) {
+    const place = at === "tool" ? ["tools", index] : ["tool_choice"]
+    refuse(at === "choice" ? place : [...place, "name"], message)
+  }
   const last = body.messages.at(-1)?.content
   if (typeof last !== "string" && last?.some(({ type }) => type === "tool_use"))
     refuse(["messages"], "the last message calls tools; add one with a tool_result of each call")

@@ -259,4 +259,4 @@ export const ollamaGenerateResponse = z.object({
 })
 export type OllamaGenerateResponse = z.output<typeof ollamaGenerateResponse>
 
-export const ollamaError = z.object({ error: z.string() })
+export const ollamaErrorSchema = z.object({ error: z.string() })

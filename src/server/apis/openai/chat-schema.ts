@@ -50,8 +50,7 @@ export const chatRequest = z
   .superRefine(checkTools)
   .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
-export type { ChatMessageBody } from "./conversation-schema.ts"
-export type ChatRequest = z.output<typeof chatRequest>
+export type ChatBody = z.output<typeof chatRequest>
 
 const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() })
 export const chatLogprobs = z.object({

@@ -66,7 +66,7 @@ export const completionRequest = z
   })
   .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
-export type CompletionRequest = z.output<typeof completionRequest>
+export type CompletionBody = z.output<typeof completionRequest>
 
 export const completionLogprobs = z.object({
   tokens: z.array(z.string()),

@@ -84,6 +84,8 @@ export const templateFields = {
     ),
 }
 
+export type TemplateFields = z.output<z.ZodObject<typeof templateFields>>
+
 interface Continued {
   messages?: readonly ChatMessageBody[] | null
   add_generation_prompt?: boolean | null

@@ -31,7 +31,7 @@ export const embeddingRequest = z.strictObject({
     .describe("Smaller goes first when requests wait. Default 0."),
   user: z.string().nullish().describe("Taken and not used."),
 })
-export type EmbeddingRequest = z.output<typeof embeddingRequest>
+export type EmbeddingBody = z.output<typeof embeddingRequest>
 
 export const embeddingResponse = z.object({
   object: z.literal("list"),

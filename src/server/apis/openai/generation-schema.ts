@@ -4,7 +4,11 @@ import { z } from "zod"
 import { LIMITS, list, metadata, numbersByToken, stopText } from "../../http/limits.ts"
 
 /** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
-const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false, remedy = "leave the field out") =>
+export const notYet = (
+  what: string,
+  isNeutral: (value: unknown) => boolean = () => false,
+  remedy = "leave the field out",
+) =>
   z
     .unknown()
     .refine((value) => value === undefined || value === null || isNeutral(value), {
@@ -14,7 +18,7 @@ const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => fal
     .optional()
     .describe(`Refused: ${what} not supported yet.`)
 
-const integer = (min: number, max: number) => z.int().min(min).max(max)
+export const integer = (min: number, max: number) => z.int().min(min).max(max)
 const number = (min: number, max: number) => z.number().min(min).max(max)
 
 /** Sampling and limits. `null` means not given, as in OpenAI's API. */
@@ -67,6 +71,8 @@ export const samplingFields = {
   ignore_eos: z.boolean().nullish().describe("Go on after the model's end token, up to max_tokens."),
 }
 
+export type SamplingFields = z.output<z.ZodObject<typeof samplingFields>>
+
 export const streamOptionsNeedStream = (body: { stream?: boolean | null; stream_options?: object | null }): boolean =>
   body.stream === true || body.stream_options === undefined || body.stream_options === null
 export const STREAM_OPTIONS_ERROR = { path: ["stream_options"], error: "needs stream to be true" }
@@ -78,8 +84,6 @@ export const acceptedFields = {
   store: notYet("storing completions is", (value) => value === false),
   service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
 }
-
-export { integer, notYet }
 
 export const usage = z.object({
   prompt_tokens: z.int(),

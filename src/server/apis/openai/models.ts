@@ -1,13 +1,16 @@
 import { Elysia } from "elysia"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
+import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
 import { type ManagedModel, statusOf } from "../../pool/index.ts"
 import { type ModelBody, modelBody, modelList } from "../service/schema.ts"
+import { openAiError } from "./wire.ts"
 
 /** `GET /v1/models` and `GET /v1/models/{model}`, whose name may hold slashes, as they are or escaped. */
 export const modelRoutes = ({ models, startedAt }: ServerState) =>
   new Elysia({ prefix: "/v1/models" })
+    .onError(answerErrors(openAiError))
     .get("", () => ({ object: "list" as const, data: models.models.map((model) => describe(model, startedAt)) }), {
       response: { 200: responseBody(modelList) },
       detail: endpoint({

@@ -1,6 +1,8 @@
 /** Fields that say what form the text must have. */
 
 import { z } from "zod"
+import type { Form } from "../../../grammar/constraint.ts"
+import type { RequestedForm } from "../../chat/request.ts"
 import { boundedPattern, boundedSchema, LIMITS, list } from "../../http/limits.ts"
 
 const jsonSchema = z
@@ -58,31 +60,66 @@ const given = (fields: object): string[] =>
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([name]) => name)
 
-/** The fields that constrain the text. */
-export function constraining({ response_format, regex, grammar, structured_outputs }: StructuredFields): string[] {
-  const format = response_format?.type === "text" ? undefined : response_format
-  return given({ response_format: format, regex, grammar, structured_outputs })
+/** A field that asks for a form of text: its name, its path in the body, and whether the answer may also call tools. */
+export interface FormAsked {
+  readonly name: string
+  readonly path: readonly string[]
+  readonly withTools: boolean
 }
 
-interface Body extends StructuredFields {
+interface CheckedBody {
   ignore_eos?: boolean | null
   tools?: unknown
   tool_choice?: unknown
 }
 
-/** One form at a time; it has an end, and only JSON has calls of tools beside it. */
-export function checkStructured(body: Body, context: z.RefinementCtx): void {
-  const [first, second] = constraining(body)
-  const refuse = (field: string, message: string) =>
-    context.addIssue({ code: "custom", path: [field], message, input: body, params: { code: "unsupported_parameter" } })
+/** Refuses a second form, and a form that contradicts other fields. @param asked The fields that ask for a form. */
+export function checkForms(asked: readonly FormAsked[], body: CheckedBody, context: z.RefinementCtx): void {
+  const [first, second] = asked
+  const refuse = (path: readonly string[], message: string) =>
+    context.addIssue({
+      code: "custom",
+      path: [...path],
+      message,
+      input: body,
+      params: { code: "unsupported_parameter" },
+    })
   if (first === undefined) return
-  if (second !== undefined) refuse(second, `the text cannot have a second form beside ${first}; leave one of them out`)
-  else if (body.ignore_eos) refuse("ignore_eos", `a text under ${first} has to end somewhere; leave ignore_eos out`)
-  else if (
-    first !== "response_format" &&
-    Array.isArray(body.tools) &&
-    body.tools.length > 0 &&
-    body.tool_choice !== "none"
-  )
-    refuse(first, 'is not supported beside tools; leave tools out, or set tool_choice to "none"')
+  const { ignore_eos, tools, tool_choice } = body
+  if (second !== undefined)
+    refuse(second.path, `the text cannot have a second form beside ${first.name}; leave one of them out`)
+  else if (ignore_eos) refuse(["ignore_eos"], `a text under ${first.name} has to end somewhere; leave ignore_eos out`)
+  else if (!first.withTools && Array.isArray(tools) && tools.length > 0 && tool_choice !== "none")
+    refuse(first.path, 'is not supported beside tools; leave tools out, or set tool_choice to "none"')
 }
+
+export const checkStructured = (body: StructuredFields & CheckedBody, context: z.RefinementCtx): void => {
+  const { response_format, regex, grammar, structured_outputs } = body
+  const format = response_format?.type === "text" ? undefined : response_format
+  const names = given({ response_format: format, regex, grammar, structured_outputs })
+  checkForms(
+    names.map((name) => ({ name, path: [name], withTools: name === "response_format" })),
+    body,
+    context,
+  )
+}
+
+/** The form that the text must have. */
+export function requestedForm(fields: StructuredFields): RequestedForm | undefined {
+  const { response_format: format, regex, grammar, structured_outputs: outputs } = fields
+  if (format?.type === "json_schema")
+    return { field: "responseFormat", form: { type: "json_schema", schema: format.json_schema.schema } }
+  if (format?.type === "json_object") return { field: "responseFormat", form: { type: "json_object" } }
+  if (typeof regex === "string") return { field: "regex", form: { type: "regex", pattern: regex } }
+  if (typeof grammar === "string") return { field: "grammar", form: { type: "grammar", grammar } }
+  return outputs ? { field: "structuredOutputs", form: outputsForm(outputs) } : undefined
+}
+
+function outputsForm({ json, regex, choice, grammar }: NonNullable<StructuredFields["structured_outputs"]>): Form {
+  if (json !== undefined && json !== null) return { type: "json_schema", schema: json }
+  if (choice) return { type: "regex", pattern: choice.map(escaped).join("|") }
+  return typeof regex === "string" ? { type: "regex", pattern: regex } : { type: "grammar", grammar: grammar ?? "" }
+}
+
+/** A pattern that matches this text alone. */
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")

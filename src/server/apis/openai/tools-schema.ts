@@ -18,7 +18,6 @@ const functionTool = z.strictObject({
     strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
   }),
 })
-export type FunctionTool = z.output<typeof functionTool>
 
 const WEATHER = {
   type: "function",
@@ -40,7 +39,6 @@ const toolChoice = z.union(
     error: `expected ${CHOICES.join(", ")}, or {"type": "function", "function": {"name": …}}`,
   },
 )
-export type ToolChoice = z.output<typeof toolChoice>
 
 export const toolFields = {
   tools: list(functionTool, LIMITS.tools)
@@ -58,23 +56,40 @@ export const toolFields = {
   parallel_tool_calls: z.boolean().nullish().describe("false: one call at most. Default true."),
 }
 
-interface WithTools {
-  tools?: FunctionTool[] | null
-  tool_choice?: ToolChoice | null
+/** What a request has to do with tools. */
+export interface ToolFields {
+  tools?: z.output<typeof functionTool>[] | null
+  tool_choice?: z.output<typeof toolChoice> | null
   parallel_tool_calls?: boolean | null
 }
 
-/** Names are those of one function each, and a choice is one among tools. */
-export function checkTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
+/** A problem with the names of tools: of the tool at `index`, of the choice, or of the name in the choice. */
+interface ToolProblem {
+  readonly at: "tool" | "choice" | "chosen"
+  readonly index: number
+  readonly message: string
+}
+
+/** Every tool has a name of its own, and a choice is one among tools. @param chosen The tool that must be called. */
+export function toolProblems(names: readonly string[], required: boolean, chosen: string | undefined): ToolProblem[] {
+  const repeated = names.findIndex((name, i) => names.indexOf(name) < i)
+  const problems: ToolProblem[] = []
+  if (repeated >= 0) problems.push({ at: "tool", index: repeated, message: "another tool has the same name" })
+  if (required && names.length === 0) problems.push({ at: "choice", index: 0, message: "needs tools to choose from" })
+  if (chosen !== undefined && !names.includes(chosen))
+    problems.push({ at: "chosen", index: 0, message: "none of the tools has this name" })
+  return problems
+}
+
+export function checkTools(body: ToolFields, { addIssue }: z.core.$RefinementCtx<ToolFields>): void {
   const { tools, tool_choice } = body
-  const refuse = (path: (string | number)[], message: string) =>
-    addIssue({ code: "custom", path, message, input: body })
   const names = tools?.map((tool) => tool.function.name) ?? []
-  const twice = names.findIndex((name, i) => names.indexOf(name) < i)
-  if (twice >= 0) refuse(["tools", twice, "function", "name"], "another tool has the same name")
-  if (tool_choice === "required" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
-  if (typeof tool_choice === "object" && tool_choice !== null && !names.includes(tool_choice.function.name))
-    refuse(["tool_choice", "function", "name"], "none of the tools has this name")
+  const chosen = typeof tool_choice === "object" ? tool_choice?.function.name : undefined
+  for (const { at, index, message } of toolProblems(names, tool_choice === "required", chosen)) {
+    const place = at === "tool" ? ["tools", index] : ["tool_choice"]
+    const path = at === "choice" ? place : [...place, "function", "name"]
+    addIssue({ code: "custom", path, message, input: body })
+  }
 }
 
 /** A call that an answer makes. */

@@ -1,4 +1,4 @@
-import type { ResponseEvent } from "./events-schema.ts"
+import type { ResponseEvent } from "./schema.ts"
 
 /** The events of a response that is made in the background: whoever reads along can leave, and come back. */
 export class EventLog {

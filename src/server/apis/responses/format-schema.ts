@@ -1,8 +1,8 @@
-/** What form a response's text must have, as the Responses API says it: flatter than chat completions do, which it is turned into. */
+/** The form of a response's text, in the Responses API's fields, which are flatter than those of chat completions. */
 
 import { z } from "zod"
 import { boundedSchema } from "../../http/limits.ts"
-import { checkStructured, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
+import { checkForms, type FormAsked, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
 
 const textFormat = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text") }),
@@ -26,7 +26,7 @@ export const responseFormat = textFormat
 /** Extensions, as chat completions have them. */
 export const responseFormatFields = { regex: structuredFields.regex, grammar: structuredFields.grammar }
 
-/** As a response says what it was asked. */
+/** The form as a response repeats it. */
 export const formatBody = z.discriminatedUnion("type", [
   z.object({ type: z.literal("text") }),
   z.object({ type: z.literal("json_object") }),
@@ -46,39 +46,27 @@ export function formatBodyOf(format: z.output<typeof textFormat> | null | undefi
   return { ...rest, strict, ...(typeof description === "string" && { description }) }
 }
 
-interface Formatted extends Pick<StructuredFields, "regex" | "grammar"> {
+interface FormatFields extends Pick<StructuredFields, "regex" | "grammar"> {
   text?: { format?: z.output<typeof textFormat> | null } | null
   ignore_eos?: boolean | null
   tools?: unknown
   tool_choice?: unknown
 }
 
-/** What chat completions call it. */
-export function chatFormat({ text, regex, grammar }: Formatted): StructuredFields {
+/** The same as chat completions write it. */
+export function chatFormat({ text, regex, grammar }: FormatFields): StructuredFields {
   const format = text?.format
   if (format?.type !== "json_schema") return { response_format: format, regex, grammar }
   const { type, ...json_schema } = format
   return { response_format: { type, json_schema }, regex, grammar }
 }
 
-/** The names of fields that chat completions have elsewhere. */
-export const FORMAT_FIELD_NAMES: Readonly<Record<string, string>> = { response_format: "text.format" }
-
-const asChat = z.custom<Parameters<typeof checkStructured>[0]>(() => true).superRefine(checkStructured)
-
-/** What holds for forms in chat completions holds here. */
-export function checkResponseFormat(body: Formatted, { addIssue }: z.core.$RefinementCtx<Formatted>): void {
-  const { ignore_eos, tools, tool_choice } = body
-  const { error } = asChat.safeParse({ ...chatFormat(body), ignore_eos, tools, tool_choice })
-  for (const issue of error?.issues ?? []) {
-    const path = issue.path[0] === "response_format" ? ["text", "format", ...issue.path.slice(1)] : issue.path
-    const params = issue.code === "custom" ? issue.params : undefined
-    addIssue({
-      code: "custom",
-      path: [...path],
-      message: issue.message.replace("response_format", "text.format"),
-      input: body,
-      params,
-    })
-  }
+export function checkResponseFormat(body: FormatFields, context: z.core.$RefinementCtx<FormatFields>): void {
+  const { text, regex, grammar } = body
+  const asked: FormAsked[] = []
+  if (text?.format && text.format.type !== "text")
+    asked.push({ name: "text.format", path: ["text", "format"], withTools: true })
+  if (typeof regex === "string") asked.push({ name: "regex", path: ["regex"], withTools: false })
+  if (typeof grammar === "string") asked.push({ name: "grammar", path: ["grammar"], withTools: false })
+  checkForms(asked, body, context)
 }

@@ -104,28 +104,25 @@ export const outputText = z.object({
   annotations: z.array(z.never()),
   logprobs: outputLogprobs.optional().describe("Where `include` asks for them."),
 })
-export type OutputText = z.output<typeof outputText>
 
-export const outputMessage = z.object({
+const outputMessage = z.object({
   type: z.literal("message"),
   id: z.string(),
   status,
   role: z.literal("assistant"),
   content: z.array(outputText),
 })
-export type OutputMessage = z.output<typeof outputMessage>
 
 export const reasoningPart = z.object({ type: z.literal("reasoning_text"), text: z.string() })
-export const outputReasoning = z.object({
+const outputReasoning = z.object({
   type: z.literal("reasoning"),
   id: z.string(),
   status,
   summary: z.array(z.object({ type: z.literal("summary_text"), text: z.string() })),
   content: z.array(reasoningPart),
 })
-export type OutputReasoning = z.output<typeof outputReasoning>
 
-export const outputCall = z.object({
+const outputCall = z.object({
   type: z.literal("function_call"),
   id: z.string(),
   status,
@@ -133,7 +130,6 @@ export const outputCall = z.object({
   name: z.string(),
   arguments: z.string().describe("JSON; cut off where the response is incomplete."),
 })
-export type OutputCall = z.output<typeof outputCall>
 
 export const outputItem = z.discriminatedUnion("type", [outputMessage, outputReasoning, outputCall])
 export type OutputItem = z.output<typeof outputItem>

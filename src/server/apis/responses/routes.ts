@@ -5,15 +5,16 @@ import { z } from "zod"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
-import { ApiError, invalidRequest } from "../../http/errors.ts"
+import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { inPath, inQuery, readQuery } from "../../http/query.ts"
 import { integer } from "../openai/generation-schema.ts"
 import { follow, respondInBackground } from "./background.ts"
-import { responseEvent } from "./events-schema.ts"
+import { responsesError } from "./errors.ts"
 import { newId } from "./items.ts"
-import { countInput, RESPONSE_EVENTS, Responding } from "./response-run.ts"
+import { jobOptions } from "./request.ts"
+import { countInput, RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
 import {
   includes,
   inputTokensRequest,
@@ -21,6 +22,7 @@ import {
   itemList,
   type ResponseBody,
   responseDeleted,
+  responseEvent,
   responseRequest,
   responseSchema,
 } from "./schema.ts"
@@ -73,6 +75,7 @@ export const responseRoutes = (state: ServerState) => {
   }
   const { count, ageMs } = responses.store.limits
   return new Elysia({ prefix: "/v1/responses" })
+    .onError(answerErrors(responsesError))
     .post(
       "",
       ({ body, request, server }) => {
@@ -81,13 +84,13 @@ export const responseRoutes = (state: ServerState) => {
           server?.timeout(request, 0)
           return respondInBackground(state, body, request)
         }
-        return runJob<ResponseBody>(state, "resp", body, { request, server }, async (model, head) => {
-          const responding = await Responding.prepare(responses, model, { ...head, id: newId("resp") }, body)
+        return runJob<ResponseBody>(state, jobOptions(body), { request, server }, async (model, context) => {
+          const run = await ResponseRun.prepare(responses, model, { ...context, id: newId("resp") }, body)
           return {
-            controller: head.controller,
+            controller: context.controller,
             format: RESPONSE_EVENTS,
-            complete: () => responding.complete(),
-            chunks: () => responding.events(),
+            complete: () => run.complete(),
+            chunks: () => run.events(),
           }
         })
       },

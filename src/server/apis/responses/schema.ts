@@ -1,14 +1,13 @@
-/** `/v1/responses`: requests, responses, and lists of their input. */
+/** `/v1/responses`: requests, responses, lists of their input, and the events of their streams. */
 
 import { z } from "zod"
 import { LIMITS, list, metadata } from "../../http/limits.ts"
 import { integer, notYet, samplingFields } from "../openai/generation-schema.ts"
 import { checkResponseFormat, formatBody, responseFormat, responseFormatFields } from "./format-schema.ts"
-import { inputItem, outputItem, storedItem } from "./items-schema.ts"
+import { inputItem, outputItem, outputLogprobs, outputText, reasoningPart, storedItem } from "./items-schema.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
-export type SamplingField = keyof typeof sampling
 
 const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
 const isAutomatic = (value: unknown): boolean => value === "auto"
@@ -177,3 +176,34 @@ export const itemList = z.object({
   last_id: z.string().nullable(),
   has_more: z.boolean(),
 })
+
+const sequence_number = z.int().describe("Counts the events, from 0.")
+const ofResponse = <T extends string>(...types: T[]) =>
+  z.object({ type: z.enum(types), sequence_number, response: responseSchema })
+const ofItem = <T extends string>(type: T) =>
+  z.object({ type: z.literal(type), sequence_number, output_index: z.int(), item: outputItem })
+const inItem = { sequence_number, output_index: z.int(), item_id: z.string() }
+const inPart = { ...inItem, content_index: z.int() }
+const part = z.union([outputText, reasoningPart])
+
+/** One event of a response's stream. */
+export const responseEvent = z.discriminatedUnion("type", [
+  ofResponse("response.created", "response.queued", "response.in_progress"),
+  ofItem("response.output_item.added"),
+  z.object({ type: z.literal("response.content_part.added"), ...inPart, part }),
+  z.object({ type: z.literal("response.output_text.delta"), ...inPart, delta: z.string(), logprobs: outputLogprobs }),
+  z.object({ type: z.literal("response.output_text.done"), ...inPart, text: z.string(), logprobs: outputLogprobs }),
+  z.object({ type: z.literal("response.reasoning_text.delta"), ...inPart, delta: z.string() }),
+  z.object({ type: z.literal("response.reasoning_text.done"), ...inPart, text: z.string() }),
+  z.object({ type: z.literal("response.content_part.done"), ...inPart, part }),
+  z.object({ type: z.literal("response.function_call_arguments.delta"), ...inItem, delta: z.string() }),
+  z.object({
+    type: z.literal("response.function_call_arguments.done"),
+    ...inItem,
+    name: z.string(),
+    arguments: z.string(),
+  }),
+  ofItem("response.output_item.done"),
+  ofResponse("response.completed", "response.incomplete", "response.failed"),
+])
+export type ResponseEvent = z.output<typeof responseEvent>

@@ -2,16 +2,23 @@ import { Elysia } from "elysia"
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
-import { endpoint } from "../../http/openapi.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { endpoint, failures } from "../../http/openapi.ts"
+import { METRICS_TYPE } from "../../observe/metrics.ts"
 import { type ModelManager, type ModelStatus, statusOf } from "../../pool/index.ts"
+import { openAiError } from "../openai/wire.ts"
 import { type Health, health, type Ready, ready } from "./schema.ts"
 
-/** When a monitor may ask a server again that is not well, in seconds. */
+/** `Retry-After` of a server that is not ready, in seconds. */
 const RETRY_S = "1"
 
-/** `GET /health`: whether the default model serves, and how busy each one is; `GET /ready`: the first half of it alone. Neither wants an API key. */
-export const healthRoutes = ({ models, startedAt }: ServerState) =>
+/**
+ * `GET /health`: whether the first model serves, and the load of every model; `GET /ready`: the first part alone. Neither requires an API
+ * key. `GET /metrics`: the server in numbers, in the text format of Prometheus.
+ */
+export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
   new Elysia()
+    .onError(answerErrors(openAiError))
     .get(
       "/health",
       ({ set }): Health => {
@@ -63,6 +70,18 @@ export const healthRoutes = ({ models, startedAt }: ServerState) =>
         }),
       },
     )
+    .get("/metrics", async () => new Response(await metrics.render(), { headers: { "content-type": METRICS_TYPE } }), {
+      detail: {
+        tags: ["Service"],
+        summary: "Metrics for Prometheus",
+        description:
+          "Series named `vllm:…` mean what vLLM's mean, so that dashboards and inference routers made for it work; `rocmforge_…` are this server's own.",
+        responses: {
+          200: { description: "Success", content: { "text/plain": { schema: { type: "string" as const } } } },
+          ...failures({}),
+        },
+      },
+    })
 
 function judge({ draining }: ModelManager, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }
