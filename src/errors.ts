@@ -60,12 +60,12 @@ export class RequestError extends Error {
   }
 }
 
-/** Too much is asked for right now; the same request can be served later. */
+/** The server is busy or not ready. The same request can be served later. */
 export class OverloadedError extends Error {
   override readonly name = "OverloadedError"
   constructor(
     message: string,
-    /** `queue_full` is HTTP's 429; `deadline` and `unavailable` (the engine is starting, restarting or draining) are 503. */
+    /** `queue_full`: HTTP 429. `deadline`, and `unavailable` (the engine is starting, restarting or draining): HTTP 503. */
     readonly code: "queue_full" | "deadline" | "unavailable",
     /** When to try again, in seconds, at least 1. */
     readonly retryAfter: number,
@@ -74,9 +74,9 @@ export class OverloadedError extends Error {
   }
 }
 
-/** The refusal of a request when `nQueued` others, the most that the queue holds, are waiting. */
+/** The error for a request that finds the queue full. @param nQueued Requests that are waiting. */
 export const queueFull = (nQueued: number, retryAfter: number): OverloadedError => {
-  const message = `${nQueued} requests are waiting, which is the most that may; try again later`
+  const message = `${nQueued} requests are waiting, which is the most that the queue holds`
   return new OverloadedError(message, "queue_full", retryAfter)
 }
 

@@ -57,7 +57,7 @@ function checkTokens(request: GenerateRequest, { contextLength, nVocab }: Engine
   if (prefillOnly ? tokens.length > contextLength : tokens.length >= contextLength)
     refuse(
       "prompt",
-      fieldMessage`the prompt has ${tokens.length} tokens, the context holds ${contextLength}${prefillOnly ? "" : " with the completion"}; shorten it, or raise --ctx-size`,
+      fieldMessage`the prompt has ${tokens.length} tokens, and the context holds ${contextLength}${prefillOnly ? "" : " with the completion"}; shorten the prompt, or raise --ctx-size`,
       "context_length_exceeded",
     )
   const unknown = tokens.find((token) => token < 0 || token >= nVocab)
@@ -72,9 +72,12 @@ function checkConstrained(request: GenerateRequest): void {
   if (isPrefillOnly(request))
     refuse(param, fieldMessage`a prefill-only request has no text for {${param}} to constrain; leave it out`)
   if (stopTokens.size === 0)
-    refuse("ignoreEos", fieldMessage`under {${param}} a text has to end somewhere; leave {ignoreEos} out`)
+    refuse("ignoreEos", fieldMessage`a text constrained by {${param}} must be able to end; leave {ignoreEos} out`)
   if (minTokens > 0)
-    refuse("minTokens", fieldMessage`under {${param}} a text ends where it has to; leave {minTokens} out`)
+    refuse(
+      "minTokens",
+      fieldMessage`a text constrained by {${param}} ends where the constraint ends; leave {minTokens} out`,
+    )
 }
 
 function checkTargets({ tokens, targets, pooling }: GenerateRequest, { nVocab }: EngineLimits): void {

@@ -1,4 +1,4 @@
-/** Ollama's API: what is served (`/api/tags`, `/api/ps`, `/api/show`, `/api/version`), and embeddings. */
+/** Ollama's API: models (`/api/tags`, `/api/ps`, `/api/show`, `/api/version`) and embeddings. */
 
 import { Elysia } from "elysia"
 import type { z } from "zod"
@@ -95,7 +95,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
         detail: endpoint({
           tag,
           failure,
-          summary: "What a model is, and can do",
+          summary: "Details and capabilities of a model",
           response: showResponse,
           errors: { ...pick(400, 404, 413, 415), ...UNREADABLE },
         }),

@@ -34,8 +34,8 @@ export const embeddingRoutes = (state: ServerState) =>
         tag: "Generation",
         summary: "Turn texts into vectors",
         description:
-          "The last hidden states of a text's tokens (after the output norm), pooled and scaled to length 1. Every model gives them; " +
-          "those trained for it give vectors whose distance means something.",
+          "The final hidden states of a text's tokens (after the output norm), pooled and scaled to length 1. Every model has them, but " +
+          "only models trained for embeddings give vectors whose distances are meaningful.",
         response: embeddingResponse,
         errors: GENERATION_ERRORS,
       }),

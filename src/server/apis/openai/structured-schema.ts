@@ -1,4 +1,4 @@
-/** Fields that say what form the text must have. */
+/** Fields that give the form of the text. */
 
 import { z } from "zod"
 import type { Form } from "../../../grammar/constraint.ts"
@@ -7,7 +7,9 @@ import { boundedPattern, boundedSchema, LIMITS, list } from "../../http/limits.t
 
 const jsonSchema = z
   .union([z.boolean(), boundedSchema], { error: "expected a JSON schema: an object" })
-  .describe("A JSON Schema, draft 2020-12. A keyword that cannot be kept is refused by name.")
+  .describe(
+    "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+  )
 
 const responseFormat = z
   .discriminatedUnion("type", [
@@ -19,26 +21,26 @@ const responseFormat = z
         name: z
           .string()
           .regex(/^[\w-]{1,64}$/, "a name has 1 to 64 letters, digits, _ and -")
-          .describe("Taken and not used."),
-        description: z.string().nullish().describe("Taken and not used."),
+          .describe("Accepted and ignored."),
+        description: z.string().nullish().describe("Accepted and ignored."),
         schema: jsonSchema,
-        strict: z.boolean().nullish().describe("Schemas are always kept to, as if this were true."),
+        strict: z.boolean().nullish().describe("Schemas are always enforced, as if this were true."),
       }),
     }),
   ])
   .nullish()
-  .describe("What the text must be: JSON, or JSON that validates. Default: any text.")
+  .describe("The form of the text: JSON, or JSON that validates against a schema. Default: any text.")
 
 const structuredOutputs = z
   .strictObject({
     json: jsonSchema.nullish(),
     regex: boundedPattern.nullish(),
-    choice: list(z.string().min(1), LIMITS.choices, 1).nullish().describe("The text is one of these."),
+    choice: list(z.string().min(1), LIMITS.choices, 1).nullish().describe("The text is one of these texts."),
     grammar: boundedPattern.nullish(),
   })
   .refine((value) => given(value).length === 1, { error: "needs one of json, regex, choice and grammar" })
   .nullish()
-  .describe("vLLM's name for the same: one of `json` (a JSON Schema), `regex`, `choice` and `grammar`.")
+  .describe("The same under vLLM's name: one of `json` (a JSON Schema), `regex`, `choice` and `grammar`.")
 
 export const structuredFields = {
   response_format: responseFormat,
@@ -48,7 +50,7 @@ export const structuredFields = {
   grammar: boundedPattern
     .nullish()
     .describe(
-      'The whole text is derived from the rule `root` of this grammar, in the EBNF of llama.cpp (GBNF) and xgrammar: `root ::= "a" [0-9]{2,4} | item*`.',
+      'The rule `root` of this grammar derives the whole text. The syntax is the EBNF of llama.cpp (GBNF) and xgrammar: `root ::= "a" [0-9]{2,4} | item*`.',
     ),
   structured_outputs: structuredOutputs,
 }
@@ -87,10 +89,11 @@ export function checkForms(asked: readonly FormAsked[], body: CheckedBody, conte
   if (first === undefined) return
   const { ignore_eos, tools, tool_choice } = body
   if (second !== undefined)
-    refuse(second.path, `the text cannot have a second form beside ${first.name}; leave one of them out`)
-  else if (ignore_eos) refuse(["ignore_eos"], `a text under ${first.name} has to end somewhere; leave ignore_eos out`)
+    refuse(second.path, `${first.name} already gives the form of the text; leave one of the two out`)
+  else if (ignore_eos)
+    refuse(["ignore_eos"], `a text constrained by ${first.name} must be able to end; leave ignore_eos out`)
   else if (!first.withTools && Array.isArray(tools) && tools.length > 0 && tool_choice !== "none")
-    refuse(first.path, 'is not supported beside tools; leave tools out, or set tool_choice to "none"')
+    refuse(first.path, 'is not supported together with tools; leave tools out, or set tool_choice to "none"')
 }
 
 export const checkStructured = (body: StructuredFields & CheckedBody, context: z.RefinementCtx): void => {

@@ -1,4 +1,4 @@
-/** Tools that a conversation's answer may call: what a request says of them, and what an answer does. */
+/** Tools that an answer may call: their fields in a request, and the calls in an answer. */
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
@@ -13,9 +13,14 @@ const functionTool = z.strictObject({
   }),
   function: z.strictObject({
     name: functionName,
-    description: z.string().nullish().describe("What it does, and when to call it: the model reads it."),
-    parameters: boundedSchema.nullish().describe("JSON Schema of its arguments, an object. Default: it takes none."),
-    strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
+    description: z.string().nullish().describe("What the function does, and when to call it. The model reads this."),
+    parameters: boundedSchema
+      .nullish()
+      .describe("JSON Schema of its arguments, which are an object. Default: no arguments."),
+    strict: z
+      .boolean()
+      .nullish()
+      .describe("Arguments always validate against the schema; a schema with an unsupported part is refused."),
   }),
 })
 
@@ -45,18 +50,20 @@ export const toolFields = {
     .nullish()
     .meta({
       description:
-        "Functions that the answer may call, in the form that the model knows; a model that knows none is told of one. Arguments " +
-        "validate against the schema; what a schema has that cannot be kept is refused where the function is strict, and otherwise lets " +
-        "it take any object.",
+        "Functions that the answer may call. They are described in the model's own form, or in a general one if the model has none. " +
+        "Arguments validate against the schema. If a part of the schema is not supported, a strict function is refused, and any other " +
+        "function accepts any object.",
       example: [WEATHER],
     }),
   tool_choice: toolChoice
     .nullish()
-    .describe("auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one."),
-  parallel_tool_calls: z.boolean().nullish().describe("false: one call at most. Default true."),
+    .describe(
+      "auto (default): the model decides; none: no calls; required: at least one call; a function: a call of that one.",
+    ),
+  parallel_tool_calls: z.boolean().nullish().describe("false: at most one call. Default true."),
 }
 
-/** What a request has to do with tools. */
+/** The fields of a request that concern tools. */
 export interface ToolFields {
   tools?: z.output<typeof functionTool>[] | null
   tool_choice?: z.output<typeof toolChoice> | null
@@ -94,14 +101,14 @@ export function checkTools(body: ToolFields, { addIssue }: z.core.$RefinementCtx
 
 /** A call that an answer makes. */
 export const toolCall = z.object({
-  id: z.string().describe("What the message with its result names as tool_call_id."),
+  id: z.string().describe("The tool_call_id of the message with the call's result."),
   type: z.literal("function"),
   function: z.object({ name: z.string(), arguments: z.string().describe("JSON.") }),
 })
 
-/** What an event of a stream adds to a call: the first has its id and name, all have more of its arguments. */
+/** A part of a call in a stream: the first has the id and name, and each has more of the arguments. */
 export const toolCallDelta = z.object({
-  index: z.int().describe("Which of the answer's calls."),
+  index: z.int().describe("Index of the call in the answer."),
   id: z.string().optional(),
   type: z.literal("function").optional(),
   function: z.object({ name: z.string().optional(), arguments: z.string() }),

@@ -12,18 +12,20 @@ const textFormat = z.discriminatedUnion("type", [
     name: z
       .string()
       .regex(/^[\w-]{1,64}$/, "a name has 1 to 64 letters, digits, _ and -")
-      .describe("Taken and not used."),
-    description: z.string().nullish().describe("Taken and not used."),
-    schema: boundedSchema.describe("A JSON Schema, draft 2020-12. A keyword that cannot be kept is refused by name."),
-    strict: z.boolean().nullish().describe("Schemas are always kept to, as if this were true."),
+      .describe("Accepted and ignored."),
+    description: z.string().nullish().describe("Accepted and ignored."),
+    schema: boundedSchema.describe(
+      "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+    ),
+    strict: z.boolean().nullish().describe("Schemas are always enforced, as if this were true."),
   }),
 ])
 
 export const responseFormat = textFormat
   .nullish()
-  .describe("What the text must be: JSON, or JSON that validates. Default: any text.")
+  .describe("The form of the text: JSON, or JSON that validates against a schema. Default: any text.")
 
-/** Extensions, as chat completions have them. */
+/** Extensions, the same as in chat completions. */
 export const responseFormatFields = { regex: structuredFields.regex, grammar: structuredFields.grammar }
 
 /** The form as a response repeats it. */

@@ -13,9 +13,14 @@ const tool = z.discriminatedUnion(
     z.strictObject({
       type: z.literal("function"),
       name: functionName,
-      description: z.string().nullish().describe("What it does, and when to call it: the model reads it."),
-      parameters: boundedSchema.nullish().describe("JSON Schema of its arguments, an object. Default: it takes none."),
-      strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
+      description: z.string().nullish().describe("What the function does, and when to call it. The model reads this."),
+      parameters: boundedSchema
+        .nullish()
+        .describe("JSON Schema of its arguments, which are an object. Default: no arguments."),
+      strict: z
+        .boolean()
+        .nullish()
+        .describe("Arguments always validate against the schema; a schema with an unsupported part is refused."),
     }),
   ],
   { error: (issue) => `${typeOf(issue.input)} are not supported; use function` },
@@ -39,9 +44,9 @@ export const responseToolFields = {
   tool_choice: choice
     .nullish()
     .describe(
-      "auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one; allowed_tools: these alone.",
+      "auto (default): the model decides; none: no calls; required: at least one call; a function: a call of that one; allowed_tools: only calls of these.",
     ),
-  parallel_tool_calls: z.boolean().nullish().describe("false: one call at most. Default true."),
+  parallel_tool_calls: z.boolean().nullish().describe("false: at most one call. Default true."),
 }
 
 /** A tool as a response repeats it. */

@@ -16,19 +16,19 @@ const MODEL_STATES = [
 const modelState = z
   .enum(MODEL_STATES)
   .describe(
-    "unloaded: the next request loads it; loading: requests wait for it; ready: it serves; unloading: it is being taken out of " +
-      "memory; restarting: its engine failed and is being started again; draining: it ends what it has begun; failed: it could " +
+    "unloaded: the next request loads it; loading: requests wait for it; ready: it serves; unloading: it is being removed from " +
+      "memory; restarting: its engine failed and is being restarted; draining: it finishes the requests that it has; failed: it could " +
       "not be loaded, or its engine could not be restarted.",
   )
-const reason = z.string().nullable().describe("Why the model is not ready, where there is more to say.")
+const reason = z.string().nullable().describe("Why the model is not ready, if there is a reason to report.")
 const device = z
   .object({ backend: z.string(), name: z.string() })
   .nullable()
-  .describe("null while it is not in memory.")
+  .describe("null while the model is not in memory.")
 const contextLength = z
   .int()
   .nullable()
-  .describe("Longest prompt and completion together, in tokens; null while it is not in memory.")
+  .describe("Most tokens of prompt and completion together; null while the model is not in memory.")
 
 export const modelBody = z.object({
   id: z.string(),
@@ -43,9 +43,9 @@ export const modelBody = z.object({
   memory: z
     .object({ weights: z.int(), cache: z.int() })
     .nullable()
-    .describe("Bytes that it takes of the device's memory; null while it is not in memory."),
-  loaded: z.int().nullable().describe("When it was brought into memory, Unix time in seconds."),
-  last_used: z.int().nullable().describe("When a request last used it, Unix time in seconds."),
+    .describe("Bytes of the device's memory that the model uses; null while it is not in memory."),
+  loaded: z.int().nullable().describe("When the model was loaded, Unix time in seconds."),
+  last_used: z.int().nullable().describe("When a request last used the model, Unix time in seconds."),
 })
 export type ModelBody = z.output<typeof modelBody>
 
@@ -53,7 +53,7 @@ export const modelList = z.object({ object: z.literal("list"), data: z.array(mod
 
 const status = z
   .enum(["ok", "starting", "restarting", "draining", "failed"])
-  .describe("ok (200): the first model serves, or is loaded for the next request. Everything else is 503.")
+  .describe("ok (200): the first model is ready, or the next request loads it. Every other status is a 503.")
 const statusReason = z.string().nullable().describe("Why the status is not ok.")
 
 export const ready = z.object({ status, reason: statusReason })
@@ -74,7 +74,9 @@ export const health = z.object({
       context_length: contextLength,
       max_seqs: z
         .int()
-        .describe("Sequences that decode together; 0 while the model is not in memory, as all counts below."),
+        .describe(
+          "Most sequences that are decoded together. This and all counts below are 0 while the model is not in memory.",
+        ),
       running: z.int(),
       waiting: z.int(),
       kv_blocks: z.object({ total: z.int(), free: z.int() }),
