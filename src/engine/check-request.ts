@@ -19,7 +19,7 @@ const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: numbe
 const WHOLE: ReadonlySet<string> = new Set<keyof SamplingParams>(["topK", "logprobs"])
 
 /** Most choices of one request. */
-export const MAX_CHOICES = 128
+const MAX_CHOICES = 128
 
 /** @throws RequestError that names the field at fault and the values that it may have. */
 export function checkRequest(request: GenerateRequest, limits: EngineLimits): void {

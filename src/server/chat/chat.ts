@@ -22,7 +22,6 @@ import { encodeToRead } from "./encode.ts"
 import { renderChat } from "./prompt.ts"
 import { type Reasoning, reasoningOf } from "./reasoning.ts"
 import type { ChatRequest, ToolCall } from "./request.ts"
-import { samplingOf } from "./sampling.ts"
 import { afterReasoning } from "./structured.ts"
 import { type Calling, planTools } from "./tools.ts"
 
@@ -38,7 +37,7 @@ export interface Chat {
 }
 
 /** Why a choice has ended. */
-export type ChatFinish = "stop" | "length" | "tool_calls"
+type ChatFinish = "stop" | "length" | "tool_calls"
 
 /** A piece of a choice's answer. Its text may be empty when it carries a scored token whose text is held back. */
 export interface ChatDelta {
@@ -89,17 +88,9 @@ export async function prepareChat(model: LoadedModel, run: RunContext, request: 
   const tokens = afterTokens(model, request.precedingTokens ?? [], own)
   const reasoning = reasoningOf(model, prompt, request)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
-  const choices = makeChoices(model, [tokens], {
-    id: run.id,
-    n: request.n ?? 1,
-    sampling: samplingOf(request, model.engine.limits, request.logprobs),
-    maxTokens: request.maxTokens,
-    minTokens: request.minTokens,
-    stop: request.stop,
-    ignoreEos: request.ignoreEos,
+  const choices = makeChoices(model, [tokens], request, run, {
     shownTokens: markTokens(model.tokenizer, marks),
     constraint: afterReasoning(constraint, reasoning),
-    queue: run.queue,
   })
   return { model, choices, controller: run.controller, reasoning, calling }
 }

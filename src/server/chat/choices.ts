@@ -1,11 +1,18 @@
 /** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, LoadedModel, SamplingParams, TokenLogprobs, Usage } from "../../engine/types.ts"
+import type {
+  EngineLimits,
+  FinishReason,
+  LoadedModel,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "../../engine/types.ts"
 import { EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
-import type { FieldKey } from "./request.ts"
+import type { FieldKey, GenerationRequest } from "./request.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {
@@ -37,24 +44,14 @@ interface ChoiceEvent {
   readonly event: TextEvent
 }
 
-/** What all choices of a request share. */
+/** What a caller adds to a request's choices. */
 interface ChoiceOptions {
-  readonly id: string
-  readonly n: number
-  readonly sampling: SamplingParams
-  /** `undefined`: what the prompt leaves of the context. */
-  readonly maxTokens: number | undefined
-  /** Nothing but `maxTokens` ends a choice before this many tokens. */
-  readonly minTokens?: number
-  readonly stop?: readonly string[]
-  readonly ignoreEos?: boolean
   /** Report the end token of a choice too. */
   readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
-  readonly queue: QueueInfo
 }
 
 /** What decides a request's place in the engine's queue and cache. */
@@ -68,30 +65,74 @@ export interface RunContext {
   readonly queue: QueueInfo
 }
 
-/** `n` choices for every prompt, numbered prompt by prompt. */
-export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
-  const { contextLength } = model.engine.limits
-  const { n } = options
+/**
+ * `n` choices for every prompt, numbered prompt by prompt.
+ * @throws RequestError for a bias of a token that does not exist.
+ */
+export function makeChoices(
+  model: LoadedModel,
+  prompts: readonly Int32Array[],
+  request: GenerationRequest,
+  { id, queue }: RunContext,
+  options: ChoiceOptions = {},
+): Choices {
+  const { limits } = model.engine
+  const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false } = request
+  const sampling = samplingOf(request, limits)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
   const requests = prompts.map((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
-      id: `${options.id}-${first}`,
+      id: `${id}-${first}`,
       n,
       promptTokens,
-      sampling: options.sampling,
-      maxTokens: options.maxTokens ?? contextLength - promptTokens.length,
-      stop: [...(options.stop ?? [])],
-      ...(options.minTokens && { minTokens: options.minTokens }),
-      ignoreEos: options.ignoreEos,
-      reportEnd: options.reportEnd,
-      shownTokens: options.shownTokens,
-      ...(options.constraint !== undefined && { constraint: options.constraint }),
-      ...options.queue,
+      sampling,
+      maxTokens: maxTokens ?? limits.contextLength - promptTokens.length,
+      stop: [...stop],
+      ...(minTokens && { minTokens }),
+      ignoreEos,
+      ...options,
+      ...queue,
     }
     return { first, request }
   })
   return { list, requests }
+}
+
+/**
+ * A request's sampling with every default filled in. Without a seed a random one is drawn, so `seed` is always set.
+ * @throws RequestError for a bias of a token that does not exist.
+ */
+function samplingOf(options: GenerationRequest, limits: EngineLimits): SamplingParams {
+  return {
+    temperature: options.temperature ?? 1,
+    topK: Math.max(0, options.topK ?? 0),
+    topP: options.topP ?? 1,
+    minP: options.minP ?? 0,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+    frequencyPenalty: options.frequencyPenalty ?? 0,
+    presencePenalty: options.presencePenalty ?? 0,
+    logitBias: logitBias(options.logitBias ?? {}, limits),
+    seed: BigInt.asUintN(64, options.seed === undefined ? randomSeed() : BigInt(options.seed)),
+    logprobs: options.logprobs,
+  }
+}
+
+const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
+
+function logitBias(byToken: Readonly<Record<string, number>>, { nVocab }: EngineLimits): Map<number, number> {
+  const bias = new Map<number, number>()
+  for (const [id, value] of Object.entries(byToken)) {
+    const token = Number(id)
+    if (token >= nVocab)
+      throw new RequestError(
+        fieldMessage`'{logitBias}': token ${id} does not exist; ids are 0 to ${nVocab - 1}.`,
+        "logitBias",
+        "invalid_value",
+      )
+    bias.set(token, value)
+  }
+  return bias
 }
 
 /** @throws RequestError that names `field` when a prompt is empty, leaves no room for a token, or holds an unknown id. */

@@ -6,7 +6,7 @@
 import type { Form } from "../../grammar/constraint.ts"
 
 /** How tokens are chosen. Defaults: temperature 1, everything else off, a random seed. */
-export interface SamplingOptions {
+interface SamplingOptions {
   readonly temperature?: number
   /** 0 or less: off. */
   readonly topK?: number
@@ -45,7 +45,7 @@ export interface RequestedForm {
 }
 
 /** The fields by which an API can ask for a form. */
-export type FormField = "responseFormat" | "regex" | "grammar" | "structuredOutputs"
+type FormField = "responseFormat" | "regex" | "grammar" | "structuredOutputs"
 
 /** What a conversation's prompt is made of. */
 export interface Conversation {

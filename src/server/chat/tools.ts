@@ -7,7 +7,6 @@ import { GrammarError } from "../../grammar/expr.ts"
 import { SchemaConverter } from "../../grammar/json-schema.ts"
 import { JsonRules } from "../../grammar/json-text.ts"
 import { type ToolFormat, type ToolFunction, toolSupport } from "../../text/tools/index.ts"
-import { LIMITS } from "../http/limits.ts"
 import type { Conversation, GenerationRequest, Tool } from "./request.ts"
 import { formConstraint } from "./structured.ts"
 
@@ -23,7 +22,7 @@ export interface Calling {
 }
 
 /** What a request's tools, and the form that it asks for, come to. */
-export interface ToolPlan {
+interface ToolPlan {
   /** Functions that the prompt describes. */
   readonly offered: readonly ToolFunction[]
   /** `undefined`: the answer makes no calls. */
@@ -33,7 +32,7 @@ export interface ToolPlan {
 }
 
 /** Most characters of JSON in the schemas of a request's functions together: checking them takes time. */
-const MAX_SCHEMAS_LENGTH = LIMITS.schemaLength
+const MAX_SCHEMAS_LENGTH = 2 ** 17
 
 /** Parameters of a function that takes nothing. */
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false }

@@ -7,7 +7,7 @@ import { z } from "zod"
 import { validationError } from "./errors.ts"
 
 /** The part of the Standard Schema interface that Elysia uses. `types` exists only for the compiler. */
-export interface Documented<Input, Output> {
+interface Documented<Input, Output> {
   readonly "~standard": {
     readonly version: 1
     readonly vendor: "zod"

@@ -5,7 +5,6 @@ import { type Chat, prepareChat } from "../../chat/chat.ts"
 import { checkPrompt, makeChoices, type RunContext } from "../../chat/choices.ts"
 import { completionPrompts } from "../../chat/prompt.ts"
 import type { ChatRequest } from "../../chat/request.ts"
-import { samplingOf } from "../../chat/sampling.ts"
 import { formConstraint } from "../../chat/structured.ts"
 import { invalidRequest } from "../../http/errors.ts"
 import { toChatRequest, toMessages } from "./request.ts"
@@ -44,15 +43,7 @@ export async function prepareOllamaGenerate(
 /** Wraps a raw prompt as a `Chat`, so that its answer is written like any other. */
 function rawChat(model: LoadedModel, run: RunContext, request: ChatRequest, tokens: Int32Array): Chat {
   checkPrompt(model, tokens, "prompt")
-  const choices = makeChoices(model, [tokens], {
-    id: run.id,
-    n: 1,
-    sampling: samplingOf(request, model.engine.limits, request.logprobs),
-    maxTokens: request.maxTokens,
-    stop: request.stop,
-    constraint: formConstraint(request),
-    queue: run.queue,
-  })
+  const choices = makeChoices(model, [tokens], request, run, { constraint: formConstraint(request) })
   return { model, choices, controller: run.controller, reasoning: undefined }
 }
 

@@ -57,7 +57,7 @@ export const chatRequest = z
 export type ChatBody = z.output<typeof chatRequest>
 
 const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() })
-export const chatLogprobs = z.object({
+const chatLogprobs = z.object({
   content: z.array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) })).nullable(),
   refusal: z.null(),
 })

@@ -116,7 +116,7 @@ async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGen
   }
 }
 
-/** Clients look for it under either name. */
+/** Clients look for the reasoning under either name. */
 const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })
 
 const toolCallBody = ({ id, name, arguments: text }: ToolCall) =>

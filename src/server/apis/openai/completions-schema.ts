@@ -70,7 +70,7 @@ export const completionRequest = z
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
 export type CompletionBody = z.output<typeof completionRequest>
 
-export const completionLogprobs = z.object({
+const completionLogprobs = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number().nullable()).describe("null for a prompt's first token."),
   top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),

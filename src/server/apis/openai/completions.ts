@@ -15,7 +15,6 @@ import {
   UsageTotal,
 } from "../../chat/choices.ts"
 import { completionPrompts, type Prompt } from "../../chat/prompt.ts"
-import { samplingOf } from "../../chat/sampling.ts"
 import { formConstraint } from "../../chat/structured.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
@@ -89,25 +88,19 @@ class CompletionJob implements Job<CompletionResponse> {
     const logprobs = body.logprobs ?? undefined
     const n = body.n ?? 1
     this.#candidates = body.best_of ?? n
-    const request = toGeneration(body)
-    const choices = makeChoices(
-      model,
-      prompts.map(({ tokens }) => tokens),
-      {
-        id: context.id,
-        n: this.#candidates,
-        // Ranking needs each token's own score.
-        sampling: samplingOf(request, model.engine.limits, logprobs ?? (this.#candidates > n ? 0 : undefined)),
-        maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
-        // A client that scores prompts needs the next token, also when it is an end token.
-        reportEnd: this.#scoresPrompt,
-        minTokens: request.minTokens,
-        stop: request.stop,
-        ignoreEos: request.ignoreEos,
-        constraint: formConstraint(request),
-        queue: context.queue,
-      },
-    )
+    const request = {
+      ...toGeneration(body),
+      n: this.#candidates,
+      maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
+      // Ranking needs each token's own score.
+      logprobs: logprobs ?? (this.#candidates > n ? 0 : undefined),
+    }
+    const tokens = prompts.map((prompt) => prompt.tokens)
+    const choices = makeChoices(model, tokens, request, context, {
+      // A client that scores prompts needs the next token, also when it is an end token.
+      reportEnd: this.#scoresPrompt,
+      constraint: formConstraint(request),
+    })
     this.#choices = body.max_tokens === 0 ? { ...choices, requests: [] } : choices
     this.#scores = this.#choices.list.map(() =>
       logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
@@ -224,7 +217,7 @@ interface Ranked {
   readonly index: number
 }
 
-/** The `n` choices of each prompt with the highest mean log-probability, best first. With as many candidates, all in their order. */
+/** The `n` choices of each prompt with the highest mean log-probability, best first; all choices in order if there are no more. */
 function best(choices: readonly CompletedChoice[], candidates: number, n: number): Ranked[] {
   const ranked = choices.map((choice, index) => ({ choice, index, score: meanLogprob(choice) }))
   if (candidates === n) return ranked

@@ -4,10 +4,10 @@ import { responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
 import { type ManagedModel, statusOf } from "../../pool/index.ts"
-import { type ModelBody, modelBody, modelList } from "../service/schema.ts"
+import { type ModelBody, modelBody, modelList } from "./models-schema.ts"
 import { openAiError } from "./wire.ts"
 
-/** `GET /v1/models` and `GET /v1/models/{model}`, whose name may hold slashes, as they are or escaped. */
+/** `GET /v1/models` and `GET /v1/models/{model}`, whose name may contain slashes, escaped or not. */
 export const modelRoutes = ({ models, startedAt }: ServerState) =>
   new Elysia({ prefix: "/v1/models" })
     .onError(answerErrors(openAiError))
@@ -29,7 +29,7 @@ export const modelRoutes = ({ models, startedAt }: ServerState) =>
       detail: { hide: true },
     })
 
-/** The rest of a path, which comes as it was sent; what is no escape stays. */
+/** Decodes the rest of a path, which is as the client sent it. A malformed escape stays. */
 function unescaped(path: string): string {
   try {
     return decodeURIComponent(path)

@@ -4,7 +4,7 @@ import type { ApiFields } from "../../chat/request.ts"
 import { type ErrorShape, errorBody } from "../../http/errors.ts"
 import { OPENAI_FIELDS } from "../openai/wire.ts"
 
-/** Those of chat completions, but for: */
+/** The names of chat completions, with these exceptions. */
 export const FIELDS: ApiFields = {
   ...OPENAI_FIELDS,
   messages: "input",

@@ -41,7 +41,7 @@ export const formatBody = z.discriminatedUnion("type", [
   }),
 ])
 
-/** @param format The request's. */
+/** The format as a response repeats it. @param format The request's. */
 export function formatBodyOf(format: z.output<typeof textFormat> | null | undefined): z.output<typeof formatBody> {
   if (format?.type !== "json_schema") return format ?? { type: "text" }
   const { description, strict = null, ...rest } = format
@@ -55,7 +55,7 @@ interface FormatFields extends Pick<StructuredFields, "regex" | "grammar"> {
   tool_choice?: unknown
 }
 
-/** The same as chat completions write it. */
+/** The same fields in the form of chat completions. */
 export function chatFormat({ text, regex, grammar }: FormatFields): StructuredFields {
   const format = text?.format
   if (format?.type !== "json_schema") return { response_format: format, regex, grammar }

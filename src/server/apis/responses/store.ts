@@ -23,8 +23,8 @@ interface StoreLimits {
 }
 
 const DAY_MS = 24 * 3600 * 1000
-export const FILE_LIMITS: StoreLimits = { count: 10_000, bytes: 256 * 2 ** 20, ageMs: 30 * DAY_MS }
-export const MEMORY_LIMITS: StoreLimits = { ...FILE_LIMITS, bytes: 64 * 2 ** 20 }
+const FILE_LIMITS: StoreLimits = { count: 10_000, bytes: 256 * 2 ** 20, ageMs: 30 * DAY_MS }
+const MEMORY_LIMITS: StoreLimits = { ...FILE_LIMITS, bytes: 64 * 2 ** 20 }
 
 const row = z.object({ response: z.string(), input: z.string() })
 const stored = z.object({ response: responseSchema, input: z.array(storedItem) })

@@ -7,7 +7,7 @@ import { endpoint, failures } from "../../http/openapi.ts"
 import { METRICS_TYPE } from "../../observe/metrics.ts"
 import { type ModelManager, type ModelStatus, statusOf } from "../../pool/index.ts"
 import { openAiError } from "../openai/wire.ts"
-import { type Health, health, type Ready, ready } from "./schema.ts"
+import { type Health, health, type Ready, ready } from "./health-schema.ts"
 
 /** `Retry-After` of a server that is not ready, in seconds. */
 const RETRY_S = "1"

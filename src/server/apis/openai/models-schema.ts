@@ -1,4 +1,4 @@
-/** `GET /health` and `GET /v1/models`. */
+/** `GET /v1/models`. */
 
 import { z } from "zod"
 import type { ModelState } from "../../pool/index.ts"
@@ -50,38 +50,3 @@ export const modelBody = z.object({
 export type ModelBody = z.output<typeof modelBody>
 
 export const modelList = z.object({ object: z.literal("list"), data: z.array(modelBody) })
-
-const status = z
-  .enum(["ok", "starting", "restarting", "draining", "failed"])
-  .describe("ok (200): the first model is ready, or the next request loads it. Every other status is a 503.")
-const statusReason = z.string().nullable().describe("Why the status is not ok.")
-
-export const ready = z.object({ status, reason: statusReason })
-export type Ready = z.output<typeof ready>
-
-export const health = z.object({
-  status,
-  reason: statusReason,
-  version: z.string(),
-  uptime_seconds: z.number(),
-  models: z.array(
-    z.object({
-      id: z.string(),
-      state: modelState,
-      reason,
-      arch: z.string(),
-      device,
-      context_length: contextLength,
-      max_seqs: z
-        .int()
-        .describe(
-          "Most sequences that are decoded together. This and all counts below are 0 while the model is not in memory.",
-        ),
-      running: z.int(),
-      waiting: z.int(),
-      kv_blocks: z.object({ total: z.int(), free: z.int() }),
-      steps: z.int().describe("Engine steps since the model was loaded."),
-    }),
-  ),
-})
-export type Health = z.output<typeof health>
