@@ -1,5 +1,5 @@
 // The C ABI of every ROCmForge backend: fixed-width fields, integer handles, a status from every call.
-// No function exits, prints, or lets an exception out. On a status other than RF_OK, rf_last_error has the sentence.
+// No function exits, prints, or throws. After a status other than RF_OK, rf_last_error returns what was wrong.
 // src/native/abi.ts mirrors this file; rf_layout lets it prove at load that both agree.
 #pragma once
 #include <stddef.h>
@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RF_ABI_VERSION 3
+#define RF_ABI_VERSION 4
 #define RF_API __attribute__((visibility("default")))
 
 #define RF_STATUSES(X)   \
@@ -33,12 +33,13 @@ enum RfStatus {
 
 #define RF_FILE_CONSTANTS 0xffffffffu  // RfTensor.file: the data lies in the constants blob
 #define RF_NONE (-1)                   // an unused buffer, tensor or cache slot of an op
-#define RF_MAX_TOP_LOGPROBS 20
+#define RF_BLOCK_SIZE 16u              // tokens a block of a paged K/V cache
+#define RF_MAX_TOP_LOGPROBS 20         // alternatives that a step result can hold
 
 enum RfRows { RF_ROWS_FIXED = 0, RF_ROWS_TOKENS = 1, RF_ROWS_OUTPUTS = 2 };
-enum RfDtype { RF_F32 = 0, RF_F16 = 1, RF_Q8_0 = 2 };  // RF_Q8_0: K/V caches alone, see cache.h
+enum RfDtype { RF_F32 = 0, RF_F16 = 1, RF_Q8_0 = 2 };  // RF_Q8_0: K/V caches only, see cache.h
 enum RfModelFlag { RF_MODEL_NO_MMAP = 1 };             // read the files instead of mapping them
-// What matrix units multiply when a step has many rows; sums are float. The CPU backend computes in f32 alone.
+// What matrix units multiply when a step has many rows; sums are float. The CPU backend computes in f32 only.
 enum RfCompute { RF_COMPUTE_F32 = 0, RF_COMPUTE_F16 = 1, RF_COMPUTE_BF16 = 2 };
 
 // One weight: a row-major matrix [rows, cols] in a GGUF block format. cols is the contiguous dimension (ggml's ne0).
@@ -61,7 +62,7 @@ typedef struct RfBuffer {
   uint64_t reserved;
 } RfBuffer;
 
-// One layer's paged K/V cache: K and V hold [n_blocks, n_kv_heads, block_size, head_dim]. cache.h says how.
+// One layer's paged K/V cache: K and V are [n_blocks, n_kv_heads, RF_BLOCK_SIZE, head_dim] each, laid out as cache.h says.
 typedef struct RfCache {
   uint32_t n_kv_heads;
   uint32_t head_dim;
@@ -69,7 +70,8 @@ typedef struct RfCache {
   uint32_t reserved;
 } RfCache;
 
-// One instruction of the plan. ops.h says what each kind reads from it.
+// One instruction of the plan. ops.h lists the slots of each kind; slots that a kind does not have are RF_NONE (buf, tensor, cache)
+// or 0.
 typedef struct RfOp {
   uint32_t kind;
   uint32_t flags;
@@ -82,15 +84,15 @@ typedef struct RfOp {
 } RfOp;
 
 typedef struct RfContextDesc {
-  uint32_t n_threads;   // CPU backend: threads that replay the plan, the caller's included
+  uint32_t n_threads;   // CPU backend: threads that run the plan, the calling thread included
   uint32_t max_tokens;  // rows of a step
   uint32_t max_seqs;
   uint32_t max_outputs;
   uint32_t n_blocks;    // K/V blocks of each cache
-  uint32_t block_size;  // tokens a block; 16
+  uint32_t block_size;  // RF_BLOCK_SIZE
   uint64_t arena_bytes;
   uint32_t compute;        // RfCompute
-  uint32_t deterministic;  // 1: a row's result is the same bits whatever else is in its step, and however its sequence is cut into steps
+  uint32_t deterministic;  // 1: a row's result is the same bits whatever else is in its step, and however its sequence is cut
 } RfContextDesc;
 
 // The step buffer, 32-bit words. Sections are named by their word offset; everything is checked before it is used.
@@ -119,7 +121,7 @@ typedef struct RfStepSeq {
   uint32_t block_start;  // first entry of its block table in the block section
 } RfStepSeq;
 
-// One row whose logits are wanted, and how to choose a token from them.
+// One row of the step to sample from, and how to choose a token from its logits.
 typedef struct RfStepOutput {
   uint32_t row;
   float temperature;        // 0: greedy
@@ -149,7 +151,7 @@ typedef struct RfPair {
   } value;
 } RfPair;
 
-// What comes back for each output. Log-probabilities are of the model's own distribution, before penalties and temperature.
+// The result of one output. Log-probabilities are those of the model's own distribution, before penalties and temperature.
 typedef struct RfStepResult {
   int32_t token;  // -1: the logits held a NaN, or the mask allowed nothing
   float logprob;
@@ -178,16 +180,16 @@ typedef struct RfContextInfo {
   uint32_t reserved;
 } RfContextInfo;
 
-// Handles are numbers, never addresses: closing one twice, or using a closed one, is RF_INVALID_HANDLE and nothing else.
+// Handles are numbers, never addresses: closing one twice, or using a closed one, returns RF_INVALID_HANDLE and does nothing.
 typedef uint64_t RfModel;
 typedef uint64_t RfContext;
 
-// Writes "name=value;" for every constant, size, offset, op kind and format of this build (NUL-terminated).
+// Writes "name=value;" for every constant, size, offset, op slot and format of this build (NUL-terminated).
 RF_API int32_t rf_layout(char* text, uint64_t capacity);
 // The last error of the calling thread (NUL-terminated, cut to capacity).
 RF_API int32_t rf_last_error(char* text, uint64_t capacity);
 RF_API int32_t rf_device_count(uint32_t* count);
-// Of a backend without devices it says why there are none.
+// Fails with the reason where a backend finds no device.
 RF_API int32_t rf_device_info(uint32_t device, RfDeviceInfo* info);
 
 // Maps (or with RF_MODEL_NO_MMAP reads) the files and checks every tensor against them. flags: RfModelFlag.
@@ -195,8 +197,8 @@ RF_API int32_t rf_device_info(uint32_t device, RfDeviceInfo* info);
 RF_API int32_t rf_model_open(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
                              const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes,
                              RfModel* model);
-// Copies weights to the device, about max_bytes of them, and says how many bytes of how many are there: call it until they are equal.
-// A context that is opened earlier does the rest itself. On the CPU both are 0.
+// Copies about max_bytes more of the weights to the device, and returns how many bytes are there (done) of how many (total): call
+// it until they are equal. rf_context_open copies whatever is left. On the CPU both are 0.
 RF_API int32_t rf_model_upload(RfModel model, uint64_t max_bytes, uint64_t* done, uint64_t* total);
 RF_API int32_t rf_model_close(RfModel model);
 
@@ -206,18 +208,20 @@ RF_API int32_t rf_context_open(RfModel model, const RfContextDesc* desc, const R
 RF_API int32_t rf_context_info(RfContext context, RfContextInfo* info);
 RF_API int32_t rf_context_close(RfContext context);
 
-// Replays the plan once. results: RfStepResult [n_outputs].
+// Runs the plan once. results: RfStepResult [n_outputs].
 RF_API int32_t rf_step(RfContext context, const uint32_t* step, uint64_t step_words, RfStepResult* results, uint64_t max_results);
 
-// Activation buffers, for tests and for inspecting a model; between steps only.
+// Read or write an activation buffer between steps: for tests, for embeddings, and for inspecting a model.
 RF_API int32_t rf_buffer_read(RfContext context, uint32_t buffer, uint64_t offset, uint8_t* data, uint64_t n_bytes);
 RF_API int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offset, const uint8_t* data, uint64_t n_bytes);
 
 // Decodes n_elems weights of a format to float.
 RF_API int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems);
-// Reads n_bytes again and again (CPU: with n_threads; GPU: copies them), and reports the best rate in bytes a second (GPU: read + written).
+// Measures memory bandwidth: reads n_bytes with n_threads on a CPU, copies them on a GPU, several times, and returns the best rate
+// in bytes a second (GPU: read + written).
 RF_API int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes, double* bytes_per_second);
-// The best rate of a GPU's matrix instructions (f16 in, float sums, operands in registers), a multiply-add counted as two operations.
+// Measures the rate of a GPU's matrix instructions (f16 operands in registers, float sums), counting a multiply-add as two
+// operations.
 RF_API int32_t rf_matrix_rate(uint32_t device, double* operations_per_second);
 
 #if defined(__cplusplus)

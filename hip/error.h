@@ -1,4 +1,4 @@
-// How native code refuses: it throws rf::Error inside the library, and engine.cpp turns that into a status and a sentence.
+// Errors inside the library: code throws rf::Error, and abi.cpp returns it as a status and keeps its message for rf_last_error.
 #pragma once
 #include <cstdarg>
 #include <cstdint>
@@ -15,7 +15,8 @@ struct Error {
 
 [[noreturn]] __attribute__((format(printf, 2, 3))) void fail(RfStatus status, const char* format, ...);
 
-// a · b and a + b, or an error when they do not fit: no size that comes from a file or a caller is used unchecked.
+// a · b and a + b, or an error where the result does not fit 64 bits. Sizes from files and callers are computed with these. what:
+// the name of the result, for the message.
 uint64_t checked_mul(uint64_t a, uint64_t b, const char* what, RfStatus status = RF_INVALID_ARGUMENT);
 uint64_t checked_add(uint64_t a, uint64_t b, const char* what, RfStatus status = RF_INVALID_ARGUMENT);
 

@@ -1,4 +1,5 @@
-// Numbers for objects: a handle that was closed, or never existed, is refused and never followed.
+// A table from handles to objects. Handles are numbers, so one that was closed or never existed is an error and is never
+// dereferenced.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -9,7 +10,7 @@
 
 namespace rf {
 
-// One sequence for all kinds, so that a handle of one kind is never taken for another's.
+// All kinds of objects share one sequence of handles, so that a handle of one kind is never valid for another.
 inline uint64_t next_handle() {
   static std::atomic<uint64_t> last{0};
   return ++last;
@@ -29,10 +30,10 @@ class Handles {
   std::shared_ptr<T> get(uint64_t handle) {
     std::lock_guard<std::mutex> lock(mutex_);
     const auto found = objects_.find(handle);
-    if (found == objects_.end()) fail(RF_INVALID_HANDLE, "%s %llu is closed or was never open", what_, (unsigned long long)handle);
+    if (found == objects_.end()) fail(RF_INVALID_HANDLE, "%s %llu is not open", what_, (unsigned long long)handle);
     return found->second;
   }
-  // The object is destroyed outside the lock, once its last user is done.
+  // Returns the object, so that it is destroyed outside the lock, after its last user has released it.
   std::shared_ptr<T> remove(uint64_t handle) {
     std::shared_ptr<T> object = get(handle);
     std::lock_guard<std::mutex> lock(mutex_);

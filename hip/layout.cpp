@@ -4,14 +4,52 @@
 
 #include "abi.h"
 #include "formats.h"
-#include "ops.h"
+#include "op-view.h"
 
 namespace rf {
+
+namespace {
+
+// A slot as it stands in the list of its array, for example "out:update" or "q_norm?".
+std::string slot_text(const Slot& slot) {
+  const std::string name(slot.name);
+  switch (slot.kind) {
+    case SlotKind::IN: return name + ":in";
+    case SlotKind::OUT: return name + ":out";
+    case SlotKind::UPDATE: return name + ":update";
+    case SlotKind::OPTIONAL: return name + "?";
+    default: return name;
+  }
+}
+
+// "op.ATTENTION.dims=n_heads,n_kv_heads,head_dim,window;" and so on, for each array of the record.
+std::string slots_text(const OpInfo& op) {
+  constexpr struct {
+    SlotKind kind;
+    const char* name;
+  } arrays[] = {{SlotKind::IN, "buffers"},   {SlotKind::TENSOR, "tensors"}, {SlotKind::DIM, "dims"},
+                {SlotKind::FLOAT, "floats"}, {SlotKind::FLAG, "flags"},     {SlotKind::CACHE, "cache"}};
+  std::string text;
+  for (const auto& array : arrays) {
+    std::string list;
+    for (size_t i = 0; i < op.n_slots; i++)
+      if (same_array(op.slots[i].kind, array.kind)) list += (list.empty() ? "" : ",") + slot_text(op.slots[i]);
+    text += std::string("op.") + op.name + "." + array.name + "=" + list + ";";
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string layout_text() {
   std::string text;
   const auto add = [&](const std::string& name, size_t value) { text += name + "=" + std::to_string(value) + ";"; };
   add("abi", RF_ABI_VERSION);
+  add("constant.BLOCK_SIZE", RF_BLOCK_SIZE);
+  add("constant.MAX_TOP_LOGPROBS", RF_MAX_TOP_LOGPROBS);
+  add("rows.FIXED", RF_ROWS_FIXED), add("rows.TOKENS", RF_ROWS_TOKENS), add("rows.OUTPUTS", RF_ROWS_OUTPUTS);
+  add("dtype.f32", RF_F32), add("dtype.f16", RF_F16), add("dtype.q8_0", RF_Q8_0);
+  add("compute.f32", RF_COMPUTE_F32), add("compute.f16", RF_COMPUTE_F16), add("compute.bf16", RF_COMPUTE_BF16);
 #define X(name, value) add("status." #name, value);
   RF_STATUSES(X)
 #undef X
@@ -60,9 +98,10 @@ std::string layout_text() {
 #undef SIZE
 #undef FIELD
 
-#define X(name, value) add("op." #name, value);
-  RF_OPS(X)
-#undef X
+  for (const OpInfo& op : kOps) {
+    add(std::string("op.") + op.name, op.kind);
+    text += slots_text(op);
+  }
 #define X(name, value) add("flag." #name, value);
   RF_OP_FLAGS(X)
 #undef X

@@ -3,7 +3,7 @@
 
 namespace rf {
 
-// Every constant, struct size, field offset, op kind, flag and format of this build as "name=value;" entries.
+// Every constant, struct size, field offset, op slot, flag and format of this build, as "name=value;" entries.
 std::string layout_text();
 
 }  // namespace rf

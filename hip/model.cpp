@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "backend.h"
+#include "decode.h"
 #include "error.h"
-#include "formats.h"
 
 namespace rf {
 
@@ -30,7 +30,8 @@ WeightFile::WeightFile(const std::string& path, Mode mode) : path_(path) {
     if (!regular) fail(RF_IO, "%s is not a regular file", path.c_str());
     if (!size_) fail(RF_IO, "cannot map %s: it is empty", path.c_str());
     if (!data_ && mode == Mode::kLoad)
-      fail(RF_OUT_OF_MEMORY, "reading %s takes %.2f GiB of memory", path.c_str(), double(size_) / 0x1p30);
+      fail(RF_OUT_OF_MEMORY, "reading %s needs %.2f GiB of memory, and the system does not have that much; map the file instead",
+           path.c_str(), double(size_) / 0x1p30);
     if (!data_ && mode == Mode::kMap) fail(RF_IO, "cannot map %s: %s", path.c_str(), strerror(why));
     if (mode == Mode::kLoad) read_descriptor(0, size_, data_);
   } catch (...) {
@@ -82,8 +83,8 @@ template <class F>
 void decode_row(const uint8_t* blocks, uint64_t n_elems, float* out) {
   for (uint64_t i = 0; i < n_elems; i += F::elems, blocks += sizeof(typename F::Block), out += F::elems) {
     typename F::Block block;
-    memcpy(&block, blocks, sizeof block);  // rows of some formats are not aligned for their fields
-    F::decode(block, out);
+    memcpy(&block, blocks, sizeof block);  // blocks of some formats are not aligned for their fields
+    decode(block, out);
   }
 }
 
@@ -108,7 +109,8 @@ const FormatInfo* find_format(uint32_t id) {
 
 std::shared_ptr<Model> open_model(uint32_t device, uint32_t flags, const char* paths, uint64_t paths_bytes, uint32_t n_files,
                                   const RfTensor* tensors, uint64_t n_tensors, const uint8_t* constants, uint64_t constants_bytes) {
-  if (flags & ~uint32_t(RF_MODEL_NO_MMAP)) fail(RF_INVALID_ARGUMENT, "the model flags %u hold one that does not exist", flags);
+  if (flags & ~uint32_t(RF_MODEL_NO_MMAP))
+    fail(RF_INVALID_ARGUMENT, "flags is %u, which has a bit that is not a model flag", flags);
   const auto mode = !(flags & RF_MODEL_NO_MMAP) ? WeightFile::Mode::kMap
                     : backend_copies_weights()  ? WeightFile::Mode::kOpen
                                                 : WeightFile::Mode::kLoad;
@@ -117,7 +119,7 @@ std::shared_ptr<Model> open_model(uint32_t device, uint32_t flags, const char* p
   const char* end = paths + paths_bytes;
   for (uint32_t i = 0; i < n_files; i++) {
     const char* stop = static_cast<const char*>(memchr(paths, 0, size_t(end - paths)));
-    if (!stop) fail(RF_INVALID_ARGUMENT, "%u file names were promised, %u are there", n_files, i);
+    if (!stop) fail(RF_INVALID_ARGUMENT, "n_files is %u, and paths holds only %u names", n_files, i);
     model->files.push_back(std::make_unique<WeightFile>(std::string(paths, stop), mode));
     paths = stop + 1;
   }
@@ -127,21 +129,23 @@ std::shared_ptr<Model> open_model(uint32_t device, uint32_t flags, const char* p
     const RfTensor& t = tensors[i];
     const unsigned long long n = i;
     const FormatInfo* format = find_format(t.format);
-    if (!format) fail(RF_UNSUPPORTED, "tensor %llu has format %u, which this library does not know", n, t.format);
+    if (!format) fail(RF_UNSUPPORTED, "tensor %llu has format %u, which this library does not support", n, t.format);
     const bool constant = t.file == RF_FILE_CONSTANTS;
-    if (!constant && t.file >= n_files) fail(RF_INVALID_MODEL, "tensor %llu lies in file %u of %u", n, t.file, n_files);
+    if (!constant && t.file >= n_files)
+      fail(RF_INVALID_MODEL, "tensor %llu is in file %u, and only %u files were given", n, t.file, n_files);
     if (!t.rows || !t.cols || t.cols % format->elems)
-      fail(RF_INVALID_MODEL, "tensor %llu is %llu × %llu; %s rows are multiples of %u", n, (unsigned long long)t.rows,
-           (unsigned long long)t.cols, format->name, format->elems);
+      fail(RF_INVALID_MODEL, "tensor %llu is %llu × %llu; its columns must be a multiple of %u (%s), and neither may be 0", n,
+           (unsigned long long)t.rows, (unsigned long long)t.cols, format->elems, format->name);
     const uint64_t row_bytes = checked_mul(t.cols / format->elems, format->bytes, "a tensor's row", RF_INVALID_MODEL);
     const uint64_t bytes = checked_mul(row_bytes, t.rows, "a tensor's size", RF_INVALID_MODEL);
     const uint64_t size = constant ? constants_bytes : model->files[t.file]->size();
     if (t.n_bytes != bytes || t.offset > size || bytes > size - t.offset)
-      fail(RF_INVALID_MODEL, "tensor %llu needs %llu bytes at %llu, its file has %llu", n, (unsigned long long)bytes,
-           (unsigned long long)t.offset, (unsigned long long)size);
+      fail(RF_INVALID_MODEL, "tensor %llu has %llu bytes at %llu, which must be n_bytes and lie inside its file of %llu", n,
+           (unsigned long long)bytes, (unsigned long long)t.offset, (unsigned long long)size);
     const uint8_t* base = constant ? model->constants.data() : model->files[t.file]->data();
     if (t.offset % 4)
-      fail(RF_INVALID_MODEL, "tensor %llu starts at %llu, tensors start at multiples of 4 bytes", n, (unsigned long long)t.offset);
+      fail(RF_INVALID_MODEL, "tensor %llu starts at byte %llu of its file, which must be a multiple of 4", n,
+           (unsigned long long)t.offset);
     model->tensors.push_back({t.format, t.rows, t.cols, row_bytes, base ? base + t.offset : nullptr, t.file, t.offset});
   }
   model->backend = backend_open_model(*model);

@@ -1,4 +1,4 @@
-// The weights: files that are only read, and a checked table of tensors that point into them.
+// The weights of a model: files, which are only read, and a checked table of the tensors in them.
 #pragma once
 #include <memory>
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace rf {
 
-// A file of weights: mapped, read whole into memory, or only opened, for a backend that copies the weights elsewhere.
+// A file of weights: mapped, read whole into memory, or only opened (for a backend that copies the weights elsewhere).
 class WeightFile {
  public:
   enum class Mode { kMap, kLoad, kOpen };
@@ -34,7 +34,7 @@ struct Tensor {
   uint32_t format;
   uint64_t rows, cols;
   uint64_t row_bytes;
-  const uint8_t* data;  // [rows, row_bytes], host memory; NULL when its file is only opened, or was let go
+  const uint8_t* data;  // [rows, row_bytes], host memory; NULL when its file is only opened, or was released
   uint32_t file;        // RF_FILE_CONSTANTS: the constants
   uint64_t offset;      // in its file or the constants
 };
@@ -52,17 +52,18 @@ struct Model {
 
   // Copies n bytes of a tensor's data from `offset` on.
   void read(const Tensor& tensor, uint64_t offset, uint64_t n, uint8_t* out) const;
-  // Once the device has its copy: closes the files, and with them `data` of every tensor.
+  // Closes the files and clears `data` of every tensor. Called when the device has its copy of the weights.
   void release_files();
 };
 
-// Facts of a block format, from formats.h; nullptr for a number that is not in the list.
+// A row of the list in formats.h, with its decoder.
 struct FormatInfo {
   uint32_t id;
   const char* name;
   uint32_t elems, bytes;
   void (*decode_row)(const uint8_t* blocks, uint64_t n_elems, float* out);
 };
+// NULL for a number that is not in the list.
 const FormatInfo* find_format(uint32_t id);
 const FormatInfo* all_formats(uint32_t* count);
 

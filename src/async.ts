@@ -1,4 +1,43 @@
-/** Sharing the event loop: long work in pieces, and many pieces of work at a time. */
+/** Time and the event loop: a clock that tests can replace, long work in pieces, and many pieces of work at a time. */
+
+/** A timer that a {@link Clock} started. */
+export interface Timer {
+  /** From now on the timer does not keep the process alive. */
+  unref(): unknown
+}
+
+/** Where a part of the program takes its time from. A test hands in a `FakeClock`, and then needs no sleep. */
+export interface Clock {
+  /** Milliseconds since a fixed point in time, never going back. Not the time of day. */
+  now(): number
+  /** Calls `work` once, after `ms` milliseconds or, where that is more, {@link LONGEST_TIMER_MS}. */
+  setTimeout(work: () => void, ms: number): Timer
+  /** Stops a timer. Does nothing for one that has fired, and for `undefined`. */
+  clearTimeout(timer: Timer | undefined): void
+}
+
+/** The longest wait of a timer, about 25 days. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+/** The computer's clock and the event loop's timers. */
+export const realClock: Clock = {
+  now: () => performance.now(),
+  setTimeout: (work, ms) => setTimeout(work, Math.min(ms, LONGEST_TIMER_MS)),
+  clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout> | undefined),
+}
+
+/** Calls `work` every `ms` milliseconds. @returns a function that stops it. */
+export function every(clock: Clock, ms: number, work: () => void): () => void {
+  let timer: Timer
+  const start = () => {
+    timer = clock.setTimeout(() => {
+      start()
+      work()
+    }, ms)
+  }
+  start()
+  return () => clock.clearTimeout(timer)
+}
 
 /** Work of one turn of the event loop, in milliseconds, after which the rest waits for the next turn. */
 const TURN_MS = 10

@@ -1,9 +1,15 @@
 /** The engine as a library: a model is loaded into this process, generates, and is disposed of. */
 
-import { OPTIONS } from "./cli/options/options.ts"
 import { type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
-import type { FinishReason, LoadedModel, SamplingParams, TokenLogprobs, Usage } from "./engine/types.ts"
+import {
+  type FinishReason,
+  type LoadedModel,
+  SAMPLING_DEFAULTS,
+  type SamplingParams,
+  type TokenLogprobs,
+  type Usage,
+} from "./engine/types.ts"
 import { EngineError, RequestError } from "./errors.ts"
 import type { Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
@@ -273,13 +279,13 @@ const MAX_SEED = 2n ** 64n - 1n
 function samplingOf(options: GenerateOptions): SamplingParams {
   const { logitBias = {} } = options
   return {
-    temperature: options.temperature ?? OPTIONS.temperature.default,
-    topK: options.topK ?? OPTIONS.topK.default,
-    topP: options.topP ?? OPTIONS.topP.default,
-    minP: options.minP ?? OPTIONS.minP.default,
-    repetitionPenalty: options.repetitionPenalty ?? OPTIONS.repeatPenalty.default,
-    frequencyPenalty: options.frequencyPenalty ?? OPTIONS.frequencyPenalty.default,
-    presencePenalty: options.presencePenalty ?? OPTIONS.presencePenalty.default,
+    temperature: options.temperature ?? SAMPLING_DEFAULTS.temperature,
+    topK: options.topK ?? SAMPLING_DEFAULTS.topK,
+    topP: options.topP ?? SAMPLING_DEFAULTS.topP,
+    minP: options.minP ?? SAMPLING_DEFAULTS.minP,
+    repetitionPenalty: options.repetitionPenalty ?? SAMPLING_DEFAULTS.repetitionPenalty,
+    frequencyPenalty: options.frequencyPenalty ?? SAMPLING_DEFAULTS.frequencyPenalty,
+    presencePenalty: options.presencePenalty ?? SAMPLING_DEFAULTS.presencePenalty,
     logitBias: isMap(logitBias)
       ? logitBias
       : new Map(Object.entries(logitBias).map(([token, bias]) => [Number(token), bias])),

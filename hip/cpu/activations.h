@@ -1,11 +1,11 @@
-// Activations rounded to integers for the quantized weights, see matmul.h.
+// Activations rounded to integers, for products with block formats; see matmul.h.
 #pragma once
 #include "vec.h"
 
 namespace rf {
 namespace RF_ISA {
 
-constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes reach
+constexpr float kActivationMax = 32512;  // 127 · 256: the greatest value of two int8 planes
 
 struct BlockInfo {  // of 32 activations, q = 256 · high + low
   float scale;
@@ -59,7 +59,8 @@ inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info
   for (uint64_t b = 0; b < k / 32; b++, in += 32, q++, info++) {
     const f32x16 x[2] = {load<f32x16>(in), load<f32x16>(in + 16)};
     const i32x16 m0 = i32x16(vabs(x[0])), m1 = i32x16(vabs(x[1]));
-    // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
+    // Floats without their sign compare like their bits, and a NaN is the greatest: it becomes the scale, and so reaches the
+    // result.
     const int32_t bits = max16(m0 > m1 ? m0 : m1);
     float amax;
     memcpy(&amax, &bits, 4);
@@ -69,7 +70,7 @@ inline void quantize_row(const float* in, uint64_t k, Planes* q, BlockInfo* info
       f32x16 y = x[g] * splat(inverse);
       y = y + magic;
       i32x16 n = i32x16(y) - 0x4b400000;
-      n = n > 32512 ? i32x16{} + 32512 : n;  // what is not finite comes out as noise: its scale makes it a NaN or an infinity again
+      n = n > 32512 ? i32x16{} + 32512 : n;  // clamps infinities and NaNs, which the scale then restores
       n = n < -32512 ? i32x16{} - 32512 : n;
       const i32x16 high = (n + 128) >> 8;
       store(q->high + 16 * g, __builtin_convertvector(high, i8x16));

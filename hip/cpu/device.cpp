@@ -1,4 +1,4 @@
-// The processor as a device: its kernels, its memory and how fast that reads.
+// The processor as a device: its kernels, its memory, and the bandwidth of that.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -17,13 +17,16 @@ namespace rf {
 
 const Kernels& best_kernels() {
   static const Kernels* best = [] {
-    // For tests and measurements: a lesser instruction set by name.
+    // For tests and measurements: selects an instruction set by name.
     const char* wanted = getenv("ROCMFORGE_CPU_ISA");
     for (const Kernels* k : {kernels_avx512(), kernels_avx2(), kernels_portable()})
       if (k && (!wanted || !*wanted || !strcmp(wanted, k->name))) return k;
     return static_cast<const Kernels*>(nullptr);
   }();
-  if (!best) fail(RF_UNSUPPORTED, "ROCMFORGE_CPU_ISA=%s: this processor or build has no such kernels", getenv("ROCMFORGE_CPU_ISA"));
+  if (!best)
+    fail(RF_UNSUPPORTED,
+         "ROCMFORGE_CPU_ISA=%s: this processor or build has no such kernels; use avx512-vnni, avx2 or portable, or unset it",
+         getenv("ROCMFORGE_CPU_ISA"));
   return *best;
 }
 
@@ -95,6 +98,6 @@ double backend_read_bandwidth(uint32_t, uint32_t n_threads, uint64_t n_bytes) {
   return best;
 }
 
-double backend_matrix_rate(uint32_t) { fail(RF_UNSUPPORTED, "the CPU backend multiplies without matrix units"); }
+double backend_matrix_rate(uint32_t) { fail(RF_UNSUPPORTED, "the CPU backend has no matrix units to measure"); }
 
 }  // namespace rf

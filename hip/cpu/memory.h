@@ -3,13 +3,13 @@
 
 namespace rf {
 
-// Bytes that could be had, counting caches that the system would give up.
+// Bytes that the system can provide, including what it would free from its caches.
 uint64_t available_memory();
 
-// Zeroed memory that the system backs only when it is touched, on 64-byte bounds and in large pages where it can.
+// Zeroed memory at a page boundary. The system backs it when it is first touched, with large pages where it can.
 class Memory {
  public:
-  Memory(uint64_t n_bytes, const char* what);  // what: for the error when there is not enough
+  Memory(uint64_t n_bytes, const char* what);  // what: its name in the error when there is not enough
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;

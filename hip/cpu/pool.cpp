@@ -14,9 +14,9 @@ void pause() {
 #endif
 }
 
-// Between the steps of a running generation lie some ten to a hundred microseconds, less than a sleeping thread takes to wake.
+// Steps of a running generation are some ten to a hundred microseconds apart, which is less than a sleeping thread takes to wake.
 constexpr auto kSpinBetweenJobs = std::chrono::microseconds(200);
-constexpr int kSpinAtBarrier = 4000;  // then let somebody else run: there may be more threads than processors
+constexpr int kSpinAtBarrier = 4000;  // then yield: there may be more threads than processors
 
 }  // namespace
 
@@ -25,7 +25,7 @@ Pool::Pool(uint32_t n_threads) {
   try {
     for (uint32_t i = 1; i < n_threads; i++) threads_.emplace_back([this, i] { work(i); });
   } catch (...) {
-    // The system gives no more threads: a team of those there are works as well.
+    // The system refuses more threads: the pool works with those that it has.
   }
 }
 

@@ -1,4 +1,4 @@
-// Row ops: each reads one row (or one stretch of it) and writes one.
+// Kernels of ops that work row by row or elementwise: each reads a row, or a stretch of elements, and writes one.
 #pragma once
 #include "kernels.h"
 #include "vec.h"
@@ -6,16 +6,16 @@
 namespace rf {
 namespace RF_ISA {
 
-// Calls body(offset, n) for sixteen elements at a time, then for what is left.
+// Calls body(offset, n) for kLanes elements at a time, then for the rest.
 template <class Body>
 RF_INLINE void for_lanes(uint64_t n, Body body) {
   uint64_t i = 0;
-  for (; i + 16 <= n; i += 16) body(i, uint64_t(16));
+  for (; i + kLanes <= n; i += kLanes) body(i, uint64_t(kLanes));
   if (i < n) body(i, n - i);
 }
-RF_INLINE f32x16 load_n(const float* p, uint64_t n) { return n == 16 ? load<f32x16>(p) : load_part(p, n); }
+RF_INLINE f32x16 load_n(const float* p, uint64_t n) { return n == kLanes ? load<f32x16>(p) : load_part(p, n); }
 RF_INLINE void store_n(float* p, f32x16 v, uint64_t n) {
-  if (n == 16) store(p, v);
+  if (n == kLanes) store(p, v);
   else store_part(p, v, n);
 }
 
@@ -48,13 +48,13 @@ inline int64_t argmax(const float* x, uint64_t n) {
   i32x16 nan = {};
   for_lanes(n, [&](uint64_t i, uint64_t m) {
     f32x16 v = splat(-__builtin_inff());
-    if (m == 16) v = load<f32x16>(x + i);
+    if (m == kLanes) v = load<f32x16>(x + i);
     else
       for (uint64_t j = 0; j < m; j++) v[j] = x[i + j];
     nan |= v != v;
     best = vmax(best, v);
   });
-  for (int i = 0; i < 16; i++)
+  for (uint32_t i = 0; i < kLanes; i++)
     if (nan[i]) return -1;
   const float greatest = max(best);
   for (uint64_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ inline double exp_sum(const float* x, uint64_t n, float greatest, float factor, 
   for_lanes(n, [&](uint64_t i, uint64_t m) {
     const f32x16 e = vexp((load_n(x + i, m) - splat(greatest)) * splat(factor));
     if (out) store_n(out + i, e, m);
-    float part[16];
+    float part[kLanes];
     store(part, e);
     float s = 0;
     for (uint64_t j = 0; j < m; j++) s += part[j];
@@ -76,7 +76,7 @@ inline double exp_sum(const float* x, uint64_t n, float greatest, float factor, 
   return total;
 }
 
-// Rows of -inf alone give zeros.
+// A row of -inf becomes zeros.
 inline void softmax(const float* in, uint64_t width, float* out) {
   f32x16 best = splat(-__builtin_inff());
   for (uint64_t i = 0; i < width; i++) best[0] = best[0] < in[i] ? in[i] : best[0];
@@ -102,7 +102,7 @@ inline uint64_t read_stream(const uint8_t* data, uint64_t n_bytes) {
       total[s] ^= load<i32x16>(p);
     }
   for (uint64_t s = 1; s < streams; s++) total[0] ^= total[s];
-  uint32_t x[16], result = 0;
+  uint32_t x[kLanes], result = 0;
   store(x, total[0]);
   for (uint32_t v : x) result ^= v;
   return result;

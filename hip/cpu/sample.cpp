@@ -12,7 +12,7 @@ struct Candidate {
   float weight;
   int32_t token;
 };
-// Heavier first; equal weights in the order of their ids, so that the order is total.
+// Greater weights come first, and equal weights in the order of their ids, so that the order is total.
 bool before(const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.token < b.token; }
 
 // Philox4x32-10 (Salmon et al. 2011): the number of draw `counter` under `seed`, in [0, 1).
@@ -44,7 +44,7 @@ void apply_mask(const uint32_t* mask, uint32_t n_vocab, float* logits) {
     if (!(mask[i / 32] >> (i % 32) & 1)) logits[i] = -std::numeric_limits<float>::infinity();
 }
 
-// Of the model's own distribution: log softmax.
+// Log-probabilities of the model's own distribution (log softmax).
 void log_probabilities(const Kernels& kernels, const float* logits, uint32_t n_vocab, int32_t n_top, RfStepResult* result) {
   const int64_t best = kernels.argmax(logits, n_vocab);
   if (best < 0) return;
@@ -72,7 +72,7 @@ double weight_of(const Candidate* c, uint64_t n) {
   return total;
 }
 
-// The candidate in whose stretch of the total weight u in [0, 1) falls; -1 without candidates.
+// Draws by cumulative weight: the candidate at the share u, in [0, 1), of the total weight; -1 without candidates.
 int32_t pick(const Candidate* c, uint64_t n, double u) {
   if (n == 0) return -1;
   const double target = u * weight_of(c, n);
@@ -97,13 +97,14 @@ uint64_t nucleus(Candidate* c, uint64_t n, double share, double total) {
   return kept;
 }
 
-// Temperature, then top-k, top-p and min-p on what is left, then one draw.
+// Applies temperature, then top-k, then top-p and min-p to the rest, and draws one token.
 int32_t draw(const Kernels& kernels, const float* logits, uint32_t n_vocab, float greatest, const RfStepOutput& o, float* weights,
              Candidate* c) {
   double total = kernels.exp_sum(logits, n_vocab, greatest, 1.0f / o.temperature, weights);
   const double u = uniform(o.seed_lo, o.seed_hi, o.counter);
   const bool top_k = o.top_k > 0 && uint32_t(o.top_k) < n_vocab;
-  // The heaviest weighs 1. Without top-k, what min-p drops, and what all together weighs less than top-p leaves out, need no sorting.
+  // The greatest weight is 1. Without top-k, candidates that min-p drops, and those that together weigh less than top-p leaves out,
+  // need not be sorted.
   const double light = top_k ? 0 : std::max(double(o.min_p), o.top_p < 1 ? (1 - double(o.top_p)) * total / n_vocab : 0);
   uint64_t n = 0;
   for (uint32_t i = 0; i < n_vocab; i++)
@@ -143,7 +144,7 @@ void sample(const Kernels& kernels, const float* logits, uint32_t n_vocab, const
   }
   const int64_t best = kernels.argmax(x, n_vocab);
   if (best < 0 || x[best] == -std::numeric_limits<float>::infinity()) return;
-  // An infinite logit leaves no distribution to draw from, only a choice.
+  // With an infinite logit there is no distribution to draw from, so the greatest is chosen.
   const bool greedy = o.temperature < 1e-6f || std::isinf(x[best]) || o.top_k == 1;
   result->token = greedy ? int32_t(best) : draw(kernels, x, n_vocab, x[best], o, weights, candidates);
   if (o.n_top >= 0) log_probabilities(kernels, logits, n_vocab, o.n_top, result);

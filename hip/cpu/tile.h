@@ -1,5 +1,5 @@
-// Sixteen rows of a quantized weight, 32 columns at a time, with the rows in lanes: unsigned bytes for dot4, and per row a scale and
-// an offset. Every format of formats.h that is not plain numbers is one Tile<>; the matrix product in matmul.h is written once over it.
+// Unpacks 16 rows of a weight in a block format, 32 columns at a time, with a row in each lane: unsigned bytes for dot4, and a
+// scale and an offset per row. Every block format has a Tile<>; the matrix product in matmul.h is written once for all of them.
 #pragma once
 #include "../formats.h"
 #include "vec.h"
@@ -70,7 +70,7 @@ RF_INLINE void nibbles32(const uint8_t* p, uint64_t stride, i32x16 w[8]) {  // b
 // Four bits of each lane, from bit `at` on, become bit 4 of its four bytes.
 RF_INLINE i32x16 fifth_bits(i32x16 bits, int at) { return (((bits >> at & 15) * 0x00204081) & 0x01010101) << 4; }
 
-// What a tile says about its format:
+// The members of a Tile<format>:
 //   subs           32-column pieces of a block
 //   groups         scales for each piece: 1, or 2 of 16 columns
 //   has_min        w = scale · byte + min, else w = scale · (byte - (1 << zero_shift))

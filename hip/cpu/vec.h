@@ -1,11 +1,11 @@
-// 64-byte vectors for the kernels. The compiler splits them to whatever the instruction set has, so the algorithms are written once;
-// only what it cannot derive (dot products of bytes, half conversion, table look-up) has a path per instruction set.
-// Compiled once for each isa-*.cpp, inside that file's namespace RF_ISA.
+// 64-byte vectors for the kernels. The compiler splits them into the vectors of the instruction set, so the algorithms are written
+// once; only what it cannot derive (dot products of bytes, half conversion, table look-up) has a path per instruction set. Compiled
+// once for each isa-*.cpp, inside that file's namespace RF_ISA.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
-// These vectors never cross a function boundary between files, so how they would be passed does not matter.
+// These vectors are never passed between files, so the calling convention for them does not matter.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #if defined(__x86_64__)
@@ -35,7 +35,7 @@ RF_INLINE void store(void* p, V v) {
   memcpy(p, &v, sizeof v);
 }
 
-// Spelled out: adding x to zeros would be an addition, since it makes +0 of -0.
+// Not f32x16{} + x: that is an addition, because it turns -0 into +0.
 RF_INLINE f32x16 splat(float x) { return f32x16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 RF_INLINE i32x16 splat(int32_t x) { return i32x16{} + x; }
 RF_INLINE f32x16 to_float(i32x16 v) { return __builtin_convertvector(v, f32x16); }
@@ -84,7 +84,7 @@ RF_INLINE f32x16 select(i32x16 mask, f32x16 yes, f32x16 no) { return f32x16((mas
 RF_INLINE f32x16 vmax(f32x16 a, f32x16 b) { return select(a < b, b, a); }
 RF_INLINE f32x16 vabs(f32x16 a) { return f32x16(i32x16(a) & 0x7fffffff); }
 
-// The first n < 16 floats, zeros behind them.
+// The first n < 16 floats, followed by zeros.
 RF_INLINE f32x16 load_part(const float* p, uint64_t n) {
   float x[16] = {};
   memcpy(x, p, n * 4);
@@ -205,7 +205,8 @@ RF_INLINE i32x16 lookup16(const uint8_t (&table)[16], i32x16 index) {
 #endif
 }
 
-// e^x to about 1 ulp: 2^n · e^r with |r| ≤ ln2/2, e^r by its Taylor series to the 7th power. Below -87.3 it is 0, above 88.7 infinity.
+// e^x to about 1 ulp: 2^n · e^r with |r| ≤ ln2/2, e^r by its Taylor series to the 7th power. Below -87.3 it is 0, above 88.7
+// infinity.
 RF_INLINE f32x16 vexp(f32x16 x) {
   const f32x16 low = splat(-87.33654f), high = splat(88.72283f);
   const f32x16 clamped = select(x < low, low, select(x > high, high, x));

@@ -1,11 +1,12 @@
-// What host and device code of the GPU backends share: the arguments of every kernel, each passed as one struct by value.
-// Kernels are extern "C" and are found by name, so this file is the whole contract between hip/gpu/*.cpp and hip/gpu/kernels/.
+// The contract between hip/gpu/*.cpp and hip/gpu/kernels/: the arguments of every kernel, passed as one struct by value. Kernels
+// are extern "C" and are looked up by name.
 //
 // Conventions
 // - Pointers are device addresses. `step` is the step buffer as the host packed it (RfStepHeader and sections, abi.h).
-// - A kernel is launched for a bucket: at least as many rows as the step has. It reads the live count from the step and leaves
-//   rows beyond alone, so that a captured graph serves every step of its bucket.
-// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said otherwise.
+// - A kernel is launched for a bucket, which has at least as many rows as the step. It reads the live count from the step and does
+//   not touch the rows beyond it, so that a captured graph serves every step of its bucket.
+// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said
+//   otherwise.
 // - Activations in the arena are float. Matrix units read copies of them: `half` holds f16 or bf16, `planes` two int8 planes
 //   as in hip/cpu/activations.h (x = scale · (256 · high + low), blocks of 32).
 #pragma once
@@ -16,11 +17,8 @@
 
 namespace rf {
 
-constexpr uint32_t kBlock = 256;
+constexpr uint32_t kBlock = 256, kSubgroup = 32;  // threads of a block, lanes of a subgroup
 constexpr uint32_t kMaxPlanes = 4;
-constexpr uint32_t kBlockTokens = kCacheTokens;
-
-enum Compute : uint32_t { COMPUTE_F32 = 0, COMPUTE_F16 = 1, COMPUTE_BF16 = 2 };
 
 // Which rows of a buffer are live.
 struct Rows {
@@ -29,8 +27,8 @@ struct Rows {
   uint32_t fixed;  // the count for RF_ROWS_FIXED
 };
 
-// A weight as it lies on the device. Blocks of a format are cut into planes, each [rows, cols/elems] pieces of a fixed size end to end,
-// so that every load is aligned and neighbouring lanes read neighbouring bytes; kernels/formats.h says which bytes make which plane.
+// A weight on the device. The blocks of a format are cut into planes, each [rows, cols/elems] pieces of a fixed size end to end, so
+// that every load is aligned and neighbouring lanes read neighbouring bytes; planes.h lists the planes of each format.
 struct DeviceWeight {
   const uint8_t* plane[kMaxPlanes];
   uint32_t format;  // ggml type number
@@ -38,7 +36,7 @@ struct DeviceWeight {
   uint32_t first;  // its first output column
 };
 
-struct PrepareArgs {  // rf_prepare: where each row belongs, once a step
+struct PrepareArgs {  // rf_prepare: the sequence and the position of each row, once a step
   const uint32_t* step;
   uint32_t* row_seq;  // [max_tokens]
   uint32_t* row_pos;  // [max_tokens]
@@ -71,40 +69,45 @@ constexpr uint32_t kNormThreads = 1024, kNormQuads = 4, kNormWidest = kNormThrea
 constexpr uint32_t norm_threads(uint32_t width) {
   return width / 4 >= kNormThreads ? kNormThreads : width < 128 ? 32 : (width / 4 + 31) / 32 * 32;
 }
-struct ConvertArgs {  // rf_to_half, rf_to_planes: what matrix products read
+struct ConvertArgs {  // rf_to_half, rf_to_planes: copies of activations for matrix products
   Rows rows;
   const float* in;  // [rows, width]
   uint16_t* half;   // [rows, width]
-  // [rows, 2, 2, width/32, 16]: the high plane, then the low; of each all first halves of blocks, then all second halves, so that
-  // neighbouring lanes with neighbouring blocks read neighbouring bytes.
+  // [rows, 2, 2, width/32, 16]: the high plane, then the low; each has the first halves of all blocks, then the second halves, so
+  // that lanes with neighbouring blocks read neighbouring bytes.
   int8_t* planes;
   float* info;  // [rows, 4, width/32]: scales, scale · Σ q, and that of the first and of the second halves
   uint32_t width;
-  uint32_t compute;  // rf_to_half: COMPUTE_F16 or COMPUTE_BF16
+  uint32_t compute;  // rf_to_half: RF_COMPUTE_F16 or RF_COMPUTE_BF16
 };
 constexpr uint32_t to_planes_blocks(uint32_t width) { return (width / 4 + kBlock - 1) / kBlock; }  // of rf_to_planes, a row
-struct MatmulArgs {                                                                                // rf_matvec_* and rf_matmul_*
+// Bytes a row of ConvertArgs.planes and .info.
+constexpr uint32_t kPlanesGroup = 32;  // activations that share a scale
+constexpr uint64_t planes_row_bytes(uint32_t width) { return uint64_t(width / kPlanesGroup) * kPlanesGroup * 2; }
+constexpr uint64_t info_row_bytes(uint32_t width) { return uint64_t(width / kPlanesGroup) * 4 * sizeof(float); }
+struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
   Rows rows;
   const float* in;       // [rows, k]
   const uint16_t* half;  // rf_to_half's
   const int8_t* planes;  // rf_to_planes'
   const float* info;
-  // Up to three of one format, each with its columns of `out` (those that are not there have no rows); or gate and `up` of a SwiGLU.
+  // Up to three weights of one format, each with its own columns of `out` (a missing one has 0 rows); or gate and up of a SwiGLU.
   DeviceWeight weight[3];
   const float* bias[3];  // [weight[i].rows] or NULL
   float* out;            // [rows, out_width]
   uint32_t k, out_width;
   uint32_t add;  // out += (residual)
 };
-// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix units.
-// HALF is f16 or bf16, as rf_to_half left MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost rows and t128 above.
-//   grid   x = ceil(rows of the bucket / R), y = Σ ceil(weight[i].rows / C)   (R, C below; C is half of that for rf_matmul_swiglu_*)
+// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE, for example rf_matmul_Q4_0_f16_t128: products on the matrix
+// units. HALF is f16 or bf16, the type that rf_to_half wrote to MatmulArgs.half. TILE is t32 for buckets of up to kMatmulNarrowMost
+// rows, else t128.
+//   grid   x = ceil(rows of the bucket / R), y = Σ ceil(weight[i].rows / C)  (R, C below; rf_matmul_swiglu_*: half of C)
 //   block  kBlock threads
 //   unit   matmul-f16.hip or matmul-bf16.hip, by HALF
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
-// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's columns
-// of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
-// Fewer rows make too few wide tiles to fill a GPU: on an H100 narrow ones are faster up to about so many.
+// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's
+// columns of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
+// With few rows there are too few wide tiles to fill a GPU: on an H100 narrow tiles are faster up to about this many rows.
 constexpr uint32_t kMatmulNarrowMost = 192;
 constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128
 constexpr uint32_t kMatmulNarrowRows = 32, kMatmulNarrowColumns = 32;  // t32
@@ -117,7 +120,7 @@ struct RopeTableArgs {  // rf_rope_table
   uint32_t width;
   float magnitude;
 };
-struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads] tiles of [kBlockTokens, head_dim], as cache.h says
+struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads] tiles of [RF_BLOCK_SIZE, head_dim], as cache.h says
   uint8_t* k;
   uint8_t* v;
   uint32_t n_kv_heads, head_dim, dtype;
@@ -159,7 +162,7 @@ struct GatherArgs {  // rf_gather
   uint32_t width;
 };
 constexpr uint32_t kSampleThreads = 1024;
-// What rf_sample keeps for an output: adjusted logits, then weights; and a list of candidates, their weights and their ids.
+// Scratch of rf_sample for an output: adjusted logits, later weights; and a list of candidates, their weights and ids.
 constexpr uint64_t sample_scratch_floats(uint32_t n_vocab) { return 3 * uint64_t(n_vocab); }
 struct SampleArgs {  // rf_sample: one block of kSampleThreads an output
   const uint32_t* step;
@@ -177,7 +180,7 @@ struct ElementArgs {  // rf_scale, rf_add, rf_swiglu: elementwise over [rows, wi
   uint32_t width;
   float factor;
 };
-struct MaskArgs {  // rf_causal_mask, rf_softmax (the dims are the mask's alone)
+struct MaskArgs {  // rf_causal_mask, rf_softmax (which has no n_queries and n_keys)
   Rows rows;
   const float* in;
   float* out;
@@ -190,12 +193,12 @@ struct RopeArgs {  // rf_rope
   float* out;
   uint32_t n_heads, head_dim, rope_dim, neox;
 };
-struct DenseAttentionArgs {  // rf_attention_dense
+struct DenseAttentionArgs {  // rf_attention_dense: q, out [n_q, n_heads · head_dim], k, v [n_k, n_kv_heads · head_dim]
   const float* q;
   const float* k;
   const float* v;
   float* out;
-  uint32_t n_q, n_k, n_heads, n_kv_heads, head_dim, causal;
+  uint32_t n_q, n_k, n_heads, n_kv_heads, head_dim, window, causal;
   float scale;
 };
 struct StreamArgs {  // rf_copy_stream: the bandwidth measurement

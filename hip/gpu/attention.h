@@ -1,14 +1,16 @@
-// How the attention kernels are launched: which one serves a shape, and its grid. Plain C++17, read by the host and by the kernels.
+// Which attention kernel serves a shape, and its grid. Plain C++17, for the host and for the kernels.
 //
 // ATTENTION, one of
 // - f32 mode, or a cache or head_dim that rf_attention_flash_* does not serve: rf_attention_split_* over all rows.
 // - f16 and bf16 modes and attention_flash(head_dim, dtype): AttentionArgs.flash = 1 and both kernels;
-//   rf_attention_flash_* takes the sequences of more than kAttentionFlashRows rows, rf_attention_split_* the others. A step (or bucket)
-//   whose sequences are all on one side needs that side's kernel alone.
+//   rf_attention_flash_* takes the sequences of more than kAttentionFlashRows rows, rf_attention_split_* the others. A step (or
+//   bucket) that has only one of the two kinds launches only that kernel.
 // rf_attention_split_*: grid (rows of the bucket, n_kv_heads · ceil(group / kernel.heads), n_splits), kBlock threads.
-//   n_splits = 1 writes `out` itself. Otherwise it fills `partial`, and rf_attention_merge: grid (rows, n_heads), kMergeThreads threads.
+//   n_splits = 1 writes `out` itself. Otherwise it fills `partial`, and rf_attention_merge joins the splits: grid (rows, n_heads),
+//   kMergeThreads threads.
 //   partial: rows · n_heads · n_splits · (head_dim + 2) floats: head_dim sums, then the maximum and the total of the weights.
-//   Deterministic contexts: every row is rf_attention_split_*'s, and the splits of a row depend on its own length alone (by_length).
+//   Deterministic contexts: rf_attention_split_* takes every row, and the splits of a row depend only on its own length
+//   (by_length).
 // rf_attention_flash_*: grid (attention_flash_tiles, n_heads), kFlashThreads threads.
 // rf_attention_dense: grid (n_q, n_heads), kBlock threads.
 // No kernel takes dynamic shared memory.
@@ -52,15 +54,15 @@ constexpr const char* attention_flash(uint32_t head_dim, uint32_t dtype) {
     default: return nullptr;
   }
 }
-// An upper bound on the tiles of a step; blocks beyond the last one leave at once.
+// An upper bound on the tiles of a step; surplus blocks return at once.
 constexpr uint32_t attention_flash_tiles(uint32_t n_tokens, uint32_t n_seqs) {
   const uint32_t longer = n_tokens / (kAttentionFlashRows + 1), sequences = n_seqs < longer ? n_seqs : longer;
   return n_tokens / kFlashQueries + sequences;
 }
 
-// How many splits take least time when every compute unit has one block at a time: rounds of blocks, each as long as its keys and a
-// fixed cost worth kSplitCost of them. None has fewer than kSplitKeys keys. kv_len: the longest of the bucket; more keys never have
-// fewer splits.
+// The number of splits that takes the least time, where each compute unit runs one block at a time: rounds of blocks, each of which
+// costs its keys and a fixed part worth kSplitCost keys. A split has at least kSplitKeys keys. kv_len: the longest of the bucket;
+// more keys never give fewer splits.
 constexpr uint32_t kSplitKeys = 64, kSplitCost = 96;
 constexpr uint32_t attention_splits(uint32_t rows, uint32_t grid_y, uint32_t kv_len, uint32_t n_compute_units) {
   const uint64_t blocks = uint64_t(rows) * grid_y;
@@ -73,7 +75,7 @@ constexpr uint32_t attention_splits(uint32_t rows, uint32_t grid_y, uint32_t kv_
     if (rounds(s) * (kv_len + kSplitCost * s) * best < rounds(best) * (kv_len + kSplitCost * best) * s) best = s;
   return uint32_t(best);
 }
-// The splits of a row that sees `keys` of them, whatever else is in the step. More keys never have fewer.
+// The splits of a row that sees `keys` keys, whatever else is in the step. More keys never give fewer splits.
 constexpr uint32_t kRowSplitKeys = 256, kMaxRowSplits = 8;
 RF_HD constexpr uint32_t attention_row_splits(uint32_t keys) {
   return keys < 2 * kRowSplitKeys ? 1 : keys >= kMaxRowSplits * kRowSplitKeys ? kMaxRowSplits : keys / kRowSplitKeys;

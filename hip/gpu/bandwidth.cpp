@@ -1,4 +1,4 @@
-// How fast a device copies its own memory, and multiplies matrices in its registers: what kernels are measured against.
+// Measures how fast a device copies its own memory and multiplies matrices in registers: the limits that kernels are compared with.
 #include <algorithm>
 #include <chrono>
 
@@ -18,7 +18,7 @@ double backend_read_bandwidth(uint32_t index, uint32_t, uint64_t n_bytes) {
   StreamArgs args{reinterpret_cast<const uint8_t*>(memory.address()), reinterpret_cast<uint8_t*>(memory.address() + each), each};
   void* kernel = gpu->kernel("rf_copy_stream", 0);
   const uint32_t blocks = uint32_t(std::min<uint64_t>(each / 16 / kBlock, 16 * gpu->facts().n_compute_units));
-  constexpr int kCopies = 8;  // so that waiting for the stream does not count
+  constexpr int kCopies = 8;  // so that the cost of waiting for the stream does not matter
   double best = 0;
   for (int round = 0; round < 6; round++) {
     stream.wait();
@@ -41,7 +41,7 @@ double backend_matrix_rate(uint32_t index) {
   const double waves = double(blocks) * kBlock / gpu->facts().lanes;
   RateArgs args{reinterpret_cast<float*>(memory.address()), 64};
   double best = 0;
-  // Longer and longer, up to some milliseconds: starting and waiting must not count, and a slow GPU must not take a second.
+  // More rounds until a run takes some milliseconds: launch and wait must not matter, and a slow GPU must not take a second.
   for (double seconds = 0; seconds < 5e-3; args.rounds *= 2) {
     stream.wait();
     const auto start = std::chrono::steady_clock::now();

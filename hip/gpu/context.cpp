@@ -13,7 +13,7 @@ namespace gpu {
 namespace {
 
 constexpr uint32_t kMostGraphRows = 256;
-constexpr uint32_t kLeastLongest = 256, kMostLongest = 64 * kMaxSplits;  // beyond, longer sequences change no launch
+constexpr uint32_t kLeastLongest = 256, kMostLongest = 64 * kMaxSplits;  // beyond this, longer sequences change no launch
 
 // Ranges of one allocation, each at a multiple of 256 bytes.
 class Ranges {
@@ -35,7 +35,7 @@ uint32_t round_up_to_power(uint32_t n, uint32_t least, uint32_t most) {
   return power;
 }
 
-// For debugging: ROCMFORGE_GRAPHS=0 launches every kernel by itself.
+// For debugging: with ROCMFORGE_GRAPHS=0 every step launches its kernels one by one.
 bool graphs_wanted() {
   const char* value = getenv("ROCMFORGE_GRAPHS");
   return !value || strcmp(value, "0") != 0;
@@ -69,7 +69,7 @@ void GpuContext::allocate() {
   const uint64_t arena = ranges.add(d.arena_bytes);
   std::vector<uint64_t> k, v;
   for (const RfCache& c : plan_.caches) {
-    const uint64_t each = c.n_kv_heads * cache_bytes(uint64_t(kBlockTokens) * c.head_dim, c.dtype);
+    const uint64_t each = c.n_kv_heads * cache_bytes(uint64_t(RF_BLOCK_SIZE) * c.head_dim, c.dtype);
     const uint64_t bytes = checked_mul(each, d.n_blocks, "a cache's size");
     k.push_back(ranges.add(bytes));
     v.push_back(ranges.add(bytes));
@@ -82,7 +82,7 @@ void GpuContext::allocate() {
                  results = ranges.add(d.max_outputs * sizeof(RfStepResult));
   scratch_bytes_ = ranges.total() - cached;
   memory_ = DeviceMemory(weights_.gpu(), ranges.total(), "the context (activations, K/V cache and scratch)");
-  // What is read before it was written is zero, as on the CPU.
+  // Memory that is read before it is written is zero, as on the CPU.
   if (memory_.size()) check(driver().fill(memory_.address(), 0, memory_.size(), stream_.handle()), "clearing the context's memory");
   const Address base = memory_.address();
   at_.arena = base + arena;
@@ -105,7 +105,7 @@ void GpuContext::allocate() {
   stream_.wait();
 }
 
-// Masks, penalties and shared block tables make some steps larger than others, so the buffer grows when one needs it.
+// Grows the step buffer where a step needs it: masks, penalties and block tables make some steps larger than others.
 void GpuContext::allocate_step(uint64_t n_words) {
   if (n_words * 4 <= step_host_.size()) return;
   graphs_.clear();  // they hold its address
@@ -146,7 +146,7 @@ void GpuContext::step(const StepView& step, RfStepResult* results) {
   if (result_bytes) memcpy(results, results_host_.data(), result_bytes);
 }
 
-// A bucket's first step runs as it is; a second one shows that capturing pays.
+// The first step of a bucket is launched directly; a second one shows that the bucket recurs, and is captured.
 void GpuContext::replay(const Bucket& bucket, const Shape& shape) {
   const auto known = graphs_.find(bucket);
   if (!graphs_wanted_ || known == graphs_.end()) {

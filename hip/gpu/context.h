@@ -7,8 +7,8 @@
 namespace rf {
 namespace gpu {
 
-// Steps in which every sequence has one row are captured once for each bucket, and replayed: (rows, tokens in the longest cache), both
-// rounded up.
+// A bucket of decode steps (steps in which every sequence has one row) that share a captured graph: rows, and tokens in the longest
+// cache, both rounded up.
 struct Bucket {
   uint32_t rows, longest;
   bool operator<(const Bucket& other) const { return rows != other.rows ? rows < other.rows : longest < other.longest; }
@@ -42,7 +42,8 @@ class GpuContext final : public BackendContext {
   void replay(const Bucket& bucket, const Shape& shape);
   std::unique_ptr<Graph> capture(const Shape& shape);
 
-  // In the order of construction; the stream is waited for and the graphs go before the memory that they use.
+  // In order of construction: on destruction the graphs go first, then the stream is waited for, then the memory that both use is
+  // freed.
   std::shared_ptr<const Model> model_;
   const GpuModel& weights_;
   Plan plan_;
@@ -53,7 +54,7 @@ class GpuContext final : public BackendContext {
   Stream stream_;
   Launcher launcher_;
   const bool graphs_wanted_;
-  std::map<Bucket, std::unique_ptr<Graph>> graphs_;  // NULL: seen once
+  std::map<Bucket, std::unique_ptr<Graph>> graphs_;  // NULL: the bucket was seen once
 };
 
 }  // namespace gpu

@@ -41,7 +41,7 @@ std::string architecture(int ordinal) {
   return {};
 }
 
-// Without a name: the first architecture whose code the driver takes for this device.
+// For a device without a name: the first architecture whose code the driver loads on it.
 std::string architecture_by_trial(const DeviceFacts& device) {
   use_device(device);
   for (uint32_t i = 0; i < rf_code_object_count; i++) {
@@ -70,7 +70,7 @@ void find_architecture(DeviceFacts* device) {
     if (built(code)) device->code = code;
   }
   if (device->code.empty() && major >= 9 && built("compute_90")) device->code = "compute_90";
-  const char* wanted = getenv("ROCMFORGE_OVERLAP");  // for debugging: 0 starts every kernel after the end of the one in front
+  const char* wanted = getenv("ROCMFORGE_OVERLAP");  // for debugging: with 0 every kernel starts after its predecessor has ended
   device->overlaps = driver().launch_with && major >= 9 && !(wanted && !strcmp(wanted, "0"));
 }
 
@@ -216,7 +216,7 @@ Gpu::~Gpu() {
 
 namespace {
 
-// The unit (hip/gpu/kernels/UNIT.hip) that holds a kernel; what no prefix claims is one of the row kernels.
+// The unit (hip/gpu/kernels/UNIT.hip) of a kernel, by its prefix; all others are in rows.hip.
 const char* unit_of(const std::string& kernel) {
   static const struct {
     const char *prefix, *unit;
@@ -250,7 +250,7 @@ void* Gpu::kernel(const std::string& name, uint32_t shared_bytes) {
     if (unit_name == unit.object->unit) function = find(&unit, name);
   if (!function) fail(RF_INTERNAL, "this library has no kernel %s for %s", name.c_str(), facts_.code.c_str());
 #if defined(RF_NVIDIA)
-  // More than 48 KiB has to be asked for.
+  // More than 48 KiB needs the function's limit to be raised.
   if (shared_bytes)
     check(driver().set_function_attribute(function, kMaxDynamicShared, int(shared_bytes)), "raising a kernel's shared memory");
 #else
@@ -293,7 +293,9 @@ PinnedMemory::PinnedMemory(std::shared_ptr<Gpu> gpu, uint64_t n_bytes, const cha
   if (!error) return;
   data_ = nullptr;
   if (error != kOutOfMemory) check(error, what);
-  fail(RF_OUT_OF_MEMORY, "%s needs %.2f MiB of pinned host memory, which the system does not give", what, double(n_bytes) / 0x1p20);
+  fail(RF_OUT_OF_MEMORY,
+       "%s needs %.2f MiB of pinned host memory, and the system refuses it; free host memory or raise the memlock limit", what,
+       double(n_bytes) / 0x1p20);
 }
 PinnedMemory::~PinnedMemory() {
   if (!data_) return;
@@ -321,7 +323,7 @@ Stream::~Stream() {
   } catch (const Error&) {
     return;
   }
-  driver().synchronize(handle_);  // what it still runs uses memory that goes next
+  driver().synchronize(handle_);  // the memory that running kernels use is freed next
   driver().destroy_stream(handle_);
 }
 void Stream::wait() const { check(driver().synchronize(handle_), "running the kernels"); }

@@ -22,7 +22,7 @@ struct CodeObject {
 extern "C" const CodeObject rf_code_objects[];
 extern "C" const uint32_t rf_code_object_count;
 
-// What a device is, without opening it.
+// The properties of a device, which need not be opened.
 struct DeviceFacts {
   int ordinal;  // the driver's number
   std::string name;
@@ -30,12 +30,12 @@ struct DeviceFacts {
   std::string code;  // the architecture of the code objects that run on it; empty when this library has none
   uint32_t n_compute_units, lanes;
   uint64_t memory;
-  bool overlaps = false;  // starts a kernel before the one in front has ended
+  bool overlaps = false;  // can start a kernel before its predecessor has ended
 };
 const std::vector<DeviceFacts>& devices();
-// Why devices() is empty.
+// Why devices() is empty, as a message.
 const std::string& devices_problem();
-// The code itself, with a zero behind it (PTX is text).
+// The decompressed code, followed by a zero (PTX is text).
 std::unique_ptr<uint8_t[]> unpack(const CodeObject& object);
 // "gfx90a, gfx942, …": for the message about a device without code.
 std::string built_architectures();
@@ -64,7 +64,7 @@ class Gpu {
   const DeviceFacts& facts_;
   struct Unit {  // kernels of one source file; loaded when the first of them is asked for
     const CodeObject* object;
-    std::unique_ptr<uint8_t[]> code;  // kept: not every driver says that it makes a copy
+    std::unique_ptr<uint8_t[]> code;  // kept, because not every driver documents that it copies it
     void* module = nullptr;
   };
   void* find(Unit* unit, const std::string& kernel);
@@ -78,7 +78,7 @@ class Gpu {
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  // what: for the message when the device has not that much.
+  // what: its name in the error when the device does not have that much.
   DeviceMemory(std::shared_ptr<Gpu> gpu, uint64_t n_bytes, const char* what);
   ~DeviceMemory();
   DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
@@ -92,7 +92,7 @@ class DeviceMemory {
   uint64_t size_ = 0;
 };
 
-// Host memory that the device copies to and from by itself.
+// Pinned host memory, which the device reads and writes by DMA.
 class PinnedMemory {
  public:
   PinnedMemory() = default;
@@ -116,9 +116,10 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   void* handle() const { return handle_; }
-  // Sleeps until everything queued is done; reports what went wrong in it.
+  // Sleeps until all queued work is done, and throws if any of it failed.
   void wait() const;
-  // overlaps: it may begin before the one in front has ended (begin_kernel in kernels/platform.h), where the device can do that.
+  // overlaps: the kernel may begin before its predecessor has ended (begin_kernel in kernels/platform.h), where the device can do
+  // that.
   void launch(void* kernel, const char* name, uint32_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads, void* arguments,
               size_t shared_bytes = 0, bool overlaps = false) const;
 

@@ -11,7 +11,7 @@ namespace gpu {
 namespace {
 
 #if defined(RF_AMD)
-// The newest ROCm first; the bare name is there with development packages only.
+// The newest ROCm first; only development packages install the bare name.
 const std::vector<const char*> kFiles = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"};
 #define RF_SYMBOL(amd, nvidia) amd
 #else

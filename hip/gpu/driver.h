@@ -1,5 +1,5 @@
-// The GPU driver, opened at run time: libamdhip64 (ROCm 5, 6 or 7) or libcuda. Both libraries are built from this one source and are
-// linked to neither; the calls below mean the same on both sides, so everything above this file exists once.
+// The GPU driver, opened at run time: libamdhip64 (ROCm 5, 6 or 7) or libcuda. Both libraries are built from this one source and
+// are linked to neither; the calls below mean the same on both sides, so everything above this file exists once.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -103,11 +103,12 @@ struct Driver {
   std::string file;     // the library that was opened
 };
 
-// Opened at the first call; the same ever after. Never throws for a missing driver: `problem` says what is missing.
+// Opened at the first call. Does not throw where there is no driver: `problem` says what is missing.
 const Driver& driver();
 
 std::string describe_error(int error);
-// Throws for an error: out of memory as such, everything else as a fault of the device. what: "launching rf_embed".
+// Throws for an error: RF_OUT_OF_MEMORY where memory ran out, RF_DEVICE otherwise. what: what failed, for example "launching
+// rf_embed".
 void check(int error, const char* what);
 
 }  // namespace gpu

@@ -1,7 +1,7 @@
-// A plan's ops as kernel launches. The same code runs a step directly and records it in a graph: what it launches depends on the shape
-// alone, and the kernels read everything else from the step buffer on the device.
+// Turns the ops of a plan into kernel launches. The same code runs a step directly and records it in a graph: what it launches
+// depends only on the shape, and the kernels read everything else from the step buffer on the device.
 #pragma once
-#include "../plan.h"
+#include "../op-view.h"
 #include "args.h"
 #include "device.h"
 #include "weights.h"
@@ -9,32 +9,32 @@
 namespace rf {
 namespace gpu {
 
-// Rows up to which weights are read as planes and multiplied without matrix units, whatever the context's compute mode.
+// Up to this many rows, weights are read as planes and multiplied without matrix units, whatever the context's compute mode.
 constexpr uint32_t kMatvecMost = 8;
 
-// How large the launches are: a step's own counts, or those of the bucket that it falls into.
+// How large the launches are: the counts of the step, or those of the bucket that it belongs to.
 struct Shape {
   uint32_t n_tokens, n_outputs;
   uint32_t n_seqs;
   uint32_t longest;  // tokens in the cache of the longest sequence, at least
-  bool short_rows;   // some sequence has no more rows than kAttentionFlashRows
-  bool long_rows;    // some has more
+  bool short_rows;   // some sequence has kAttentionFlashRows rows or fewer
+  bool long_rows;    // some sequence has more
 };
 
-// Where a context keeps what its kernels read and write; device addresses.
+// The memory that a context's kernels read and write; device addresses.
 struct Memory {
   Address arena;
   std::vector<CacheArgs> caches;
   Address step;  // changes when a larger step comes
   Address row_seq, row_pos;
-  Address half, planes, info;  // copies of a matrix product's input
-  Address gate;                // a SwiGLU whose two weights have different formats
-  Address partial;             // attention, in splits
+  Address half, planes, info;  // copies of a matrix product's input, see ConvertArgs
+  Address gate;                // results of the gate of a SwiGLU whose weights have different formats
+  Address partial;             // results of the splits of attention
   Address sample;
   Address results;
 };
 
-// Bytes that the scratch of `Memory` takes for a plan.
+// Bytes of the scratch in `Memory` for a plan.
 struct ScratchSizes {
   uint64_t half = 0, planes = 0, info = 0, gate = 0, partial = 0, sample = 0;
 };
@@ -50,42 +50,53 @@ class Launcher {
 
  private:
   struct Matmul {  // one matrix product of an op
+    const RfBuffer* in;
     MatmulArgs args;
     uint32_t n_rows;
     bool swiglu;
-    uint32_t n_weights;  // in one launch, of one format and width; the gate counts alone
+    uint32_t n_weights;  // in one launch, of one format and width; of a SwiGLU only the gate counts
 
     uint32_t tiles(uint32_t each) const;
   };
 
-  void op(const RfOp& op);
-  void embed(const RfOp& op);
-  void matmul(const RfOp& op);
-  void swiglu(const RfOp& op);
-  void product(Matmul* m, int32_t in);
-  bool by_rows(uint32_t n_rows) const { return compute_ == COMPUTE_F32 || (n_rows <= kMatvecMost && !plan_.desc.deterministic); }
-  void rope_table(const RfOp& op);
-  void rope_store(const RfOp& op);
-  void attention(const RfOp& op);
-  void elements(const RfOp& op, const char* kernel, int out);
-  bool overlap(int32_t a, int32_t b) const;
-  void matvec(Matmul* m, int32_t in);
-  void copy_half(MatmulArgs* args, int32_t in);
-  void copy_planes(MatmulArgs* args, int32_t in);
-  void rms_norm(const RfOp& op);
-  bool wants_planes(const RfOp& next, int32_t in) const;
+  void run(const EmbedOp& op);
+  void run(const RmsNormOp& op);
+  void run(const MatmulOp& op);
+  void run(const MatmulSwigluOp& op);
+  void run(const RopeTableOp& op);
+  void run(const RopeStoreOp& op);
+  void run(const AttentionOp& op);
+  void run(const GatherOp& op);
+  void run(const SampleOp& op);
+  void run(const ScaleOp& op) { elements("rf_scale", op.in(), nullptr, op.out(), op.factor()); }
+  void run(const AddOp& op) { elements("rf_add", op.a(), &op.b(), op.out(), 0); }
+  void run(const SwigluOp& op) { elements("rf_swiglu", op.gate(), &op.up(), op.out(), 0); }
+  void run(const CausalMaskOp& op);
+  void run(const SoftmaxOp& op);
+  void run(const RopeOp& op);
+  void run(const AttentionDenseOp& op);
 
-  const RfBuffer& buffer(const RfOp& op, int slot) const { return plan_.buffers[size_t(op.buf[slot])]; }
+  Matmul matmul_of(const Product& product) const;
+  void product(Matmul* m);
+  bool by_rows(uint32_t n_rows) const { return compute_ == RF_COMPUTE_F32 || (n_rows <= kMatvecMost && !plan_.desc.deterministic); }
+  void elements(const char* kernel, const RfBuffer& a, const RfBuffer* b, const RfBuffer& out, float factor);
+  bool overlap(const RfBuffer* a, const RfBuffer* b) const;
+  void matvec(Matmul* m);
+  void copy_half(Matmul* m);
+  void copy_planes(Matmul* m);
+  bool next_reads_planes(const RfBuffer& out) const;
+
   template <class T>
   static T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
   }
-  float* at(const RfOp& op, int slot) const { return pointer<float>(memory_.arena + buffer(op, slot).offset); }
-  const float* vector(const RfOp& op, int slot) const {
-    return op.tensor[slot] == RF_NONE ? nullptr : reinterpret_cast<const float*>(weight(op, slot).plane[0]);
+  float* at(const RfBuffer& b) const { return pointer<float>(memory_.arena + b.offset); }
+  const DeviceWeight& weight(TensorId id) const { return weights_.weight(size_t(id)); }
+  // NULL for an optional tensor that is missing.
+  const float* vector(TensorId id) const {
+    return id == TensorId::none ? nullptr : reinterpret_cast<const float*>(weight(id).plane[0]);
   }
-  const DeviceWeight& weight(const RfOp& op, int slot) const { return weights_.weight(size_t(op.tensor[slot])); }
-  Rows rows(const RfBuffer& b) const { return {pointer<uint32_t>(memory_.step), b.rows_kind, b.fixed_rows}; }
+  Rows rows(const RfBuffer& b) const { return {step(), b.rows_kind, b.fixed_rows}; }
   uint32_t count(const RfBuffer& b) const {
     return b.rows_kind == RF_ROWS_TOKENS ? shape_.n_tokens : b.rows_kind == RF_ROWS_OUTPUTS ? shape_.n_outputs : b.fixed_rows;
   }
@@ -93,7 +104,7 @@ class Launcher {
   const uint32_t* row_seq() const { return pointer<uint32_t>(memory_.row_seq); }
   const uint32_t* row_pos() const { return pointer<uint32_t>(memory_.row_pos); }
 
-  // A grid of nothing is not launched.
+  // An empty grid is not launched.
   template <class Args>
   void launch(const char* kernel, uint64_t grid_x, uint32_t grid_y, uint32_t grid_z, uint32_t threads, Args args,
               uint32_t shared_bytes = 0) const;
@@ -104,11 +115,11 @@ class Launcher {
   const Memory& memory_;
   const uint32_t compute_;
   Shape shape_{};
-  // The input that `half` and `planes` hold a copy of: consecutive products of one input share it.
-  int32_t half_of_ = RF_NONE, planes_of_ = RF_NONE;
-  int32_t made_planes_ = RF_NONE;    // the output of this op, where it leaves planes of it
-  mutable uint32_t n_launched_ = 0;  // kernels of this run
-  const RfOp* next_ = nullptr;       // the op after the one being launched
+  // The buffers of which `half` and `planes` hold a copy, which consecutive products of one input share; NULL: none.
+  const RfBuffer *half_of_ = nullptr, *planes_of_ = nullptr;
+  const RfBuffer* made_planes_ = nullptr;  // the output of the op being launched, where that op also writes its planes
+  mutable uint32_t n_launched_ = 0;        // kernels of this run
+  std::optional<Product> next_;            // of the op after the one being launched
 };
 
 }  // namespace gpu

@@ -1,10 +1,10 @@
-// How the mat-vec kernels are launched. Plain C++17, read by the host and by the kernels.
+// The grids of the mat-vec kernels. Plain C++17, for the host and for the kernels.
 //
 // rf_matvec_FORMAT_nN and rf_matvec_swiglu_FORMAT_nN, N of 1, 2, 4, 8 activation rows that share one pass over the weight:
 // grid (tiles = ceil(weight rows / matvec_rows), ceil(rows of the bucket / N)), kMatvecThreads threads, no dynamic shared memory.
-// Formats of blocks read MatmulArgs.planes and info (rf_to_planes), plain ones `in`. One launch serves up to three weights of one format,
-// its blocks one weight after the other (each weight's share of the grid rounded up on its own), or a SwiGLU's gate and up, of the same
-// format and shape; a weight's columns go to out[row · out_width + first …].
+// Block formats read MatmulArgs.planes and info (rf_to_planes), plain formats read `in`. One launch serves up to three weights of
+// one format, with the blocks of one weight after those of the other (each rounded up on its own), or the gate and up of a SwiGLU,
+// of one format and shape. The columns of a weight go to out[row · out_width + first …].
 // A row's result is the same bits whatever N is, and whatever the other rows hold.
 #pragma once
 #include <stdint.h>
@@ -22,7 +22,7 @@ RF_HD constexpr uint32_t matvec_unit(uint32_t format) {
   if (plain_format(format)) return 8;
   return format == FORMAT_Q2_K || format == FORMAT_Q3_K || format == FORMAT_Q6_K ? 64 : 32;
 }
-// Groups of a block that share a row. By the shape alone, so that a sum is always cut the same way.
+// Groups of a block that share a row. It depends only on the shape, so that a sum is always split the same way.
 RF_HD constexpr uint32_t matvec_split(uint32_t format, uint32_t cols) {
   const uint32_t units = (cols + matvec_unit(format) - 1) / matvec_unit(format);
   return units <= 32 ? 1 : units <= 64 ? 2 : 4;

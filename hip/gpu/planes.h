@@ -1,7 +1,7 @@
-// How weights lie on a device, once, for host and device code. Plain C++17.
+// How weights are stored on a device, for host and device code. Plain C++17.
 //
-// A format's blocks are cut into planes: plane i of a weight [rows, cols] holds bytes [offset, offset + bytes) of every block, end to
-// end, row after row. So each load of a kernel is aligned, and neighbouring lanes read neighbouring bytes. Planes together hold
+// A format's blocks are cut into planes: plane i of a weight [rows, cols] holds bytes [offset, offset + bytes) of every block, end
+// to end, row after row. So each load of a kernel is aligned, and neighbouring lanes read neighbouring bytes. Planes together hold
 // exactly the bytes of the file.
 //
 // Plain numbers (F32, F16, BF16) are one plane of rows as they are, each beginning at a multiple of 16 bytes (plain_stride).
@@ -68,7 +68,6 @@ constexpr PlaneTable plane_table(uint32_t format) {
   }
 }
 
-RF_HD constexpr bool plain_format(uint32_t format) { return format == FORMAT_F32 || format == FORMAT_F16 || format == FORMAT_BF16; }
 // Bytes from one row of plain numbers to the next. Where this is more than cols · size the host copies row by row, and the bytes
 // between are never used.
 RF_HD constexpr uint64_t plain_stride(uint32_t format, uint64_t cols) {

@@ -13,10 +13,12 @@ namespace {
 
 constexpr uint64_t kSlotBytes = 16 << 20;
 
-// Rows of plain numbers that take more than a slot would need their own path; none of a language model comes near.
+// Rows of plain numbers must fit a slot, which those of language models do by far.
 uint64_t row_stride(const Tensor& tensor) {
   const uint64_t stride = plain_stride(tensor.format, tensor.cols);
-  if (stride > kSlotBytes) fail(RF_UNSUPPORTED, "a row of %llu numbers is too long for the GPU", (unsigned long long)tensor.cols);
+  if (stride > kSlotBytes)
+    fail(RF_UNSUPPORTED, "a weight row of %llu numbers is longer than the GPU backend supports; use --device cpu",
+         (unsigned long long)tensor.cols);
   return stride;
 }
 
@@ -29,8 +31,8 @@ GpuModel::GpuModel(const Model& model) : gpu_(Gpu::open(model.device)) {
   uint64_t bytes = 0;
   for (const Tensor& tensor : model.tensors) {
     if (tensor.rows > UINT32_MAX || tensor.cols > UINT32_MAX)
-      fail(RF_UNSUPPORTED, "a weight of %llu × %llu is too large for the GPU", (unsigned long long)tensor.rows,
-           (unsigned long long)tensor.cols);
+      fail(RF_UNSUPPORTED, "a weight of %llu × %llu has more rows or columns than the GPU backend supports; use --device cpu",
+           (unsigned long long)tensor.rows, (unsigned long long)tensor.cols);
     if (plain_format(tensor.format)) row_stride(tensor);
     const uint32_t n_planes = plane_table(tensor.format).n_planes;
     bytes = checked_add(bytes, plane_offset(tensor.format, n_planes, tensor.rows, tensor.cols), "the weights");
@@ -75,7 +77,7 @@ void GpuModel::upload(Model& model, uint64_t max_bytes, uint64_t* done, uint64_t
   *total = total_;
 }
 
-// Queues the next piece, of one tensor; returns how many bytes of the file it was.
+// Queues the next piece of the current tensor, and returns how many bytes of the file it has.
 uint64_t GpuModel::upload_piece(const Model& model, Slot& slot) {
   const Tensor& tensor = model.tensors[tensor_];
   const DeviceWeight& weight = weights_[tensor_];

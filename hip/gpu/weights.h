@@ -15,11 +15,11 @@ class GpuModel final : public BackendModel {
 
   void upload(Model& model, uint64_t max_bytes, uint64_t* done, uint64_t* total) override;
   const std::shared_ptr<Gpu>& gpu() const { return gpu_; }
-  // `first` is 0. A vector's floats are plane 0.
+  // With `first` 0. The floats of a vector are plane 0.
   const DeviceWeight& weight(size_t tensor) const { return weights_[tensor]; }
 
  private:
-  struct Slot {  // one of two halves: while the device copies from the one, the host fills the other
+  struct Slot {  // one of two, so that the host fills one while the device copies from the other
     explicit Slot(const std::shared_ptr<Gpu>& gpu);
     PinnedMemory host;
     DeviceMemory blocks;  // as in the file, before they are cut into planes
@@ -33,9 +33,9 @@ class GpuModel final : public BackendModel {
   std::vector<DeviceWeight> weights_;
   std::unique_ptr<Slot> slots_[2];
   int next_slot_ = 0;
-  size_t tensor_ = 0;   // the one being uploaded
-  uint64_t row_ = 0;    // plain numbers: rows of it that are done
-  uint64_t block_ = 0;  // quantized: blocks of it that are done
+  size_t tensor_ = 0;   // the tensor being uploaded
+  uint64_t row_ = 0;    // plain formats: its rows that are done
+  uint64_t block_ = 0;  // block formats: its blocks that are done
   uint64_t done_ = 0, total_ = 0;
 };
 

@@ -18,7 +18,7 @@ export interface Compiler {
 }
 
 /** A compiler, or the sentence that says why there is none and what to install. */
-export type CompilerSearch = { compiler: Compiler } | { missing: string }
+type CompilerSearch = { compiler: Compiler } | { missing: string }
 
 /** CXX when it is set; else the newest clang; else the newest g++. */
 export async function findCompiler(): Promise<CompilerSearch> {

@@ -16,7 +16,7 @@ export const AMD_ARCHITECTURES = [
 ] as const
 
 /** Machine code for Ampere and Hopper, and PTX for everything newer. */
-export const NVIDIA_ARCHITECTURES = ["sm_80", "sm_90", "compute_90"] as const
+const NVIDIA_ARCHITECTURES = ["sm_80", "sm_90", "compute_90"] as const
 
 const MIN_NVCC = 12
 

@@ -16,7 +16,7 @@ export class BuildError extends Error {
   override name = "BuildError"
 }
 
-export interface BuildReport {
+interface BuildReport {
   compiled: number
   linked: boolean
 }
@@ -28,7 +28,7 @@ interface Stamp {
   warned: boolean
 }
 
-export interface BuildOptions {
+interface BuildOptions {
   recipe: Recipe
   /** Where objects go, for example `build/obj/cpu`. */
   objectFolder: string

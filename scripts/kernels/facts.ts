@@ -26,7 +26,7 @@ export interface KernelFacts {
 }
 
 /** LLVM's own tools, of the compiler's version. */
-export interface LlvmTools {
+interface LlvmTools {
   readelf: string
   objdump: string
 }

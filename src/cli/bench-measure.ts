@@ -1,7 +1,7 @@
 import { type Engine, GREEDY, type LoadedModel, type Usage } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { buildModel } from "../models/registry.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"
 import { type Spread, spread } from "./statistics.ts"
 
@@ -58,17 +58,17 @@ export function contextNeeded({ prompts, decodes }: Pick<BenchPlan, "prompts" | 
 export async function benchModel(model: LoadedModel, plan: BenchPlan): Promise<BenchResult> {
   const { engine, threads } = model
   const { bandwidth, matrixRate } = plan
-  const { plan: ops, config } = buildModel(model.gguf)
+  const counted = buildModel(model.gguf)
   const prefill: PrefillResult[] = []
   for (const tokens of plan.prompts) {
     const rate = await measure(plan.repetitions, (run) => prefillRate(engine, tokens, run))
-    const matrixShare = matrixRate === null ? null : (rate.median * prefillOperations(ops, config, tokens)) / matrixRate
+    const matrixShare = matrixRate === null ? null : (rate.median * prefillOperations(counted, tokens)) / matrixRate
     prefill.push({ tokens, tokens_per_second: rate, matrix_share: matrixShare })
   }
   const decode: DecodeResult[] = []
   for (const shape of plan.decodes) {
     const rate = await measure(plan.repetitions, (run) => decodeRate(engine, shape, run))
-    const traffic = decodeTraffic(ops, plan.kvType, shape)
+    const traffic = decodeTraffic(counted, plan.kvType, shape)
     const bytesPerSecond = (rate.median / shape.concurrency) * (traffic.weights + traffic.kv)
     decode.push({
       ...shape,

@@ -5,7 +5,7 @@ import { EXIT, UsageError } from "./exit.ts"
 import { digits, formatBytes, table } from "./format.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
 import type { Spread } from "./statistics.ts"
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander"
-import { addOptions } from "./options/declare.ts"
+import { addOptions } from "./options/commander.ts"
 import type { OptionName } from "./options/options.ts"
 
 /** One command of the CLI, as data. */

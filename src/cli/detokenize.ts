@@ -3,8 +3,8 @@ import { EXIT, UsageError } from "./exit.ts"
 import { readText } from "./input.ts"
 import { takeModel } from "./model-argument.ts"
 import { openModelFile, tokenizerOf } from "./model-file.ts"
-import { readOptions } from "./options/declare.ts"
-import { wholeNumber } from "./options/values.ts"
+import { readOptions } from "./options/commander.ts"
+import { wholeNumber } from "./options/schemas.ts"
 import { printLine } from "./output.ts"
 
 export const detokenize: CommandSpec = {

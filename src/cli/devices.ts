@@ -5,7 +5,7 @@ import type { CommandSpec } from "./command.ts"
 import { EXIT } from "./exit.ts"
 import { formatBytes } from "./format.ts"
 import { refuseRest } from "./model-argument.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
 
 type Listed =

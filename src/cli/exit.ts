@@ -59,7 +59,7 @@ const NATIVE_CODES: Readonly<Record<string, number>> = {
   INVALID_MODEL: EXIT.model,
 }
 
-export interface Failure {
+interface Failure {
   code: number
   /** For the user. An error that nobody named is a fault of ours: its stack belongs in the report. */
   message: string

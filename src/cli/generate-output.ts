@@ -4,7 +4,7 @@ import { snakeKeys } from "../json.ts"
 import { formatRate } from "./format.ts"
 import { note, print, printLine } from "./output.ts"
 
-export type EndEvent = Extract<TextEvent, { type: "end" }>
+type EndEvent = Extract<TextEvent, { type: "end" }>
 
 /** Where the events of one generation go. */
 export interface GenerationOutput {
@@ -68,7 +68,7 @@ const rate = (tokens: number, milliseconds: number): number | null =>
   tokens > 0 && milliseconds > 0 ? (1000 * tokens) / milliseconds : null
 
 /** `prompt 34 tokens, 512 tok/s | generated 96 tokens, 121 tok/s | length`. The first token belongs to the prompt's time. */
-export function speeds(usage: Usage, reason: string): string {
+function speeds(usage: Usage, reason: string): string {
   const { promptTokens, cachedTokens, completionTokens, prefillMs, decodeMs } = usage
   const prompt = `prompt ${promptTokens} tokens, ${formatRate(promptTokens - cachedTokens, prefillMs)}`
   const generated = `generated ${completionTokens} tokens, ${formatRate(completionTokens - 1, decodeMs)}`

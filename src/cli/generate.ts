@@ -9,7 +9,7 @@ import { readFile, readText } from "./input.ts"
 import { onInterrupt } from "./interrupt.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
-import { type OptionValues, readOptions } from "./options/declare.ts"
+import { type OptionValues, readOptions } from "./options/commander.ts"
 
 const PROMPT_OPTIONS = ["prompt", "file", "chat", "system", "chatTemplate"] as const
 const SAMPLING_OPTIONS = [

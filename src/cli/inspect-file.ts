@@ -1,8 +1,10 @@
+/** What a GGUF file holds, as JSON and as text: weight formats and metadata. */
+
 import { describeType, type MetadataArray, type MetadataValue } from "../gguf/metadata.ts"
 import type { Gguf } from "../gguf/reader.ts"
 import { printable, table } from "./format.ts"
 
-/** Longer arrays (vocabularies, merges) are described, not printed. */
+/** Longer arrays (vocabularies, merges) are shown by their type and length. */
 const MAX_ARRAY_ITEMS = 16
 const MAX_TEXT = 100
 
@@ -10,15 +12,15 @@ export function parameterCount(gguf: Gguf): number {
   return [...gguf.tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0)
 }
 
-export interface FormatShare {
+interface FormatShare {
   format: string
   tensors: number
   bytes: number
-  /** Of all tensor bytes, 0 … 1. */
+  /** Share of all tensor bytes, 0 … 1. */
   share: number
 }
 
-/** How much of the file each weight format takes, largest first. */
+/** The weight formats of the file's tensors, by their bytes in descending order. */
 export function formatMix(gguf: Gguf): FormatShare[] {
   const byFormat = new Map<string, { tensors: number; bytes: number }>()
   let total = 0
@@ -32,7 +34,7 @@ export function formatMix(gguf: Gguf): FormatShare[] {
     .sort((a, b) => b.bytes - a.bytes)
 }
 
-/** Metadata for JSON: short values as they are, long arrays as their type and length. 64-bit integers that do not fit are text. */
+/** Metadata for JSON. Long arrays become their type and length; 64-bit integers beyond 2^53 - 1 become text. */
 export function metadataJson(gguf: Gguf): Record<string, unknown> {
   return Object.fromEntries([...gguf.metadata].map(([key, value]) => [key, jsonValue(value)]))
 }
@@ -50,7 +52,7 @@ function jsonScalar(value: unknown): unknown {
   return Number.isSafeInteger(number) ? number : value.toString()
 }
 
-/** The shortest decimal that is this f32: 0.00001, not 0.000009999999747378752. */
+/** The shortest decimal number that rounds to this f32: 0.00001, not 0.000009999999747378752. */
 function shortestFloat(value: number): number {
   for (const precision of [6, 7, 8]) {
     const short = Number(value.toPrecision(precision))
@@ -64,7 +66,7 @@ const isNested = (item: unknown): item is MetadataArray =>
 
 const items = (entry: MetadataArray): unknown[] => Array.from(entry.value as ArrayLike<unknown>)
 
-/** Metadata for people, one key a line. */
+/** Metadata as text, one key a line. */
 export function metadataText(gguf: Gguf): string {
   return table([...gguf.metadata].map(([key, value]) => [printable(key), describeType(value), shortText(value)]))
 }

@@ -1,25 +1,25 @@
 import type { Gguf } from "../gguf/reader.ts"
-import { snakeKeys } from "../json.ts"
 import { ModelError } from "../models/errors.ts"
 import { buildModel, type MemoryNeed, type ModelDefinition } from "../models/registry.ts"
-import type { Dtype } from "../plan/ops.ts"
+import type { Dtype } from "../native/ops.ts"
 import { printPlan } from "../plan/print.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT } from "./exit.ts"
 import { digits, formatBytes, formatCount, printable, table } from "./format.ts"
+import { configJson, configRows } from "./inspect-config.ts"
 import { formatMix, metadataJson, metadataText, parameterCount } from "./inspect-file.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { openModelFile } from "./model-file.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
 
 const INSPECT_OPTIONS = ["tensors", "plan", "ctxSize", "kvType", "json"] as const
 
-/** What can be said about a file; `model` only when its architecture is known. */
+/** What a file holds. `model`, `contextLength` and `memory` are there if the file can be run. */
 interface Inspection {
   gguf: Gguf
   model: ModelDefinition | undefined
-  /** Why there is no model. */
+  /** Why the file cannot be run. */
   problem: string | undefined
   contextLength: number | undefined
   memory: MemoryNeed | undefined
@@ -30,7 +30,7 @@ export const inspect: CommandSpec = {
   name: "inspect",
   usage: "MODEL",
   summary: "Show what a model file holds: metadata, formats, memory needed, tensors, plan",
-  description: "No weights are read. --ctx-size is the context length that memory is counted for.",
+  description: "Reads no weights. --ctx-size sets the context length for which memory is counted.",
   examples: [
     "rocmforge inspect smollm2-135m",
     "rocmforge inspect model.gguf --ctx-size 32768 --kv-type f16",
@@ -44,7 +44,7 @@ export const inspect: CommandSpec = {
     const values = readOptions(command, INSPECT_OPTIONS)
     const gguf = await openModelFile(model)
     const inspection = look(gguf, values.ctxSize, values.kvType)
-    if (values.plan && !inspection.model) buildModel(gguf) // throws what is wrong with it
+    if (values.plan && !inspection.model) buildModel(gguf) // throws the error that says why
     await printLine(values.json ? JSON.stringify(asJson(inspection, values), null, 2) : asText(inspection, values))
     return EXIT.ok
   },
@@ -57,7 +57,7 @@ function look(gguf: Gguf, ctxSize: number | undefined, kvType: Dtype): Inspectio
     const memory = model.memory({ contextLength, kvType })
     return { gguf, model, problem: undefined, contextLength, memory, kvType }
   } catch (error) {
-    // The file is sound, only not runnable: what it holds can still be shown.
+    // The file is readable although its model cannot be run, so its content is shown.
     if (!(error instanceof ModelError)) throw error
     return { gguf, model: undefined, problem: error.message, contextLength: undefined, memory: undefined, kvType }
   }
@@ -75,7 +75,7 @@ function asJson({ gguf, model, problem, contextLength, memory, kvType }: Inspect
     formats: formatMix(gguf),
     runnable: model !== undefined,
     ...(problem !== undefined && { problem }),
-    ...(model && { config: snakeKeys(model.config) }),
+    ...(model && { config: configJson(model.config) }),
     ...(memory && { memory: { context_length: contextLength, kv_type: kvType, ...memory } }),
     metadata: metadataJson(gguf),
     ...(tensors && {
@@ -99,7 +99,7 @@ function asText(inspection: Inspection, { tensors, plan }: Parts): string {
     ["parameters", formatCount(parameterCount(gguf))],
     ["formats", mix.join(", ")],
   ]
-  if (model) facts.push(...configFacts(model))
+  if (model) facts.push(...configRows(model.config))
   const sections = [table(facts, "")]
   if (problem !== undefined) sections.push(`cannot be run: ${problem}`)
   sections.push(...memorySection(inspection))
@@ -107,16 +107,6 @@ function asText(inspection: Inspection, { tensors, plan }: Parts): string {
   if (tensors) sections.push(tensorSection(gguf))
   if (plan && model) sections.push(printPlan(model.plan).join("\n"))
   return sections.join("\n\n")
-}
-
-function configFacts({ config }: ModelDefinition): string[][] {
-  const window = config.slidingWindow > 0 ? `, sliding window ${config.slidingWindow}` : ""
-  const heads = `${config.nHeads} heads and ${config.nKvHeads} K/V heads of ${config.headDim}`
-  return [
-    ["layers", `${config.nLayers} of ${config.hiddenSize}, ${heads}, feed-forward ${config.ffn}`],
-    ["vocabulary", String(config.nVocab)],
-    ["context", `${config.contextLength} tokens${window}`],
-  ]
 }
 
 function memorySection({ memory, contextLength, kvType }: Inspection): string[] {

@@ -1,9 +1,7 @@
 import type { Command } from "commander"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import { UsageError } from "./exit.ts"
-import { addOptions, readOptions } from "./options/declare.ts"
-
-export const addModelOptions = (command: Command): Command => addOptions(command, ["model", "gguf"])
+import { readOptions } from "./options/commander.ts"
 
 /**
  * MODEL as the first argument, `--model` or `--gguf`. Positional arguments that are not the model come back as `rest`: with

@@ -5,7 +5,7 @@ import { type LoadOptions, loadModel } from "../engine/load.ts"
 import type { LoadedModel } from "../engine/types.ts"
 import { catalogEntry } from "../store/catalog.ts"
 import { findModel } from "./model-file.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { note } from "./output.ts"
 import { showUpload } from "./progress.ts"
 

@@ -7,7 +7,7 @@ import { CommandError, EXIT } from "./exit.ts"
 import { printLine } from "./output.ts"
 
 /** A device that was found, by a name that `chooseDevice` takes. */
-export interface ProbedDevice {
+interface ProbedDevice {
   device: string
   /** Why `auto` did not take a GPU. */
   note?: string

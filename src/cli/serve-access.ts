@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises"
 import { type ApiKey, ApiKeys, parseKeyFile } from "../server/http/keys.ts"
 import { checkTls, type Tls } from "../server/http/tls.ts"
 import { UsageError } from "./exit.ts"
-import type { OptionValues } from "./options/declare.ts"
+import type { OptionValues } from "./options/commander.ts"
 import { note } from "./output.ts"
 
 export const ACCESS_OPTIONS = ["apiKey", "apiKeyFile", "corsOrigin", "tlsCert", "tlsKey"] as const

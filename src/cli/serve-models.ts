@@ -4,11 +4,12 @@ import { type LoadOptions, loadModel } from "../engine/load.ts"
 import { superviseModel } from "../engine/process/index.ts"
 import { openGguf } from "../gguf/reader.ts"
 import { buildModel } from "../models/registry.ts"
-import { ModelManager, type ModelSpec } from "../server/pool/index.ts"
+import type { ModelSpec } from "../server/pool/entry.ts"
+import { ModelPool } from "../server/pool/pool.ts"
 import { UsageError } from "./exit.ts"
 import { findModel } from "./model-file.ts"
 import { apiName, ENGINE_OPTIONS, loadOptions } from "./open-model.ts"
-import { type OptionValues, readOptions } from "./options/declare.ts"
+import { type OptionValues, readOptions } from "./options/commander.ts"
 import { note } from "./output.ts"
 import { probeDevice } from "./probe-device.ts"
 import { showUpload } from "./progress.ts"
@@ -27,7 +28,7 @@ const KEEP_ALIVE_S = 300
  * be served is refused at the start.
  * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
  */
-export async function manageModels(command: Command, names: readonly string[]): Promise<ModelManager> {
+export async function manageModels(command: Command, names: readonly string[]): Promise<ModelPool> {
   const values = readOptions(command, MODEL_OPTIONS)
   const { keepAlive, memoryBudget, inProcess, watchdog } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
@@ -41,7 +42,7 @@ export async function manageModels(command: Command, names: readonly string[]): 
   const several = models.length > 1
   const budget = memoryBudget ?? (several ? memoryFree * BUDGET_SHARE : undefined)
   const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
-  return new ModelManager({
+  return new ModelPool({
     models,
     open: ({ name, path }, { memoryLimit, signal }) => {
       const limit = memoryLimit === undefined ? {} : { memoryLimit }

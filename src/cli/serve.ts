@@ -1,12 +1,12 @@
 import type { Logger } from "../server/observe/log.ts"
 import type { Tracing } from "../server/observe/tracing.ts"
-import type { ModelManager } from "../server/pool/index.ts"
+import type { ModelPool } from "../server/pool/pool.ts"
 import { DEFAULT_MODEL } from "../store/catalog.ts"
 import type { CommandSpec } from "./command.ts"
 import { CommandError, EXIT, UsageError } from "./exit.ts"
 import { onInterrupt } from "./interrupt.ts"
-import { type OptionValues, readOptions } from "./options/declare.ts"
-import { note, printLine } from "./output.ts"
+import { type OptionValues, readOptions } from "./options/commander.ts"
+import { formNotes, note, printLine, writeNote } from "./output.ts"
 import { ACCESS_OPTIONS, type Access, readAccess, warnIfOpen } from "./serve-access.ts"
 import { MODEL_OPTIONS, manageModels } from "./serve-models.ts"
 
@@ -42,14 +42,34 @@ export const serve: CommandSpec = {
     const names = named.length > 0 ? named : [process.env.ROCMFORGE_MODEL || DEFAULT_MODEL]
     const repeated = names.find((name, i) => names.indexOf(name) !== i)
     if (repeated !== undefined) throw new UsageError(`${repeated} is named twice; name every model once`)
-    // Imported here: only this command pays for loading logs, traces and the HTTP side.
-    const { openLog, openTraces } = await import("./serve-observe.ts")
-    const log = openLog(readOptions(command, OBSERVE_OPTIONS))
+    const log = await openLog(readOptions(command, OBSERVE_OPTIONS))
     const access = await readAccess(readOptions(command, ACCESS_OPTIONS))
-    await using traces = await openTraces(process.env, log)
+    const tracing = await openTraces(process.env, log)
+    await using _ = { [Symbol.asyncDispose]: async () => await tracing?.close() }
     await using manager = await manageModels(command, names)
-    return await listen(manager, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing: traces.tracing })
+    return await listen(manager, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing })
   },
+}
+
+// Only this command loads the log, the traces and the HTTP server, so each is imported where it is used.
+
+/** The server's log, on standard error. With `--log-format json` every later line there is JSON, too. */
+async function openLog({ logFormat, logLevel }: OptionValues<(typeof OBSERVE_OPTIONS)[number]>): Promise<Logger> {
+  const { createLog } = await import("../server/observe/log.ts")
+  if (logFormat === "json") formNotes((msg) => JSON.stringify({ level: "info", time: new Date().toISOString(), msg }))
+  return createLog({ format: logFormat, level: logLevel, write: writeNote })
+}
+
+/** Opens traces where OpenTelemetry's variables ask for them. */
+async function openTraces(env: NodeJS.ProcessEnv, log: Logger): Promise<Tracing | undefined> {
+  const { openTracing, tracingWanted } = await import("../server/observe/tracing.ts")
+  if (!tracingWanted(env)) return undefined
+  const protocol = env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL || env.OTEL_EXPORTER_OTLP_PROTOCOL
+  if (protocol === "grpc")
+    note(
+      "warning: traces go over HTTP, not gRPC; let OTEL_EXPORTER_OTLP_ENDPOINT name the collector's HTTP port (4318)",
+    )
+  return await openTracing(env, (problem) => log.warn({ problem }, "traces could not be sent"))
 }
 
 interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
@@ -60,7 +80,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
 
 /** Serves from before the first model is loaded until a signal comes, or that model cannot be loaded. */
 async function listen(
-  manager: ModelManager,
+  manager: ModelPool,
   {
     host,
     port,
@@ -109,7 +129,7 @@ async function listen(
 }
 
 /** Loads the first model, or all, and says so. */
-async function load(manager: ModelManager, all: boolean): Promise<void> {
+async function load(manager: ModelPool, all: boolean): Promise<void> {
   const { models } = manager
   for (const { name } of all ? models : models.slice(0, 1)) await manager.load(name)
   const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)

@@ -11,7 +11,7 @@ export function spread(runs: readonly number[]): Spread {
 }
 
 /** The middle value; of an even count the mean of the two middle ones. */
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
   const high = sorted[middle] ?? Number.NaN

@@ -4,7 +4,7 @@ import { printable, table } from "./format.ts"
 import { readText } from "./input.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { openModelFile, tokenizerOf } from "./model-file.ts"
-import { readOptions } from "./options/declare.ts"
+import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
 
 export const tokenize: CommandSpec = {

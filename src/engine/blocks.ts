@@ -1,10 +1,7 @@
 /** The K/V cache's blocks: which are free, and the table of those that a sequence holds. */
 
-import { BLOCK_SIZE } from "../models/registry.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
 import { type CachedBlock, PrefixCache } from "./prefix-cache.ts"
-
-/** Tokens a block holds. */
-export { BLOCK_SIZE } from "../models/registry.ts"
 
 export const blocksFor = (tokens: number): number => Math.ceil(tokens / BLOCK_SIZE)
 
@@ -43,10 +40,13 @@ export type KeyOf = (block: number) => string
 export class BlockTable {
   /** Block ids in the order of the tokens. */
   readonly ids: number[] = []
+  readonly #pool: BlockPool
   /** The first blocks of `ids`, as the prefix cache knows them. */
   readonly #shared: CachedBlock[] = []
 
-  constructor(private readonly pool: BlockPool) {}
+  constructor(pool: BlockPool) {
+    this.#pool = pool
+  }
 
   /** Tokens in shared blocks. */
   get nShared(): number {
@@ -56,7 +56,7 @@ export class BlockTable {
   /** Takes the cached blocks that come next in its tokens, up to `n_blocks` in all; they replace blocks of its own. */
   adopt(keyOf: KeyOf, nBlocks: number): void {
     for (let i = this.#shared.length; i < nBlocks; i++) {
-      const found = this.pool.prefixes.find(this.#shared.at(-1), keyOf(i))
+      const found = this.#pool.prefixes.find(this.#shared.at(-1), keyOf(i))
       if (!found) return
       this.#share(found)
     }
@@ -65,8 +65,8 @@ export class BlockTable {
   /** Takes blocks until `tokens` have room; false, and nothing taken, when there are not enough. */
   grow(tokens: number): boolean {
     const missing = blocksFor(tokens) - this.ids.length
-    if (missing > this.pool.free) return false
-    for (let i = 0; i < missing; i++) this.ids.push(this.pool.take() as number)
+    if (missing > this.#pool.free) return false
+    for (let i = 0; i < missing; i++) this.ids.push(this.#pool.take() as number)
     return true
   }
 
@@ -76,32 +76,32 @@ export class BlockTable {
       const i = this.#shared.length
       const parent = this.#shared.at(-1)
       const key = keyOf(i)
-      const found = this.pool.prefixes.find(parent, key)
+      const found = this.#pool.prefixes.find(parent, key)
       if (found) this.#share(found)
-      else this.#shared.push(this.pool.prefixes.insert(parent, key, this.ids[i] as number))
+      else this.#shared.push(this.#pool.prefixes.insert(parent, key, this.ids[i] as number))
     }
   }
 
   /** Nobody new may read these blocks: what is in them is broken. */
   disown(): void {
     const first = this.#shared[0]
-    if (first) this.pool.prefixes.forget(first)
+    if (first) this.#pool.prefixes.forget(first)
   }
 
   /** Gives everything back. Safe twice. */
   release(): void {
-    for (const id of this.ids.splice(this.#shared.length)) this.pool.giveBack(id)
+    for (const id of this.ids.splice(this.#shared.length)) this.#pool.giveBack(id)
     for (const block of this.#shared.splice(0).reverse()) {
-      const id = this.pool.prefixes.leave(block)
-      if (id !== undefined) this.pool.giveBack(id)
+      const id = this.#pool.prefixes.leave(block)
+      if (id !== undefined) this.#pool.giveBack(id)
     }
     this.ids.length = 0
   }
 
   #share(block: CachedBlock): void {
     const own = this.ids[this.#shared.length]
-    if (own !== undefined) this.pool.giveBack(own)
-    this.pool.prefixes.hold(block)
+    if (own !== undefined) this.#pool.giveBack(own)
+    this.#pool.prefixes.hold(block)
     this.ids[this.#shared.length] = block.id
     this.#shared.push(block)
   }

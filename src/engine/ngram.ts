@@ -11,13 +11,16 @@ const MAX_MATCH = 16
 const MAX_PLACES = 8
 
 export class NgramIndex {
+  readonly #tokenAt: (position: number) => number
   /** Where each pair of tokens ended last. */
   readonly #last = new Map<number, number>()
   /** For each position, where the pair that ends there ended before that; -1: nowhere. */
   readonly #earlier: number[] = [-1]
 
   /** @param tokenAt The text, which only grows. */
-  constructor(private readonly tokenAt: (position: number) => number) {}
+  constructor(tokenAt: (position: number) => number) {
+    this.#tokenAt = tokenAt
+  }
 
   /** Up to `limit` tokens to follow the first `n_tokens`. */
   propose(nTokens: number, limit: number): number[] {
@@ -35,14 +38,14 @@ export class NgramIndex {
     if (best < 0) return draft
     for (let from = best + 1; draft.length < limit; from++) {
       // A repetition may reach into what is guessed here.
-      draft.push(from < nTokens ? this.tokenAt(from) : (draft[from - nTokens] as number))
+      draft.push(from < nTokens ? this.#tokenAt(from) : (draft[from - nTokens] as number))
     }
     return draft
   }
 
   #extend(nTokens: number): void {
     for (let end = this.#earlier.length; end < nTokens; end++) {
-      const pair = this.tokenAt(end - 1) * 2 ** 26 + this.tokenAt(end)
+      const pair = this.#tokenAt(end - 1) * 2 ** 26 + this.#tokenAt(end)
       this.#earlier.push(this.#last.get(pair) ?? -1)
       this.#last.set(pair, end)
     }
@@ -51,7 +54,7 @@ export class NgramIndex {
   /** Equal tokens before and at two places. */
   #match(place: number, end: number): number {
     let length = 0
-    while (length < MAX_MATCH && length <= place && this.tokenAt(place - length) === this.tokenAt(end - length))
+    while (length < MAX_MATCH && length <= place && this.#tokenAt(place - length) === this.#tokenAt(end - length))
       length++
     return length
   }

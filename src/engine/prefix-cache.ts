@@ -3,7 +3,7 @@
  * each node, under its sixteen tokens themselves, so that no block is ever taken for another one because their hashes are equal.
  */
 
-import { BLOCK_SIZE } from "../models/registry.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
 
 export interface CachedBlock {
   /** Of the K/V cache. */

@@ -1,4 +1,5 @@
-import { BLOCK_SIZE, type BlockPool, blocksFor } from "./blocks.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
+import { type BlockPool, blocksFor } from "./blocks.ts"
 import type { StepCost } from "./cost.ts"
 import { FairShare } from "./fair-share.ts"
 import type { Sequence } from "./sequence.ts"
@@ -40,13 +41,18 @@ export class Scheduler {
   prefixQueryTokens = 0
   prefixHitTokens = 0
   promptTokens = 0
+  readonly #pool: BlockPool
+  readonly #cost: Pick<StepCost, "leastAcceptance">
   readonly #fair = new FairShare()
 
   constructor(
     readonly limits: SchedulerLimits,
-    private readonly pool: BlockPool,
-    private readonly cost: Pick<StepCost, "leastAcceptance">,
-  ) {}
+    pool: BlockPool,
+    cost: Pick<StepCost, "leastAcceptance">,
+  ) {
+    this.#pool = pool
+    this.#cost = cost
+  }
 
   /** Requests of which no choice has begun. */
   get nQueued(): number {
@@ -115,10 +121,10 @@ export class Scheduler {
   /** As many guesses as the sequence's blocks have room for; blocks that nobody misses are taken for them too. */
   #draft(sequence: Sequence, budget: number, nDecoding: number): readonly number[] {
     const { nCached, nTokens, blocks, output, maxOutput } = sequence
-    const least = this.cost.leastAcceptance(nDecoding)
+    const least = this.#cost.leastAcceptance(nDecoding)
     const draft = sequence.speculator.propose(nTokens, Math.min(budget, maxOutput - output.length - 1), least)
     const room = () => blocks.ids.length * BLOCK_SIZE - nCached - 1
-    if (draft.length > room() && this.pool.free > this.running.length) blocks.grow(nCached + 1 + draft.length)
+    if (draft.length > room() && this.#pool.free > this.running.length) blocks.grow(nCached + 1 + draft.length)
     return draft.length > room() ? draft.slice(0, room()) : draft
   }
 
@@ -200,7 +206,7 @@ export class Scheduler {
     next.adopt()
     for (;;) {
       const missing = blocksFor(next.nTokens) - next.blocks.ids.length
-      if (this.running.length < this.limits.maxSeqs && missing + this.running.length <= this.pool.free) {
+      if (this.running.length < this.limits.maxSeqs && missing + this.running.length <= this.#pool.free) {
         return next.blocks.grow(next.nTokens)
       }
       const last = this.running.at(-1)
@@ -217,7 +223,7 @@ export class Scheduler {
     if (owner.started === undefined) {
       owner.started = performance.now()
       this.promptTokens += request.tokens.length
-      if (this.pool.prefixes.keep && !sequence.reads) this.prefixQueryTokens += request.tokens.length
+      if (this.#pool.prefixes.keep && !sequence.reads) this.prefixQueryTokens += request.tokens.length
     }
     this.#skipAdopted(sequence)
   }

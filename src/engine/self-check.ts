@@ -5,6 +5,7 @@
  */
 
 import { formatNamed } from "../gguf/formats.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
 import { NativeError } from "../native/errors.ts"
 import {
   type Compute,
@@ -25,7 +26,6 @@ const HEAD_DIM = 64
 const QKV_WIDTH = (N_HEADS + 2 * N_KV_HEADS) * HEAD_DIM
 const N_ROWS = 32
 const N_BLOCKS = 4
-const BLOCK_SIZE = 16
 const CHECKED = ["qkv", "attention"] as const
 
 /** Greatest difference, as a share of the greatest value: rounding of the inputs with room to spare. Faults are of another order. */

@@ -1,5 +1,6 @@
 import type { Matcher } from "../grammar/matcher.ts"
-import { BLOCK_SIZE, type BlockPool, BlockTable } from "./blocks.ts"
+import { BLOCK_SIZE } from "../native/abi.ts"
+import { type BlockPool, BlockTable } from "./blocks.ts"
 import { blockKey } from "./prefix-cache.ts"
 import type { ActiveRequest } from "./request.ts"
 import { Speculator } from "./speculator.ts"

@@ -47,6 +47,17 @@ export const GREEDY: SamplingParams = {
   logprobs: undefined,
 }
 
+/** Sampling of a request that leaves a field out, on the command line and in the library. */
+export const SAMPLING_DEFAULTS = {
+  temperature: 0.7,
+  topK: 40,
+  topP: 0.95,
+  minP: 0.05,
+  repetitionPenalty: 1,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+} as const satisfies Partial<SamplingParams>
+
 /** How the hidden states of a text's tokens become one vector: their mean, the first one's, or the last one's. */
 export type Pooling = "mean" | "cls" | "last"
 

@@ -75,7 +75,7 @@ const REMEDIES: Record<GgufErrorCode, string> = {
   "bad-request": "correct the call",
 }
 
-export interface GgufErrorPlace {
+interface GgufErrorPlace {
   /** The file concerned. */
   path: string
   /** The field concerned, for example `metadata "general.alignment"` or `tensor "output.weight" shape[1]`. */

@@ -18,7 +18,7 @@ export type FormatName =
   | "MXFP4"
 
 /** Block shape of a ggml type: every `blockElems` consecutive values of a row take `blockBytes` bytes. */
-export interface BlockType {
+interface BlockType {
   /** The ggml type number that files store. */
   readonly id: number
   readonly name: string

@@ -43,65 +43,65 @@ export class Gguf {
   }
 
   getString(key: string): string {
-    return this.required(key, "string", this.findString(key))
+    return this.#required(key, "string", this.findString(key))
   }
   findString(key: string): string | undefined {
-    return this.find(key, "string", (entry) => (entry.type === "string" ? entry.value : undefined))
+    return this.#find(key, "string", (entry) => (entry.type === "string" ? entry.value : undefined))
   }
 
   getBool(key: string): boolean {
-    return this.required(key, "bool", this.findBool(key))
+    return this.#required(key, "bool", this.findBool(key))
   }
   findBool(key: string): boolean | undefined {
-    return this.find(key, "bool", (entry) => (entry.type === "bool" ? entry.value : undefined))
+    return this.#find(key, "bool", (entry) => (entry.type === "bool" ? entry.value : undefined))
   }
 
   getU32(key: string): number {
-    return this.required(key, "u32", this.findU32(key))
+    return this.#required(key, "u32", this.findU32(key))
   }
   findU32(key: string): number | undefined {
-    return this.find(key, "u32", (entry) => integer(entry, 0, 0xffff_ffff))
+    return this.#find(key, "u32", (entry) => integer(entry, 0, 0xffff_ffff))
   }
 
   getI32(key: string): number {
-    return this.required(key, "i32", this.findI32(key))
+    return this.#required(key, "i32", this.findI32(key))
   }
   findI32(key: string): number | undefined {
-    return this.find(key, "i32", (entry) => integer(entry, -0x8000_0000, 0x7fff_ffff))
+    return this.#find(key, "i32", (entry) => integer(entry, -0x8000_0000, 0x7fff_ffff))
   }
 
   /** An unsigned integer of up to 2^53 - 1. */
   getU64(key: string): number {
-    return this.required(key, "u64", this.findU64(key))
+    return this.#required(key, "u64", this.findU64(key))
   }
   findU64(key: string): number | undefined {
-    return this.find(key, "u64", (entry) => integer(entry, 0, Number.MAX_SAFE_INTEGER))
+    return this.#find(key, "u64", (entry) => integer(entry, 0, Number.MAX_SAFE_INTEGER))
   }
 
   getF32(key: string): number {
-    return this.required(key, "f32", this.findF32(key))
+    return this.#required(key, "f32", this.findF32(key))
   }
   findF32(key: string): number | undefined {
-    return this.find(key, "f32", (entry) => {
+    return this.#find(key, "f32", (entry) => {
       if (entry.type === "f64") return Math.fround(entry.value)
       return entry.type === "f32" ? entry.value : undefined
     })
   }
 
   getStringArray(key: string): readonly string[] {
-    return this.required(key, "array of string", this.findStringArray(key))
+    return this.#required(key, "array of string", this.findStringArray(key))
   }
   findStringArray(key: string): readonly string[] | undefined {
-    return this.find(key, "array of string", (entry) =>
+    return this.#find(key, "array of string", (entry) =>
       entry.type === "array" && entry.elementType === "string" ? entry.value : undefined,
     )
   }
 
   getI32Array(key: string): Int32Array {
-    return this.required(key, "array of i32", this.findI32Array(key))
+    return this.#required(key, "array of i32", this.findI32Array(key))
   }
   findI32Array(key: string): Int32Array | undefined {
-    return this.find(key, "array of i32", (entry) => {
+    return this.#find(key, "array of i32", (entry) => {
       if (entry.type !== "array") return undefined
       if (entry.elementType === "i32") return entry.value
       const numbers = integers(entry)
@@ -112,10 +112,10 @@ export class Gguf {
   }
 
   getU32Array(key: string): Uint32Array {
-    return this.required(key, "array of u32", this.findU32Array(key))
+    return this.#required(key, "array of u32", this.findU32Array(key))
   }
   findU32Array(key: string): Uint32Array | undefined {
-    return this.find(key, "array of u32", (entry) => {
+    return this.#find(key, "array of u32", (entry) => {
       if (entry.type !== "array") return undefined
       if (entry.elementType === "u32") return entry.value
       const numbers = integers(entry)
@@ -124,10 +124,10 @@ export class Gguf {
   }
 
   getF32Array(key: string): Float32Array {
-    return this.required(key, "array of f32", this.findF32Array(key))
+    return this.#required(key, "array of f32", this.findF32Array(key))
   }
   findF32Array(key: string): Float32Array | undefined {
-    return this.find(key, "array of f32", (entry) => {
+    return this.#find(key, "array of f32", (entry) => {
       if (entry.type !== "array") return undefined
       if (entry.elementType === "f64") return Float32Array.from(entry.value)
       return entry.elementType === "f32" ? entry.value : undefined
@@ -136,15 +136,15 @@ export class Gguf {
 
   /** As bytes 0 and 1. */
   getBoolArray(key: string): Uint8Array {
-    return this.required(key, "array of bool", this.findBoolArray(key))
+    return this.#required(key, "array of bool", this.findBoolArray(key))
   }
   findBoolArray(key: string): Uint8Array | undefined {
-    return this.find(key, "array of bool", (entry) =>
+    return this.#find(key, "array of bool", (entry) =>
       entry.type === "array" && entry.elementType === "bool" ? entry.value : undefined,
     )
   }
 
-  private required<T>(key: string, expected: string, value: T | undefined): T {
+  #required<T>(key: string, expected: string, value: T | undefined): T {
     if (value !== undefined) return value
     throw new GgufError("missing-key", `the file lacks this key (${expected})`, {
       path: this.path,
@@ -152,7 +152,7 @@ export class Gguf {
     })
   }
 
-  private find<T>(key: string, expected: string, convert: (entry: MetadataValue) => T | undefined): T | undefined {
+  #find<T>(key: string, expected: string, convert: (entry: MetadataValue) => T | undefined): T | undefined {
     const entry = this.metadata.get(key)
     if (!entry) return undefined
     const value = convert(entry)

@@ -12,7 +12,7 @@ const FIRST_WINDOW = 1 << 20
  * Headers of real models stay below 30 MB (their vocabularies); the bound keeps a hostile sparse file, whose size justifies any
  * count, from filling memory.
  */
-export const MAX_HEADER_BYTES = 256 * 1024 * 1024
+const MAX_HEADER_BYTES = 256 * 1024 * 1024
 
 /** Signal, never seen outside: the bytes up to `end` exist in the file but have not been read yet. */
 class NeedMoreBytes extends Error {
@@ -28,10 +28,11 @@ class NeedMoreBytes extends Error {
 export class HeaderWindow {
   /** File offset of the next byte. */
   position = 0
-  private base = 0
-  private bytes: Buffer = Buffer.alloc(0)
+  #base = 0
+  #bytes: Buffer = Buffer.alloc(0)
 
-  private constructor(
+  /** {@link HeaderWindow.open} makes one of a file that it has checked. @param size of the file, in bytes */
+  constructor(
     readonly path: string,
     readonly size: number,
   ) {}
@@ -68,7 +69,7 @@ export class HeaderWindow {
       } catch (signal) {
         if (!(signal instanceof NeedMoreBytes)) throw signal
         this.position = start
-        await this.fill(signal.end)
+        await this.#fill(signal.end)
       }
     }
   }
@@ -83,22 +84,22 @@ export class HeaderWindow {
   }
 
   u8(field: Field): number {
-    const at = this.take(1, field)
-    return this.bytes.readUInt8(at)
+    const at = this.#take(1, field)
+    return this.#bytes.readUInt8(at)
   }
 
   u32(field: Field): number {
-    const at = this.take(4, field)
-    return this.bytes.readUInt32LE(at)
+    const at = this.#take(4, field)
+    return this.#bytes.readUInt32LE(at)
   }
 
   /** An unsigned 64-bit size, count or offset. @throws GgufError overflow if it exceeds 2^53 - 1, which no file can hold. */
   size64(field: Field): number {
-    const at = this.take(8, field)
-    const high = this.bytes.readUInt32LE(at + 4)
+    const at = this.#take(8, field)
+    const high = this.#bytes.readUInt32LE(at + 4)
     if (high > 0x1fffff)
-      this.fail("overflow", field, this.position - 8, `${this.bytes.readBigUInt64LE(at)} is beyond any file's size`)
-    return high * 0x1_0000_0000 + this.bytes.readUInt32LE(at)
+      this.fail("overflow", field, this.position - 8, `${this.#bytes.readBigUInt64LE(at)} is beyond any file's size`)
+    return high * 0x1_0000_0000 + this.#bytes.readUInt32LE(at)
   }
 
   /** A count of things that take at least `minBytes` each. @throws GgufError absurd-count, header-too-large if there is no room for them. */
@@ -124,21 +125,21 @@ export class HeaderWindow {
 
   /** A view of the next `length` bytes, valid until the next read: copy what should last. */
   view(length: number, field: Field): Buffer {
-    const at = this.take(length, field)
-    return this.bytes.subarray(at, at + length)
+    const at = this.#take(length, field)
+    return this.#bytes.subarray(at, at + length)
   }
 
   /** A length-prefixed UTF-8 string; bad sequences become U+FFFD. */
   string(field: Field): string {
-    const length = this.stringLength(field)
-    const at = this.take(length, field)
-    return length === 0 ? "" : this.bytes.toString("utf8", at, at + length)
+    const length = this.#stringLength(field)
+    const at = this.#take(length, field)
+    return length === 0 ? "" : this.#bytes.toString("utf8", at, at + length)
   }
 
   /** A length-prefixed name. @throws GgufError empty-name, bad-utf8 */
   name(field: Field): string {
     const offset = this.position
-    const length = this.stringLength(field)
+    const length = this.#stringLength(field)
     if (length === 0) this.fail("empty-name", field, offset, "the name is empty")
     const view = this.view(length, field)
     try {
@@ -148,7 +149,7 @@ export class HeaderWindow {
     }
   }
 
-  private stringLength(field: Field): number {
+  #stringLength(field: Field): number {
     const offset = this.position
     const length = this.size64(field)
     if (length > this.remaining)
@@ -162,7 +163,7 @@ export class HeaderWindow {
   }
 
   /** Moves past `length` bytes and returns where they start in the window. */
-  private take(length: number, field: Field): number {
+  #take(length: number, field: Field): number {
     const end = this.position + length
     if (end > this.size)
       this.fail(
@@ -173,15 +174,15 @@ export class HeaderWindow {
       )
     if (end > MAX_HEADER_BYTES)
       this.fail("header-too-large", field, this.position, `the header goes beyond ${MAX_HEADER_BYTES} bytes`)
-    if (end > this.base + this.bytes.length) throw new NeedMoreBytes(end)
-    const at = this.position - this.base
+    if (end > this.#base + this.#bytes.length) throw new NeedMoreBytes(end)
+    const at = this.position - this.#base
     this.position = end
     return at
   }
 
   /** Reads from the cursor on: at least up to `end`, and at least twice as much as last time, so that retries stay cheap. */
-  private async fill(end: number): Promise<void> {
-    const wanted = Math.max(end - this.position, this.bytes.length * 2, FIRST_WINDOW)
+  async #fill(end: number): Promise<void> {
+    const wanted = Math.max(end - this.position, this.#bytes.length * 2, FIRST_WINDOW)
     const stop = Math.min(this.size, this.position + wanted, MAX_HEADER_BYTES)
     let read: ArrayBuffer
     try {
@@ -197,7 +198,7 @@ export class HeaderWindow {
         this.position,
         `the file shrank while it was read: ${read.byteLength} bytes came instead of ${end - this.position}`,
       )
-    this.base = this.position
-    this.bytes = Buffer.from(read)
+    this.#base = this.position
+    this.#bytes = Buffer.from(read)
   }
 }

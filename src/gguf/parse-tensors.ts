@@ -25,7 +25,7 @@ export interface TensorInfo {
 }
 
 /** A tensor as its file lists it, before its place in the file is known. */
-export interface RawTensor {
+interface RawTensor {
   readonly info: Omit<TensorInfo, "offset">
   readonly relative: number
   readonly field: string

@@ -4,7 +4,7 @@ import { encodeQ2K, encodeQ4K, encodeQ5K } from "./quantize-offset.ts"
 import { encodeIq4Xs, encodeQ3K, encodeQ6K } from "./quantize-scaled.ts"
 
 /** Writes the block that comes closest to `values` (one block of them, finite) into `out` (one block of bytes, zeroed). */
-export type BlockEncoder = (values: Float32Array, out: Uint8Array) => void
+type BlockEncoder = (values: Float32Array, out: Uint8Array) => void
 
 const ENCODERS: Record<Exclude<FormatName, "F32" | "F16" | "BF16">, BlockEncoder> = {
   Q4_0: (values, out) => encodeQ4(values, out, false),

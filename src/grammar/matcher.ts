@@ -13,14 +13,17 @@ export class Matcher {
   readonly tokens: number[] = []
   /** When an answer was asked for that has not come; `undefined` where none is due. */
   asked: number | undefined
+  readonly #send: (message: { type: "accept"; token: number } | { type: "close" }) => void
   #mask: Uint32Array | undefined
 
   constructor(
     readonly constraint: Constraint,
     readonly stopTokens: ReadonlySet<number>,
     readonly events: MatcherEvents,
-    private readonly send: (message: { type: "accept"; token: number } | { type: "close" }) => void,
-  ) {}
+    send: (message: { type: "accept"; token: number } | { type: "close" }) => void,
+  ) {
+    this.#send = send
+  }
 
   /** [ceil(n_vocab / 32)] bit i % 32 of word i / 32 for token i; `undefined` until it has come. */
   get mask(): Uint32Array | undefined {
@@ -32,12 +35,12 @@ export class Matcher {
     this.tokens.push(token)
     this.#mask = undefined
     this.asked = performance.now()
-    this.send({ type: "accept", token })
+    this.#send({ type: "accept", token })
   }
 
   /** The text is over. Safe twice. */
   close(): void {
-    this.send({ type: "close" })
+    this.#send({ type: "close" })
   }
 
   setMask(mask: Uint32Array): void {

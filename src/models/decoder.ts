@@ -1,96 +1,92 @@
-/**
- * What the decoder families share: the buffers of a forward pass, its beginning and its end. What a layer computes is written
- * in each family's own file.
- */
+/** Records the plan of a decoder: embedding, the blocks of each layer, output norm, logits and sampling. */
 
 import type { Gguf } from "../gguf/reader.ts"
 import { PlanBuilder } from "../plan/builder.ts"
-import type { PlanBuffer, PlanCache, Rope, Weight } from "../plan/operands.ts"
+import type { PlanBuffer, Rope, Weight } from "../plan/operands.ts"
 import type { Plan } from "../plan/plan.ts"
-import { type ModelConfig, readConfig } from "./config.ts"
+import { type LayerConfig, type ModelConfig, type RopeConfig, readConfig } from "./config.ts"
+import { ModelError } from "./errors.ts"
 import { ropeFrequencies } from "./rope.ts"
 import { ModelWeights } from "./weights.ts"
 
-/** A model family: which architectures it runs, and how it records their plan. */
+/** A model family: the architectures it runs, and the blocks of their layers. */
 export interface ModelFamily {
-  /** Names in `general.architecture`. */
+  /** Values of `general.architecture`. */
   architectures: readonly string[]
-  /** Records one layer's ops, from the residual stream `x` back to it. */
-  layer(decoder: Decoder, layer: DecoderLayer): void
-  /** Rotated pairs are (i, i + dim/2), else (2i, 2i + 1). */
-  neox: boolean
+  /** Which dimensions of a head rotate together: (i, i + dim/2) in `neox`, (2i, 2i + 1) in `interleaved`. */
+  rope: "neox" | "interleaved"
+  /** The blocks of one layer, in order. @throws ModelError `unsupported` for a layer that they cannot run. */
+  layer(layer: DecoderLayer): readonly Block[]
 }
 
+/** One layer: its hyper-parameters and its weights. */
+export interface DecoderLayer extends LayerConfig {
+  /** 0 … n_layers - 1. */
+  index: number
+  /** The tensor `blk.INDEX.NAME.weight`, [rows, cols]. */
+  matrix(name: string, rows: number, cols: number): Weight
+  /** The tensor `blk.INDEX.NAME`, f32 [length]. */
+  vector(name: string, length: number): Weight
+  /** As `vector`; `undefined` if the file does not have the tensor. */
+  optionalVector(name: string, length: number): Weight | undefined
+  /** The error for a feature of this layer that a block does not compute. */
+  unsupported(problem: string): ModelError
+}
+
+/** One part of a layer, which adds its result to the residual stream: attention, or a feed-forward network. */
+export interface Block<Name extends string = string> {
+  /** Width of each activation buffer that the block works in. Blocks share a buffer of the same name and width. */
+  buffers: Readonly<Record<Name, number>>
+  /** Records the block's ops. @param buffers f32 [n_tokens, width] each. */
+  record(decoder: Decoder, buffers: Readonly<Record<Name, PlanBuffer>>): void
+}
+
+/** What the blocks of a layer share. */
 export interface Decoder {
-  config: ModelConfig
   p: PlanBuilder
-  /** The residual stream, [n_tokens, hidden_size]. */
+  hiddenSize: number
+  /** The residual stream, f32 [n_tokens, hidden_size]. */
   x: PlanBuffer
-  /** The normalized stream, [n_tokens, hidden_size]. */
+  /** The normalized residual stream, f32 [n_tokens, hidden_size]. */
   h: PlanBuffer
-  /** Queries, keys and values, [n_tokens, (n_heads + 2·n_kv_heads)·head_dim]. */
-  qkv: PlanBuffer
-  /** Attention's result, [n_tokens, n_heads·head_dim]. */
-  a: PlanBuffer
-  /** The feed-forward network's inside, [n_tokens, ffn]. */
-  g: PlanBuffer
+  /** The layer's table of cosines and sines. */
   rope: Rope
 }
 
-/** The weights of one layer, and its cache. */
-export interface DecoderLayer {
-  kv: PlanCache
-  /** `blk.N.NAME.weight`, [rows, cols]. */
-  matrix(name: string, rows: number, cols: number): Weight
-  /** `blk.N.NAME`, f32 [length]. */
-  vector(name: string, length: number): Weight
-  optionalVector(name: string, length: number): Weight | undefined
-}
-
-export interface RecordedDecoder {
+interface RecordedDecoder {
   config: ModelConfig
   plan: Plan
   /** Reads the output norm's weight, f32 [hidden_size], from the file. */
   outputNorm: () => Float32Array
 }
 
-/** The residual stream, [n_tokens, hidden_size]: after a step it holds every row's hidden state before the output norm. */
+/** The residual stream, f32 [n_tokens, hidden_size]: after a step it holds every row's hidden state before the output norm. */
 export const HIDDEN_BUFFER = "x"
 
-/** Records the plan of a whole decoder: embedding, layers, output norm, logits of the wanted rows, sampling. */
+/** @throws GgufError and ModelError for a file that is not a complete model of the family, or needs a feature that it does not have. */
 export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder {
   const config = readConfig(gguf)
-  const { hiddenSize, nLayers, nHeads, nKvHeads, headDim, ffn, nVocab, ropeDim } = config
+  const { hiddenSize, nVocab } = config
   const p = new PlanBuilder({ eps: config.rmsEps })
   const w = new ModelWeights(gguf, p)
+  const layers = config.layers.map((layer, index) => decoderLayer(gguf, w, layer, index))
+  const blocks = layers.map((layer) => family.layer(layer))
 
-  // Nearly all ops need it anyway, so that keeping it for embeddings costs no memory.
+  // `x` is live from the first op to the last but a few, so pinning it for embeddings costs no memory.
   const x = p.buffer(HIDDEN_BUFFER, "tokens", hiddenSize, { pinned: true })
   const h = p.buffer("h", "tokens", hiddenSize)
-  const qkv = p.buffer("qkv", "tokens", (nHeads + 2 * nKvHeads) * headDim)
-  const a = p.buffer("a", "tokens", nHeads * headDim)
-  const g = p.buffer("g", "tokens", ffn)
+  const buffersOf = declareBuffers(p, blocks.flat())
   const last = p.buffer("last", "outputs", hiddenSize)
   const lastNorm = p.buffer("last_norm", "outputs", hiddenSize)
   const logits = p.buffer("logits", "outputs", nVocab, { pinned: true })
 
-  const { invFreq, magnitude } = ropeFrequencies(config, w.optionalValues("rope_freqs.weight", ropeDim / 2))
-  const table = p.buffer("rope", "tokens", ropeDim)
-  const rope = p.ropeTable(p.constant("rope.inv_freq", invFreq), table, { neox: family.neox, magnitude })
-
+  const ropes = recordRopeTables(p, w, config, family)
   const embedding = w.matrix("token_embd.weight", nVocab, hiddenSize)
   p.embed(embedding, x)
-  for (let i = 0; i < nLayers; i++) {
+  for (const [i, layer] of layers.entries()) {
     p.layer(i)
-    family.layer(
-      { config, p, x, h, qkv, a, g, rope },
-      {
-        kv: p.cache(`kv.${i}`, { nKvHeads, headDim }),
-        matrix: (name, rows, cols) => w.matrix(`blk.${i}.${name}.weight`, rows, cols),
-        vector: (name, length) => w.vector(`blk.${i}.${name}`, length),
-        optionalVector: (name, length) => w.optionalVector(`blk.${i}.${name}`, length),
-      },
-    )
+    const decoder = { p, hiddenSize, x, h, rope: ropes.get(layer.rope) as Rope }
+    for (const block of blocks[i] ?? []) block.record(decoder, buffersOf(block))
   }
   p.layer(undefined)
   p.gather(x, last)
@@ -100,4 +96,50 @@ export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder 
   p.sample(logits)
   w.assertAllUsed()
   return { config, plan: p.finish(), outputNorm: () => w.values("output_norm.weight", hiddenSize) }
+}
+
+function decoderLayer(gguf: Gguf, w: ModelWeights, config: LayerConfig, index: number): DecoderLayer {
+  return {
+    ...config,
+    index,
+    matrix: (name, rows, cols) => w.matrix(`blk.${index}.${name}.weight`, rows, cols),
+    vector: (name, length) => w.vector(`blk.${index}.${name}`, length),
+    optionalVector: (name, length) => w.optionalVector(`blk.${index}.${name}`, length),
+    unsupported: (problem) => new ModelError("unsupported", gguf.path, `layer ${index}: ${problem}`),
+  }
+}
+
+/** A buffer for each name and width that the blocks use. The first width of a name has that name; another width N has `NAME.N`. */
+function declareBuffers(p: PlanBuilder, blocks: readonly Block[]): (block: Block) => Record<string, PlanBuffer> {
+  const buffers = new Map<string, PlanBuffer>()
+  const names = new Set<string>()
+  for (const [name, width] of blocks.flatMap((block) => Object.entries(block.buffers))) {
+    const key = `${name}.${width}`
+    if (buffers.has(key)) continue
+    buffers.set(key, p.buffer(names.has(name) ? key : name, "tokens", width))
+    names.add(name)
+  }
+  return (block) =>
+    Object.fromEntries(
+      Object.entries(block.buffers).map(([name, width]) => [name, buffers.get(`${name}.${width}`) as PlanBuffer]),
+    )
+}
+
+/** A table of cosines and sines for each rotation that the layers use, computed before the first layer. Most models have one. */
+function recordRopeTables(
+  p: PlanBuilder,
+  w: ModelWeights,
+  { layers }: ModelConfig,
+  family: ModelFamily,
+): Map<RopeConfig, Rope> {
+  const tables = new Map<RopeConfig, Rope>()
+  for (const rope of new Set(layers.map((layer) => layer.rope))) {
+    const suffix = tables.size === 0 ? "" : `.${tables.size + 1}`
+    const factors = rope.freqFactors ? w.values("rope_freqs.weight", rope.dim / 2) : undefined
+    const { invFreq, magnitude } = ropeFrequencies(rope, factors)
+    const table = p.buffer(`rope${suffix}`, "tokens", rope.dim)
+    const neox = family.rope === "neox"
+    tables.set(rope, p.ropeTable(p.constant(`rope.inv_freq${suffix}`, invFreq), table, { neox, magnitude }))
+  }
+  return tables
 }

@@ -1,3 +1,5 @@
+/** The error of a model that cannot be run, with a remedy for each kind of problem. */
+
 export type ModelErrorCode =
   | "unknown-architecture"
   | "bad-config"
@@ -12,13 +14,12 @@ const REMEDIES: Record<ModelErrorCode, string> = {
   "bad-config": "the file's metadata contradicts itself: convert the model again with a current tool",
   "missing-tensor": "the file is not a complete model of this architecture: download or convert it again",
   "wrong-shape": "the file's tensors contradict its metadata: convert the model again with a current tool",
-  "wrong-format": "convert the model again: norms and biases belong in F32",
-  "unused-tensor":
-    "the file needs a computation that this architecture does not have here: use another conversion of the model",
+  "wrong-format": "convert the model again with norms and biases in F32",
+  "unused-tensor": "ROCmForge does not compute what this tensor is for: use another conversion of the model",
   unsupported: "use a model without this feature",
 }
 
-/** A readable GGUF file whose model cannot be run. The message names the key or tensor at fault and the remedy. */
+/** The model of a readable GGUF file cannot be run. The message names the key, tensor or layer at fault, and the remedy. */
 export class ModelError extends Error {
   override readonly name = "ModelError"
   readonly code: ModelErrorCode

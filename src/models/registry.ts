@@ -1,8 +1,8 @@
-/** The families that ROCmForge knows, and the way from a GGUF file to a model that can be opened. */
+/** The model families, one line each, and the definition of a GGUF file's model for the native library. */
 
 import type { Gguf } from "../gguf/reader.ts"
-import type { PackedTensors } from "../native/abi.ts"
-import type { Dtype } from "../plan/ops.ts"
+import { BLOCK_SIZE, type PackedTensors } from "../native/abi.ts"
+import type { Dtype } from "../native/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 import type { ModelConfig } from "./config.ts"
 import { type ModelFamily, recordDecoder } from "./decoder.ts"
@@ -13,10 +13,10 @@ import { qwen3 } from "./families/qwen3.ts"
 
 const FAMILIES: readonly ModelFamily[] = [llama, qwen2, qwen3]
 
-/** Values of `general.architecture` that can be run. */
+/** Supported values of `general.architecture`. */
 export const ARCHITECTURES: readonly string[] = FAMILIES.flatMap(({ architectures }) => architectures)
 
-/** Bytes that running a model takes. */
+/** Memory that a model needs, in bytes. */
 export interface MemoryNeed {
   weights: number
   /** K/V caches. */
@@ -26,37 +26,34 @@ export interface MemoryNeed {
   total: number
 }
 
-export interface MemoryOptions {
-  /** Tokens of context that the caches hold, over all sequences. */
+interface MemoryOptions {
+  /** Tokens of context in the caches, summed over all sequences. */
   contextLength: number
-  /** Rows and outputs of one step; 512 and 1 by default. */
+  /** Most rows and outputs of one step; 512 and 1 by default. */
   maxTokens?: number
   maxOutputs?: number
   /** f16 by default. */
   kvType?: Dtype
 }
 
-/** A model as the native library takes it, and what is worth knowing about it. */
+/** A model's plan and weights in the form that the native library opens, with its configuration. */
 export interface ModelDefinition {
   arch: string
   config: ModelConfig
   plan: Plan
   tensors: PackedTensors
   constants: Uint8Array
-  /** Weights of all tensors in the file. */
+  /** Elements of all tensors in the file. */
   parameters: number
   /** Reads the output norm's weight, f32 [hidden_size], from the file. */
   outputNorm: () => Float32Array
   memory(options: MemoryOptions): MemoryNeed
 }
 
-/** Tokens of a K/V block. */
-export const BLOCK_SIZE = 16
-
 /**
- * Records the plan of a model.
- * @throws ModelError `unknown-architecture` with the list of known ones, or what is wrong with the model; GgufError for a key
- *   that is missing and for a weight format that is not supported.
+ * Records the plan of a model. Reads no weights except small vectors.
+ * @throws ModelError `unknown-architecture`, with the supported ones, and the errors of a model that its family cannot run; GgufError for
+ *   a missing key and for an unsupported weight format.
  */
 export function buildModel(gguf: Gguf): ModelDefinition {
   const arch = gguf.getString("general.architecture")

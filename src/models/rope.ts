@@ -1,28 +1,28 @@
-/** Rotary position embedding (Su et al. 2021): the inverse frequencies of a model, as the plan's constants. */
+/** Rotary position embedding (Su et al. 2021): the frequencies that a plan carries as constants. */
 
-import type { ModelConfig, RopeScaling } from "./config.ts"
+import type { RopeConfig, RopeScaling } from "./config.ts"
 
-export interface RopeFrequencies {
-  /** Radians a token, [rope_dim / 2]. */
+interface RopeFrequencies {
+  /** Radians a token, f32 [dim / 2]. */
   invFreq: Float32Array
   /** Factor of cosines and sines. */
   magnitude: number
 }
 
 /**
- * base^(-2i/dim) for each pair i, stretched as the model asks.
- * @param factors divisor of each frequency, [rope_dim / 2], for files that carry `rope_freqs.weight` (Llama 3.1's scaling).
+ * The frequency base^(-2i/dim) of each pair i, scaled as the model's metadata asks.
+ * @param factors divisor of each frequency, f32 [dim / 2]: the tensor `rope_freqs.weight` of files with Llama 3.1's scaling.
  */
-export function ropeFrequencies(config: ModelConfig, factors?: Float32Array): RopeFrequencies {
-  const { ropeDim, ropeBase, ropeScaling } = config
-  const stretch = stretcher(ropeScaling, ropeDim, ropeBase)
-  const invFreq = new Float32Array(ropeDim / 2)
-  for (let i = 0; i < invFreq.length; i++) {
-    invFreq[i] = stretch(ropeBase ** ((-2 * i) / ropeDim), i) / (factors?.[i] ?? 1)
-  }
-  return { invFreq, magnitude: config.ropeAttnFactor * yarnMagnitude(ropeScaling) }
+export function ropeFrequencies(rope: RopeConfig, factors?: Float32Array): RopeFrequencies {
+  const { dim, base, scaling, attnFactor } = rope
+  const stretch = stretcher(scaling, dim, base)
+  const invFreq = Float32Array.from({ length: dim / 2 }, (_, i) => {
+    return stretch(base ** ((-2 * i) / dim), i) / (factors?.[i] ?? 1)
+  })
+  return { invFreq, magnitude: attnFactor * yarnMagnitude(scaling) }
 }
 
+/** Returns the function that scales the frequency of a pair. */
 function stretcher(scaling: RopeScaling, dim: number, base: number): (frequency: number, pair: number) => number {
   if (scaling.type === "none") return (frequency) => frequency
   if (scaling.type === "linear") return (frequency) => frequency / scaling.factor
@@ -38,8 +38,8 @@ function stretcher(scaling: RopeScaling, dim: number, base: number): (frequency:
 type Yarn = Extract<RopeScaling, { type: "yarn" }>
 
 /**
- * The pairs between which YaRN goes from keeping a frequency to interpolating it: those that turn beta_fast and beta_slow
- * times within the original context (Peng et al. 2023, section 3.2), rounded outwards.
+ * The pairs [low, high] of YaRN's ramp: frequencies of pairs up to `low` are kept, from `high` on they are interpolated. These pairs turn
+ * beta_fast and beta_slow times within the original context (Peng et al. 2023, section 3.2), rounded outwards.
  */
 function yarnRange({ originalContext, betaFast, betaSlow }: Yarn, dim: number, base: number): [number, number] {
   const pairOf = (turns: number) => (dim * Math.log(originalContext / (turns * 2 * Math.PI))) / (2 * Math.log(base))
@@ -48,7 +48,7 @@ function yarnRange({ originalContext, betaFast, betaSlow }: Yarn, dim: number, b
   return [low, low === high ? high + 0.001 : high]
 }
 
-/** 0.1·ln(factor) + 1, the square root of the paper's attention temperature (section 3.4); 1 without YaRN. */
+/** YaRN's factor of cosines and sines, 0.1·ln(factor) + 1, the square root of its attention temperature (section 3.4); else 1. */
 function yarnMagnitude(scaling: RopeScaling): number {
   if (scaling.type !== "yarn" || scaling.extFactor === 0) return 1
   const { factor, logMultiplier } = scaling

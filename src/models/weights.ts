@@ -1,4 +1,4 @@
-/** A model file's tensors as weights of a plan: found by name, checked against the expected shape, and none forgotten. */
+/** The tensors of a model file as weights of a plan: looked up by name, and checked against the expected shape. */
 
 import { closeSync, openSync, readSync } from "node:fs"
 import { assertFormats, type Gguf, getWeight, type WeightInfo } from "../gguf/reader.ts"
@@ -6,7 +6,7 @@ import type { PlanBuilder } from "../plan/builder.ts"
 import type { Weight } from "../plan/operands.ts"
 import { ModelError } from "./errors.ts"
 
-/** Tensors that hold nothing a plan needs: tables that are computed here, under the names that old converters gave them. */
+/** Tensors that no op needs: tables of RoPE, which are computed from the metadata, in the spellings of old and new converters. */
 const IGNORED =
   /(^|\.)(rope_freqs\.weight|rope_factors_(long|short)\.weight|attn_rot_embd|attn\.rotary_emb\.inv_freq|rotary_emb\.inv_freq)$/
 
@@ -26,7 +26,7 @@ export class ModelWeights {
     return this.#gguf.tensors.has(name)
   }
 
-  /** The matrix `name`, [rows, cols]. @throws ModelError `missing-tensor` or `wrong-shape`, naming it and its shape. */
+  /** The matrix `name`, [rows, cols]. @throws ModelError `missing-tensor` or `wrong-shape`, with the tensor's name and shape. */
   matrix(name: string, rows: number, cols: number): Weight {
     const known = this.#taken.get(name)
     if (known) return known
@@ -36,7 +36,7 @@ export class ModelWeights {
     )
   }
 
-  /** The vector `name`, f32 [length]; one stored as F16 or BF16 is widened. @throws as `matrix`, and `wrong-format`. */
+  /** The vector `name`, f32 [length]. F16 and BF16 values are widened. @throws ModelError as `matrix`, and `wrong-format`. */
   vector(name: string, length: number): Weight {
     const known = this.#taken.get(name)
     if (known) return known
@@ -48,22 +48,17 @@ export class ModelWeights {
     return this.#keep(this.#plan.constant(name, this.#read(info)))
   }
 
-  /** The vector `name` if the file has it. */
+  /** As `vector`; `undefined` if the file has no tensor of that name. */
   optionalVector(name: string, length: number): Weight | undefined {
     return this.has(name) ? this.vector(name, length) : undefined
   }
 
-  /** The values of a vector that the plan computes with at load, if the file has it. */
-  optionalValues(name: string, length: number): Float32Array | undefined {
-    return this.has(name) ? this.values(name, length) : undefined
-  }
-
-  /** The values of a vector, f32 [length]. @throws as `vector` */
+  /** The values of the vector `name`, f32 [length]. @throws ModelError as `vector`. */
   values(name: string, length: number): Float32Array {
     return this.#read(this.#find(name, [length]))
   }
 
-  /** @throws ModelError `unused-tensor` when the file holds a tensor that no op uses: its model computes something else. */
+  /** @throws ModelError `unused-tensor` for a tensor that no op uses, since the model then computes something that the plan does not. */
   assertAllUsed(): void {
     for (const name of this.#gguf.tensors.keys()) {
       if (this.#taken.has(name) || IGNORED.test(name)) continue
@@ -77,27 +72,17 @@ export class ModelWeights {
     return weight
   }
 
-  /** @param shape row-major, so reversed against the file's. */
+  /** @param shape row-major, that is in the reverse order of the file's. */
   #find(name: string, shape: number[]): WeightInfo {
     const { path, tensors } = this.#gguf
     if (!tensors.has(name)) {
       throw new ModelError("missing-tensor", path, `tensor "${name}" [${shape.join(", ")}] is missing`)
     }
     const info = getWeight(this.#gguf, name)
-    const found = trimOnes([...info.shape]).reverse()
-    if (
-      found.join() !==
-      trimOnes([...shape].reverse())
-        .reverse()
-        .join()
-    ) {
-      throw new ModelError(
-        "wrong-shape",
-        path,
-        `tensor "${name}" is [${found.join(", ")}], expected [${shape.join(", ")}]`,
-      )
-    }
-    return info
+    const found = withoutOnes([...info.shape].reverse())
+    if (found.join() === withoutOnes(shape).join()) return info
+    const problem = `tensor "${name}" is [${found.join(", ")}], expected [${shape.join(", ")}]`
+    throw new ModelError("wrong-shape", path, problem)
   }
 
   #read(info: WeightInfo): Float32Array {
@@ -108,7 +93,7 @@ export class ModelWeights {
       let done = 0
       while (done < bytes.length) {
         const got = readSync(file, bytes, done, bytes.length - done, info.offset + done)
-        if (got === 0) throw new ModelError("missing-tensor", path, `tensor "${info.name}" is cut off`)
+        if (got === 0) throw new ModelError("missing-tensor", path, `the data of tensor "${info.name}" ends early`)
         done += got
       }
     } finally {
@@ -126,13 +111,13 @@ export class ModelWeights {
         return new Float32Array(bits.buffer)
       }
       default:
-        throw new ModelError("wrong-format", path, `the vector "${info.name}" is ${info.format.name}`)
+        throw new ModelError("wrong-format", path, `tensor "${info.name}" is a vector in ${info.format.name}`)
     }
   }
 }
 
-/** ggml pads shapes with ones at the end; they mean nothing. */
-function trimOnes(shape: number[]): number[] {
-  while (shape.length > 1 && shape.at(-1) === 1) shape.pop()
-  return shape
+/** A row-major shape without leading ones, with which some files pad it. */
+function withoutOnes(shape: readonly number[]): readonly number[] {
+  const first = shape.findIndex((size) => size !== 1)
+  return first < 0 ? shape.slice(-1) : shape.slice(first)
 }

@@ -4,10 +4,10 @@
  */
 
 import { FORMATS } from "../gguf/formats.ts"
-import { OP_FLAGS, OPS } from "../plan/ops.ts"
+import { DTYPES, OP_FLAGS, OPS, type OpName, opLayout, ROWS } from "./ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
-export const ABI_VERSION = 3
+export const ABI_VERSION = 4
 
 export const STATUSES = {
   OK: 0,
@@ -33,6 +33,9 @@ export const MODEL_NO_MMAP = 1
 
 /** RfCompute: what matrix units multiply when a step has many rows. */
 export const COMPUTE = { f32: 0, f16: 1, bf16: 2 } as const
+
+/** Tokens a block of a paged K/V cache (RF_BLOCK_SIZE). */
+export const BLOCK_SIZE = 16
 
 /** Alternatives that a step result can hold (RF_MAX_TOP_LOGPROBS). */
 export const MAX_TOP_LOGPROBS = 20
@@ -169,6 +172,10 @@ const STRUCTS: readonly Struct[] = [
 /** Exactly the text that `rf_layout` of a matching build returns: `name=value;` for every fact both sides must share. */
 export function expectedLayout(): string {
   const entries: string[] = [`abi=${ABI_VERSION}`]
+  entries.push(`constant.BLOCK_SIZE=${BLOCK_SIZE}`, `constant.MAX_TOP_LOGPROBS=${MAX_TOP_LOGPROBS}`)
+  for (const [group, numbers] of Object.entries({ rows: ROWS, dtype: DTYPES, compute: COMPUTE })) {
+    for (const [name, value] of Object.entries(numbers)) entries.push(`${group}.${name}=${value}`)
+  }
   for (const [name, value] of Object.entries(STATUSES)) entries.push(`status.${name}=${value}`)
   for (const { name, size, fields } of STRUCTS) {
     entries.push(`${name}.size=${size}`)
@@ -176,7 +183,7 @@ export function expectedLayout(): string {
       if (field !== "reserved") entries.push(`${name}.${field}=${offset}`)
     }
   }
-  for (const [name, value] of Object.entries(OPS)) entries.push(`op.${name}=${value}`)
+  for (const name of Object.keys(OPS) as OpName[]) entries.push(...opLayout(name))
   for (const [name, value] of Object.entries(OP_FLAGS)) entries.push(`flag.${name}=${value}`)
   for (const f of FORMATS) entries.push(`format.${f.name}=${f.id},${f.blockElems},${f.blockBytes}`)
   return `${entries.join(";")};`
@@ -191,12 +198,27 @@ export function layoutDifference(expected: string, found: string): string | unde
   const got = parseLayout(found)
   for (const [name, value] of wanted) {
     const other = got.get(name)
-    if (other !== value) return `${name} is ${other ?? "missing"} in the library and ${value} in TypeScript`
+    if (other !== value)
+      return (
+        slotDifference(name, value, other) ??
+        `${name} is ${other ?? "missing"} in the library and ${value} in TypeScript`
+      )
   }
   for (const [name, value] of got) {
     if (!wanted.has(name)) return `${name} is ${value} in the library and missing in TypeScript`
   }
   return undefined
+}
+
+/** The first slot in which two lists of an op's slots (`op.ATTENTION.dims=…`) differ, as a phrase. */
+function slotDifference(name: string, expected: string, found: string | undefined): string | undefined {
+  const [, op, array] = /^op\.(\w+)\.(\w+)$/.exec(name) ?? []
+  if (op === undefined || found === undefined) return undefined
+  const [ours, theirs] = [expected.split(","), found.split(",")]
+  const slot = ours.findIndex((text, i) => text !== theirs[i])
+  const at = slot < 0 ? ours.length : slot
+  const quoted = (text: string | undefined) => (text ? `"${text}"` : "missing")
+  return `slot ${at} of ${op}'s ${array} is ${quoted(theirs[at])} in the library and ${quoted(ours[at])} in TypeScript`
 }
 
 function parseLayout(text: string): Map<string, string> {

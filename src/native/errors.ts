@@ -17,7 +17,7 @@ const REMEDIES: Record<NativeStatus, string> = {
   INTERNAL: "report this with the command that caused it",
 }
 
-/** What the native library refused, or the library itself could not be used. `remedy` says what can be done about it. */
+/** An error status of the native library, or a library that cannot be used. `remedy` says what to do about it. */
 export class NativeError extends Error {
   override readonly name = "NativeError"
   readonly status: NativeStatus

@@ -1,4 +1,4 @@
-/** The native library as objects that own their handles. Everything that can be wrong is a NativeError or a TypeError. */
+/** The native library as objects that own their handles. Every method throws only NativeError and TypeError. */
 
 import type { Pointer } from "bun:ffi"
 import { existsSync } from "node:fs"
@@ -48,16 +48,16 @@ export interface ModelFiles {
 /** What matrix units multiply when a step has many rows; sums are float. */
 export type Compute = keyof typeof COMPUTE
 
-/** Bytes of weights that have reached the device, of how many; both 0 where weights stay in host memory. */
+/** Bytes of weights that are on the device, and bytes in all; both 0 where weights stay in host memory. */
 export interface UploadProgress {
   done: number
   total: number
 }
 
 export interface ContextOptions {
-  /** Threads that replay the plan, the calling one included (CPU only). */
+  /** Threads that run the plan, the calling one included (CPU only). */
   nThreads: number
-  /** Rows, sequences and outputs of one step at most. */
+  /** The most rows, sequences and outputs of one step. */
   maxTokens: number
   maxSeqs: number
   maxOutputs: number
@@ -66,7 +66,7 @@ export interface ContextOptions {
   blockSize: number
   /** f32 by default; f16 and bf16 on GPUs only. */
   compute?: Compute
-  /** A row's result is the same bits whatever else is in its step. The CPU backend always works so. */
+  /** A row's result is the same bits whatever else is in its step. On the CPU backend it always is. */
   deterministic?: boolean
 }
 
@@ -93,7 +93,7 @@ export function loadNative(backend: Backend): NativeLibrary {
 }
 
 /**
- * Where the library of a backend lies.
+ * Path of a backend's library.
  * @throws NativeError `LIBRARY` naming the place that was searched.
  */
 export function libraryPath(backend: Backend, env: Record<string, string | undefined> = process.env): string {
@@ -200,7 +200,7 @@ export class NativeModel {
     this.#handle = handle
   }
 
-  /** Copies about `maxBytes` more of the weights to the device. Call it until `done` is `total`; a context does the rest itself. */
+  /** Copies about `maxBytes` more of the weights to the device. Call it until `done` is `total`; `openContext` copies the rest. */
   upload(maxBytes: number): UploadProgress {
     if (this.#handle === undefined) throw new NativeError("INVALID_HANDLE", "the model is closed")
     const done = new BigUint64Array(1)
@@ -295,7 +295,7 @@ export class NativeContext {
     if (nWords > step.length) throw new TypeError(`a step of ${nWords} words does not fit ${step.length}`)
     if (this.#step?.view !== step) this.#step = pin(step)
     if (this.#results?.view !== results) this.#results = pin(results)
-    // A detached buffer has length 0, and its old address would be someone else's memory.
+    // A detached buffer has length 0, and its old address may be other memory by now.
     if (step.byteLength === 0 || results.byteLength === 0)
       throw new TypeError("step or results memory is empty or detached")
     const maxResults = Math.floor(results.byteLength / RF_STEP_RESULT.size)

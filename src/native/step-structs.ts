@@ -77,7 +77,7 @@ export function writeStepSeq(words: Words, at: number, seq: StepSeq): void {
   u[at + (f.block_start.offset >> 2)] = seq.block_start
 }
 
-/** One row whose logits are wanted and how to choose from them; the fields of RfStepOutput, with the seed as one number. */
+/** One row to sample from, and how; the fields of RfStepOutput, with the seed as one number. */
 export interface StepOutput {
   row: number
   temperature: number
@@ -100,7 +100,7 @@ export interface StepOutput {
   mask_words: number
 }
 
-/** The neutral output: greedy, nothing penalised, nothing reported. */
+/** Greedy sampling without penalties, biases, mask and log-probabilities. */
 export const GREEDY_OUTPUT: Readonly<StepOutput> = {
   row: 0,
   temperature: 0,

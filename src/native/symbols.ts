@@ -1,6 +1,6 @@
 /**
- * The library's symbols as checked functions. `bun:ffi` turns a missing argument into 0 and `undefined` into NULL without a
- * word, so each call checks count, type and range of its arguments, and turns a status into a NativeError.
+ * The library's symbols as checked functions. `bun:ffi` silently turns a missing argument into 0 and
+ * `undefined` into NULL, so each call checks count, type and range of its arguments, and turns a status into a NativeError.
  */
 
 import { dlopen, FFIType, type Pointer, ptr } from "bun:ffi"
@@ -21,7 +21,7 @@ interface Kinds {
 type Kind = keyof Kinds
 type Args<Signature extends readonly Kind[]> = { [I in keyof Signature]: Kinds[Signature[I]] }
 
-/** hip/abi.h, function by function. */
+/** The parameters of every function of hip/abi.h. */
 const SIGNATURES = {
   rf_layout: ["mem", "u64"],
   rf_last_error: ["mem", "u64"],
@@ -73,7 +73,7 @@ export function openSymbols(path: string): Symbols {
   } catch (cause) {
     throw new NativeError(
       "LIBRARY",
-      `${path} cannot be used: ${cause instanceof Error ? cause.message : String(cause)}`,
+      `${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`,
     )
   }
   const symbols = {} as Record<SymbolName, (...args: unknown[]) => void>
@@ -134,7 +134,7 @@ function accepts(kind: Kind, value: unknown): boolean {
 
 /**
  * The address of a view's memory, for memory that is passed again and again. It stays valid as long as the caller holds the
- * view and its buffer is not detached. Touching `.buffer` first matters: it moves a small array out of the JavaScript heap.
+ * view and its buffer is not detached. Reading `.buffer` first is necessary: it moves a small array out of the JavaScript heap.
  */
 export function stablePointer(view: ArrayBufferView): Pointer {
   if (view.buffer.byteLength === 0) throw new TypeError("empty memory has no address")

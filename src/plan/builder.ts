@@ -2,6 +2,7 @@
 
 import type { WeightFormat } from "../gguf/formats.ts"
 import { formatNamed, rowBytes } from "../gguf/formats.ts"
+import { OP_FLAGS, OP_SPECS, type OpName, slotName } from "../native/ops.ts"
 import {
   expect,
   expectApart,
@@ -16,6 +17,7 @@ import {
 } from "./checks.ts"
 import {
   type HeadShape,
+  type Operands,
   type PlanBuffer,
   type PlanCache,
   PlanError,
@@ -25,26 +27,15 @@ import {
   type Weight,
   type WeightSource,
 } from "./operands.ts"
-import { OP_FLAGS, OP_SPECS, type OpName } from "./ops.ts"
 import { Plan } from "./plan.ts"
 
 export interface AttentionOptions extends HeadShape {
   /** Factor of q·k. Default 1/√head_dim. */
   scale?: number
-  /** Keys that a query sees, itself included; 0: all before it. */
+  /** Keys that a query sees, itself included (`hip/ops.h` says which); 0: no window. */
   window?: number
   /** Scores become softcap · tanh(score / softcap); 0: off. */
   softcap?: number
-}
-
-interface Emit {
-  buffers: PlanBuffer[]
-  weights?: (Weight | undefined)[]
-  /** By the names of OP_SPECS. */
-  dims?: Record<string, number>
-  params?: Record<string, number>
-  cache?: PlanCache
-  flags?: number
 }
 
 const MAX_MATMUL_WEIGHTS = 3
@@ -98,7 +89,7 @@ export class PlanBuilder {
     return cache
   }
 
-  /** The ops recorded next belong to this layer; `undefined` ends it. */
+  /** Assigns the ops recorded from now on to layer `index`, or to none. */
   layer(index: number | undefined): void {
     this.#layer = index
   }
@@ -107,24 +98,24 @@ export class PlanBuilder {
   embed(table: Weight, out: PlanBuffer, scale = 1): void {
     expect(out.rows === "tokens", "EMBED", `"${out.name}" must have a row for each token`)
     expectWidth("EMBED", out, table.cols)
-    this.#emit("EMBED", { buffers: [out], weights: [table], params: { scale } })
+    this.#emit("EMBED", { out, table, scale })
   }
 
   /** out = x / √(mean(x²) + eps) · weight, row by row. */
   rmsNorm(x: PlanBuffer, weight: Weight, out: PlanBuffer, eps = this.#eps): void {
     expectVector("RMS_NORM", weight, x.width)
     expectSameShape("RMS_NORM", x, out)
-    this.#emit("RMS_NORM", { buffers: [x, out], weights: [weight], params: { eps } })
+    this.#emit("RMS_NORM", { in: x, out, weight, eps })
   }
 
   /** out = [x·w0ᵀ + bias0, x·w1ᵀ + bias1, …], the results of up to three weights side by side. */
   matmul(x: PlanBuffer, w: Weight | Weight[], out: PlanBuffer, bias?: Weight | (Weight | undefined)[]): void {
-    this.#matmul(x, w, out, bias, 0)
+    this.#matmul(x, w, out, bias, false)
   }
 
   /** out += x·wᵀ + bias. */
   matmulAdd(x: PlanBuffer, w: Weight | Weight[], out: PlanBuffer, bias?: Weight | (Weight | undefined)[]): void {
-    this.#matmul(x, w, out, bias, OP_FLAGS.ADD)
+    this.#matmul(x, w, out, bias, true)
   }
 
   /** out = silu(x·gateᵀ) · (x·upᵀ). */
@@ -135,7 +126,7 @@ export class PlanBuilder {
     expectWidth(op, out, gate.rows)
     expectSameRows(op, x, out)
     expectApart(op, x, out)
-    this.#emit(op, { buffers: [x, out], weights: [gate, up] })
+    this.#emit(op, { in: x, out, gate, up })
   }
 
   /**
@@ -145,7 +136,7 @@ export class PlanBuilder {
   ropeTable(invFreq: Weight, table: PlanBuffer, { neox, magnitude = 1 }: { neox: boolean; magnitude?: number }): Rope {
     expectVector("ROPE_TABLE", invFreq, table.width / 2)
     expect(table.rows === "tokens", "ROPE_TABLE", `"${table.name}" must have a row for each token`)
-    this.#emit("ROPE_TABLE", { buffers: [table], weights: [invFreq], params: { magnitude } })
+    this.#emit("ROPE_TABLE", { out: table, inv_freq: invFreq, magnitude })
     return { table, dim: table.width, neox }
   }
 
@@ -164,12 +155,17 @@ export class PlanBuilder {
     expectRope(op, qkv, rope, headDim)
     for (const norm of [qNorm, kNorm]) if (norm) expectVector(op, norm, headDim)
     this.#emit(op, {
-      buffers: [qkv, rope.table],
-      weights: [qNorm, kNorm],
-      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, rope_dim: rope.dim },
-      params: { eps },
+      qkv,
+      rope: rope.table,
+      q_norm: qNorm,
+      k_norm: kNorm,
+      n_heads: nHeads,
+      n_kv_heads: nKvHeads,
+      head_dim: headDim,
+      rope_dim: rope.dim,
+      eps,
+      neox: rope.neox,
       cache,
-      flags: rope.neox ? OP_FLAGS.NEOX : 0,
     })
   }
 
@@ -189,37 +185,46 @@ export class PlanBuilder {
     expect(qkv.rows === "tokens" && out.rows === "tokens", op, "its buffers must have a row for each token")
     expectApart(op, qkv, out)
     this.#emit(op, {
-      buffers: [qkv, out],
-      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, window },
-      params: { scale, softcap },
+      qkv,
+      out,
+      n_heads: nHeads,
+      n_kv_heads: nKvHeads,
+      head_dim: headDim,
+      window,
+      scale,
+      softcap,
       cache,
     })
   }
 
-  /** out = the rows of x whose logits the step wants. */
+  /** out = the rows of x that the step samples from. */
   gather(x: PlanBuffer, out: PlanBuffer): void {
-    expect(x.rows === "tokens" && out.rows === "outputs", "GATHER", "it goes from token rows to output rows")
+    expect(
+      x.rows === "tokens" && out.rows === "outputs",
+      "GATHER",
+      `"${x.name}" must have a row for each token, and "${out.name}" a row for each output`,
+    )
     expectWidth("GATHER", out, x.width)
-    this.#emit("GATHER", { buffers: [x, out] })
+    this.#emit("GATHER", { in: x, out })
   }
 
   /** Chooses a token for each output; the last op of a model's plan. */
   sample(logits: PlanBuffer): void {
     expect(logits.rows === "outputs", "SAMPLE", `"${logits.name}" must have a row for each output`)
-    this.#emit("SAMPLE", { buffers: [logits], dims: { vocab: logits.width } })
+    this.#emit("SAMPLE", { logits, vocab: logits.width })
   }
 
   /** out = x · factor. */
   scale(x: PlanBuffer, out: PlanBuffer, factor: number): void {
     expectSameShape("SCALE", x, out)
-    this.#emit("SCALE", { buffers: [x, out], params: { factor } })
+    this.#emit("SCALE", { in: x, out, factor })
   }
 
   /** out = a + b. */
   add(a: PlanBuffer, b: PlanBuffer, out: PlanBuffer): void {
     expectSameShape("ADD", a, b)
     expectSameShape("ADD", a, out)
-    this.#emit("ADD", { buffers: [a, b, out] })
+    this.#emit("ADD", { a, b, out })
   }
 
   /** Query q of a head keeps the scores of keys 0 … n_keys - n_queries + q; the rest become -inf. x: [heads·n_queries, n_keys]. */
@@ -230,13 +235,13 @@ export class PlanBuilder {
       "CAUSAL_MASK",
       `"${x.name}" must have a fixed multiple of ${nQueries} rows and at least as many columns`,
     )
-    this.#emit("CAUSAL_MASK", { buffers: [x, out], dims: { n_queries: nQueries, n_keys: x.width } })
+    this.#emit("CAUSAL_MASK", { in: x, out, n_queries: nQueries, n_keys: x.width })
   }
 
   /** Softmax over each row. */
   softmax(x: PlanBuffer, out: PlanBuffer): void {
     expectSameShape("SOFTMAX", x, out)
-    this.#emit("SOFTMAX", { buffers: [x, out] })
+    this.#emit("SOFTMAX", { in: x, out })
   }
 
   /** Rotates every head of x, [n_tokens, n_heads·head_dim]. */
@@ -245,9 +250,13 @@ export class PlanBuilder {
     expectSameShape("ROPE", x, out)
     expectRope("ROPE", x, rope, headDim)
     this.#emit("ROPE", {
-      buffers: [x, rope.table, out],
-      dims: { n_heads: nHeads, head_dim: headDim, rope_dim: rope.dim },
-      flags: rope.neox ? OP_FLAGS.NEOX : 0,
+      in: x,
+      rope: rope.table,
+      out,
+      n_heads: nHeads,
+      head_dim: headDim,
+      rope_dim: rope.dim,
+      neox: rope.neox,
     })
   }
 
@@ -255,10 +264,10 @@ export class PlanBuilder {
   swigluElements(gate: PlanBuffer, up: PlanBuffer, out: PlanBuffer): void {
     expectSameShape("SWIGLU", gate, up)
     expectSameShape("SWIGLU", gate, out)
-    this.#emit("SWIGLU", { buffers: [gate, up, out] })
+    this.#emit("SWIGLU", { gate, up, out })
   }
 
-  /** Attention over keys and values that lie in buffers. `causal` aligns the last query with the last key. */
+  /** Attention over keys and values in buffers. With `causal` or a `window` the last query is aligned with the last key. */
   attentionDense(
     q: PlanBuffer,
     k: PlanBuffer,
@@ -274,11 +283,22 @@ export class PlanBuilder {
     expectSameShape(op, k, v)
     expectSameShape(op, q, out)
     for (const input of [q, k, v]) expectApart(op, input, out)
+    if (typeof q.rows !== "number" || typeof k.rows !== "number") {
+      throw new PlanError(`${op}: "${q.name}" and "${k.name}" must have fixed numbers of rows`)
+    }
+    const aligned = causal || window > 0
+    expect(!aligned || k.rows >= q.rows, op, `"${k.name}" has ${k.rows} rows, and must have at least ${q.rows}`)
     this.#emit(op, {
-      buffers: [q, k, v, out],
-      dims: { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, window },
-      params: { scale },
-      flags: causal ? OP_FLAGS.CAUSAL : 0,
+      q,
+      k,
+      v,
+      out,
+      n_heads: nHeads,
+      n_kv_heads: nKvHeads,
+      head_dim: headDim,
+      window,
+      scale,
+      causal,
     })
   }
 
@@ -292,7 +312,7 @@ export class PlanBuilder {
     w: Weight | Weight[],
     out: PlanBuffer,
     bias: Weight | (Weight | undefined)[] | undefined,
-    flags: number,
+    add: boolean,
   ): void {
     const op = "MATMUL"
     const weights = Array.isArray(w) ? w : [w]
@@ -315,36 +335,39 @@ export class PlanBuilder {
     )
     expectSameRows(op, x, out)
     expectApart(op, x, out)
-    const slots = [0, 1, 2]
-    this.#emit(op, {
-      buffers: [x, out],
-      weights: [...slots.map((i) => weights[i]), ...slots.map((i) => biases[i])],
-      flags,
-    })
+    const [w0, w1, w2] = weights as [Weight, ...Weight[]]
+    const [bias0, bias1, bias2] = biases
+    this.#emit(op, { in: x, out, w0, w1, w2, bias0, bias1, bias2, add })
   }
 
-  #emit(kind: OpName, { buffers, weights = [], dims = {}, params = {}, cache, flags = 0 }: Emit): void {
+  #emit<Kind extends OpName>(kind: Kind, operands: Operands<Kind>): void {
     const spec = OP_SPECS[kind]
-    for (const buffer of buffers) {
+    const named = operands as Readonly<Record<string, unknown>>
+    const pick = <Operand>(slots: readonly string[] = []) => slots.map((slot) => named[slotName(slot)] as Operand)
+    const op: PlanOp = {
+      kind,
+      flags: (spec.flags ?? []).reduce((sum, flag) => sum + (named[flag] === true ? OP_FLAGS[flag] : 0), 0),
+      buffers: pick<PlanBuffer>(spec.buffers),
+      weights: pick<Weight | undefined>(spec.weights),
+      dims: pick<number>(spec.dims),
+      params: pick<number>(spec.params),
+      cache: named.cache as PlanCache | undefined,
+      layer: this.#layer,
+    }
+    for (const buffer of op.buffers) {
       if (this.#buffers[buffer.id] !== buffer) throw new PlanError(`buffer "${buffer.name}" belongs to another plan`)
     }
-    for (const weight of weights) {
+    for (const weight of op.weights) {
       if (weight && this.#weights[weight.id] !== weight)
         throw new PlanError(`weight "${weight.name}" belongs to another plan`)
     }
-    for (const [name, value] of Object.entries(dims)) {
-      expect(Number.isInteger(value) && value >= 0 && value < 2 ** 31, kind, `${name} is ${value}`)
+    for (const [i, value] of op.dims.entries()) {
+      const fits = Number.isInteger(value) && value >= 0 && value < 2 ** 31
+      expect(fits, kind, `${spec.dims?.[i]} is ${value}, and must be an integer of 0 … 2^31 - 1`)
     }
-    for (const [name, value] of Object.entries(params)) expect(Number.isFinite(value), kind, `${name} is ${value}`)
-    this.#ops.push({
-      kind,
-      flags,
-      buffers,
-      weights,
-      dims: spec.dims.map((name) => (name === null ? 0 : (dims[name] ?? 0))),
-      params: spec.params.map((name) => params[name] ?? 0),
-      cache,
-      layer: this.#layer,
-    })
+    for (const [i, value] of op.params.entries()) {
+      expect(Number.isFinite(value), kind, `${spec.params?.[i]} is ${value}, and must be finite`)
+    }
+    this.#ops.push(op)
   }
 }

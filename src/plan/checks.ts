@@ -1,7 +1,7 @@
-/** What the builder demands of an op's operands. Each throws PlanError naming the op and the operand at fault. */
+/** Checks of an op's operands for the builder. Each throws a PlanError that names the op and the operand at fault. */
 
+import type { OpName } from "../native/ops.ts"
 import { type HeadShape, type PlanBuffer, PlanError, type Rope, type Weight } from "./operands.ts"
-import type { OpName } from "./ops.ts"
 
 export function expect(condition: boolean, op: OpName, problem: string): void {
   if (!condition) throw new PlanError(`${op}: ${problem}`)
@@ -9,7 +9,8 @@ export function expect(condition: boolean, op: OpName, problem: string): void {
 
 export function positive(what: string, sizes: Record<string, number>): void {
   for (const [name, size] of Object.entries(sizes)) {
-    if (!(Number.isInteger(size) && size > 0 && size < 2 ** 31)) throw new PlanError(`${what}: ${name} is ${size}`)
+    if (!(Number.isInteger(size) && size > 0 && size < 2 ** 31))
+      throw new PlanError(`${what}: ${name} is ${size}, and must be an integer of 1 … 2^31 - 1`)
   }
 }
 
@@ -18,7 +19,7 @@ export function expectWidth(op: OpName, buffer: PlanBuffer, width: number): void
 }
 
 export function expectSameRows(op: OpName, a: PlanBuffer, b: PlanBuffer): void {
-  expect(a.rows === b.rows, op, `"${a.name}" has ${a.rows} rows and "${b.name}" ${b.rows}`)
+  expect(a.rows === b.rows, op, `"${a.name}" has ${a.rows} rows and "${b.name}" ${b.rows}; they must have the same`)
 }
 
 export function expectSameShape(op: OpName, a: PlanBuffer, b: PlanBuffer): void {
@@ -36,7 +37,7 @@ export function expectVector(op: OpName, weight: Weight, length: number): void {
   expect(fits, op, `"${name}" is ${format.name} [${rows}, ${cols}], and must be F32 [1, ${length}]`)
 }
 
-/** The weight's rows are as long as the buffer's. */
+/** Checks that the weight's rows are as long as the buffer's. */
 export function expectInput(op: OpName, x: PlanBuffer, w: Weight): void {
   expect(
     w.cols === x.width,

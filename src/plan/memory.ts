@@ -1,21 +1,21 @@
 /** Liveness of activation buffers, and their places in one shared arena. */
 
+import { type Access, bufferAccess, OP_FLAGS } from "../native/ops.ts"
 import { type PlanBuffer, PlanError, type PlanOp } from "./operands.ts"
-import { type Access, OP_FLAGS, OP_SPECS } from "./ops.ts"
 
 /** Buffers start at multiples of this many bytes: a cache line, and the widest vector. */
 export const ARENA_ALIGNMENT = 64
 
-/** How the op uses its buffer slot `slot`; an op with flag ADD adds to its output. */
+/** How the op uses its buffer slot `slot`. With the flag `add` it adds to its output. */
 export function accessOf(op: PlanOp, slot: number): Access {
-  const access = OP_SPECS[op.kind].buffers[slot]?.[1] ?? "read"
-  return access === "write" && op.kind === "MATMUL" && (op.flags & OP_FLAGS.ADD) !== 0 ? "update" : access
+  const access = bufferAccess(op.kind, slot)
+  return access === "out" && (op.flags & OP_FLAGS.add) !== 0 ? "update" : access
 }
 
 /**
- * At which ops each buffer holds something that is still needed: `live[id][i]` is 1 when buffer `id` may not be overwritten
- * by another at op `i`. A buffer that is written anew holds nothing between its last read and that write.
- * @throws PlanError when an op reads a buffer that nothing wrote before and that is not pinned.
+ * Liveness of each buffer: `live[id][i]` is 1 when op `i` uses buffer `id`, or a later op reads what the buffer holds at op `i`. A buffer
+ * is not live between its last read and the op that replaces it.
+ * @throws PlanError when an op reads a buffer that no op has written and that is not pinned.
  */
 export function liveness(ops: readonly PlanOp[], buffers: readonly PlanBuffer[]): Uint8Array[] {
   return buffers.map((buffer) => {
@@ -26,10 +26,11 @@ export function liveness(ops: readonly PlanOp[], buffers: readonly PlanBuffer[])
       const op = ops[i] as PlanOp
       const accesses = op.buffers.flatMap((used, slot) => (used === buffer ? [accessOf(op, slot)] : []))
       live[i] = needed || accesses.length > 0 ? 1 : 0
-      if (accesses.some((access) => access !== "write")) needed = true
+      if (accesses.some((access) => access !== "out")) needed = true
       else if (accesses.length > 0) needed = false
     }
-    if (needed) throw new PlanError(`buffer "${buffer.name}" is read before anything is written to it`)
+    if (needed)
+      throw new PlanError(`buffer "${buffer.name}" is read before any op writes it; write it first, or pin it`)
     return live
   })
 }
@@ -41,7 +42,7 @@ export interface ArenaLayout {
 }
 
 /**
- * Places the buffers, largest first, each at the lowest offset where it meets no buffer that is live at the same op.
+ * Places the buffers, largest first, each at the lowest offset where it does not overlap a buffer that is live at the same op.
  * @param sizes bytes, by buffer id.
  * @param live as returned by `liveness`.
  */

@@ -1,14 +1,22 @@
-/** What the ops of a plan work on: weights, activation buffers and K/V caches, each known by its number in the plan. */
+/** The operands of ops: weights, activation buffers and K/V caches, each identified by its number in the plan. */
 
 import type { WeightFormat } from "../gguf/formats.ts"
-import type { OpName } from "./ops.ts"
+import type {
+  BufferSlot,
+  CacheSlot,
+  FlagSlot,
+  NumberSlot,
+  OpName,
+  OptionalWeightSlot,
+  WeightSlot,
+} from "../native/ops.ts"
 
-/** A plan that cannot be recorded or packed as asked: a fault of the model definition, not of its user. */
+/** A plan that cannot be recorded or packed: a fault in the model definition, not in the user's input. */
 export class PlanError extends Error {
   override readonly name = "PlanError"
 }
 
-/** Where the data of a weight lies: a range of a model file, or bytes that the plan brings along. */
+/** The data of a weight: a range of a model file, or bytes that the plan carries. */
 export type WeightSource = { file: number; offset: number; nBytes: number } | { bytes: Uint8Array }
 
 /** A row-major matrix [rows, cols] in a GGUF format; a vector is one row. */
@@ -30,7 +38,7 @@ export interface PlanBuffer {
   readonly name: string
   readonly rows: Rows
   readonly width: number
-  /** Shares no memory: its content can be written before a step and read after it. */
+  /** Shares no memory with other buffers, so it can be written before a step and read after it. */
   readonly pinned: boolean
 }
 
@@ -42,7 +50,14 @@ export interface PlanCache {
   readonly headDim: number
 }
 
-/** One recorded instruction. Slots follow `OP_SPECS[kind]`; an operand left out is `undefined`. */
+/** The operands of an op by the names of its slots. */
+export type Operands<Kind extends OpName> = { [Name in BufferSlot<Kind>]: PlanBuffer } & {
+  [Name in WeightSlot<Kind>]: Weight
+} & { [Name in OptionalWeightSlot<Kind>]?: Weight | undefined } & { [Name in NumberSlot<Kind>]: number } & {
+  [Name in FlagSlot<Kind>]: boolean
+} & { [Name in CacheSlot<Kind>]: PlanCache }
+
+/** One recorded instruction. Operands are in the order of `OP_SPECS[kind]`; a missing one is `undefined`. */
 export interface PlanOp {
   readonly kind: OpName
   /** Sum of OP_FLAGS. */

@@ -1,4 +1,4 @@
-/** A recorded plan: what the builder made, and how it becomes the records of `hip/abi.h`. */
+/** A recorded plan, and its packing into the records of `hip/abi.h`. */
 
 import {
   FILE_CONSTANTS,
@@ -9,13 +9,13 @@ import {
   RF_OP,
   RF_TENSOR,
 } from "../native/abi.ts"
+import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, ROWS } from "../native/ops.ts"
 import { writeStruct } from "../native/struct.ts"
 import { ARENA_ALIGNMENT, type ArenaLayout, liveness, placeBuffers } from "./memory.ts"
 import { type PlanBuffer, type PlanCache, PlanError, type PlanOp, type Weight } from "./operands.ts"
-import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, ROWS } from "./ops.ts"
 
 export interface PackOptions {
-  /** Rows of one step at most, and rows of it whose logits are wanted at most. */
+  /** The most rows of one step, and the most of them that are sampled from. */
   maxTokens: number
   maxOutputs: number
   /** Element type of the K/V caches; f16 by default. */
@@ -58,8 +58,8 @@ export class Plan {
       writeStruct(view, at, RF_OP, {
         kind: OPS[op.kind],
         flags: op.flags,
-        buf: slots(6, op.buffers),
-        tensor: slots(6, op.weights),
+        buf: slots(RF_OP.fields.buf.count, op.buffers),
+        tensor: slots(RF_OP.fields.tensor.count, op.weights),
         cache: op.cache?.id ?? NONE,
         dim: op.dims,
         f: op.params,

@@ -1,7 +1,7 @@
-/** Prints a plan for people: one line per op, layers that do the same folded into one. */
+/** Prints a plan for people: one line per op, equal layers folded into one. */
 
+import { bufferAccess, OP_FLAGS, OP_SPECS } from "../native/ops.ts"
 import type { PlanBuffer, PlanOp, Rows, Weight } from "./operands.ts"
-import { OP_FLAGS, OP_SPECS } from "./ops.ts"
 import type { Plan } from "./plan.ts"
 
 /** The plan as text lines: buffers, caches, then the ops in order. */
@@ -50,31 +50,29 @@ function printOp(op: PlanOp, layer?: number): string {
   const inputs: string[] = []
   const outputs: string[] = []
   for (const [slot, buffer] of op.buffers.entries()) {
-    const access = spec.buffers[slot]?.[1]
-    if (access === "read") inputs.push(describeBuffer(buffer))
-    else if (access === "update") inputs.push(describeBuffer(buffer))
-    if (access !== "read") outputs.push(describeBuffer(buffer))
+    const access = bufferAccess(op.kind, slot)
+    if (access !== "out") inputs.push(describeBuffer(buffer))
+    if (access !== "in") outputs.push(describeBuffer(buffer))
   }
   for (const weight of op.weights) if (weight) inputs.push(`${name(weight.name)} ${describeWeight(weight)}`)
   if (op.cache) (spec.cache === "write" ? outputs : inputs).push(name(op.cache.name))
   if (op.kind === "SAMPLE") outputs.push("results")
-  const add = op.kind === "MATMUL" && (op.flags & OP_FLAGS.ADD) !== 0
+  const add = (op.flags & OP_FLAGS.add) !== 0
   const numbers = [
     ...numbered(spec.dims, op.dims),
     ...numbered(
       spec.params,
       op.params.map((value) => Number(value.toPrecision(6))),
     ),
-    ...((op.flags & OP_FLAGS.NEOX) !== 0 ? ["neox"] : []),
-    ...((op.flags & OP_FLAGS.CAUSAL) !== 0 ? ["causal"] : []),
+    ...(spec.flags ?? []).filter((flag) => flag !== "add" && (op.flags & OP_FLAGS[flag]) !== 0),
   ]
   const head = `${op.kind.padEnd(14)} ${inputs.join(", ")}${inputs.length > 0 ? " " : ""}${add ? "+→" : "→"} ${outputs.join(", ")}`
   return numbers.length > 0 ? `${head}  (${numbers.join(", ")})` : head
 }
 
 /** `name value` for each operand that is used; a zero means "none" in every operand of the vocabulary. */
-function numbered(names: readonly (string | null)[], values: readonly number[]): string[] {
-  return names.flatMap((name, i) => (name !== null && values[i] ? [`${name} ${values[i]}`] : []))
+function numbered(names: readonly string[] = [], values: readonly number[] = []): string[] {
+  return names.flatMap((name, i) => (values[i] ? [`${name} ${values[i]}`] : []))
 }
 
 function describeBuffer({ name, rows, width }: PlanBuffer): string {

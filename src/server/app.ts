@@ -16,52 +16,52 @@ import { healthRoutes } from "./apis/service/health.ts"
 import { tokenizationRoutes } from "./apis/service/tokenization.ts"
 import type { ServerState } from "./http/context.ts"
 import { errorResponse, errorShapes, unknownRoute } from "./http/errors.ts"
-import { Front } from "./http/front.ts"
+import { HttpFront } from "./http/front.ts"
 import type { ApiKey } from "./http/keys.ts"
 import type { Logger } from "./observe/log.ts"
 import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
-import { ModelManager } from "./pool/index.ts"
+import { ModelPool } from "./pool/pool.ts"
+import { statusOf } from "./pool/status.ts"
 import { createUi } from "./ui/app.tsx"
 
 export interface ServerOptions {
-  /** The models to serve, by their names, or what loads them; they stay the caller's to close. */
-  readonly models: readonly LoadedModel[] | ModelManager
-  /** Largest request body in bytes. Default 32 MiB: a prompt that fills a context of a million tokens, with room. */
+  /** The models to serve: loaded ones, or a pool that loads them on demand. The caller closes them. */
+  readonly models: readonly LoadedModel[] | ModelPool
+  /** Largest request body, in bytes. Default 32 MiB, more than a prompt of a million tokens needs. */
   readonly maxBodyBytes?: number
-  /** Quiet milliseconds on a stream before a comment is sent. Default 10 s. */
+  /** Milliseconds without an event after which a stream sends a comment. Default 10,000. */
   readonly pingMs?: number
-  /** Seconds after which a connection with nothing to do is closed; generations are exempt. Default 60. */
+  /** Seconds after which an idle connection is closed. Connections that wait for a generation are exempt. Default 60. */
   readonly idleTimeout?: number
-  /** Milliseconds after which a request must have ended, or be refused. Default: as long as it takes. */
+  /** Milliseconds after which a request that has not ended fails. Default: no limit. */
   readonly deadlineMs?: number
-  /** Prompts find each other's cached beginnings only under the same API key. Default false. */
+  /** Requests share cached prompt prefixes only with requests of the same API key. Default false. */
   readonly cacheByKey?: boolean
-  /** Keys of which every request must show one, but for `/health` and `/ready`. Default: none is wanted. */
+  /** Every request except `/health` and `/ready` must send one of these keys. Default: no key is required. */
   readonly apiKeys?: readonly ApiKey[]
-  /** Origins whose pages may use the server from a browser, as `https://chat.example`; `*` for all. Default: none. */
+  /** Origins whose web pages may use the server, as `https://chat.example`; `*` allows any origin. Default: none. */
   readonly corsOrigins?: readonly string[]
-  /** Takes a line for every request, and failures that nobody expected. Default: failures go to stderr, requests nowhere. */
+  /** Receives a line per request, and unexpected errors. Default: unexpected errors go to standard error, requests are not logged. */
   readonly log?: Logger
-  /** File in which responses are kept, made where it is missing. Default: in memory, as long as the server runs. */
+  /** SQLite file that stores responses; created if missing. Default: in memory, until the server ends. */
   readonly responsesPath?: string
-  /** Default: no traces. Whoever made it closes it. */
+  /** Exports a trace span per request. The caller closes it. Default: no traces. */
   readonly tracing?: Tracing
 }
 
 /**
- * The HTTP application: OpenAI's API under `/v1`, `/health`, `/metrics`, `/swagger`, and the pages of `src/ui`. Give its `handle` to
- * `Bun.serve`, or call it; `close` it in the end.
+ * The HTTP application with all its APIs and pages, but without a socket. Pass its `handle` to `Bun.serve` or call it directly, and
+ * call `close` at the end.
  * @throws ResponseStoreError
  */
-export function createServer(options: ServerOptions): Front {
-  const models = options.models instanceof ModelManager ? options.models : ModelManager.of(options.models)
-  const metrics = new Metrics(models)
+export function createServer(options: ServerOptions): HttpFront {
+  const models = options.models instanceof ModelPool ? options.models : ModelPool.of(options.models)
+  const metrics = new Metrics(() => models.models.map(statusOf))
   const responses = new Responses(options.responsesPath)
   const state: ServerState = {
     models,
     metrics,
-    responses,
     startedAt: new Date(),
     maxBodyBytes: options.maxBodyBytes ?? 32 * 2 ** 20,
     pingMs: options.pingMs ?? 10_000,
@@ -69,10 +69,11 @@ export function createServer(options: ServerOptions): Front {
     cacheByKey: options.cacheByKey ?? false,
     locked: (options.apiKeys?.length ?? 0) > 0,
   }
-  // Bun would serve a plugin's fixed page ahead of the route that takes its place (see routes/docs.ts): no native static responses.
   const app = new Elysia({
+    // With native static responses, Bun would serve the Swagger plugin's own page, and never our page, which replaces it on the same
+    // route (apis/service/docs.ts).
     nativeStaticResponse: false,
-    // A host may have a name of one letter, which Elysia's shortcut to the path does not expect.
+    // Elysia's shortcut to the path assumes a host name of at least a few characters, and misses the path of `http://x/…`.
     handler: { standardHostname: false },
   })
     .use(docsRoutes(state))
@@ -82,21 +83,21 @@ export function createServer(options: ServerOptions): Front {
     .use(completionRoutes(state))
     .use(embeddingRoutes(state))
     .use(tokenizationRoutes(state))
-    .use(responseRoutes(state))
+    .use(responseRoutes({ ...state, responses }))
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
   const { routes } = app
   const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS], openAiError)
-  // Mounted at the root, the UI receives every request that no route above takes, and hands back what it does not know.
+  // The pages are mounted at the root, so every request that matches no API route arrives here, also for paths that do not exist.
   const ui = createUi((request) => {
-    // Without a Host header the URL is a path alone.
+    // The URL of a request without a Host header is only a path.
     const path = new URL(request.url, "http://localhost").pathname
     return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)), errorShapeOf(path))
   })
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))
   app.mount("/", ui.fetch)
-  return new Front({
+  return new HttpFront({
     keys: options.apiKeys ?? [],
     corsOrigins: options.corsOrigins ?? [],
     observers: { metrics, log: options.log },
@@ -111,12 +112,12 @@ export function createServer(options: ServerOptions): Front {
   })
 }
 
-/** The methods that a path answers to, for 405's `Allow`. */
+/** The methods that a path supports, for the `Allow` header of a 405. */
 const methodsOf = (routes: readonly { method: string; path: string }[], path: string): string[] => [
   ...new Set(routes.filter((route) => matches(route.path, path)).map(({ method }) => method)),
 ]
 
-/** Whether a path is one of a route's, whose pattern may hold `:parameters`, or end in `*`. */
+/** Whether a path matches a route's pattern, which may contain `:parameters` or end in `*`. */
 function matches(pattern: string, path: string): boolean {
   if (pattern === path) return true
   if (pattern.endsWith("/*")) return path.startsWith(pattern.slice(0, -1))

@@ -9,7 +9,7 @@ const receiptSchema = z.object({
   mtime_ms: z.number(),
   source: z.string(),
 })
-export type Receipt = z.infer<typeof receiptSchema>
+type Receipt = z.infer<typeof receiptSchema>
 
 const receiptPath = (path: string): string => `${path}.receipt.json`
 

@@ -27,7 +27,7 @@ export class ChecksumError extends StoreError {
  * Why a source could not deliver. `unreachable` (no connection at all) and `unavailable` (it answered, but has no such file, or
  * refuses, or failed) let the next source try; `local` means this machine's disk, and no other source would help.
  */
-export type DownloadFailure = "unreachable" | "unavailable" | "local"
+type DownloadFailure = "unreachable" | "unavailable" | "local"
 
 export class DownloadError extends StoreError {
   override readonly name = "DownloadError"

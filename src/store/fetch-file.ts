@@ -11,7 +11,7 @@ const STALL_MS = 30_000
 const MAX_FRUITLESS = 5
 const RETRY_DELAY_MS = 500
 
-export interface FileDownload {
+interface FileDownload {
   url: string
   headers: Record<string, string>
   /** The finished file; it appears in one rename. */

@@ -5,7 +5,7 @@ import type { Environment } from "./home.ts"
 import { fetchHeaders } from "./http.ts"
 import { splitFiles } from "./reference.ts"
 
-export interface Hub {
+interface Hub {
   url: string
   token: string | undefined
 }

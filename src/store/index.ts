@@ -1,5 +1,5 @@
-export { CATALOG, type CatalogEntry, DEFAULT_MODEL } from "./catalog.ts"
+export { CATALOG, DEFAULT_MODEL } from "./catalog.ts"
 export { ChecksumError, DownloadError, ModelNotFoundError, StoreError } from "./errors.ts"
-export type { StoreEvent, StoreListener } from "./events.ts"
-export { type Environment, modelsFolder, storeHome } from "./home.ts"
+export type { StoreEvent } from "./events.ts"
+export { modelsFolder } from "./home.ts"
 export { type ResolveOptions, resolveEntry, resolveModel } from "./resolve.ts"

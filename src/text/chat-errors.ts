@@ -1,4 +1,4 @@
-export type ChatTemplateErrorCode = "missing" | "syntax" | "raised" | "failed" | "timeout" | "too_large"
+type ChatTemplateErrorCode = "missing" | "syntax" | "raised" | "failed" | "timeout" | "too_large"
 
 /**
  * A chat template that gave no prompt.

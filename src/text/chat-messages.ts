@@ -1,5 +1,5 @@
 /** One part of a message's content, as OpenAI clients send it. */
-export interface ContentPart {
+interface ContentPart {
   type: string
   text?: string
 }

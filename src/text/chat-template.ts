@@ -1,8 +1,14 @@
 import { parse, tokenize } from "@huggingface/jinja"
-import { runBounded, TimeLimitError } from "./bounded.ts"
 import { ChatTemplateError } from "./chat-errors.ts"
 import { type ChatMessage, contentText, normaliseMessage } from "./chat-messages.ts"
-import { BoundedInterpreter, DEFAULT_LIMITS, type RenderLimits, templateEnvironment } from "./jinja-bounded.ts"
+import {
+  BoundedInterpreter,
+  DEFAULT_LIMITS,
+  type RenderLimits,
+  runBounded,
+  TimeLimitError,
+  templateEnvironment,
+} from "./jinja-bounded.ts"
 import type { EncodeOptions, Tokenizer } from "./tokenizer/types.ts"
 
 /** A conversation to write as a prompt. */
@@ -20,7 +26,7 @@ export interface ChatRequest {
   now?: Date
 }
 
-export interface ChatTemplateOptions {
+interface ChatTemplateOptions {
   /** Text of the BOS and EOS tokens; empty where the model has none. */
   bosToken?: string
   eosToken?: string
@@ -34,28 +40,28 @@ const REMEDY = "give one with --chat-template"
 
 /** A model's chat template: conversations → prompts. Parses each variant once, when it is first used. */
 export class ChatTemplate {
-  private readonly sources: ReadonlyMap<string, string>
-  private readonly programs = new Map<string, Program>()
-  private readonly bosToken: string
-  private readonly eosToken: string
-  private readonly limits: RenderLimits
+  readonly #sources: ReadonlyMap<string, string>
+  readonly #programs = new Map<string, Program>()
+  readonly #bosToken: string
+  readonly #eosToken: string
+  readonly #limits: RenderLimits
 
   /** @param source a Jinja template, or several by name with the main one under `default` */
   constructor(source: string | ReadonlyMap<string, string>, options: ChatTemplateOptions = {}) {
-    this.sources = typeof source === "string" ? new Map([[DEFAULT_VARIANT, source]]) : source
-    this.bosToken = options.bosToken ?? ""
-    this.eosToken = options.eosToken ?? ""
-    this.limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.#sources = typeof source === "string" ? new Map([[DEFAULT_VARIANT, source]]) : source
+    this.#bosToken = options.bosToken ?? ""
+    this.#eosToken = options.eosToken ?? ""
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
   }
 
   /** Names of the variants. */
   get variants(): readonly string[] {
-    return [...this.sources.keys()]
+    return [...this.#sources.keys()]
   }
 
   /** The Jinja source of a variant. @throws ChatTemplateError `missing` */
   source(variant: string = DEFAULT_VARIANT): string {
-    const source = this.sources.get(variant)
+    const source = this.#sources.get(variant)
     if (source !== undefined) return source
     const known = this.variants.length > 0 ? ` (it has: ${this.variants.join(", ")})` : ""
     throw new ChatTemplateError("missing", `the model has no chat template "${variant}"${known}; ${REMEDY}`)
@@ -67,24 +73,24 @@ export class ChatTemplate {
    */
   render(request: ChatRequest): string {
     const tools = request.tools && request.tools.length > 0 ? request.tools : undefined
-    const variant = request.variant ?? (tools && this.sources.has("tool_use") ? "tool_use" : DEFAULT_VARIANT)
+    const variant = request.variant ?? (tools && this.#sources.has("tool_use") ? "tool_use" : DEFAULT_VARIANT)
     const source = this.source(variant)
     const variables = {
       ...request.extra,
       messages: request.messages.map(normaliseMessage),
       tools: tools ?? null,
       add_generation_prompt: request.addGenerationPrompt ?? true,
-      bos_token: this.bosToken,
-      eos_token: this.eosToken,
+      bos_token: this.#bosToken,
+      eos_token: this.#eosToken,
     }
     try {
       return runBounded(() => {
-        const program = this.program(variant, source)
-        const environment = templateEnvironment(variables, this.limits, request.now ?? new Date())
-        return String(new BoundedInterpreter(environment, this.limits).run(program).value)
-      }, this.limits.timeMs)
+        const program = this.#program(variant, source)
+        const environment = templateEnvironment(variables, this.#limits, request.now ?? new Date())
+        return String(new BoundedInterpreter(environment, this.#limits).run(program).value)
+      }, this.#limits.timeMs)
     } catch (error) {
-      throw this.explain(error)
+      throw this.#explain(error)
     }
   }
 
@@ -110,11 +116,11 @@ export class ChatTemplate {
 
   /** Whether some variant names this word: a variable that none names changes nothing. */
   mentions(word: string): boolean {
-    return [...this.sources.values()].some((source) => new RegExp(`\\b${RegExp.escape(word)}\\b`).test(source))
+    return [...this.#sources.values()].some((source) => new RegExp(`\\b${RegExp.escape(word)}\\b`).test(source))
   }
 
-  private program(variant: string, source: string): Program {
-    let program = this.programs.get(variant)
+  #program(variant: string, source: string): Program {
+    let program = this.#programs.get(variant)
     if (!program) {
       try {
         program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
@@ -123,16 +129,16 @@ export class ChatTemplate {
           cause: error,
         })
       }
-      this.programs.set(variant, program)
+      this.#programs.set(variant, program)
     }
     return program
   }
 
-  private explain(error: unknown): ChatTemplateError {
+  #explain(error: unknown): ChatTemplateError {
     if (error instanceof ChatTemplateError) return error
     const options = { cause: error }
     if (error instanceof TimeLimitError) {
-      const text = `the chat template ran for more than ${this.limits.timeMs} ms and was stopped; it looks broken (${REMEDY})`
+      const text = `the chat template ran for more than ${this.#limits.timeMs} ms and was stopped; it looks broken (${REMEDY})`
       return new ChatTemplateError("timeout", text, options)
     }
     // The engine's own limits: strings of 2³¹ units, and the depth of the stack.

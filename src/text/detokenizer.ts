@@ -1,7 +1,7 @@
 import type { Tokenizer } from "./tokenizer/types.ts"
 import { incompleteTail } from "./utf8.ts"
 
-export interface DetokenizerOptions {
+interface DetokenizerOptions {
   /** Render control and unknown tokens as their text; default false: they yield nothing. */
   special?: boolean
   /** Of these, the ones that are text all the same: marks that whoever reads the text looks for. */
@@ -17,21 +17,20 @@ const SPACE = 0x20
 
 /** Turns a stream of tokens into a stream of text in which no push ends within a UTF-8 character. One per sequence. */
 export class Detokenizer {
-  private readonly special: boolean
-  private readonly shown: ReadonlySet<number> | undefined
-  private dropSpace: boolean
+  readonly #tokenizer: Tokenizer
+  readonly #special: boolean
+  readonly #shown: ReadonlySet<number> | undefined
+  #dropSpace: boolean
   /** Bytes that begin a character, at most 3. */
-  private held = new Uint8Array(0)
+  #held = new Uint8Array(0)
   /** U+FEFF is text here, no byte-order mark. */
-  private readonly decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
-  constructor(
-    private readonly tokenizer: Tokenizer,
-    options: DetokenizerOptions = {},
-  ) {
-    this.special = options.special ?? false
-    this.shown = options.shown
-    this.dropSpace = tokenizer.addSpacePrefix && options.continuation === false
+  constructor(tokenizer: Tokenizer, options: DetokenizerOptions = {}) {
+    this.#tokenizer = tokenizer
+    this.#special = options.special ?? false
+    this.#shown = options.shown
+    this.#dropSpace = tokenizer.addSpacePrefix && options.continuation === false
   }
 
   /**
@@ -39,29 +38,29 @@ export class Detokenizer {
    * @throws TokenizerError `bad_token_id`
    */
   push(id: number): string {
-    const special = this.tokenizer.isSpecial(id)
-    if (special && !this.special && !this.shown?.has(id)) return ""
-    if (this.held.length === 0 && !this.dropSpace) {
-      const text = this.tokenizer.tokenText(id)
+    const special = this.#tokenizer.isSpecial(id)
+    if (special && !this.#special && !this.#shown?.has(id)) return ""
+    if (this.#held.length === 0 && !this.#dropSpace) {
+      const text = this.#tokenizer.tokenText(id)
       if (text !== undefined) return text
     }
-    let bytes = this.tokenizer.tokenBytes(id)
+    let bytes = this.#tokenizer.tokenBytes(id)
     if (bytes.length === 0) return ""
-    if (this.dropSpace && !special && bytes[0] === SPACE) bytes = bytes.subarray(1)
-    this.dropSpace = false
+    if (this.#dropSpace && !special && bytes[0] === SPACE) bytes = bytes.subarray(1)
+    this.#dropSpace = false
 
-    const joined = new Uint8Array(this.held.length + bytes.length)
-    joined.set(this.held)
-    joined.set(bytes, this.held.length)
+    const joined = new Uint8Array(this.#held.length + bytes.length)
+    joined.set(this.#held)
+    joined.set(bytes, this.#held.length)
     const complete = joined.length - incompleteTail(joined)
-    this.held = joined.slice(complete)
-    return this.decoder.decode(joined.subarray(0, complete))
+    this.#held = joined.slice(complete)
+    return this.#decoder.decode(joined.subarray(0, complete))
   }
 
   /** Ends the text: what is held back is no character, and comes out as U+FFFD. */
   flush(): string {
-    const rest = this.decoder.decode(this.held)
-    this.held = new Uint8Array(0)
+    const rest = this.#decoder.decode(this.#held)
+    this.#held = new Uint8Array(0)
     return rest
   }
 }

@@ -24,7 +24,7 @@ export const endsInReasoning = (text: string, { open, close }: ReasoningMarks): 
   text.lastIndexOf(open) > text.lastIndexOf(close)
 
 /** New text of an answer; in one push, the reasoning comes first. */
-export interface SplitText {
+interface SplitText {
   readonly reasoning: string
   readonly content: string
 }

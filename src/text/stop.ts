@@ -6,7 +6,7 @@ export class StopError extends Error {
   override readonly name = "StopError"
 }
 
-export interface StopResult {
+interface StopResult {
   /** Text that is safe to show: no part of a stop string is in it. */
   text: string
   /** The stop string that was found, after which there is no more text. */
@@ -31,10 +31,10 @@ const newNode = (depth: number): Node => ({ next: new Map(), depth, fallback: un
  * only the longest end of the text that begins some stop string.
  */
 export class StopMatcher {
-  private readonly root: Node
-  private node: Node
-  private held = ""
-  private done = false
+  readonly #root: Node
+  #node: Node
+  #held = ""
+  #done = false
 
   /** @throws StopError more than {@link MAX_STOP_STRINGS}, or an empty string among them */
   constructor(stops: readonly string[]) {
@@ -43,33 +43,33 @@ export class StopMatcher {
     }
     if (stops.includes(""))
       throw new StopError("a stop string is empty, which would stop every text at its start; leave it out")
-    this.root = automatonOf(stops)
-    this.node = this.root
+    this.#root = automatonOf(stops)
+    this.#node = this.#root
   }
 
   /** Takes the next text; after a stop was found it must not be called again. */
   push(text: string): StopResult {
-    if (this.done) throw new StopError("the text has ended; make a new matcher for a new text")
-    const all = this.held + text
-    for (let i = this.held.length; i < all.length; i++) {
-      this.node = step(this.node, all.charCodeAt(i))
-      const { stop } = this.node
+    if (this.#done) throw new StopError("the text has ended; make a new matcher for a new text")
+    const all = this.#held + text
+    for (let i = this.#held.length; i < all.length; i++) {
+      this.#node = step(this.#node, all.charCodeAt(i))
+      const { stop } = this.#node
       if (stop !== undefined) {
-        this.done = true
-        this.held = ""
+        this.#done = true
+        this.#held = ""
         return { text: all.slice(0, i + 1 - stop.length), stop }
       }
     }
-    const safe = all.length - this.node.depth
-    this.held = all.slice(safe)
+    const safe = all.length - this.#node.depth
+    this.#held = all.slice(safe)
     return { text: all.slice(0, safe), stop: undefined }
   }
 
   /** Ends the text: what was held back is no stop string after all. */
   flush(): string {
-    const rest = this.held
-    this.held = ""
-    this.done = true
+    const rest = this.#held
+    this.#held = ""
+    this.#done = true
     return rest
   }
 }

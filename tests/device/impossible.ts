@@ -3,7 +3,8 @@
  */
 
 import { openGguf } from "../../src/gguf/reader.ts"
-import { BLOCK_SIZE, buildModel } from "../../src/models/registry.ts"
+import { buildModel } from "../../src/models/registry.ts"
+import { BLOCK_SIZE } from "../../src/native/abi.ts"
 import { NativeError } from "../../src/native/errors.ts"
 import { loadNative } from "../../src/native/library.ts"
 import { backendArgument, freeMemory, generateOnce, MIB, report, withTinyModel } from "./support.ts"

@@ -1,6 +1,6 @@
-/** ATTENTION_DENSE: attention over plain matrices, with and without the causal mask. */
+/** ATTENTION_DENSE: attention over plain matrices, with and without the causal mask and a window. */
 
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { attention, type Heads } from "../support/kernel-attention.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
@@ -10,6 +10,7 @@ interface Dense extends Heads {
   queries: number
   keys: number
   causal?: boolean
+  window?: number
   scale?: number
   q?: Float32Array
   k?: Float32Array
@@ -19,14 +20,14 @@ interface Dense extends Heads {
 }
 
 function prepare(dense: Dense): PreparedCase {
-  const { heads, kvHeads, headDim, queries, keys, causal = false } = dense
+  const { heads, kvHeads, headDim, queries, keys, causal = false, window = 0 } = dense
   const scale = Math.fround(dense.scale ?? 1 / Math.sqrt(headDim))
   const width = heads * headDim
   const kvWidth = kvHeads * headDim
   const q = dense.q ?? normals(queries * width, queries)
   const k = dense.k ?? normals(keys * kvWidth, keys + 1)
   const v = dense.v ?? normals(keys * kvWidth, keys + 2)
-  const rule = { heads, kvHeads, headDim, scale, ...(causal ? { firstPosition: keys - queries } : {}) }
+  const rule = { heads, kvHeads, headDim, scale, window, ...(causal ? { firstPosition: keys - queries } : {}) }
   const columns = (values: Float32Array, stride: number) => ({ values, stride, start: 0 })
   const reference = () => attention(rule, columns(q, width), queries, columns(k, kvWidth), columns(v, kvWidth), keys)
   return {
@@ -40,9 +41,9 @@ function prepare(dense: Dense): PreparedCase {
       ops: [
         {
           kind: "ATTENTION_DENSE",
-          flags: causal ? OP_FLAGS.CAUSAL : 0,
+          flags: causal ? OP_FLAGS.causal : 0,
           buf: [0, 1, 2, 3],
-          dim: [heads, kvHeads, headDim],
+          dim: [heads, kvHeads, headDim, window],
           f: [scale],
         },
       ],
@@ -92,6 +93,25 @@ const large = [false, true].map((causal): KernelCase => {
   }
 })
 kernelCases("ATTENTION_DENSE", "ATTENTION_DENSE", [...table, ...large])
+
+kernelCases(
+  "ATTENTION_DENSE, window",
+  "ATTENTION_DENSE",
+  [false, true].flatMap((causal) =>
+    [1, 2, 16, 17, 33, 1000].flatMap((window) =>
+      [
+        { heads: 1, kvHeads: 1, headDim: 64, queries: 70, keys: 70 },
+        { heads: 9, kvHeads: 3, headDim: 40, queries: 17, keys: 67 },
+        { heads: 8, kvHeads: 1, headDim: 33, queries: 5, keys: 131 },
+        { heads: 4, kvHeads: 2, headDim: 128, queries: 1, keys: 50 },
+      ].map((shape): KernelCase => {
+        const { heads, kvHeads, headDim, queries, keys } = shape
+        const sizes = `${queries} × ${keys}, ${heads}:${kvHeads} heads of ${headDim}${causal ? ", causal" : ""}`
+        return { name: `window ${window}, ${sizes}`, shape: sizes, make: () => prepare({ ...shape, causal, window }) }
+      }),
+    ),
+  ),
+)
 
 const one = { heads: 1, kvHeads: 1 }
 const identity = (n: number) => Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0))
@@ -217,4 +237,38 @@ kernelCases("prototype: causal attention", "ATTENTION_DENSE", [
   { name: "keys and values of the future change nothing", make: hiddenFuture },
   { name: "equal scores average the prefix", make: prefixAverages },
   dense("64 tokens", { causal: true, queries: 64, keys: 64, heads: 2, kvHeads: 2 }),
+])
+
+/** Equal scores: a query averages the values it sees. Value j is j, and the last of 5 queries is at the last of 8 keys. */
+function averages(causal: boolean, window: number, means: readonly number[]): PreparedCase {
+  const v = Float32Array.from({ length: 8 * 32 }, (_, i) => Math.floor(i / 32))
+  const want = Float64Array.from({ length: 5 * 32 }, (_, i) => means[Math.floor(i / 32)] as number)
+  return prepare({ ...one, headDim: 32, queries: 5, keys: 8, causal, window, q: new Float32Array(5 * 32), v, want })
+}
+
+/** Keys and values outside the window of the last query are huge; it would show one that it saw. */
+function hiddenOutside(causal: boolean): PreparedCase {
+  const window = 3
+  const seen = normals(window * 32, 11)
+  const v = new Float32Array(40 * 32).fill(1e30)
+  v.set(seen, 37 * 32)
+  const k = new Float32Array(40 * 32).fill(1e4, 0, 37 * 32)
+  const q = new Float32Array(32).fill(1)
+  return prepare({ ...one, headDim: 32, queries: 1, keys: 40, causal, window, q, k, v, want: mean(seen, window, 32) })
+}
+
+kernelCases("ATTENTION_DENSE, what a window shows", "ATTENTION_DENSE", [
+  { name: "causal, window 1: its own value", make: () => averages(true, 1, [3, 4, 5, 6, 7]) },
+  {
+    name: "causal, window 2: its own value and the one before",
+    make: () => averages(true, 2, [2.5, 3.5, 4.5, 5.5, 6.5]),
+  },
+  { name: "causal, window 5: cut off at the first key", make: () => averages(true, 5, [1.5, 2, 3, 4, 5]) },
+  { name: "causal, window 0: none", make: () => averages(true, 0, [1.5, 2, 2.5, 3, 3.5]) },
+  { name: "window 1: its own value", make: () => averages(false, 1, [3, 4, 5, 6, 7]) },
+  { name: "window 2: its neighbours, cut off at the last key", make: () => averages(false, 2, [3, 4, 5, 6, 6.5]) },
+  { name: "window 4: cut off at both ends", make: () => averages(false, 4, [3, 4, 4.5, 5, 5.5]) },
+  { name: "window 0: none", make: () => averages(false, 0, [3.5, 3.5, 3.5, 3.5, 3.5]) },
+  { name: "keys outside a causal window change nothing", make: () => hiddenOutside(true) },
+  { name: "keys outside a window change nothing", make: () => hiddenOutside(false) },
 ])

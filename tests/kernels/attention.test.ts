@@ -4,7 +4,7 @@
  */
 
 import { expect, test } from "bun:test"
-import { CACHE_GROUP, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
+import { CACHE_GROUP, type Dtype, OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"
@@ -122,7 +122,7 @@ onEveryBackend("ATTENTION, isolation", (backend) => {
     ],
     caches: [{ kvHeads: 1, headDim: 32, dtype }],
     ops: [
-      { kind: "ROPE_STORE" as const, flags: OP_FLAGS.NEOX, buf: [0, 1], dim: [1, 1, 32, 32], cache: 0 },
+      { kind: "ROPE_STORE" as const, flags: OP_FLAGS.neox, buf: [0, 1], dim: [1, 1, 32, 32], cache: 0 },
       { kind: "ATTENTION" as const, buf: [0, 2], dim: [1, 1, 32, 0], f: [0.2], cache: 0 },
     ],
   })

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test"
 import { type FormatName, formatNamed } from "../../src/gguf/formats.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose, relativeDistance } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { openProgram } from "../support/kernel-harness.ts"
@@ -62,7 +62,7 @@ function prepare({
         { rows: kind, width: k },
         { rows: kind, width },
       ],
-      ops: [{ kind: "MATMUL", flags: add ? OP_FLAGS.ADD : 0, buf: [0, 1], tensor }],
+      ops: [{ kind: "MATMUL", flags: add ? OP_FLAGS.add : 0, buf: [0, 1], tensor }],
       weights: [...weights, ...given.map((values) => floatWeight(values))],
       limits: { nThreads, maxOutputs: 512 },
     },

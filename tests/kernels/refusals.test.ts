@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test"
 import type { StatusName } from "../../src/native/abi.ts"
 import { NativeError } from "../../src/native/errors.ts"
-import { OP_FLAGS, ROWS } from "../../src/plan/ops.ts"
+import { NONE, OP_FLAGS, OP_SPECS, ROWS } from "../../src/native/ops.ts"
 import { bytesOf, Random } from "../support/kernel-data.ts"
 import { type OpSpec, packOps } from "../support/kernel-program.ts"
 import {
@@ -124,13 +124,25 @@ const plans: readonly (readonly [string, Spoil])[] = [
   ["CAUSAL_MASK of rows that are no whole heads", op(OP.mask, { dim: [3, 6] })],
   ["CAUSAL_MASK of no queries", op(OP.mask, { dim: [0, 6] })],
   ["SOFTMAX between row counts", op(OP.softmax, { buf: [10, 0] })],
-  ["ROPE with heads that do not fill the row", op(OP.rope, { dim: [3, 0, 32, 32] })],
+  ["ROPE with heads that do not fill the row", op(OP.rope, { dim: [3, 32, 32] })],
   ["ROPE with a table of another width", op(OP.rope, { buf: [1, 0, 4] })],
-  ["ROPE with an odd rope_dim", op(OP.rope, { dim: [2, 0, 32, 31] })],
+  ["ROPE with an odd rope_dim", op(OP.rope, { dim: [2, 32, 31] })],
   ["SWIGLU between widths", op(OP.gate, { buf: [8, 8, 11] })],
   ["ATTENTION_DENSE with values of other rows", op(OP.dense, { buf: [10, 11, 8, 13] })],
   ["ATTENTION_DENSE with 0 K/V heads", op(OP.dense, { dim: [2, 0, 32] })],
   ["ATTENTION_DENSE into other rows", op(OP.dense, { buf: [10, 11, 12, 8] })],
+  ["ATTENTION_DENSE with a negative window", op(OP.dense, { dim: [2, 1, 32, -1] })],
+  [
+    "ATTENTION_DENSE, causal, with fewer keys than queries",
+    (p) => p.buffers.write(11, { fixed_rows: 3 }).write(12, { fixed_rows: 3 }),
+  ],
+  [
+    "ATTENTION_DENSE with a window and fewer keys than queries",
+    (p) => {
+      op(OP.dense, { dim: [2, 1, 32, 3], flags: 0 })(p)
+      p.buffers.write(11, { fixed_rows: 3 }).write(12, { fixed_rows: 3 })
+    },
+  ],
   ["a buffer off its alignment", (p) => p.buffers.write(0, { offset: 4 })],
   ["a buffer beyond the arena", (p) => p.buffers.write(0, { offset: 2 ** 30 })],
   ["a buffer whose end overflows", (p) => p.buffers.write(0, { offset: 2n ** 64n - 64n })],
@@ -206,9 +218,59 @@ onEveryBackend("refused at open", (backend) => {
       })
     }
 
+    test("a value in a slot that the op's kind does not have", () => {
+      const slots = <T>(count: number, values: readonly T[], empty: T, used: number, value: T) =>
+        Array.from({ length: count }, (_, i) => (i === used ? value : (values[i] ?? empty)))
+      for (const [index, { kind, buf, tensor, dim, f, flags = 0 }] of transformer().ops.entries()) {
+        const spec = OP_SPECS[kind]
+        const own = (spec.flags ?? []).reduce((sum, name) => sum + OP_FLAGS[name], 0)
+        const spoiled: [slot: string, values: Parameters<Packed["ops"]["write"]>[1]][] = [
+          ["buffer", { buf: slots(6, buf ?? [], NONE, spec.buffers.length, 0) }],
+          ["tensor", { tensor: slots(6, tensor ?? [], NONE, spec.weights?.length ?? 0, 0) }],
+          ["dim", { dim: slots(7, dim ?? [], 0, spec.dims?.length ?? 0, 1) }],
+          ["float", { f: slots(6, f ?? [], 0, spec.params?.length ?? 0, 1) }],
+          ["reserved", { reserved: [0, 0, 0, 1] }],
+          ["flag", { flags: flags | (7 & ~own) }],
+          ["flag", { flags: flags | 8 }],
+          ["cache", { cache: 0 }],
+        ]
+        for (const [slot, values] of spoiled) {
+          const missing = slot === "tensor" && spec.weights?.length === 6
+          if (missing || (slot === "cache" && spec.cache !== undefined)) continue
+          const packed = packAll(transformer())
+          packed.ops.write(index, values)
+          expect(() => new RawContext(symbols, packed)[Symbol.dispose]()).toThrow(
+            new RegExp(`op ${index} \\(${kind}\\): .*${slot}`),
+          )
+        }
+      }
+    })
+
+    test("an op without a slot that its kind must have", () => {
+      for (const [index, { kind, buf = [], tensor = [] }] of transformer().ops.entries()) {
+        const spec = OP_SPECS[kind]
+        const without = (ids: readonly number[], gone: number) =>
+          Array.from({ length: 6 }, (_, i) => (i === gone ? NONE : (ids[i] ?? NONE)))
+        const spoiled = [
+          ...spec.buffers.map((slot, i) => ({ slot: slot.split(":")[0], values: { buf: without(buf, i) } })),
+          ...(spec.weights ?? []).flatMap((slot, i) =>
+            slot.endsWith("?") ? [] : [{ slot, values: { tensor: without(tensor, i) } }],
+          ),
+          ...(spec.cache ? [{ slot: "cache", values: { cache: NONE } }] : []),
+        ]
+        for (const { slot, values } of spoiled) {
+          const packed = packAll(transformer())
+          packed.ops.write(index, values)
+          expect(() => new RawContext(symbols, packed)[Symbol.dispose]()).toThrow(
+            new RegExp(`op ${index} \\(${kind}\\): .*${slot} is -1`),
+          )
+        }
+      }
+    })
+
     test("flags of other ops", () => {
       for (const index of [OP.embed, OP.norm, OP.gather, OP.sample, OP.scale]) {
-        for (const flag of [OP_FLAGS.NEOX, OP_FLAGS.CAUSAL]) {
+        for (const flag of [OP_FLAGS.neox, OP_FLAGS.causal]) {
           const packed = packAll(transformer())
           packed.ops.write(index, { flags: flag })
           expect(statusOf(() => new RawContext(symbols, packed)[Symbol.dispose]())).toBe("INVALID_PLAN")

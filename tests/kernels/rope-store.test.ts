@@ -3,7 +3,7 @@
  * A cache of half floats or of q8_0 may round a rotated key the other way than the float64 reference does, hence its wider tolerance.
  */
 
-import { CACHE_GROUP } from "../../src/plan/ops.ts"
+import { CACHE_GROUP } from "../../src/native/ops.ts"
 import { gains } from "../support/kernel-data.ts"
 import { pagedCase } from "../support/kernel-paged.ts"
 import { type KernelCase, kernelCases } from "../support/kernel-suite.ts"

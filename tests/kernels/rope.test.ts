@@ -1,6 +1,6 @@
 /** ROPE: rotates each head of each row by the row's angles; both pair styles, and heads of which only a part is rotated. */
 
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
 import { inverseFrequencies, type PairStyle, ropeTable, rotateHead } from "../support/kernel-rope.ts"
@@ -46,9 +46,9 @@ function prepare(rope: Rope): PreparedCase {
       ops: [
         {
           kind: "ROPE",
-          flags: style === "neox" ? OP_FLAGS.NEOX : 0,
+          flags: style === "neox" ? OP_FLAGS.neox : 0,
           buf: [0, 1, outBuffer],
-          dim: [heads, 0, headDim, ropeDim],
+          dim: [heads, headDim, ropeDim],
         },
       ],
     },

@@ -53,7 +53,7 @@ describe("q8_0 caches", () => {
     expect((problem as NativeError).message).toContain("heads of 48")
     expect((problem as NativeError).remedy).toContain("--kv-type f16")
     await using model = await loadModel(path, { device: "cpu", kvType: "f16" })
-    expect(model.config.headDim).toBe(48)
+    expect(model.config.layers[0]?.headDim).toBe(48)
   })
 
   test("they take 17/32 of the memory of f16 ones", async () => {

@@ -1,18 +1,11 @@
 /** What a server tells those who watch it: metrics, request ids, logs and traces. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { once } from "node:events"
-import { mkdtemp, rm } from "node:fs/promises"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { createConnection } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { createLog, openTracing } from "../../src/server/index.ts"
 import type { LogFormat } from "../../src/server/observe/log.ts"
-import { writeTinyModel } from "../support/tiny-model.ts"
-import { type ScriptedServer, saying, serveScript, until } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
-
-setDefaultTimeout(60_000)
+import { serveTiny, type TestServer, until } from "../support/http.ts"
+import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
 const SECRET = "whatnobodymayread"
 const json = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
@@ -28,18 +21,11 @@ const chat = (changes = {}) => ({
 })
 
 describe("metrics of a real engine", () => {
-  let folder: string
-  let server: FileServer
+  let server: TestServer
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "rocmforge-observe-"))
-    const path = join(folder, "tiny.gguf")
-    await writeTinyModel(path)
-    server = await serveFile(path)
+    server = await serveTiny({ model: { context_length: 8192 } })
   })
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]()
-    await rm(folder, { recursive: true })
-  })
+  afterAll(() => server[Symbol.asyncDispose]())
 
   async function read(): Promise<(series: string, labels?: string) => number> {
     const response = await fetch(`${server.url}/metrics`)
@@ -75,7 +61,7 @@ describe("metrics of a real engine", () => {
 
   test("show what runs while it does", async () => {
     const stop = new AbortController()
-    const body = { model: "tiny", prompt: [7], max_tokens: 2000, ignore_eos: true, stream: true }
+    const body = { model: "tiny", prompt: [7], max_tokens: 8000, ignore_eos: true, stream: true }
     const response = await fetch(`${server.url}/v1/completions`, { ...json(body), signal: stop.signal })
     await response.body?.getReader().read()
     const value = await read()
@@ -160,9 +146,8 @@ describe("logs", () => {
       const lines = await logged("json", async ({ url }) => {
         const socket = createConnection(Number(new URL(url).port), "127.0.0.1")
         const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\n`
-        socket.write(`${head}${framing}\r\n\r\n5\r\n{"a":\r\n`)
-        await once(socket, "connect")
-        await Bun.sleep(100)
+        // Once written, the bytes reach the server ahead of the end of the connection.
+        await new Promise((resolve) => socket.write(`${head}${framing}\r\n\r\n5\r\n{"a":\r\n`, resolve))
         socket.destroy()
       })
       expect(lines).toHaveLength(1)

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Ollama } from "ollama"
 import { loadModel } from "../../src/engine/load.ts"
-import { ModelManager, startServer } from "../../src/server/index.ts"
+import { ModelPool, startServer } from "../../src/server/index.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { post, refusal } from "./support/ollama-requests.ts"
@@ -16,7 +16,7 @@ setDefaultTimeout(60_000)
 
 const NAMES = ["smol", "owner/tiny:q8", "embedder"]
 let folder: string
-let manager: ModelManager
+let manager: ModelPool
 let server: Awaited<ReturnType<typeof startServer>>
 let client: Ollama
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
   const paths = [await resolveModel("smollm2-135m"), join(folder, "tiny.gguf"), join(folder, "embedder.gguf")]
   await writeTinyModel(paths[1] as string, { format: "Q8_0", arch: "qwen2" })
   await writeTinyModel(paths[2] as string, { pooling_type: 3 })
-  manager = new ModelManager({
+  manager = new ModelPool({
     models: NAMES.map((name, i) => ({
       name,
       path: paths[i] as string,
@@ -187,7 +187,7 @@ describe("embeddings", () => {
 test("a model whose file is gone is said to be", async () => {
   const path = join(folder, "gone.gguf")
   const spec = { name: "gone", path, arch: "llama", weights: 1, cache: 1 }
-  const models = new ModelManager({ models: [spec], open: () => Promise.reject(new Error("not reached")) })
+  const models = new ModelPool({ models: [spec], open: () => Promise.reject(new Error("not reached")) })
   const other = await startServer({ models, port: 0 })
   try {
     await writeTinyModel(path)

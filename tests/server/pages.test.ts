@@ -1,10 +1,7 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type { Browser, Page } from "playwright-core"
 import { launchBrowser, visit } from "./support/browser.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
-
-// A browser starts slowly on a busy machine.
-setDefaultTimeout(60_000)
 
 let browser: Browser
 let server: ScriptedServer
@@ -44,7 +41,7 @@ describe("the status page", () => {
     await page.goto(own.url)
     await page.locator("#state.ok").waitFor()
     await own[Symbol.asyncDispose]()
-    await page.locator("#state.down").waitFor({ timeout: 5000 })
+    await page.locator("#state.down").waitFor()
     await page.close()
   })
 })

@@ -1,18 +1,13 @@
 import { describe, expect, test } from "bun:test"
 import OpenAI from "openai"
-import { saying, serveScript, until } from "./support/script-model.ts"
+import { clientOf, post as postTo, until } from "../support/http.ts"
+import { saying, serveScript } from "./support/script-model.ts"
 
 const messages = [{ role: "user" as const, content: "hi" }]
 const request = { model: "script", messages, max_tokens: 500 }
-const clientOf = (url: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 })
 
 const post = (url: string, body: object, signal?: AbortSignal) =>
-  fetch(`${url}/v1/chat/completions`, {
-    method: "POST",
-    body: JSON.stringify(body),
-    headers: { "content-type": "application/json" },
-    signal,
-  })
+  postTo(`${url}/v1/chat/completions`, body, { ...(signal && { signal }) })
 
 /** The JSON of every `data:` line. */
 const events = (text: string) =>
@@ -51,10 +46,11 @@ describe("a stream", () => {
   })
 
   test("is kept alive by comments while nothing comes, and clients do not mind them", async () => {
-    await using server = await serveScript({ tokens: saying("slow"), stepMs: 300 }, { pingMs: 50 })
+    // Far more pings fall due between two tokens than one; tests/unit/server/http/stream.test.ts counts them.
+    await using server = await serveScript({ tokens: saying("slow"), stepMs: 300 }, { pingMs: 5 })
     const response = await post(server.url, { ...request, stream: true })
     const text = await response.text()
-    expect(text.split(": ping\n\n").length).toBeGreaterThan(8)
+    expect(text).toContain(": ping\n\n")
     expect(events(text).at(-1)).toBe("[DONE]")
     const stream = await clientOf(server.url).chat.completions.create({ ...request, stream: true })
     let answer = ""
@@ -65,10 +61,10 @@ describe("a stream", () => {
   test("begins before the first token when that takes long", async () => {
     await using server = await serveScript({ tokens: saying("x"), hang: true }, { pingMs: 100 })
     const controller = new AbortController()
-    const start = performance.now()
+    // There is no token until the request is cancelled, so only a head that does not wait for one arrives.
     const response = await post(server.url, { ...request, stream: true }, controller.signal)
     expect(response.status).toBe(200)
-    expect(performance.now() - start).toBeLessThan(2500)
+    expect(server.engine.running).toBe(1)
     const first = await response.body?.getReader().read()
     expect(new TextDecoder().decode(first?.value)).toStartWith(": ping")
     controller.abort()
@@ -128,10 +124,11 @@ describe("a stream", () => {
 })
 
 test("a stream may be silent for longer than the idle timeout", async () => {
+  // In real time: Bun measures the idle timeout itself, in whole seconds and not exactly.
   await using server = await serveScript({ tokens: saying("x"), stepMs: 5500 }, { idleTimeout: 1, pingMs: 60_000 })
   const response = await post(server.url, { ...request, max_tokens: 1, stream: true })
   expect(events(await response.text()).at(-1)).toBe("[DONE]")
-}, 20_000)
+})
 
 describe("a client that goes away", () => {
   test.each([1, 3])("stops its stream's %i choices at once", async (n) => {
@@ -144,8 +141,8 @@ describe("a client that goes away", () => {
     } as OpenAI.ChatCompletionCreateParamsStreaming)
     let seen = 0
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content && ++seen === 5) break
-    const waited = await until(() => server.engine.running === 0)
-    expect(waited).toBeLessThan(500)
+    await until(() => server.engine.running === 0)
+    // Not ended by themselves: `ignore_eos` would let them run to `max_tokens`.
     expect(server.engine.cancelled).toBe(n)
   })
 
@@ -156,7 +153,7 @@ describe("a client that goes away", () => {
     await until(() => server.engine.running === 1)
     controller.abort()
     await answer
-    expect(await until(() => server.engine.running === 0)).toBeLessThan(500)
+    await until(() => server.engine.running === 0)
     expect(server.engine.cancelled).toBe(1)
   })
 
@@ -167,7 +164,8 @@ describe("a client that goes away", () => {
     await until(() => server.engine.running === 1)
     controller.abort()
     await answer
-    expect(await until(() => server.engine.running === 0)).toBeLessThan(500)
+    await until(() => server.engine.running === 0)
+    expect(server.engine.cancelled).toBe(1)
   })
 })
 

@@ -4,8 +4,8 @@
  */
 
 import type { Gguf } from "../../src/gguf/reader.ts"
-import type { PlanBuffer, PlanOp, Weight } from "../../src/plan/operands.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
+import { OP_FLAGS, OP_SPECS, type OpName, slotName } from "../../src/native/ops.ts"
+import type { Operands, PlanBuffer, PlanOp, Weight } from "../../src/plan/operands.ts"
 import type { Plan } from "../../src/plan/plan.ts"
 import { decodeBlocks } from "./decode-blocks.ts"
 
@@ -44,91 +44,103 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
   const optional = (weight: Weight | undefined) => (weight ? values(weight) : undefined)
 
   const runOp = (op: PlanOp): void => {
-    const [b0, b1] = op.buffers as [PlanBuffer, PlanBuffer]
-    const [w0, w1] = op.weights as [Weight, Weight]
-    const flag = (name: keyof typeof OP_FLAGS) => (op.flags & OP_FLAGS[name]) !== 0
     switch (op.kind) {
-      case "EMBED":
+      case "EMBED": {
+        const { table, out, scale } = operandsOf(op, op.kind)
         for (let t = 0; t < n; t++) {
-          const row = values(w0).subarray((tokens[t] ?? 0) * b0.width, ((tokens[t] ?? 0) + 1) * b0.width)
-          data(b0).set(
-            row.map((value) => value * (op.params[0] ?? 0)),
-            t * b0.width,
+          const token = tokens[t] ?? 0
+          const row = values(table).subarray(token * out.width, (token + 1) * out.width)
+          data(out).set(
+            row.map((value) => value * scale),
+            t * out.width,
           )
         }
         return
-      case "RMS_NORM":
+      }
+      case "RMS_NORM": {
+        const { in: x, weight, out, eps } = operandsOf(op, op.kind)
         for (let t = 0; t < n; t++) {
-          const row = data(b0).subarray(t * b0.width, (t + 1) * b0.width)
-          data(b1).set(normalized(row, values(w0), op.params[0] ?? 0), t * b0.width)
+          const row = data(x).subarray(t * x.width, (t + 1) * x.width)
+          data(out).set(normalized(row, values(weight), eps), t * out.width)
         }
         return
+      }
       case "MATMUL": {
+        const { in: x, out, w0, w1, w2, bias0, bias1, bias2, add } = operandsOf(op, op.kind)
+        const terms = [
+          [w0, bias0],
+          [w1, bias1],
+          [w2, bias2],
+        ] as const
+        const sums = data(out)
         let column = 0
-        for (let slot = 0; slot < 3; slot++) {
-          const weight = op.weights[slot]
+        for (const [weight, bias] of terms) {
           if (!weight) continue
-          multiply(data(b0), weight, values(weight), optional(op.weights[slot + 3]), (t, row, sum) => {
-            const at = t * b1.width + column + row
-            const out = data(b1)
-            out[at] = sum + (flag("ADD") ? (out[at] ?? 0) : 0)
+          multiply(data(x), weight, values(weight), optional(bias), (t, row, sum) => {
+            const at = t * out.width + column + row
+            sums[at] = sum + (add ? (sums[at] ?? 0) : 0)
           })
           column += weight.rows
         }
         return
       }
       case "MATMUL_SWIGLU": {
-        const out = data(b1)
-        multiply(data(b0), w0, values(w0), undefined, (t, row, sum) => {
-          out[t * b1.width + row] = sum / (1 + Math.exp(-sum))
+        const { in: x, gate, up, out } = operandsOf(op, op.kind)
+        const results = data(out)
+        multiply(data(x), gate, values(gate), undefined, (t, row, sum) => {
+          results[t * out.width + row] = sum / (1 + Math.exp(-sum))
         })
-        multiply(data(b0), w1, values(w1), undefined, (t, row, sum) => {
-          out[t * b1.width + row] = (out[t * b1.width + row] ?? 0) * sum
+        multiply(data(x), up, values(up), undefined, (t, row, sum) => {
+          results[t * out.width + row] = (results[t * out.width + row] ?? 0) * sum
         })
         return
       }
-      case "ROPE_TABLE":
+      case "ROPE_TABLE": {
+        const { out, inv_freq, magnitude } = operandsOf(op, op.kind)
         for (let t = 0; t < n; t++) {
-          for (let i = 0; i < b0.width / 2; i++) {
-            const angle = t * (values(w0)[i] ?? 0)
-            data(b0)[t * b0.width + i] = Math.cos(angle) * (op.params[0] ?? 0)
-            data(b0)[t * b0.width + b0.width / 2 + i] = Math.sin(angle) * (op.params[0] ?? 0)
+          for (let i = 0; i < out.width / 2; i++) {
+            const angle = t * (values(inv_freq)[i] ?? 0)
+            data(out)[t * out.width + i] = Math.cos(angle) * magnitude
+            data(out)[t * out.width + out.width / 2 + i] = Math.sin(angle) * magnitude
           }
         }
         return
+      }
       case "ROPE_STORE": {
-        const [nHeads = 0, nKv = 0, headDim = 0, ropeDim = 0] = op.dims
-        const cache = { k: new Float64Array(n * nKv * headDim), v: new Float64Array(n * nKv * headDim) }
-        caches.set(op.cache?.id ?? -1, cache)
+        const { qkv, rope, eps, neox, ...given } = operandsOf(op, op.kind)
+        const { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim, rope_dim: ropeDim } = given
+        const width = nKvHeads * headDim
+        const cache = { k: new Float64Array(n * width), v: new Float64Array(n * width) }
+        caches.set(given.cache.id, cache)
         for (let t = 0; t < n; t++) {
-          const row = data(b0).subarray(t * b0.width, (t + 1) * b0.width)
-          const table = data(b1).subarray(t * ropeDim, (t + 1) * ropeDim)
-          for (let head = 0; head < nHeads + nKv; head++) {
-            const norm = head < nHeads ? w0 : w1
+          const row = data(qkv).subarray(t * qkv.width, (t + 1) * qkv.width)
+          const table = data(rope).subarray(t * ropeDim, (t + 1) * ropeDim)
+          for (let head = 0; head < nHeads + nKvHeads; head++) {
+            const norm = head < nHeads ? given.q_norm : given.k_norm
             const part = row.subarray(head * headDim, (head + 1) * headDim)
-            if (norm) part.set(normalized(part, values(norm), op.params[0] ?? 0))
-            rotate(part, table, flag("NEOX"))
+            if (norm) part.set(normalized(part, values(norm), eps))
+            rotate(part, table, neox)
           }
           const keys = nHeads * headDim
-          const width = nKv * headDim
           cache.k.set(row.subarray(keys, keys + width), t * width)
           cache.v.set(row.subarray(keys + width, keys + 2 * width), t * width)
         }
         return
       }
       case "ATTENTION": {
-        const [nHeads = 0, nKv = 0, headDim = 0, window = 0] = op.dims
-        const cache = caches.get(op.cache?.id ?? -1)
+        const { qkv, out, scale, window, ...given } = operandsOf(op, op.kind)
+        const { n_heads: nHeads, n_kv_heads: nKvHeads, head_dim: headDim } = given
+        const cache = caches.get(given.cache.id)
         if (!cache) throw new Error("attention before anything was stored")
-        const width = nKv * headDim
+        const width = nKvHeads * headDim
         for (let t = 0; t < n; t++) {
           const first = window > 0 ? Math.max(0, t - window + 1) : 0
           for (let head = 0; head < nHeads; head++) {
-            const kv = Math.floor(head / (nHeads / nKv)) * headDim
-            const q = data(b0).subarray(t * b0.width + head * headDim, t * b0.width + (head + 1) * headDim)
+            const kv = Math.floor(head / (nHeads / nKvHeads)) * headDim
+            const q = data(qkv).subarray(t * qkv.width + head * headDim, t * qkv.width + (head + 1) * headDim)
             const scores: number[] = []
             for (let s = first; s <= t; s++) {
-              scores.push(dot(q, cache.k.subarray(s * width + kv, s * width + kv + headDim)) * (op.params[0] ?? 0))
+              scores.push(dot(q, cache.k.subarray(s * width + kv, s * width + kv + headDim)) * scale)
             }
             const top = Math.max(...scores)
             const weights = scores.map((score) => Math.exp(score - top))
@@ -136,15 +148,17 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
             for (let i = 0; i < headDim; i++) {
               let sum = 0
               for (const [s, weight] of weights.entries()) sum += weight * (cache.v[(first + s) * width + kv + i] ?? 0)
-              data(b1)[t * b1.width + head * headDim + i] = sum / total
+              data(out)[t * out.width + head * headDim + i] = sum / total
             }
           }
         }
         return
       }
-      case "GATHER":
-        data(b1).set(data(b0))
+      case "GATHER": {
+        const { in: x, out } = operandsOf(op, op.kind)
+        data(out).set(data(x))
         return
+      }
       case "SAMPLE":
         return
       default:
@@ -155,6 +169,21 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
   const logits = plan.ops.find(({ kind }) => kind === "SAMPLE")?.buffers[0]
   if (!logits) throw new Error("the plan samples nothing")
   return data(logits)
+}
+
+/** The operands that an op was recorded with, by the names of its slots. */
+function operandsOf<Kind extends OpName>(op: PlanOp, kind: Kind): Operands<Kind> {
+  const { buffers, weights = [], dims = [], params = [], flags = [] } = OP_SPECS[kind]
+  const name = <Value>(slots: readonly string[], operands: readonly Value[]) =>
+    slots.map((slot, i): [string, Value | undefined] => [slotName(slot), operands[i]])
+  return Object.fromEntries([
+    ...name(buffers, op.buffers),
+    ...name(weights, op.weights),
+    ...name(dims, op.dims),
+    ...name(params, op.params),
+    ...flags.map((flag) => [flag, (op.flags & OP_FLAGS[flag]) !== 0]),
+    ["cache", op.cache],
+  ]) as Operands<Kind>
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

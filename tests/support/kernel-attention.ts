@@ -10,9 +10,11 @@ export interface AttentionRule extends Heads {
   scale: number
   /** Scores become cap · tanh(score / cap); 0: off (Gemma 2, 2024). */
   softcap?: number
-  /** A query sees the last `window` keys up to its own position; 0: all of them. */
+  /**
+   * A query at position p sees the keys p - window + 1 … p where attention is causal, else those with |key - p| < window; 0: no window.
+   */
   window?: number
-  /** Position of the first query; query i sees keys 0 … first + i. Absent: every key. */
+  /** Causal attention: the position of the first query, whose successors follow it. Absent: not causal, the last query is at the last key. */
   firstPosition?: number
 }
 
@@ -29,8 +31,11 @@ export function attention(rule: AttentionRule, q: Columns, nQueries: number, k: 
   const out = new Float64Array(nQueries * heads * headDim)
   const scores = new Float64Array(nKeys)
   for (let query = 0; query < nQueries; query++) {
-    const last = firstPosition === undefined ? nKeys - 1 : Math.min(nKeys - 1, firstPosition + query)
-    const first = window > 0 ? Math.max(0, last - window + 1) : 0
+    const causal = firstPosition !== undefined
+    const position = (firstPosition ?? nKeys - nQueries) + query
+    const beyond = causal ? position + 1 : window > 0 ? position + window : nKeys
+    const last = Math.min(nKeys, beyond) - 1
+    const first = window > 0 ? Math.max(0, position - window + 1) : 0
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads))
       scoreKeys(rule, scores, q, query, head, k, kvHead, first, last)

@@ -3,7 +3,8 @@
  * The reference keeps each sequence's keys and values as plain arrays, rounded as the cache rounds them.
  */
 
-import { DTYPE_BYTES, type Dtype, OP_FLAGS } from "../../src/plan/ops.ts"
+import { BLOCK_SIZE } from "../../src/native/abi.ts"
+import { DTYPE_BYTES, type Dtype, OP_FLAGS } from "../../src/native/ops.ts"
 import { attention, type Heads } from "./kernel-attention.ts"
 import { expectClose, TOLERANCE } from "./kernel-check.ts"
 import { normals, toHalf, toQ80 } from "./kernel-data.ts"
@@ -99,7 +100,7 @@ class Scenario {
         nThreads: paged.nThreads ?? 2,
         maxTokens: Math.max(...steps.map(sum)),
         maxSeqs: steps[0]?.length ?? 1,
-        nBlocks: Math.ceil(tokens / 16) + 2 * (steps[0]?.length ?? 1),
+        nBlocks: Math.ceil(tokens / BLOCK_SIZE) + 2 * (steps[0]?.length ?? 1),
       },
     }
   }
@@ -110,7 +111,7 @@ class Scenario {
     const weight = (values: Float32Array | undefined) => (values ? weights.push(floatWeight(values)) - 1 : -1)
     const norms = [weight(rotation?.qNorm), weight(rotation?.kNorm)]
     const dim = [heads, kvHeads, headDim]
-    const flags = rotation?.style === "adjacent" ? 0 : OP_FLAGS.NEOX
+    const flags = rotation?.style === "adjacent" ? 0 : OP_FLAGS.neox
     const store: OpSpec = {
       kind: "ROPE_STORE",
       flags,
@@ -162,7 +163,7 @@ class Scenario {
       return {
         rows: rows[i] as number,
         kvLen: past.k.length,
-        blocks: past.blocks.slice(0, Math.ceil(past.k.length / 16)),
+        blocks: past.blocks.slice(0, Math.ceil(past.k.length / BLOCK_SIZE)),
       }
     })
     return { sequences }

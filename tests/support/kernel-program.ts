@@ -1,9 +1,17 @@
 /** Kernel cases as data: weights, buffers, caches and ops, packed into the records of `hip/abi.h`. */
 
 import { FORMATS, type FormatName } from "../../src/gguf/formats.ts"
-import { FILE_CONSTANTS, type PackedPlan, RF_BUFFER, RF_CACHE, RF_OP, RF_TENSOR } from "../../src/native/abi.ts"
+import {
+  BLOCK_SIZE,
+  FILE_CONSTANTS,
+  type PackedPlan,
+  RF_BUFFER,
+  RF_CACHE,
+  RF_OP,
+  RF_TENSOR,
+} from "../../src/native/abi.ts"
+import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, type OpName, ROWS } from "../../src/native/ops.ts"
 import { type FieldValue, type Struct, writeStruct } from "../../src/native/struct.ts"
-import { DTYPE_BYTES, DTYPES, type Dtype, NONE, OPS, type OpName, ROWS } from "../../src/plan/ops.ts"
 import { bytesOf } from "./kernel-data.ts"
 
 /** A row-major matrix [rows, cols] in blocks of `format`. */
@@ -60,7 +68,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxSeqs: 8,
   maxOutputs: 8,
   nBlocks: 64,
-  blockSize: 16,
+  blockSize: BLOCK_SIZE,
 }
 
 /** A float32 vector or matrix as a weight. */

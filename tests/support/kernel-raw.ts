@@ -2,8 +2,8 @@
 
 import { RF_CONTEXT_DESC, RF_STEP_RESULT } from "../../src/native/abi.ts"
 import { libraryPath } from "../../src/native/library.ts"
+import { OP_FLAGS } from "../../src/native/ops.ts"
 import { openSymbols, type Symbols, stablePointer } from "../../src/native/symbols.ts"
-import { OP_FLAGS } from "../../src/plan/ops.ts"
 import type { Backend } from "./kernel-harness.ts"
 import {
   DEFAULT_LIMITS,
@@ -183,12 +183,12 @@ export function transformer(): Program {
         dim: [2, 1, 32, 32],
         f: [1e-5],
         cache: 0,
-        flags: OP_FLAGS.NEOX,
+        flags: OP_FLAGS.neox,
       },
       { kind: "ATTENTION", buf: [2, 4], dim: [2, 1, 32, 0], f: [0.18, 0], cache: 0 },
-      { kind: "MATMUL", buf: [4, 0], tensor: [7], flags: OP_FLAGS.ADD },
+      { kind: "MATMUL", buf: [4, 0], tensor: [7], flags: OP_FLAGS.add },
       { kind: "MATMUL_SWIGLU", buf: [1, 5], tensor: [8, 9] },
-      { kind: "MATMUL", buf: [5, 0], tensor: [10], flags: OP_FLAGS.ADD },
+      { kind: "MATMUL", buf: [5, 0], tensor: [10], flags: OP_FLAGS.add },
       { kind: "GATHER", buf: [0, 6] },
       { kind: "MATMUL", buf: [6, 7], tensor: [11] },
       { kind: "SAMPLE", buf: [7], dim: [VOCAB] },
@@ -196,9 +196,9 @@ export function transformer(): Program {
       { kind: "ADD", buf: [8, 8, 9] },
       { kind: "CAUSAL_MASK", buf: [8, 9], dim: [2, 6] },
       { kind: "SOFTMAX", buf: [8, 9] },
-      { kind: "ROPE", buf: [1, 3, 4], dim: [2, 0, 32, 32], flags: OP_FLAGS.NEOX },
+      { kind: "ROPE", buf: [1, 3, 4], dim: [2, 32, 32], flags: OP_FLAGS.neox },
       { kind: "SWIGLU", buf: [8, 8, 9] },
-      { kind: "ATTENTION_DENSE", buf: [10, 11, 12, 13], dim: [2, 1, 32], f: [0.18], flags: OP_FLAGS.CAUSAL },
+      { kind: "ATTENTION_DENSE", buf: [10, 11, 12, 13], dim: [2, 1, 32], f: [0.18], flags: OP_FLAGS.causal },
     ],
   }
 }

@@ -1,5 +1,6 @@
 /** Draws from the sampler in bulk, and the statistics to judge them. */
 
+import { BLOCK_SIZE } from "../../src/native/abi.ts"
 import type { StepResult } from "../../src/native/step-structs.ts"
 import { Random } from "./kernel-data.ts"
 import { type Backend, type KernelRun, openProgram } from "./kernel-harness.ts"
@@ -21,7 +22,7 @@ export function sampleRows(run: KernelRun, logits: Float32Array, outputs: readon
   run.write(0, logits)
   const rows = outputs.length
   // No op of the plan has a cache, so one block table serves every step.
-  const blocks = Array.from({ length: Math.ceil(rows / 16) }, (_, i) => i)
+  const blocks = Array.from({ length: Math.ceil(rows / BLOCK_SIZE) }, (_, i) => i)
   return run.step({ sequences: [{ rows, blocks }], outputs: outputs.map((output, row) => ({ row, ...output })) })
 }
 

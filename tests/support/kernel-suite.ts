@@ -5,8 +5,8 @@
 
 import { describe, test } from "bun:test"
 import type { Compute } from "../../src/native/library.ts"
+import type { OpName } from "../../src/native/ops.ts"
 import type { StepResult } from "../../src/native/step-structs.ts"
-import type { OpName } from "../../src/plan/ops.ts"
 import { type Backend, backendsPresent, describeBackends, type KernelRun, openProgram } from "./kernel-harness.ts"
 import type { Program } from "./kernel-program.ts"
 import type { StepSpec } from "./kernel-step.ts"

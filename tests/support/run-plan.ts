@@ -1,7 +1,8 @@
 /** Runs a model's plan, in f32, one sequence at a time, every row an output: for tests that look at all logits. */
 
 import { openGguf } from "../../src/gguf/reader.ts"
-import { BLOCK_SIZE, buildModel, type ModelDefinition } from "../../src/models/registry.ts"
+import { buildModel, type ModelDefinition } from "../../src/models/registry.ts"
+import { BLOCK_SIZE } from "../../src/native/abi.ts"
 import {
   type Backend,
   type Compute,
@@ -9,6 +10,7 @@ import {
   type NativeContext,
   type NativeModel,
 } from "../../src/native/library.ts"
+import type { Dtype } from "../../src/native/ops.ts"
 import {
   GREEDY_OUTPUT,
   readStepResult,
@@ -21,7 +23,6 @@ import {
   writeStepOutput,
   writeStepSeq,
 } from "../../src/native/step-structs.ts"
-import type { Dtype } from "../../src/plan/ops.ts"
 
 export interface RunOptions {
   /** Longest sequence, in tokens; it may also come in one step. */
@@ -49,7 +50,8 @@ export class PlanRunner {
   readonly #logits: number
   readonly #results: Words
 
-  private constructor(
+  /** {@link PlanRunner.open} makes one of a file. */
+  constructor(
     definition: ModelDefinition,
     paths: string[],
     { maxTokens, kvType = "f32", threads = 2, backend = "cpu", compute = "f32" }: RunOptions,

@@ -1,38 +1,49 @@
-/** Small models with random weights, complete with tokenizer and chat template: the same bytes from the same options. */
+/** Small models with random weights, a tokenizer and a chat template. The same options give the same bytes. */
 
 import { createHash } from "node:crypto"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import type { FormatName } from "../../src/gguf/formats.ts"
 import { type MetadataValue, meta } from "../../src/gguf/metadata.ts"
 import { encodeGguf, type TensorSource } from "../../src/gguf/writer.ts"
 import { tinyTokenizer } from "./tiny-tokenizer.ts"
 
-export type TinyRope =
+type TinyRope =
   | { type: "linear"; factor: number }
   | { type: "yarn"; factor: number; original_context: number }
-  /** Llama 3.1's scaling, which files carry as the tensor rope_freqs.weight. */
+  /** Llama 3.1's scaling, stored in the tensor `rope_freqs.weight`. */
   | { type: "llama3"; factor: number; low_freq_factor: number; high_freq_factor: number; original_context: number }
+
+/** A number that holds for all layers, or one for each layer. */
+type PerLayer = number | readonly number[]
 
 export interface TinyModelOptions {
   arch?: "llama" | "mistral" | "qwen2" | "qwen3"
   hidden?: number
   layers?: number
-  heads?: number
-  kv_heads?: number
-  /** Default hidden / heads. */
+  heads?: PerLayer
+  kv_heads?: PerLayer
+  /** Default hidden / heads of the first layer. */
   head_dim?: number
-  ffn?: number
-  /** At least 259: 256 bytes and 3 special tokens. */
+  ffn?: PerLayer
+  /** At least 259, for 256 bytes and 3 special tokens. */
   vocab?: number
   context_length?: number
-  /** Of every matrix, or chosen by tensor name; norms and biases are F32. */
+  /** Format of every matrix, or of each by its name; norms and biases are F32. */
   format?: FormatName | ((tensor: string) => FormatName)
   rope_base?: number
   rope?: TinyRope
   /** The output matrix is the embedding table. */
   tied?: boolean
-  /** Biases on Q, K, V and the attention output (qwen2 always has the first three). */
+  /** Biases on Q, K, V and the attention output (qwen2 always has those on Q, K and V). */
   attention_bias?: boolean
-  sliding_window?: number
+  sliding_window?: PerLayer
+  /** The layers that have the window, or a period: every N-th layer sees the whole context. Default: all layers have it. */
+  window_pattern?: number | readonly boolean[]
+  /** Head size and rotary base of the layers that have the window. Default: as in the other layers. */
+  head_dim_swa?: number
+  rope_base_swa?: number
   pooling_type?: number
   seed?: number
 }
@@ -44,11 +55,27 @@ export async function writeTinyModel(path: string, options: TinyModelOptions = {
   return createHash("sha256").update(bytes).digest("hex")
 }
 
+export interface TinyModelFile extends AsyncDisposable {
+  /** A folder of the test's own, which holds the model's file alone. */
+  readonly folder: string
+  /** `tiny.gguf` in that folder. */
+  readonly path: string
+}
+
+/** Writes a tiny model into a temporary folder, which is removed when the result is disposed of. */
+export async function withTinyModel(options: TinyModelOptions = {}): Promise<TinyModelFile> {
+  const folder = await mkdtemp(join(tmpdir(), "rocmforge-tiny-"))
+  const path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, options)
+  return { folder, path, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) }
+}
+
 /** The bytes of the model's GGUF file. */
 export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
   const { arch = "llama", hidden = 64, layers = 2, heads = 4, kv_heads = 2, ffn = 96, vocab = 320 } = options
-  const { head_dim = hidden / heads, tied = false, attention_bias = false, format = "F32", seed = 1 } = options
+  const { head_dim = hidden / at(heads, 0), tied = false, attention_bias = false, format = "F32", seed = 1 } = options
   const { context_length = 256, rope_base = 10000, rope, sliding_window, pooling_type } = options
+  const { window_pattern, head_dim_swa, rope_base_swa } = options
   const key = (name: string) => `${arch}.${name}`
   const metadata: Record<string, MetadataValue> = {
     "general.architecture": meta.string(arch),
@@ -56,18 +83,28 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
     [key("context_length")]: meta.u32(context_length),
     [key("embedding_length")]: meta.u32(hidden),
     [key("block_count")]: meta.u32(layers),
-    [key("feed_forward_length")]: meta.u32(ffn),
-    [key("attention.head_count")]: meta.u32(heads),
-    [key("attention.head_count_kv")]: meta.u32(kv_heads),
+    [key("feed_forward_length")]: perLayer(ffn),
+    [key("attention.head_count")]: perLayer(heads),
+    [key("attention.head_count_kv")]: perLayer(kv_heads),
     [key("attention.layer_norm_rms_epsilon")]: meta.f32(1e-5),
     [key("attention.key_length")]: meta.u32(head_dim),
     [key("attention.value_length")]: meta.u32(head_dim),
     [key("rope.dimension_count")]: meta.u32(head_dim),
     [key("rope.freq_base")]: meta.f32(rope_base),
-    ...(sliding_window === undefined ? {} : { [key("attention.sliding_window")]: meta.u32(sliding_window) }),
+    ...(sliding_window === undefined ? {} : { [key("attention.sliding_window")]: perLayer(sliding_window) }),
     ...(pooling_type === undefined ? {} : { [key("pooling_type")]: meta.u32(pooling_type) }),
     ...tinyTokenizer(vocab),
   }
+  if (window_pattern !== undefined) {
+    const pattern = typeof window_pattern === "number" ? meta.u32(window_pattern) : meta.bools([...window_pattern])
+    metadata[key("attention.sliding_window_pattern")] = pattern
+  }
+  if (head_dim_swa !== undefined) {
+    metadata[key("attention.key_length_swa")] = meta.u32(head_dim_swa)
+    metadata[key("attention.value_length_swa")] = meta.u32(head_dim_swa)
+    metadata[key("rope.dimension_count_swa")] = meta.u32(head_dim_swa)
+  }
+  if (rope_base_swa !== undefined) metadata[key("rope.freq_base_swa")] = meta.f32(rope_base_swa)
   if (rope?.type === "linear" || rope?.type === "yarn") {
     metadata[key("rope.scaling.type")] = meta.string(rope.type)
     metadata[key("rope.scaling.factor")] = meta.f32(rope.factor)
@@ -84,8 +121,11 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
     const data = Float32Array.from({ length }, () => mean + 0.2 * random())
     tensors.push({ name, shape: [length], format: "F32", data })
   }
-  const qDim = heads * head_dim
-  const kvDim = kv_heads * head_dim
+  const windowed = (layer: number): boolean => {
+    if (sliding_window === undefined || at(sliding_window, layer) === 0) return false
+    if (typeof window_pattern === "number") return layer % window_pattern < window_pattern - 1
+    return window_pattern?.[layer] ?? true
+  }
   matrix("token_embd.weight", vocab, hidden, Math.sqrt(hidden))
   if (rope?.type === "llama3") {
     tensors.push({
@@ -97,8 +137,12 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
   }
   for (let i = 0; i < layers; i++) {
     const blk = (name: string) => `blk.${i}.${name}`
+    const headDim = windowed(i) ? (head_dim_swa ?? head_dim) : head_dim
+    const qDim = at(heads, i) * headDim
+    const kvDim = at(kv_heads, i) * headDim
+    const width = at(ffn, i)
     vector(blk("attn_norm.weight"), hidden, 1)
-    // Larger than 1/√cols, so that attention is far from uniform and positions matter.
+    // Q and K are larger than 1/√cols, so that attention is far from uniform and positions matter.
     matrix(blk("attn_q.weight"), qDim, hidden, 2)
     matrix(blk("attn_k.weight"), kvDim, hidden, 2)
     matrix(blk("attn_v.weight"), kvDim, hidden)
@@ -108,20 +152,24 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
       vector(blk("attn_v.bias"), kvDim, 0)
     }
     if (arch === "qwen3") {
-      vector(blk("attn_q_norm.weight"), head_dim, 1)
-      vector(blk("attn_k_norm.weight"), head_dim, 1)
+      vector(blk("attn_q_norm.weight"), headDim, 1)
+      vector(blk("attn_k_norm.weight"), headDim, 1)
     }
     matrix(blk("attn_output.weight"), hidden, qDim)
     if (attention_bias) vector(blk("attn_output.bias"), hidden, 0)
     vector(blk("ffn_norm.weight"), hidden, 1)
-    matrix(blk("ffn_gate.weight"), ffn, hidden)
-    matrix(blk("ffn_up.weight"), ffn, hidden)
-    matrix(blk("ffn_down.weight"), hidden, ffn)
+    matrix(blk("ffn_gate.weight"), width, hidden)
+    matrix(blk("ffn_up.weight"), width, hidden)
+    matrix(blk("ffn_down.weight"), hidden, width)
   }
   vector("output_norm.weight", hidden, 1)
   if (!tied) matrix("output.weight", vocab, hidden, 2)
   return encodeGguf({ metadata, tensors })
 }
+
+const at = (value: PerLayer, layer: number): number => (typeof value === "number" ? value : (value[layer] ?? 0))
+
+const perLayer = (value: PerLayer): MetadataValue => (typeof value === "number" ? meta.u32(value) : meta.u32s(value))
 
 /**
  * The divisors of rope_freqs.weight, as converters compute them from Llama 3.1's configuration: long wavelengths are stretched by
@@ -139,8 +187,8 @@ function llama3Factors(rope: Extract<TinyRope, { type: "llama3" }>, dim: number,
 }
 
 /**
- * Roughly normal numbers of variance 1 (sums of twelve uniform ones), the same on every machine: only exact integer and
- * dyadic arithmetic. The generator is splitmix32.
+ * Roughly normal numbers of variance 1: sums of twelve uniform numbers from splitmix32. All arithmetic is exact, so that the numbers
+ * are the same on every machine.
  */
 function gaussian(seed: number): () => number {
   let state = seed >>> 0

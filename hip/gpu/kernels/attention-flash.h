@@ -1,15 +1,19 @@
-// FlashAttention (Dao 2023) over the paged cache on the matrix units: 64 queries of one sequence and head a block, 64 keys at a time,
-// f16 operands, float sums and softmax state, in powers of two.
+// FlashAttention-2 (Dao 2023, Algorithm 1) over the paged cache on the matrix units. A block computes kFlashQueries queries of one
+// sequence and head, kFlashKeys keys at a time. Operands are f16; S, O and the softmax state are float; exponentials are powers of
+// two.
+//
+// Names are the paper's: S = Q · Kᵀ, m the running maxima of its rows, P = 2^(S - m), l the running sums of P's rows, O = P · V.
 #pragma once
 #include "attention-split.h"
 #include "flash-tiles.h"
 
 namespace rf {
 
-// The tile of this block: 64 rows of a sequence of more than kAttentionFlashRows rows, the last ones (which see the most keys) first.
+// The tile of a block: kFlashQueries rows of a sequence with more than kAttentionFlashRows rows. The last rows, which attend to the
+// most keys, come first.
 struct FlashTile {
   RfStepSeq seq;
-  uint32_t row;  // its first, within the sequence
+  uint32_t row;  // its first row within the sequence
   bool found;
 };
 RF_DEVICE FlashTile flash_tile(const uint32_t* step, uint32_t index) {
@@ -23,58 +27,38 @@ RF_DEVICE FlashTile flash_tile(const uint32_t* step, uint32_t index) {
   return {{}, 0, false};
 }
 
-// cap · tanh(s / cap) · log2 e of every score, to about 1e-7 of the cap: what f16 operands leave of a score is far less.
-RF_DEVICE void flash_cap(Accumulator (&scores)[kFlashStrips][kKeyTiles], float cap) {
+// S = cap · tanh(S / cap) · log2 e, with an error of about 1e-7 · cap, far below the rounding of f16 operands.
+template <uint32_t Rows, uint32_t Columns>
+RF_DEVICE void cap_scores(Accumulator (&s)[Rows][Columns], float cap) {
   const float factor = divide(2 * kLog2e, cap), height = cap * kLog2e;
-  RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
-    RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-      const float x = scores[s][t].value[i] * factor, e = power_of_2(x > 126.0f ? 126.0f : x);
-      scores[s][t].value[i] = height - 2 * height * reciprocal(e + 1.0f);
-    }
-    schedule_fence();
+  map(s, [&](float score) {
+    const float x = score * factor, e = power_of_2(x > 126.0f ? 126.0f : x);
+    return height - 2 * height * reciprocal(e + 1.0f);
+  });
+}
+
+// Stores q [kFlashQueries, q_stride] times `factor` to shared memory as halves; rows from n_rows on become zeros.
+template <class Layout, uint32_t D>
+RF_DEVICE void store_queries(uint16_t* shared, const float* q, uint32_t q_stride, uint32_t n_rows, float factor) {
+  for (uint32_t item = thread_id(); item < kFlashQueries * (D / kChunk); item += kFlashThreads) {
+    const uint32_t row = item / (D / kChunk), chunk = item % (D / kChunk);
+    const float* from = q + uint64_t(row) * q_stride + chunk * kChunk;
+    uint32_t word[4] = {};
+    if (row < n_rows)
+      RF_UNROLL for (uint32_t i = 0; i < 4; i++) word[i] = uint32_t(float_to_half_saturated(from[2 * i] * factor)) |
+                                                           uint32_t(float_to_half_saturated(from[2 * i + 1] * factor)) << 16;
+    *reinterpret_cast<Word4*>(shared + Layout::at(row, chunk)) = {word[0], word[1], word[2], word[3]};
   }
 }
 
-// The softmax of one strip's scores, in place: scores become weights, and the sums so far shrink by what the maximum grew.
-template <uint32_t DTiles>
-RF_DEVICE void flash_softmax(Accumulator (&scores)[kKeyTiles], Accumulator (&sums)[DTiles], float (&peak)[kLaneQueries],
-                             float (&total)[kLaneQueries]) {
-  float next[kLaneQueries], shrink[kLaneQueries];
-  RF_UNROLL for (uint32_t n = 0; n < kLaneQueries; n++) next[n] = peak[n];
-  RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-    const uint32_t n = lane_query(i);
-    next[n] = next[n] < scores[t].value[i] ? scores[t].value[i] : next[n];
-  }
-  RF_UNROLL for (uint32_t n = 0; n < kLaneQueries; n++) {
-    RF_UNROLL for (uint32_t mask = kQueryLanesFrom; mask < kQueryLanesTo; mask *= 2) {
-      const float other = shuffle_xor(next[n], mask);
-      next[n] = next[n] < other ? other : next[n];
-    }
-    const float base = finite_peak(next[n]);
-    shrink[n] = power_of_2(peak[n] - base);
-    peak[n] = next[n];
-    next[n] = base;
-    total[n] *= shrink[n];
-  }
-  RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
-    RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-      const uint32_t n = lane_query(i);
-      scores[t].value[i] = power_of_2(scores[t].value[i] - next[n]);
-      total[n] += scores[t].value[i];
-    }
-    schedule_fence();
-  }
-  RF_UNROLL for (uint32_t t = 0; t < DTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) sums[t].value[i] *=
-      shrink[lane_query(i)];
-}
-
-// Quantized: of a q8_0 cache, else of an f16 one.
+// D: head_dim. Quantized: the cache is q8_0, otherwise f16.
 template <uint32_t D, bool Quantized>
 RF_DEVICE void attention_flash(const AttentionArgs& a) {
-  constexpr uint32_t DTiles = D / 16;
   using Tiles = FlashTiles<D, Quantized>;
   using KeyLayout = typename Tiles::KeyLayout;
   using ValueLayout = typename Tiles::ValueLayout;
+  constexpr uint32_t kQueryTiles = kFlashQueries / kTile / (kFlashThreads / kWave);  // of one wave
+  constexpr uint32_t kKeyTiles = kFlashKeys / kTile, kWidthTiles = D / kTile;
   RF_SHARED Tiles tiles;
   begin_kernel();
   const FlashTile tile = flash_tile(a.step, block_x());
@@ -82,103 +66,67 @@ RF_DEVICE void attention_flash(const AttentionArgs& a) {
   const uint32_t head = block_y(), group = a.n_heads / a.cache.n_kv_heads;
   const uint32_t past = tile.seq.kv_len - tile.seq.n_rows;  // position of the sequence's row 0
   const uint32_t n_rows = tile.seq.n_rows - tile.row < kFlashQueries ? tile.seq.n_rows - tile.row : kFlashQueries;
-  const uint32_t low = past + tile.row, high = low + n_rows - 1;  // positions of the tile's rows
+  const uint32_t low = past + tile.row, high = low + n_rows - 1;  // positions of the tile's first and last row
   const auto first_key = [&](uint32_t position) { return a.window && position >= a.window ? position - a.window + 1 : 0; };
+  const uint32_t first_row = tile.seq.row_start + tile.row;  // of the step
   const FlashSource source = {a.cache.k,          a.cache.v,    block_ids(a.step) + tile.seq.block_start,
                               a.cache.n_kv_heads, head / group, high + 1};
 
-  // Queries pass through the keys' tile once, scaled (in powers of two where nothing comes between the scores and the softmax).
-  const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
-  for (uint32_t item = thread_id(); item < kFlashQueries * (D / 8); item += kFlashThreads) {
-    const uint32_t row = item / (D / 8), chunk = item % (D / 8);
-    const float* q = a.q + uint64_t(tile.seq.row_start + tile.row + row) * a.q_stride + uint64_t(head) * D + chunk * 8;
-    uint32_t word[4] = {};
-    if (row < n_rows)
-      RF_UNROLL for (uint32_t i = 0; i < 4; i++) word[i] =
-          uint32_t(float_to_half_saturated(q[2 * i] * factor)) | uint32_t(float_to_half_saturated(q[2 * i + 1] * factor)) << 16;
-    *reinterpret_cast<Word4*>(tiles.queries() + KeyLayout::at(row, chunk)) = {word[0], word[1], word[2], word[3]};
+  // Q, scaled so that the softmax takes powers of two. With a soft cap, cap_scores applies log2 e instead.
+  store_queries<KeyLayout, D>(tiles.queries(), a.q + uint64_t(first_row) * a.q_stride + uint64_t(head) * D, a.q_stride, n_rows,
+                              a.softcap > 0 ? a.scale : a.scale * kLog2e);
+  block_sync();
+  const uint32_t wave_row = wave_id() * kQueryTiles * kTile;
+  Fragment<F16, KeyLayout> q[kQueryTiles][kWidthTiles];
+  Accumulator o[kQueryTiles][kWidthTiles];
+  RowVector m[kQueryTiles], l[kQueryTiles];
+  RF_UNROLL for (uint32_t r = 0; r < kQueryTiles; r++) {
+    load_row(q[r], tiles.queries(), wave_row + r * kTile);
+    clear(o[r]);
+    fill(m[r], -__builtin_inff());
+    fill(l[r], 0.0f);
   }
   block_sync();
-  const uint32_t strip0 = wave_id() * kFlashStrips * 16;
-  Fragment<F16, KeyLayout> queries[kFlashStrips][DTiles];
-  RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) RF_UNROLL for (uint32_t t = 0; t < DTiles; t++)
-      load_fragment(queries[s][t], tiles.queries(), strip0 + s * 16, t * 16);
-  block_sync();
-
-  Accumulator sums[kFlashStrips][DTiles];
-  float peak[kFlashStrips][kLaneQueries], total[kFlashStrips][kLaneQueries];
-  RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) {
-    RF_UNROLL for (uint32_t t = 0; t < DTiles; t++) clear(sums[s][t]);
-    RF_UNROLL for (uint32_t n = 0; n < kLaneQueries; n++) {
-      peak[s][n] = -__builtin_inff();
-      total[s][n] = 0;
-    }
-  }
 
   FlashCopy<D, Quantized> copy = {tiles};
   uint32_t key = first_key(low) / kFlashKeys * kFlashKeys;
   copy.fetch_k(source, key);
-  do {  // a row sees itself at least
+  do {  // at least once, since every row attends to itself
     copy.land_k();
     block_sync();
     copy.fetch_v(source, key);
     schedule_fence();
-    Accumulator scores[kFlashStrips][kKeyTiles];
-    RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
-      RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) clear(scores[s][t]);
-      RF_UNROLL for (uint32_t d = 0; d < DTiles; d++) {
-        Fragment<F16, KeyLayout> keys;
-        load_fragment(keys, tiles.k, t * 16, d * 16);
-        RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) multiply_scores(scores[s][t], queries[s][d], keys);
-        if (d % kFlashAhead == kFlashAhead - 1) schedule_fence();
-      }
+    Accumulator s[kQueryTiles][kKeyTiles];  // S, then P
+    mm_ABt(s, q, tiles.k);                  // S = Q · Kᵀ
+    if (a.softcap > 0) cap_scores(s, a.softcap);
+    if (key + kFlashKeys - 1 > low || key < first_key(high))  // some row does not attend to some key of this tile
+      mask(s, [&](uint32_t row) {
+        const uint32_t position = low + wave_row + row;
+        return ColumnRange{int32_t(first_key(position) - key), int32_t(position - key)};
+      });
+    RF_UNROLL for (uint32_t r = 0; r < kQueryTiles; r++) {
+      const RowVector shrink = raise_row_max(m[r], s[r]);  // m' = max(m, rowmax(S)), shrink = 2^(m - m')
+      scale(l[r], shrink);
+      sub_row_exp2(s[r], m[r], l[r]);  // P = 2^(S - m'), l' = 2^(m - m') · l + rowsum(P)
+      scale_rows(o[r], shrink);        // O' = diag(2^(m - m')) · O
     }
-    if (a.softcap > 0) flash_cap(scores, a.softcap);
-    if (key + kFlashKeys - 1 > low || key < first_key(high))  // some row does not see some key of this tile
-      RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) {
-        int32_t last[kLaneQueries], first[kLaneQueries];  // what this lane's queries see of the tile
-        RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-          const uint32_t position = low + strip0 + s * 16 + query_at(i);
-          last[lane_query(i)] = int32_t(position - key);
-          first[lane_query(i)] = int32_t(first_key(position) - key);
-        }
-        RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-          const int32_t at = int32_t(t * 16 + other_at(i));
-          if (at > last[lane_query(i)] || at < first[lane_query(i)]) scores[s][t].value[i] = -__builtin_inff();
-        }
-      }
-    RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) flash_softmax<DTiles>(scores[s], sums[s], peak[s], total[s]);
     schedule_fence();
     copy.land_v();
     block_sync();
     key += kFlashKeys;
     if (key <= high) copy.fetch_k(source, key);
     schedule_fence();
-    RF_UNROLL for (uint32_t t = 0; t < kKeyTiles; t++) {
-      Fragment<F16, ValueLayout> weights[kFlashStrips];
-      RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++)
-          weights_fragment(weights[s], scores[s][t], tiles.weights(strip0 / 16 + s), t);
-      schedule_fence();
-      RF_UNROLL for (uint32_t d = 0; d < DTiles; d++) {
-        Fragment<F16, ValueLayout> values;
-        copy.value_fragment(values, d * 16, t * 16);
-        RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) multiply_sums(sums[s][d], weights[s], values);
-        if (d % kFlashAhead == kFlashAhead - 1) schedule_fence();
-      }
-    }
+    mm_AB<ValueLayout>(o, s, copy.tiles.v, tiles.weights(wave_row));  // O' += P · V
   } while (key <= high);
 
-  RF_UNROLL for (uint32_t s = 0; s < kFlashStrips; s++) {
-    RF_UNROLL for (uint32_t n = 0; n < kLaneQueries; n++) {
-      RF_UNROLL for (uint32_t mask = kQueryLanesFrom; mask < kQueryLanesTo; mask *= 2) total[s][n] +=
-          shuffle_xor(total[s][n], mask);
-      total[s][n] = divide(1.0f, total[s][n]);
-    }
-    RF_UNROLL for (uint32_t t = 0; t < DTiles; t++) RF_UNROLL for (uint32_t i = 0; i < Accumulator::size; i++) {
-      const uint32_t row = strip0 + s * 16 + query_at(i);
-      float* out = a.out + (uint64_t(tile.seq.row_start + tile.row + row) * a.n_heads + head) * D;
-      if (row < n_rows) out[t * 16 + other_at(i)] = sums[s][t].value[i] * total[s][lane_query(i)];
-    }
+  RF_UNROLL for (uint32_t r = 0; r < kQueryTiles; r++) {
+    sum_lanes(l[r]);
+    invert(l[r]);
+    scale_rows(o[r], l[r]);  // diag(l)⁻¹ · O
+    for_each(o[r], [&](uint32_t tile_row, uint32_t d, float value) {
+      const uint32_t row = wave_row + r * kTile + tile_row;
+      if (row < n_rows) a.out[(uint64_t(first_row + row) * a.n_heads + head) * D + d] = value;
+    });
   }
 }
 

@@ -1,10 +1,9 @@
-// Attention in float for any row: flash-decoding (Dao et al. 2023) over the keys of one K/V head, all query heads of the group at once.
+// Attention of one row in float: flash-decoding (Dao et al. 2023) over the keys of one K/V head, for all its query heads at once.
 //
-// A key's head_dim elements lie over `Lanes` lanes, 8 · Chunks a lane, so that a group of 32 lanes reads 32/Lanes whole keys with 16-byte
-// loads. A block takes a chunk of keys at a time, `unroll` for each such subgroup, and has the next chunk's loads on their way
-// meanwhile: all scores first, then one softmax over the chunk with a score a lane, then the values. Between chunks it is an online
-// softmax (Milakov and Gimelshein 2018), in powers of two (scores are scaled by log2 e). Every sum has an order that depends on
-// nothing but the kernel.
+// A cluster of `Lanes` lanes holds one key, 8 · Chunks of its elements in each lane, so that a subgroup reads 32 / Lanes whole keys
+// with 16-byte loads. A block processes a tile of keys at a time, `unroll` keys a cluster: first all scores, then one softmax with
+// a score in each lane, then the values. The next tile is loaded meanwhile. From tile to tile this is the online softmax (Milakov
+// and Gimelshein 2018), in powers of two: scores are scaled by log2 e. The order of every sum depends on the kernel alone.
 #pragma once
 #include "cache.h"
 
@@ -12,11 +11,11 @@
 
 namespace rf {
 
-constexpr uint32_t kSplitGroups = kBlock / kGroup;
+constexpr uint32_t kSplitSubgroups = kBlock / kSubgroup;
 constexpr float kLog2e = 1.44269504f;
 
-// cap · tanh(s / cap). Near 0 by its series (the other form would lose digits), elsewhere 1 - 2 / (e^2y + 1) with an exponent that cannot
-// overflow; a NaN stays one.
+// cap · tanh(y), y = s / cap. Near 0 a series, because 1 - 2 / (e^2y + 1) loses digits there; elsewhere that formula, with an
+// exponent that cannot overflow. A NaN stays a NaN.
 RF_DEVICE float soft_cap(float s, float cap) {
   const float y = divide(s, cap), square = y * y;
   const float series =
@@ -25,16 +24,14 @@ RF_DEVICE float soft_cap(float s, float cap) {
   const float far = 1.0f - divide(2.0f, exp2_fast(x) + 1.0f);
   return cap * (square < 0.0625f ? series : far);
 }
-// What the running maximum is subtracted as: a maximum of -inf (no key yet) would give NaN.
-RF_DEVICE float finite_peak(float peak) { return peak == -__builtin_inff() ? 0.0f : peak; }
 
-// Eight elements of a K or V row as they were read.
+// Eight elements of a K or V row, in the cache's type.
 template <uint32_t Dtype>
 struct Eight {
   static constexpr bool Half = Dtype == RF_F16;
   Word4 word[Half ? 1 : 2];
 
-  // Aligned: rows are multiples of 16 bytes. n: how many of the eight belong to the row.
+  // Aligned: rows are multiples of 16 bytes. n: how many of the eight belong to the row; the others become zero.
   template <bool Aligned>
   RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t, uint32_t, uint32_t n) {
     const uint8_t* p = base + index * (Half ? 2 : 4);
@@ -66,13 +63,13 @@ struct Eight {
   }
 };
 
-// Of q8_0 they are read as quants, and what they are multiplied by stays outside their sums.
+// q8_0: decode returns the quants; the caller multiplies its sums by scale().
 template <>
 struct Eight<RF_Q8_0> {
   Word2 word;
-  uint32_t half;  // the scale
+  uint32_t half;  // the scale, as f16
 
-  // eighth: which eight of the row; scales: bytes from the row to its scales.
+  // index: bytes; eighth: elements 8 · eighth … + 7 of the row; scales: bytes from the row to its scales.
   template <bool Aligned>
   RF_DEVICE void read(const uint8_t* base, uint64_t index, uint32_t eighth, uint32_t scales, uint32_t n) {
     const uint8_t* row = base + index - eighth * 8;
@@ -90,12 +87,13 @@ struct SplitShape {
   static constexpr uint32_t Lanes = Lanes_, Chunks = Chunks_, Heads = Heads_;
   static constexpr bool Aligned = Aligned_;
   static constexpr uint32_t width = Lanes * Chunks * 8;  // head_dim, rounded up
-  static constexpr uint32_t subgroups = kBlock / Lanes;
-  // Keys of a subgroup whose loads are in flight together; registers limit it, and a chunk has no more scores than the block threads.
-  static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || subgroups* Heads > 64 ? 2 : 4;
-  static constexpr uint32_t keys = subgroups * unroll;     // of a chunk
-  static constexpr uint32_t parts = kSplitGroups / Heads;  // groups that share the softmax of a head
-  static_assert(keys <= parts * kGroup, "a lane for each score");
+  static constexpr uint32_t clusters = kBlock / Lanes;
+  // Keys of a cluster that are loaded together. Registers limit it, and a tile must not have more scores than the block has
+  // threads.
+  static constexpr uint32_t unroll = !Aligned ? 1 : Chunks > 1 || clusters* Heads > 64 ? 2 : 4;
+  static constexpr uint32_t keys = clusters * unroll;                  // of a tile
+  static constexpr uint32_t head_subgroups = kSplitSubgroups / Heads;  // that compute the softmax of a head together
+  static_assert(keys <= head_subgroups * kSubgroup, "a lane for each score");
 };
 template <uint32_t N>
 struct alignas(N * 4) Pack {
@@ -103,13 +101,13 @@ struct alignas(N * 4) Pack {
 };
 template <class Shape>
 struct SplitShared {
-  Pack<Shape::unroll> scores[Shape::Heads][Shape::subgroups], weights[Shape::Heads][Shape::subgroups];
-  float shrink[Shape::Heads], peak[Shape::Heads], total[Shape::Heads][Shape::parts];
-  float sums[Shape::Heads][kSplitGroups][Shape::width];
+  Pack<Shape::unroll> scores[Shape::Heads][Shape::clusters], weights[Shape::Heads][Shape::clusters];
+  float shrink[Shape::Heads], peak[Shape::Heads], total[Shape::Heads][Shape::head_subgroups];
+  float sums[Shape::Heads][kSplitSubgroups][Shape::width];
 };
 
-// Adds each of `Count` values up over the lanes that differ in the bits Mask … Least alone, halving the values at each bit while there
-// are several: value i ends up where these bits, from the highest, spell i.
+// Sums each of `Count` values over the lanes that differ only in the bits Mask … Least. At each bit a lane keeps half of its
+// values, down to one: value i ends in the lanes whose bits, highest first, are i.
 template <uint32_t Mask, uint32_t Least, uint32_t Count, uint32_t N>
 RF_DEVICE void fold(float (&v)[N]) {
   if constexpr (Mask != Least / 2) {
@@ -120,7 +118,8 @@ RF_DEVICE void fold(float (&v)[N]) {
     } else {
       RF_UNROLL for (uint32_t i = 0; i < half; i++) {
         const float low = v[i], high = v[half + i];
-        const float keep = upper ? +high : +low, send = upper ? +low : +high;  // values: a choice of places would need memory
+        // Unary + makes these select values; selecting an element's address would need memory.
+        const float keep = upper ? +high : +low, send = upper ? +low : +high;
         v[i] = keep + shuffle_xor(send, Mask);
       }
     }
@@ -133,23 +132,24 @@ struct SplitQuery {
   uint32_t n_heads;  // ≤ Shape::Heads, all of one K/V head
   uint32_t head_dim;
   uint32_t begin, end;  // keys begin … end - 1
-  uint32_t old;  // keys that were there before this plan's step, so that they can be read before the kernel in front has ended
+  uint32_t old;         // keys 0 … old - 1 were stored by earlier steps, so they can be read before begin_kernel
   float scale, softcap;
 };
 
-// index(key): where the key's row begins in k and v, in elements (in a q8_0 cache in bytes). emit(head, d, sum, peak, total) takes the result: sum / total is the output.
-// Every thread of the block takes part with the same query.
+// Attention of the heads of `a` over keys a.begin … a.end - 1. index(key): start of the key's row in k and v, in elements (q8_0: in
+// bytes). emit(head, d, sum, peak, total) receives the result; the output is sum / total. All threads of a block call this with the
+// same query.
 template <class Shape, uint32_t Dtype, class Index, class Emit>
 RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, SplitShared<Shape>& shared, Index index, Emit emit) {
   constexpr uint32_t Lanes = Shape::Lanes, Chunks = Shape::Chunks, Heads = Shape::Heads, Unroll = Shape::unroll;
   constexpr uint32_t Scores = Heads * Unroll,
-                     Left = Scores > Lanes ? Scores / Lanes : 1;     // of a subgroup, and of a lane in the end
-  constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that end up with the same score
-  const uint32_t sub = lane_id() % Lanes, slot = thread_id() / Lanes;
+                     Left = Scores > Lanes ? Scores / Lanes : 1;     // of a cluster, and of a lane after fold
+  constexpr uint32_t Sharing = Scores > Lanes ? 1 : Lanes / Scores;  // lanes that hold the same score after fold
+  const uint32_t cluster_lane = lane_id() % Lanes, cluster = thread_id() / Lanes;
   const float factor = a.softcap > 0 ? a.scale : a.scale * kLog2e;
   uint32_t here[Chunks];  // elements of each chunk that belong to the row
   RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    const uint32_t d = (c * Lanes + sub) * 8;
+    const uint32_t d = (c * Lanes + cluster_lane) * 8;
     here[c] = d >= a.head_dim ? 0 : a.head_dim - d < 8 ? a.head_dim - d : 8;
   }
   Eight<Dtype> keys[Unroll][Chunks], values[Unroll][Chunks];
@@ -157,14 +157,15 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   uint32_t scales[Unroll];
   const auto read = [&](Eight<Dtype>(&into)[Unroll][Chunks], const uint8_t* from) {
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) into[u][c]
-        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + sub) * 8, c * Lanes + sub, scales[u], here[c]);
+        .template read<Shape::Aligned>(from, rows[u] + (c * Lanes + cluster_lane) * 8, c * Lanes + cluster_lane, scales[u],
+                                       here[c]);
   };
   const auto find = [&](uint32_t start) {
-    const uint32_t key = start + slot * Unroll, last = a.end - 1;  // past the end it reads the last one again, and drops it
+    const uint32_t key = start + cluster * Unroll, last = a.end - 1;  // past the end the last key is read again, and dropped
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) {
       const uint32_t at = key + u < last ? key + u : last;
       rows[u] = index(at);
-      scales[u] = Dtype == RF_Q8_0 ? cache_scales(at % kBlockTokens, a.head_dim) : 0;
+      scales[u] = Dtype == RF_Q8_0 ? cache_scales(at % RF_BLOCK_SIZE, a.head_dim) : 0;
     }
   };
   const bool early = a.begin < a.end && a.end - a.begin >= Shape::keys && a.begin + Shape::keys <= a.old;
@@ -177,17 +178,17 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
   if (early) begin_kernel();
   float q[Heads][Chunks][8], sums[Heads][Chunks][8] = {};
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + sub) * 8;
+    const float* from = a.q + (h < a.n_heads ? h : 0) * a.head_dim + (c * Lanes + cluster_lane) * 8;
     if constexpr (Shape::Aligned) {
-      Pack<4> part[2] = {};
-      RF_UNROLL for (uint32_t i = 0; i < 2; i++) if (here[c]) part[i] = load<Pack<4>>(from + 4 * i);
-      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = part[i / 4].v[i % 4] * factor;
+      Pack<4> quad[2] = {};
+      RF_UNROLL for (uint32_t i = 0; i < 2; i++) if (here[c]) quad[i] = load<Pack<4>>(from + 4 * i);
+      RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = quad[i / 4].v[i % 4] * factor;
     } else {
       RF_UNROLL for (uint32_t i = 0; i < 8; i++) q[h][c][i] = i < here[c] ? from[i] * factor : 0.0f;
     }
   }
-  // For the softmax, a lane has the score of one key for the head of its group, and the group's share of the total.
-  const uint32_t head = group_id() / Shape::parts, mine = group_id() % Shape::parts * kGroup + lane_id();
+  // In the softmax a lane has the score of one key, for the head that its subgroup works on, and a partial sum of the weights.
+  const uint32_t head = subgroup_id() / Shape::head_subgroups, mine = subgroup_id() % Shape::head_subgroups * kSubgroup + lane_id();
   const float* head_scores = shared.scores[head][0].v;
   float* head_weights = shared.weights[head][0].v;
   float peak = -__builtin_inff(), total = 0;
@@ -201,9 +202,9 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       RF_UNROLL for (uint32_t h = 0; h < Heads; h++) {
         float& sum = score[h * Unroll + u];
         if constexpr (Dtype == RF_Q8_0) {
-          float part = 0;
-          RF_UNROLL for (uint32_t i = 0; i < 8; i++) part = __builtin_fmaf(q[h][c][i], x[i], part);
-          sum = __builtin_fmaf(part, keys[u][c].scale(), sum);
+          float product = 0;
+          RF_UNROLL for (uint32_t i = 0; i < 8; i++) product = __builtin_fmaf(q[h][c][i], x[i], product);
+          sum = __builtin_fmaf(product, keys[u][c].scale(), sum);
         } else {
           RF_UNROLL for (uint32_t i = 0; i < 8; i++) sum = __builtin_fmaf(q[h][c][i], x[i], sum);
         }
@@ -214,9 +215,9 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       read(keys, k);
     }
     fold<Lanes / 2, 1, Scores>(score);
-    if (sub % Sharing == 0) RF_UNROLL for (uint32_t i = 0; i < Left; i++) {
-        const uint32_t at = sub / Sharing * Left + i;
-        shared.scores[at / Unroll][slot].v[at % Unroll] = score[i];
+    if (cluster_lane % Sharing == 0) RF_UNROLL for (uint32_t i = 0; i < Left; i++) {
+        const uint32_t at = cluster_lane / Sharing * Left + i;
+        shared.scores[at / Unroll][cluster].v[at % Unroll] = score[i];
       }
     block_sync();
 
@@ -226,12 +227,12 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
       return a.softcap > 0 ? soft_cap(s, a.softcap) * kLog2e : s;
     };
     const float own = score_of(mine);
-    float next = -__builtin_inff();  // passes over a NaN, which spreads by its own weight
-    RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kGroup - 1) / kGroup; i++) {
-      const float other = score_of(i * kGroup + lane_id());
+    float next = -__builtin_inff();  // ignores a NaN, whose own weight makes the result NaN
+    RF_UNROLL for (uint32_t i = 0; i < (Shape::keys + kSubgroup - 1) / kSubgroup; i++) {
+      const float other = score_of(i * kSubgroup + lane_id());
       next = next < other ? other : next;
     }
-    next = group_max(next);
+    next = subgroup_max(next);
     next = next < peak ? peak : next;
     const float base = finite_peak(next), shrink = exp2_fast(peak - base), weight = exp2_fast(own - base);
     total = total * shrink + weight;
@@ -245,7 +246,7 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
         RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) RF_UNROLL for (uint32_t i = 0; i < 8; i++) sums[h][c][i] *= by;
       }
     Pack<Unroll> weights[Heads];
-    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) weights[h] = shared.weights[h][slot];
+    RF_UNROLL for (uint32_t h = 0; h < Heads; h++) weights[h] = shared.weights[h][cluster];
     RF_UNROLL for (uint32_t u = 0; u < Unroll; u++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
       float x[8];
       values[u][c].decode(x);
@@ -258,46 +259,47 @@ RF_DEVICE void attend(const SplitQuery& a, const uint8_t* k, const uint8_t* v, S
     if (more) read(values, v);
   }
 
-  // Join the subgroups of the group …
+  // Sum over the clusters of each subgroup …
   RF_UNROLL for (uint32_t h = 0; h < Heads; h++) RF_UNROLL for (uint32_t c = 0; c < Chunks; c++) {
-    constexpr uint32_t Apart = kGroup / Lanes, Rest = 8 / Apart;  // subgroup s ends up with elements s · Rest on
-    const uint32_t d = (c * Lanes + sub) * 8;
-    fold<kGroup / 2, Lanes, 8>(sums[h][c]);
-    RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][group_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
+    constexpr uint32_t Apart = kSubgroup / Lanes, Rest = 8 / Apart;  // cluster s ends with elements s · Rest …
+    const uint32_t d = (c * Lanes + cluster_lane) * 8;
+    fold<kSubgroup / 2, Lanes, 8>(sums[h][c]);
+    RF_UNROLL for (uint32_t i = 0; i < Rest; i++) shared.sums[h][subgroup_id()][d + lane_id() / Lanes * Rest + i] = sums[h][c][i];
   }
-  total = group_sum(total);
+  total = subgroup_sum(total);
   if (lane_id() == 0) {
-    shared.total[head][group_id() % Shape::parts] = total;
+    shared.total[head][subgroup_id() % Shape::head_subgroups] = total;
     shared.peak[head] = peak;
   }
   block_sync();
-  // … and the groups of the block.
+  // … then over the subgroups of the block.
   RF_UNROLL for (uint32_t item = thread_id(); item < Heads * Shape::width; item += kBlock) {
     const uint32_t h = item / Shape::width, d = item % Shape::width;
     if (h >= a.n_heads || d >= a.head_dim) continue;
     float sum = 0, whole = 0;
-    RF_UNROLL for (uint32_t g = 0; g < kSplitGroups; g++) sum += shared.sums[h][g][d];
-    RF_UNROLL for (uint32_t g = 0; g < Shape::parts; g++) whole += shared.total[h][g];
+    RF_UNROLL for (uint32_t g = 0; g < kSplitSubgroups; g++) sum += shared.sums[h][g][d];
+    RF_UNROLL for (uint32_t g = 0; g < Shape::head_subgroups; g++) whole += shared.total[h][g];
     emit(h, d, sum, shared.peak[h], whole);
   }
 }
 
-// The keys of a row, in blocks of 16 tokens, and how many splits share them.
+// The keys that a row attends to, in blocks of RF_BLOCK_SIZE tokens, and the number of splits that share them.
 struct RowKeys {
   uint32_t first, first_block, blocks, splits;
 };
 RF_DEVICE RowKeys row_keys(const AttentionArgs& a, uint32_t position) {
-  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0, first_block = first / kBlockTokens;
-  const uint32_t blocks = position / kBlockTokens + 1 - first_block;
-  return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * kBlockTokens) : a.n_splits};
+  const uint32_t first = a.window && position >= a.window ? position - a.window + 1 : 0, first_block = first / RF_BLOCK_SIZE;
+  const uint32_t blocks = position / RF_BLOCK_SIZE + 1 - first_block;
+  return {first, first_block, blocks, a.by_length ? attention_row_splits(blocks * RF_BLOCK_SIZE) : a.n_splits};
 }
 
-// One row's share of keys: split s of n takes every block of 16 tokens from s · ceil(blocks / n) on, of those that the row sees.
+// One split of a row: split s of n takes the cache blocks s · ceil(blocks / n) … (s + 1) · ceil(blocks / n) - 1 of the row's
+// `blocks`.
 template <class Shape>
 RF_DEVICE void attention_split(const AttentionArgs& a) {
   RF_SHARED SplitShared<Shape> shared;
   const uint32_t row = block_x();
-  // Read together: each would wait for the one before. A row beyond the live ones has no sequence to be read.
+  // Loaded together, because loads one after the other would each wait. Rows beyond the live rows have no sequence.
   const uint32_t row_seq = a.row_seq[row], position = a.row_pos[row], n_tokens = header(a.step).n_tokens;
   const RfStepSeq* all = seqs(a.step);
   const int32_t* tables = block_ids(a.step);
@@ -306,11 +308,12 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
   if (a.flash && seq.n_rows > kAttentionFlashRows) return begin_kernel();
   const RowKeys mine = row_keys(a, position);
   if (block_z() >= mine.splits) return begin_kernel();
-  const uint32_t group = a.n_heads / a.cache.n_kv_heads, parts = (group + Shape::Heads - 1) / Shape::Heads;
-  const uint32_t kv_head = block_y() / parts, first_head = block_y() % parts * Shape::Heads, head = kv_head * group + first_head;
+  const uint32_t group = a.n_heads / a.cache.n_kv_heads, head_blocks = (group + Shape::Heads - 1) / Shape::Heads;
+  const uint32_t kv_head = block_y() / head_blocks, first_head = block_y() % head_blocks * Shape::Heads,
+                 head = kv_head * group + first_head;
   const uint32_t head_dim = a.cache.head_dim;
-  const uint32_t share = (mine.blocks + mine.splits - 1) / mine.splits;
-  const uint32_t from = (mine.first_block + block_z() * share) * kBlockTokens, to = from + share * kBlockTokens;
+  const uint32_t split_blocks = (mine.blocks + mine.splits - 1) / mine.splits;
+  const uint32_t from = (mine.first_block + block_z() * split_blocks) * RF_BLOCK_SIZE, to = from + split_blocks * RF_BLOCK_SIZE;
   const SplitQuery query = {a.q + uint64_t(row) * a.q_stride + uint64_t(head) * head_dim,
                             group - first_head < Shape::Heads ? group - first_head : Shape::Heads,
                             head_dim,
@@ -320,8 +323,8 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
                             a.scale,
                             a.softcap};
   const int32_t* table = tables + seq.block_start;
-  const auto tile = [&](uint32_t key) { return uint64_t(table[key / kBlockTokens]) * a.cache.n_kv_heads + kv_head; };
-  const auto index = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, false); };
+  const auto tile = [&](uint32_t key) { return uint64_t(table[key / RF_BLOCK_SIZE]) * a.cache.n_kv_heads + kv_head; };
+  const auto index = [&](uint32_t key) { return cache_row(tile(key), key % RF_BLOCK_SIZE, head_dim, false); };
   const uint64_t at = uint64_t(row) * a.n_heads + head;
   const auto emit = [&](uint32_t h, uint32_t d, float sum, float peak, float total) {
     if (mine.splits == 1) {
@@ -336,9 +339,9 @@ RF_DEVICE void attention_split(const AttentionArgs& a) {
     }
   };
   if (a.cache.dtype == RF_F16) return attend<Shape, RF_F16>(query, a.cache.k, a.cache.v, shared, index, emit);
-  if constexpr (Shape::Aligned)  // as rows of q8_0 always are
+  if constexpr (Shape::Aligned)  // rows of q8_0 always are
     if (a.cache.dtype == RF_Q8_0) {
-      const auto row = [&](uint32_t key) { return cache_row(tile(key), key % kBlockTokens, head_dim, true); };
+      const auto row = [&](uint32_t key) { return cache_row(tile(key), key % RF_BLOCK_SIZE, head_dim, true); };
       return attend<Shape, RF_Q8_0>(query, a.cache.k, a.cache.v, shared, row, emit);
     }
   attend<Shape, RF_F32>(query, a.cache.k, a.cache.v, shared, index, emit);

@@ -1,11 +1,12 @@
-// Attention over the paged cache and over plain matrices. ../attention.h says which kernel serves what, and the grids.
+// Attention over the paged cache and over plain matrices. ../attention.h says which kernel serves which shape, and lists the grids.
 #include "attention-flash.h"
 #include "attention-split.h"
 #include "quantize.h"
 
 using namespace rf;
 
-// Registers for two blocks on a multiprocessor where float caches leave them; a q8_0 cache must not take them away.
+// Blocks that a multiprocessor must hold, where the registers of float caches allow it: q8_0 code must not use so many that fewer
+// fit.
 #define RF_SPLIT(name, lanes, chunks, heads, aligned, blocks) \
   RF_KERNEL_RESIDENT(kBlock, blocks)                          \
   rf_attention_split_##name(AttentionArgs a) { attention_split<SplitShape<lanes, chunks, heads, aligned>>(a); }
@@ -18,11 +19,12 @@ RF_SPLIT(256_4, 32, 1, 4, true, 1)
 RF_SPLIT(512_2, 32, 2, 2, true, 1)
 RF_SPLIT(any, 32, 2, 1, false, 2)
 
-// Joins the splits of one head of one row, always in the same order. A lane weighs splits `lane` and `lane + 32`; the first sums are on
-// their way meanwhile. Where a product of quantized weights comes next, it leaves the planes that this reads.
+// Joins the splits of one head of one row, always in the same order. Each lane computes the weights of splits `lane` and `lane +
+// 32` while the first sums are being loaded. Where the next op is a product of block formats, it also writes the planes that the
+// product reads.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   constexpr uint32_t Ahead = 16;
-  static_assert(kMaxSplits == 2 * kGroup, "two splits a lane");
+  static_assert(kMaxSplits == 2 * kSubgroup, "two splits a lane");
   const uint32_t row = block_x(), head_dim = a.cache.head_dim, stride = head_dim + 2;
   const uint64_t at = uint64_t(row) * a.n_heads + block_y();
   const float* partial = a.partial + at * a.n_splits * stride;
@@ -35,7 +37,7 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   RF_SHARED float weights[kMaxSplits];
   float peak[2], weight[2];
   RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
-    const uint32_t s = i * kGroup + lane_id();
+    const uint32_t s = i * kSubgroup + lane_id();
     const float* p = partial + uint64_t(s < n_splits ? s : 0) * stride + head_dim;
     peak[i] = s < n_splits ? p[0] : -__builtin_inff();
     weight[i] = s < n_splits ? p[1] : 0.0f;
@@ -53,13 +55,13 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
     };
     read(0);
     if (first == 0) {
-      const float greatest = finite_peak(group_max(peak[0] < peak[1] ? peak[1] : peak[0]));
+      const float greatest = finite_peak(subgroup_max(peak[0] < peak[1] ? peak[1] : peak[0]));
       RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
         const float by = exp2_fast(peak[i] - greatest);
         total += weight[i] * by;
-        if (group_id() == 0) weights[i * kGroup + lane_id()] = by;
+        if (subgroup_id() == 0) weights[i * kSubgroup + lane_id()] = by;
       }
-      total = group_sum(total);
+      total = subgroup_sum(total);
       block_sync();
     }
     RF_UNROLL_BY(1) for (uint32_t from = 0; from < n_splits; from += Ahead) {
@@ -79,12 +81,24 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   }
 }
 
+// The keys that a query sees, begin … end - 1, as ops.h says. With a window n_k ≥ n_q, so a position is never negative.
+struct DenseKeys {
+  uint32_t begin, end;
+};
+RF_DEVICE DenseKeys dense_keys(const DenseAttentionArgs& a, uint32_t row) {
+  const uint32_t position = a.n_k - a.n_q + row, end = a.causal ? position + 1 : a.n_k;
+  if (!a.window) return {0, end};
+  const uint32_t begin = position >= a.window ? position - a.window + 1 : 0;
+  return {begin, a.window < end - position ? position + a.window : end};
+}
+
 RF_KERNEL(kBlock) rf_attention_dense(DenseAttentionArgs a) {
   using Shape = SplitShape<32, 2, 1, false>;
   RF_SHARED SplitShared<Shape> shared;
   const uint32_t row = block_x(), head = block_y(), kv_head = head / (a.n_heads / a.n_kv_heads);
   const uint64_t at = (uint64_t(row) * a.n_heads + head) * a.head_dim;
-  const SplitQuery query = {a.q + at, 1, a.head_dim, 0, a.causal ? a.n_k - a.n_q + row + 1 : a.n_k, 0, a.scale, 0};
+  const DenseKeys keys = dense_keys(a, row);
+  const SplitQuery query = {a.q + at, 1, a.head_dim, keys.begin, keys.end, 0, a.scale, 0};
   const auto index = [&](uint32_t key) { return (uint64_t(key) * a.n_kv_heads + kv_head) * a.head_dim; };
   const auto emit = [&](uint32_t, uint32_t d, float sum, float, float total) { a.out[at + d] = divide(sum, total); };
   attend<Shape, RF_F32>(query, reinterpret_cast<const uint8_t*>(a.k), reinterpret_cast<const uint8_t*>(a.v), shared, index, emit);

@@ -1,7 +1,7 @@
-// What changes its representation: weights into planes, table rows into activations, activations into what matrix products read.
+// Conversions: weights to planes, embedding rows to activations, activations to the operands of matrix products.
 //
-// Unless they say otherwise, they are launched on a one-dimensional grid of any size (one thread an item is best; each says its item) and
-// stride over the rest.
+// Unless a kernel states its grid, the grid is one-dimensional and of any size. Threads stride over the items that each kernel
+// names; one thread for each item is fastest.
 #include "../args.h"
 #include "formats.h"
 #include "quantize.h"
@@ -17,8 +17,8 @@ RF_DEVICE void copy_word(const uint8_t* from, uint8_t* to) {
   *reinterpret_cast<Word*>(to) = *reinterpret_cast<const Word*>(from);
 }
 
-// Range I of every block, end to end. Blocks need not be aligned beyond two bytes (one where their size is odd), so four bytes are
-// read in halves.
+// Copies plane I: its bytes of every block, end to end. Blocks are only aligned to two bytes (one byte if their size is odd), so
+// four bytes are read as two halves.
 template <uint32_t Id, int I>
 RF_DEVICE void repack_plane(const RepackArgs& args) {
   constexpr PlaneTable table = FormatPlanes<Id>::table;
@@ -75,7 +75,7 @@ RF_DEVICE void embed_plain(const EmbedArgs& args) {
   }
 }
 
-RF_DEVICE uint16_t to_half(float x) {  // finite numbers stay finite
+RF_DEVICE uint16_t to_half(float x) {  // rounds; finite numbers stay finite
   const bool finite = (float_bits(x) & 0x7f800000u) != 0x7f800000u;
   return finite ? float_to_half_saturated(x) : float_to_half(x);
 }
@@ -84,8 +84,9 @@ RF_DEVICE uint16_t to_half(float x) {  // finite numbers stay finite
 
 using namespace rf;
 
-// Item: four bytes of the largest plane. Plain numbers are copied as they lie, so only where rows need no padding (plain_stride).
-RF_KERNEL(256) rf_repack(RepackArgs args) {
+// Item: four bytes of the largest plane. Unquantized weights are copied unchanged, so their rows must need no padding
+// (plain_stride).
+RF_KERNEL(kBlock) rf_repack(RepackArgs args) {
   switch (args.format) {
 #define CASE(id, NAME, elems, bytes) \
   case id: return repack<id>(args);
@@ -94,26 +95,26 @@ RF_KERNEL(256) rf_repack(RepackArgs args) {
   }
 }
 
-// Item: 32 columns of a row, or one of a plain table.
-RF_KERNEL(256) rf_embed(EmbedArgs args) {
+// Item: a piece of a row; of an unquantized table one column.
+RF_KERNEL(kBlock) rf_embed(EmbedArgs args) {
   begin_kernel();
   switch (args.table.format) {
-#define CASE(NAME) \
-  case FORMAT_##NAME: return embed_blocks<FORMAT_##NAME>(args);
-    RF_QUANT_FORMATS(CASE)
+#define CASE(id, NAME, elems, bytes) \
+  case id: return embed_blocks<id>(args);
+    RF_BLOCK_FORMATS(CASE)
 #undef CASE
-#define CASE(NAME) \
-  case FORMAT_##NAME: return embed_plain<FORMAT_##NAME>(args);
+#define CASE(id, NAME, elems, bytes) \
+  case id: return embed_plain<id>(args);
     RF_PLAIN_FORMATS(CASE)
 #undef CASE
   }
 }
 
 // Item: four numbers.
-RF_KERNEL(256) rf_to_half(ConvertArgs args) {
+RF_KERNEL(kBlock) rf_to_half(ConvertArgs args) {
   begin_kernel();
   const uint64_t total = uint64_t(live(args.rows)) * args.width;
-  const bool bf16 = args.compute == COMPUTE_BF16;
+  const bool bf16 = args.compute == RF_COMPUTE_BF16;
   for (uint64_t i = first_item(); i * 4 < total; i += item_stride()) {
     if (i * 4 + 4 <= total) {
       const Word4 in = load<Word4>(args.in + i * 4);
@@ -128,12 +129,13 @@ RF_KERNEL(256) rf_to_half(ConvertArgs args) {
   }
 }
 
-// Grid: rows · to_planes_blocks(width), kBlock threads; width is a multiple of 32. Nothing stands between the launch and the first row.
+// Grid: rows · to_planes_blocks(width), kBlock threads; width is a multiple of 32. The first row is read without reading the live
+// count.
 RF_KERNEL(kBlock) rf_to_planes(ConvertArgs args) {
   const uint32_t blocks = (args.width / 4 + kBlock - 1) / kBlock, row = block_x() / blocks;  // to_planes_blocks
   begin_kernel();
   if (row && row >= live(args.rows)) return;
-  const uint32_t i = (block_x() - row * blocks) * kBlock + thread_id();  // of the row's quadruples
+  const uint32_t i = (block_x() - row * blocks) * kBlock + thread_id();  // quadruple of the row
   const bool exists = i < args.width / 4;
   const uint64_t at = uint64_t(row) * args.width;
   const Word4 in = exists ? load<Word4>(args.in + at + 4 * i) : Word4{};

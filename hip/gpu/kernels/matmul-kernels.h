@@ -1,5 +1,6 @@
-// The kernels of matmul-f16.hip and matmul-bf16.hip: matrix products on the matrix units, for more than eight rows: rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE; args.h says
-// how they are launched. Weights are dequantized on their way into shared memory.
+// rf_matmul_FORMAT_HALF_TILE and rf_matmul_swiglu_FORMAT_HALF_TILE: products of more than eight rows on the matrix units. Weights
+// are dequantized when they are stored to shared memory. args.h documents the launch; matmul-f16.hip and matmul-bf16.hip
+// instantiate them.
 #pragma once
 #include "matmul-tile.h"
 

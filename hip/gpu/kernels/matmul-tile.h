@@ -1,25 +1,26 @@
-// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units; args.h says how the kernels are launched.
+// One block's tile of out[rows, n] = x[rows, k] · w[n, k]ᵀ on the matrix units. args.h documents the launch.
 //
-// Both operands pass through shared memory as halves, `depth` of k at a time. NVIDIA: three stages of activations (and of weights that
-// are halves already) are copied asynchronously, while quantized weights are read into registers two steps ahead and written
-// dequantized one step ahead; one barrier a step. AMD: one stage, refilled from registers that were read during the step before.
+// Both operands pass through shared memory as halves, `depth` of k a step.
+// NVIDIA: activations, and weights that are halves already, are copied asynchronously into three stages. Quantized weights are
+// loaded into registers two steps ahead and stored dequantized one step ahead. One barrier a step.
+// AMD: one stage, refilled from registers that were loaded during the previous step.
 #pragma once
 #include "matmul-weights.h"
 #include "step.h"
 
 namespace rf {
 
-// Many rows: waves side by side, each with 64 rows.
+// Many rows: each wave computes 64 rows by 32 or 64 columns of the tile.
 struct WideTile {
   static constexpr uint32_t rows = kMatmulWideRows, columns = kMatmulWideColumns, depth = 64;
   static constexpr uint32_t wave_rows = 64, wave_columns = kWave == 64 ? 64 : 32;
   static constexpr uint32_t prefetched = 0;
 };
-// Few rows: so that even a small weight gives every processor a block, tiles are small, and the waves of a block share them by splitting k.
+// Few rows: tiles are small, so that even a small weight has a block for every compute unit, and the waves of a block split k.
 struct NarrowTile {
   static constexpr uint32_t rows = kMatmulNarrowRows, columns = kMatmulNarrowColumns, depth = 256;
   static constexpr uint32_t wave_rows = 32, wave_columns = 32;
-  // Steps that weights are asked for ahead: a block has too few of its own on their way to keep the memory busy.
+  // Weights are prefetched this many steps ahead: the loads of one block alone do not keep the memory busy.
   static constexpr uint32_t prefetched = 16;
 };
 
@@ -29,8 +30,8 @@ struct TileShape {
   static constexpr uint32_t waves = kBlock / kWave;
   static constexpr uint32_t across = T::columns / T::wave_columns, down = T::rows / T::wave_rows;
   static constexpr uint32_t splits = waves / (across * down);
-  static constexpr uint32_t tile_rows = T::wave_rows / 16, tile_columns = T::wave_columns / 16;
-  static_assert(splits * across * down == waves && T::depth / splits % 16 == 0);
+  static constexpr uint32_t tile_rows = T::wave_rows / kTile, tile_columns = T::wave_columns / kTile;
+  static_assert(splits * across * down == waves && T::depth / splits % kTile == 0);
   static constexpr uint32_t row_halves = T::rows * Layout::stride, column_halves = T::columns * Layout::stride;
 #if defined(__CUDACC__)
   static constexpr uint32_t stages = 3;
@@ -38,20 +39,21 @@ struct TileShape {
   static constexpr uint32_t stages = 1;
 #endif
   static constexpr uint32_t tiles_bytes = stages * (row_halves + column_halves) * 2;
-  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;  // partial sums, once the tiles are done
+  // Partial sums; they reuse the memory of the tiles.
+  static constexpr uint32_t sums_bytes = splits > 1 ? waves* T::rows* T::columns * 4 : 0;
   static constexpr uint32_t shared_bytes = tiles_bytes > sums_bytes ? tiles_bytes : sums_bytes;
 #if defined(__CUDACC__)
   static_assert(shared_bytes <= kMatmulShared);
 #endif
 };
 
-// The activations' side: rows of the step, zeros beyond the last.
+// Copies a tile of the activations to shared memory; rows beyond the last live row become zeros.
 template <class T, class Layout>
 struct Activations {
-  static constexpr uint32_t per_row = T::depth / 8, each = T::rows * per_row / kBlock, step_rows = kBlock / per_row;
+  static constexpr uint32_t per_row = T::depth / kChunk, each = T::rows * per_row / kBlock, step_rows = kBlock / per_row;
   static_assert(T::rows * per_row % kBlock == 0 && kBlock % per_row == 0);
-  const uint16_t* row;  // this thread's first
-  uint32_t k, n_rows;   // live rows from there on
+  const uint16_t* row;  // the first row that this thread copies
+  uint32_t k, n_rows;   // live rows from that row on
   bool aligned;
 #if !defined(__CUDACC__)
   Word4 chunk[each];
@@ -60,7 +62,7 @@ struct Activations {
   RF_DEVICE void point(const MatmulArgs& a, uint32_t live_rows) {
     const uint32_t first = block_x() * T::rows + thread_id() / per_row;
     k = a.k;
-    aligned = k % 8 == 0;
+    aligned = k % kChunk == 0;
     row = a.half + uint64_t(first) * k;
     n_rows = first < live_rows ? live_rows - first : 0;
   }
@@ -71,10 +73,10 @@ struct Activations {
     if (i * step_rows >= n_rows || at >= k) return {0, 0, 0, 0};
     const uint16_t* from = row + uint64_t(i * step_rows) * k + at;
     if (aligned) return load<Word4>(from);
-    // Rare (plain weights of an odd width): one by one, and not unrolled, so that it costs the others no registers.
+    // Rare (k not a multiple of eight): one half at a time, not unrolled, so that it costs the common case no registers.
     uint64_t low = 0, high = 0;
 #pragma nounroll
-    for (uint32_t n = k - at < 8 ? k - at : 8; n-- > 0;) {
+    for (uint32_t n = k - at < kChunk ? k - at : kChunk; n-- > 0;) {
       high = high << 16 | low >> 48;
       low = low << 16 | from[n];
     }
@@ -83,11 +85,11 @@ struct Activations {
 #if defined(__CUDACC__)
   template <bool AnyWidth>
   RF_DEVICE void copy(uint16_t* tile, uint32_t step) const {
-    const uint32_t at = step * T::depth + thread_id() % per_row * 8;
+    const uint32_t at = step * T::depth + thread_id() % per_row * kChunk;
     if (!AnyWidth || aligned) {
       RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
         const bool inside = at < k && i * step_rows < n_rows;
-        copy_async(place(tile, i), inside ? row + uint64_t(i * step_rows) * k + at : row, inside ? 16 : 0);
+        copy_async(place(tile, i), inside ? row + uint64_t(i * step_rows) * k + at : row, inside ? kChunkBytes : 0);
       }
     } else {
       RF_UNROLL for (uint32_t i = 0; i < each; ++i) * reinterpret_cast<Word4*>(place(tile, i)) = read(i, at);
@@ -97,7 +99,7 @@ struct Activations {
   template <bool AnyWidth>
   RF_DEVICE void fetch(uint32_t step) {
     if constexpr (!AnyWidth) aligned = true;
-    RF_UNROLL for (uint32_t i = 0; i < each; ++i) chunk[i] = read(i, step * T::depth + thread_id() % per_row * 8);
+    RF_UNROLL for (uint32_t i = 0; i < each; ++i) chunk[i] = read(i, step * T::depth + thread_id() % per_row * kChunk);
   }
   RF_DEVICE void store(uint16_t* tile) const {
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) * reinterpret_cast<Word4*>(place(tile, i)) = chunk[i];
@@ -105,15 +107,15 @@ struct Activations {
 #endif
 };
 
-// Where this wave's part of the block's tile lies.
+// The place of this wave's tile within the block's tile, and its first k of a step.
 template <class T>
 struct WavePlace {
   using Shape = TileShape<T>;
   uint32_t row, column, k;
   RF_DEVICE WavePlace() {
-    const uint32_t wave = wave_id(), part = wave / Shape::splits;
-    row = part / Shape::across * T::wave_rows;
-    column = part % Shape::across * T::wave_columns;
+    const uint32_t wave = wave_id(), tile = wave / Shape::splits;
+    row = tile / Shape::across * T::wave_rows;
+    column = tile % Shape::across * T::wave_columns;
     k = wave % Shape::splits * (T::depth / Shape::splits);
   }
 };
@@ -123,27 +125,27 @@ RF_DEVICE void multiply_step(Accumulator (&sum)[TileShape<T>::tile_rows][TileSha
                              const uint16_t* x, const uint16_t* w) {
   using Shape = TileShape<T>;
   RF_UNROLL_BY(kMatrixUnit ? 16 : 1)
-  for (uint32_t k = 0; k < T::depth / Shape::splits; k += 16) {
-    if (k % 32 == 0) schedule_fence();
+  for (uint32_t k = 0; k < T::depth / Shape::splits; k += kTile) {
+    if (k % (2 * kTile) == 0) schedule_fence();
     Fragment<Half, Layout> rows[Shape::tile_rows], columns[Shape::tile_columns];
-    RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j) load_fragment(columns[j], w, at.column + 16 * j, at.k + k);
-    RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) load_fragment(rows[i], x, at.row + 16 * i, at.k + k);
+    RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j) load_fragment(columns[j], w, at.column + kTile * j, at.k + k);
+    RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) load_fragment(rows[i], x, at.row + kTile * i, at.k + k);
     RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
         multiply(sum[i][j], rows[i], columns[j]);
   }
 }
 
-// Some of the products, anywhere in the output. Everything is read before anything is written, so that one wait covers all of it.
+// Writes N outputs, wherever they lie: adds bias and residual. All loads come before the first store, so that one wait covers them.
 template <uint32_t N>
-RF_DEVICE void finish(const MatmulArgs& a, const Share& share, uint32_t n_rows, const uint32_t (&row)[N],
+RF_DEVICE void finish(const MatmulArgs& a, const BlockWork& work, uint32_t n_rows, const uint32_t (&row)[N],
                       const uint32_t (&column)[N], float (&value)[N]) {
-  const uint32_t last_row = n_rows - 1, last_column = share.weight.rows - 1;
-  float* const out = a.out + share.weight.first;
+  const uint32_t last_row = n_rows - 1, last_column = work.weight.rows - 1;
+  float* const out = a.out + work.weight.first;
   const auto at = [&](uint32_t i) {
     return uint64_t(row[i] < last_row ? row[i] : last_row) * a.out_width + (column[i] < last_column ? column[i] : last_column);
   };
-  if (share.bias) {
-    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += share.bias[column[i] < last_column ? column[i] : last_column];
+  if (work.bias) {
+    RF_UNROLL for (uint32_t i = 0; i < N; ++i) value[i] += work.bias[column[i] < last_column ? column[i] : last_column];
   }
   if (a.add) {
     float before[N];
@@ -155,9 +157,9 @@ RF_DEVICE void finish(const MatmulArgs& a, const Share& share, uint32_t n_rows, 
   }
 }
 
-// One wave has whole sums: straight from its accumulators.
+// Writes outputs from the accumulators of a wave, which hold whole sums.
 template <class T, bool Swiglu>
-RF_DEVICE void finish_wave(const MatmulArgs& a, const Share& share,
+RF_DEVICE void finish_wave(const MatmulArgs& a, const BlockWork& work,
                            const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], const WavePlace<T>& at,
                            uint32_t n_rows) {
   using Shape = TileShape<T>;
@@ -166,48 +168,49 @@ RF_DEVICE void finish_wave(const MatmulArgs& a, const Share& share,
     uint32_t row[n], column[n];
     float value[n];
     RF_UNROLL for (uint32_t e = 0; e < n; ++e) {
-      row[e] = block_x() * T::rows + at.row + 16 * i + Accumulator::row(e);
-      column[e] = (share.tile * T::columns + at.column + 16 * j) / step + Accumulator::column(e);
+      row[e] = block_x() * T::rows + at.row + kTile * i + Accumulator::row(e);
+      column[e] = (work.tile * T::columns + at.column + kTile * j) / step + Accumulator::column(e);
       value[e] = sum[i][j].value[e];
       if constexpr (Swiglu) value[e] = silu(value[e]) * sum[i][j + 1].value[e];
     }
-    finish(a, share, n_rows, row, column, value);
+    finish(a, work, n_rows, row, column, value);
   }
 }
 
-// Waves have parts of the sums: added up through shared memory, always in the same order.
+// Writes outputs whose partial sums lie in all waves of the block: adds them up through shared memory, always in the same order.
 template <class T, bool Swiglu>
-RF_DEVICE void finish_split(const MatmulArgs& a, const Share& share,
+RF_DEVICE void finish_split(const MatmulArgs& a, const BlockWork& work,
                             const Accumulator (&sum)[TileShape<T>::tile_rows][TileShape<T>::tile_columns], float* shared,
                             uint32_t n_rows) {
   using Shape = TileShape<T>;
   static_assert(Shape::splits == Shape::waves);
   constexpr uint32_t outputs = Swiglu ? T::columns / 2 : T::columns, n = T::rows * outputs / kBlock;
   static_assert(T::rows * outputs % kBlock == 0);
-  // Columns are permuted by row, against bank conflicts.
+  // Columns are permuted by row to avoid bank conflicts.
   const auto place = [&](uint32_t wave, uint32_t row, uint32_t column) -> float& {
     return shared[(wave * T::rows + row) * T::columns + (column ^ (row & 7) * 4)];
   };
   block_sync();
   RF_UNROLL for (uint32_t i = 0; i < Shape::tile_rows; ++i) RF_UNROLL for (uint32_t j = 0; j < Shape::tile_columns; ++j)
       RF_UNROLL for (uint32_t e = 0; e < Accumulator::size; ++e)
-          place(wave_id(), 16 * i + Accumulator::row(e), 16 * j + Accumulator::column(e)) = sum[i][j].value[e];
+          place(wave_id(), kTile * i + Accumulator::row(e), kTile * j + Accumulator::column(e)) = sum[i][j].value[e];
   block_sync();
   const auto total = [&](uint32_t row, uint32_t column) {
     float value = 0.0f;
     RF_UNROLL for (uint32_t wave = 0; wave < Shape::waves; ++wave) value += place(wave, row, column);
     return value;
   };
+  const auto gate_column = [](uint32_t c) { return c / kTile * (2 * kTile) + c % kTile; };
   uint32_t row[n], column[n];
   float value[n];
   RF_UNROLL for (uint32_t i = 0; i < n; ++i) {
     const uint32_t e = thread_id() + i * kBlock, r = e / outputs, c = e % outputs;
     row[i] = block_x() * T::rows + r;
-    column[i] = share.tile * outputs + c;
-    if constexpr (Swiglu) value[i] = silu(total(r, c / 16 * 32 + c % 16)) * total(r, c / 16 * 32 + c % 16 + 16);
+    column[i] = work.tile * outputs + c;
+    if constexpr (Swiglu) value[i] = silu(total(r, gate_column(c))) * total(r, gate_column(c) + kTile);
     else value[i] = total(r, c);
   }
-  finish(a, share, n_rows, row, column, value);
+  finish(a, work, n_rows, row, column, value);
 }
 
 template <bool Plain, uint32_t Id, class Half, class Layout, class T, bool Swiglu>
@@ -227,9 +230,9 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   const uint32_t n_rows = live(a.rows);
   Activations<T, Layout> x;
   typename WeightTileOf<kPlain<Id>, Id, Half, Layout, T, Swiglu>::type w;
-  const Share share = share_of<Swiglu, T::columns>(a);
+  const BlockWork work = work_of_block<Swiglu, T::columns>(a);
   x.point(a, n_rows);
-  w.point(a, share);
+  w.point(a, work);
   const uint32_t n_steps = (a.k + T::depth - 1) / T::depth;
   if constexpr (T::prefetched > 0) {
     RF_UNROLL_BY(1) for (uint32_t s = 0; s < T::prefetched && s < n_steps; ++s) w.prefetch(s);
@@ -261,7 +264,7 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   uint32_t stage = 0, write = Shape::stages - 1;
   for (uint32_t step = 0; step < n_steps; ++step) {
     wait_copies<Shape::stages - 2>();
-    block_sync();  // this step's tiles are whole, and nobody reads the ones before any more
+    block_sync();  // this step's tiles are complete, and no wave reads the previous step's tiles any more
     copy(write, step + Shape::stages - 1);
     if constexpr (T::prefetched > 0) {
       if (step + T::prefetched < n_steps) w.prefetch(step + T::prefetched);
@@ -279,7 +282,7 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
   x.template fetch<any_width>(0);
   w.fetch(0);
   for (uint32_t step = 0; step < n_steps; ++step) {
-    if (step) block_sync();  // the tiles have been read
+    if (step) block_sync();  // all waves have read the previous tiles
     x.store(rows);
     w.store(columns, step);
     block_sync();
@@ -290,8 +293,8 @@ RF_DEVICE void matmul(const MatmulArgs& a, uint8_t* shared) {
     multiply_step<T, Half, Layout>(sum, at, rows, columns);
   }
 #endif
-  if constexpr (Shape::splits == 1) finish_wave<T, Swiglu>(a, share, sum, at, n_rows);
-  else finish_split<T, Swiglu>(a, share, sum, reinterpret_cast<float*>(shared), n_rows);
+  if constexpr (Shape::splits == 1) finish_wave<T, Swiglu>(a, work, sum, at, n_rows);
+  else finish_split<T, Swiglu>(a, work, sum, reinterpret_cast<float*>(shared), n_rows);
 }
 
 }  // namespace rf

@@ -1,12 +1,12 @@
-// How a tile of a weight, `Columns` of its rows by `Depth` of k, gets from global memory into shared memory as halves.
+// Copies a tile of a weight, `Columns` of its rows by `Depth` of k, from global to shared memory and converts it to halves.
 //
-// Three kinds, each with
-//   point(args, share)         once: what this thread will read
-//   fetch(step)                begins reading the tile of that step into registers (kinds that keep none do nothing)
-//   prefetch(step)             asks for the tile of that step to come closer
-//   store(tile, step)          converts what was fetched and writes it to shared memory
-// A row of the tile is one output column. Columns beyond the weight's rows repeat its last row, and nobody keeps their results; k beyond
-// the end is written as zeros, because it meets whatever the other operand has.
+// BlockTile serves the block formats, PlainTile F32, F16 and BF16. Both have
+//   point(args, work)  called once: computes the addresses that this thread reads
+//   fetch(step)        starts loading the tile of that step into registers (nothing if the tile keeps none)
+//   prefetch(step)     prefetches the tile of that step into the L2 cache
+//   store(tile, step)  converts the loaded data and writes it to shared memory
+// A row of the tile is one output column. Columns beyond the weight's rows repeat its last row, and their results are dropped. k
+// beyond the end is stored as zeros, because the other operand may hold any value there.
 #pragma once
 #include "formats.h"
 #include "mma.h"
@@ -15,10 +15,10 @@
 namespace rf {
 
 #if defined(__CUDACC__)
-// 16 bytes to shared memory: the first n of `from`, then zeros.
+// Copies n bytes of `from` to shared memory, and zeros up to 16 bytes.
 RF_DEVICE void copy_async(uint16_t* to, const void* from, uint32_t n) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from),
-               "r"(n < 16 ? n : 16)
+               "r"(n < kChunkBytes ? n : kChunkBytes)
                : "memory");
 }
 RF_DEVICE void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -28,45 +28,45 @@ RF_DEVICE void wait_copies() {
 }
 #endif
 
-// Which row of which weight a column of the tile is. In a SwiGLU, sixteen columns of the gate and the same sixteen of `up` take turns, so
-// that one lane's accumulators hold both factors of an output.
+// The weight row of a tile's column. In a SwiGLU kTile columns of the gate alternate with the same columns of `up`, so that the
+// accumulators of one lane hold both factors of an output.
 template <bool Swiglu>
 RF_DEVICE uint32_t weight_row(uint32_t block, uint32_t columns, uint32_t column) {
-  return Swiglu ? block * (columns / 2) + column / 32 * 16 + column % 16 : block * columns + column;
+  return Swiglu ? block * (columns / 2) + column / (2 * kTile) * kTile + column % kTile : block * columns + column;
 }
-// What a block multiplies: a weight (of a SwiGLU the gate), and which of its tiles.
-struct Share {
+// The weight that a block multiplies (in a SwiGLU the gate), and the index of its tile.
+struct BlockWork {
   DeviceWeight weight;
   const float* bias;
   uint32_t tile;
 };
 template <bool Swiglu, uint32_t Columns>
-RF_DEVICE Share share_of(const MatmulArgs& a) {
+RF_DEVICE BlockWork work_of_block(const MatmulArgs& a) {
   uint32_t tile = block_y();
   if constexpr (Swiglu) return {a.weight[0], nullptr, tile};
   const uint32_t which = weight_of_block(a, Columns, tile);
   return {picked_weight(a, which), pick(which, a.bias[0], a.bias[1], a.bias[2]), tile};
 }
 template <bool Swiglu>
-RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, const Share& share, uint32_t column) {
-  DeviceWeight w = share.weight;
+RF_DEVICE DeviceWeight weight_of(const MatmulArgs& a, const BlockWork& work, uint32_t column) {
+  DeviceWeight w = work.weight;
   if constexpr (Swiglu) {
-    const bool up = column / 16 % 2;
+    const bool up = column / kTile % 2;
     RF_UNROLL for (uint32_t i = 0; i < kMaxPlanes; ++i) w.plane[i] = up ? a.weight[1].plane[i] : w.plane[i];
   }
   return w;
 }
 
-// Words of eight halves, of which only the first `n` are wanted: zeros for the others.
+// The first n of eight halves, and zeros for the others.
 RF_DEVICE Word4 keep_halves(const Word4& v, uint32_t n) {
   const auto keep = [&](uint32_t word, uint32_t i) { return n >= i + 2 ? word : n == i + 1 ? word & 0xffffu : 0; };
   return {keep(v.x, 0), keep(v.y, 2), keep(v.z, 4), keep(v.w, 6)};
 }
-// Columns at … at + 7 (of `end`, then zeros) of a row of plain weights, which begins on 16 bytes, as they lie.
+// Columns at … at + 7 of an f16 or bf16 row, unconverted; zeros from `end` on. Rows begin at multiples of 16 bytes.
 RF_DEVICE Word4 raw_halves_at(const uint8_t* row, uint32_t at, uint32_t end) {
   return at < end ? keep_halves(load<Word4>(row + 2 * at), end - at) : Word4{0, 0, 0, 0};
 }
-// The same converted.
+// The same for F32, F16 and BF16, converted to Half.
 template <uint32_t Id, class Half>
 RF_DEVICE Word4 plain_halves_at(const uint8_t* row, uint32_t at, uint32_t end) {
   constexpr Word4 none = {0, 0, 0, 0};
@@ -84,17 +84,18 @@ RF_DEVICE Word4 plain_halves_at(const uint8_t* row, uint32_t at, uint32_t end) {
   return at < end ? keep_halves(out, end - at) : none;
 }
 
-// Whether scale and min are binary16 in the file, so that scale · q + min can be done in halves with one rounding, as from float.
+// Whether scale and min are binary16 in the file. Then scale · q + min in f16 rounds once, which gives the same f16 as through
+// float.
 template <uint32_t Id>
 constexpr bool kHalfScales =
     Id == FORMAT_Q4_0 || Id == FORMAT_Q4_1 || Id == FORMAT_Q5_0 || Id == FORMAT_Q5_1 || Id == FORMAT_Q8_0 || Id == FORMAT_IQ4_NL;
 
-// Four signed bytes → scale · q + min as four halves.
+// scale · q + min of four signed bytes, as four halves.
 template <uint32_t Id, class Half>
 RF_DEVICE void dequantize4(int32_t q, float scale, float min, uint32_t& low, uint32_t& high) {
   const uint32_t biased = uint32_t(q) ^ 0x80808080u;
   if constexpr (kHalfScales<Id> && !Half::is_bf16) {
-    // 1024 + b is 0x6400 | b in binary16, for bytes b. So two bytes of 0x64 beside two of q are two halves, exact after subtracting.
+    // 0x6400 | b is 1024 + b in binary16, for a byte b. Two bytes of q paired with 0x64 are two halves; subtracting 1152 is exact.
 #if defined(__CUDACC__)
     const __half2 zero = __half2half2(__ushort_as_half(0x6480)), s = __float2half2_rn(scale), m = __float2half2_rn(min);
     RF_UNROLL for (int i = 0; i < 2; ++i) {
@@ -123,7 +124,7 @@ RF_DEVICE void dequantize4(int32_t q, float scale, float min, uint32_t& low, uin
   }
 }
 
-// ---- formats of blocks: pieces of 32, fetched a step ahead --------------------------------------------------------------------------------
+// ---- block formats: pieces, fetched one step ahead -----------------------------------------------------------------------
 template <uint32_t Id, class Half, class Layout, uint32_t Columns, uint32_t Depth, bool Swiglu>
 struct BlockTile {
   static constexpr bool ahead = true, raw = false;
@@ -135,13 +136,13 @@ struct BlockTile {
   uint32_t row[each], n_pieces;
   typename DeviceFormat<Id>::Out piece[each];
 
-  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
+  RF_DEVICE void point(const MatmulArgs& a, const BlockWork& work) {
     n_pieces = a.k / kPiece;
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
       const uint32_t column = thread_id() / per_row + i * step_rows;
-      weight[i] = weight_of<Swiglu>(a, share, column);
-      const uint32_t r = weight_row<Swiglu>(share.tile, Columns, column);
-      row[i] = r < share.weight.rows ? r : share.weight.rows - 1;
+      weight[i] = weight_of<Swiglu>(a, work, column);
+      const uint32_t r = weight_row<Swiglu>(work.tile, Columns, column);
+      row[i] = r < work.weight.rows ? r : work.weight.rows - 1;
     }
   }
   RF_DEVICE void prefetch(uint32_t step) const {
@@ -153,7 +154,7 @@ struct BlockTile {
     const bool inside = p < n_pieces;
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
       DeviceFormat<Id>::load(weight[i], row[i], inside ? p : n_pieces - 1, piece[i]);
-      RF_UNROLL for (int g = 0; g < DeviceFormat<Id>::groups; ++g) {
+      RF_UNROLL for (int g = 0; g < DeviceFormat<Id>::n_scales; ++g) {
         piece[i].scale[g] = inside ? piece[i].scale[g] : 0.0f;
         if constexpr (DeviceFormat<Id>::has_min) piece[i].min[g] = inside ? piece[i].min[g] : 0.0f;
       }
@@ -161,9 +162,9 @@ struct BlockTile {
   }
   RF_DEVICE void store(uint16_t* tile, uint32_t) {
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
-      const uint32_t column = thread_id() / per_row + i * step_rows, chunk = thread_id() % per_row * 4;
-      RF_UNROLL for (uint32_t c = 0; c < 4; ++c) {
-        const int g = DeviceFormat<Id>::groups == 2 ? c / 2 : 0;
+      const uint32_t column = thread_id() / per_row + i * step_rows, chunk = thread_id() % per_row * (kPiece / kChunk);
+      RF_UNROLL for (uint32_t c = 0; c < kPiece / kChunk; ++c) {
+        const int g = DeviceFormat<Id>::n_scales == 2 ? c / 2 : 0;
         const float min = DeviceFormat<Id>::has_min ? piece[i].min[g] : 0.0f;
         Word4 out;
         dequantize4<Id, Half>(piece[i].q[2 * c], piece[i].scale[g], min, out.x, out.y);
@@ -174,11 +175,11 @@ struct BlockTile {
   }
 };
 
-// ---- plain numbers -----------------------------------------------------------------------------------------------------------------------
+// ---- unquantized weights ---------------------------------------------------------------------------------------------
 template <uint32_t Id>
-constexpr bool kPlain = Id == FORMAT_F32 || Id == FORMAT_F16 || Id == FORMAT_BF16;
+constexpr bool kPlain = plain_format(Id);
 
-// Halves that need no conversion (raw) are copied as they are, others when they are stored.
+// raw: the weight has the operands' type and is copied unchanged. Other weights are converted in store().
 template <uint32_t Id, class Half, class Layout, uint32_t Columns, uint32_t Depth, bool Swiglu>
 struct PlainTile {
   static constexpr bool raw = Id == (Half::is_bf16 ? FORMAT_BF16 : FORMAT_F16);
@@ -187,7 +188,7 @@ struct PlainTile {
 #else
   static constexpr bool ahead = raw;
 #endif
-  static constexpr uint32_t per_row = Depth / 8, each = Columns * per_row / kBlock;
+  static constexpr uint32_t per_row = Depth / kChunk, each = Columns * per_row / kBlock;
   static_assert(Columns * per_row % kBlock == 0 && kBlock % per_row == 0, "every thread must have the same number of chunks");
   static constexpr uint32_t step_rows = kBlock / per_row;
 
@@ -195,16 +196,16 @@ struct PlainTile {
   uint32_t k;
   Word4 chunk[ahead ? each : 1];
 
-  RF_DEVICE void point(const MatmulArgs& a, const Share& share) {
+  RF_DEVICE void point(const MatmulArgs& a, const BlockWork& work) {
     k = a.k;
     const uint64_t stride = plain_stride(Id, a.k);
     RF_UNROLL for (uint32_t i = 0; i < each; ++i) {
-      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(share.tile, Columns, column);
-      const bool up = Swiglu && column / 16 % 2;
-      row[i] = (up ? a.weight[1].plane[0] : share.weight.plane[0]) + (r < share.weight.rows ? r : share.weight.rows - 1) * stride;
+      const uint32_t column = thread_id() / per_row + i * step_rows, r = weight_row<Swiglu>(work.tile, Columns, column);
+      const bool up = Swiglu && column / kTile % 2;
+      row[i] = (up ? a.weight[1].plane[0] : work.weight.plane[0]) + (r < work.weight.rows ? r : work.weight.rows - 1) * stride;
     }
   }
-  RF_DEVICE uint32_t first(uint32_t step) const { return step * Depth + thread_id() % per_row * 8; }
+  RF_DEVICE uint32_t first(uint32_t step) const { return step * Depth + thread_id() % per_row * kChunk; }
   RF_DEVICE uint16_t* place(uint16_t* tile, uint32_t i) const {
     return tile + Layout::at(thread_id() / per_row + i * step_rows, thread_id() % per_row);
   }
@@ -217,7 +218,7 @@ struct PlainTile {
     if (!raw && at < k) RF_UNROLL for (uint32_t i = 0; i < each; ++i) rf::prefetch(row[i] + (Id == FORMAT_F32 ? 4 : 2) * at);
   }
 #if defined(__CUDACC__)
-  RF_DEVICE void copy(uint16_t* tile, uint32_t step) const {  // raw only
+  RF_DEVICE void copy(uint16_t* tile, uint32_t step) const {  // only if raw
     const uint32_t at = first(step);
     RF_UNROLL for (uint32_t i = 0; i < each; ++i)
         copy_async(place(tile, i), at < k ? row[i] + 2 * at : row[i], at < k ? (k - at) * 2 : 0);

@@ -1,31 +1,32 @@
-// Weight times a few activation rows: decode, and every row count in f32 mode. ../matvec.h says how it is launched.
+// Weight times a few activation rows: decode, and any number of rows in f32 mode. ../matvec.h documents the launch.
 //
-// A set of groups (one, two or four of a block: matvec_split) takes kMatvecRows weight rows; its lanes go through the columns a unit
-// (units.h) at a time, all rows' loads in flight before the first is used. Quantized weights meet activations rounded to two int8 planes
-// by dot4: Σ w · x = Σ over blocks of scale · xscale · (256 · Σ q·high + Σ q·low) + min · xscale · Σ x. Then the lanes' sums are joined
-// by exchange and the groups' through shared memory, in an order that depends on the weight's shape alone.
+// A set of one, two or four subgroups (matvec_split) computes kMatvecRows weight rows. Its lanes go through the columns one unit
+// (units.h) at a time and issue the loads of all rows before they use the first. Activations for quantized weights are rounded to
+// 16 bits and kept as two int8, so that dot4 applies: Σ w · x = Σ over pieces of scale · xscale · (256 · Σ q·high + Σ q·low) + min
+// · xscale · Σ x. The sums of the lanes are added by shuffles, those of the subgroups through shared memory, in an order that
+// depends on the weight's shape alone.
+#include "formats.h"
 #include "plain.h"
 #include "step.h"
-#include "units.h"
 #include "which-weight.h"
 
 #include "../matvec.h"
 
 namespace rf {
 
-// Rows of one block: R of each of W weights against N activation rows.
+// The work of one set of subgroups: `rows` rows of each of W weights times N activation rows.
 template <int W, int N>
 struct Task {
   static constexpr int rows = int(kMatvecRows) / W;
-  static constexpr int sums = W * rows * N;  // of a lane: [n][r][w]
+  static constexpr int sums = W * rows * N;  // a lane's sums: [n][r][w]
   const MatmulArgs& args;
   DeviceWeight weight[W];
-  uint32_t split;   // groups of a set
-  uint32_t first;   // first weight row of this set
-  uint32_t lane;    // within the set
-  uint32_t lanes;   // of the set
-  uint32_t row[N];  // activation rows; those past the end repeat the first
-  // Weight rows; those past the end repeat the last.
+  uint32_t split;   // subgroups of the set
+  uint32_t first;   // first weight row of the set
+  uint32_t lane;    // of this thread within the set
+  uint32_t lanes;   // lanes of the set
+  uint32_t row[N];  // activation rows; rows past the end repeat the first
+  // Weight row r of the set; rows past the end repeat the last.
   RF_DEVICE uint32_t weight_row(int r) const {
     const uint32_t last = weight[0].rows - 1;
     return first + uint32_t(r) < last ? first + uint32_t(r) : last;
@@ -37,26 +38,26 @@ struct Task {
 };
 RF_DEVICE constexpr int sum_at(int rows, int weights, int n, int r, int w) { return (n * rows + r) * weights + w; }
 
-// Where a unit's activations lie in any row, by args.h: bytes into its planes, floats into its info. A lane's own 32 bits, the same for
-// every row, so that a row costs two scalar addresses however many loads it takes.
+// Offsets of a unit's activations within a row of MatmulArgs.planes (bytes) and of info (floats). They are 32-bit numbers of a
+// lane, the same for every row, so that a row needs only two scalar base addresses.
 struct ActivationOffsets {
   uint32_t high, low, scale, sum;
 };
-// Columns 16 · half … of `piece`, or all of it (half 0, eight words); k is their number.
+// Offsets for columns 16 · half … of `piece`, or for the whole piece if it has eight words (half = 0). k: columns of a row.
 template <int Words>
 RF_DEVICE ActivationOffsets activation_offsets(uint32_t k, uint32_t piece, uint32_t half) {
   const uint32_t at = half * (k / 2) + piece * 16;
-  return {at, at + k, piece, (Words == 8 ? 1 : 2 + half) * (k / 32) + piece};
+  return {at, at + k, piece, (Words == 8 ? 1 : 2 + half) * (k / kPiece) + piece};
 }
 template <int Words>
-RF_DEVICE void load_plane(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q)[Words]) {
+RF_DEVICE void load_int8(const int8_t* row, uint32_t k, uint32_t at, int32_t (&q)[Words]) {
   RF_UNROLL for (uint32_t i = 0; i < Words / 4; i++) {
     const Word4 v = load<Word4>(row + (at + i * (k / 2)));
     q[4 * i] = int32_t(v.x), q[4 * i + 1] = int32_t(v.y), q[4 * i + 2] = int32_t(v.z), q[4 * i + 3] = int32_t(v.w);
   }
 }
 
-// Unit u of `Count` weight rows, from `First` on: its loads, and what it adds to the sums.
+// Loads unit u of the weight rows First … First + Count - 1, and adds its products to the sums.
 template <uint32_t Id, int First, int Count, int W, int N>
 RF_DEVICE void load_unit(const Task<W, N>& task, uint32_t u, typename Unit<Id>::Raw (&raw)[W][Count]) {
   const uint32_t blocks = task.args.weight[0].cols / uint32_t(Format<Id>::elems);
@@ -69,23 +70,24 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
   using U = Unit<Id>;
   constexpr int rows = Task<W, N>::rows;
   const MatmulArgs& args = task.args;
-  const uint32_t k = args.weight[0].cols, pieces = k / 32;
-  const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::strips) * (u / 2);
-  // With many activation rows a loop, lest all strips be unpacked at once. Otherwise a strip's place is a load's constant.
+  const uint32_t k = args.weight[0].cols, pieces = k / kPiece;
+  const uint32_t half = U::words == 8 ? 0 : u % 2, piece = U::words == 8 ? u : uint32_t(U::pieces) * (u / 2);
+  // Unrolled, a piece's offset is a constant of the load. With many activation rows this stays a loop, or all pieces would be
+  // unpacked at once.
   constexpr bool unrolled = N <= 2;
-  RF_UNROLL_BY(unrolled ? 4 : 1) for (int j = 0; j < U::strips; j++) {
+  RF_UNROLL_BY(unrolled ? 4 : 1) for (int j = 0; j < U::pieces; j++) {
     const int constant = unrolled ? j : 0;
     const ActivationOffsets at = activation_offsets<U::words>(k, piece + uint32_t(j - constant), half);
     int32_t q[W][Count][U::words];
     float scale[W][Count], min[W][Count];
     RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
-        U::strip(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
+        U::decode(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
     RF_UNROLL for (int n = 0; n < N; n++) {
-      const int8_t* planes = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
+      const int8_t* int8 = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
       const float* info = args.info + uint64_t(task.row[n]) * 4 * pieces + constant;
       int32_t high[U::words], low[U::words];
-      load_plane(planes, k, at.high, high);
-      load_plane(planes, k, at.low, low);
+      load_int8(int8, k, at.high, high);
+      load_int8(int8, k, at.low, low);
       const float xscale = info[at.scale];
       float xsum = 0;
       if constexpr (U::has_min) xsum = info[at.sum];
@@ -103,7 +105,7 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
   }
 }
 
-// Of `Count` of the rows, from `First` on.
+// The sums of weight rows First … First + Count - 1.
 template <uint32_t Id, int First, int Count, int W, int N>
 RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   const uint32_t units = task.args.weight[0].cols / Unit<Id>::cols;
@@ -113,7 +115,7 @@ RF_DEVICE void quantized_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::s
     add_unit<Id, First, Count>(task, u, raw, acc);
   }
 }
-// The same of all rows, the first unit's weights being on their way while the kernel in front ends.
+// The same for all rows. The weights of the first unit are loaded while the previous kernel ends.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void quantized_sums_early(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -129,7 +131,7 @@ RF_DEVICE void quantized_sums_early(const Task<W, N>& task, float (&acc)[Task<W,
   }
 }
 
-// Eight columns a lane, k a multiple of eight.
+// The sums for an unquantized weight, eight columns a lane; k is a multiple of eight.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -150,7 +152,7 @@ RF_DEVICE void plain_sums(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]
     }
   }
 }
-// The same sums for any k. Rows of activations begin anywhere and units end early, so a column at a time: rare, and kept small.
+// The same for any k, one column at a time, because rows of activations are not aligned. Rare, so the code is kept small.
 template <uint32_t Id, int W, int N>
 RF_DEVICE void plain_sums_any(const Task<W, N>& task, float (&acc)[Task<W, N>::sums]) {
   constexpr int rows = Task<W, N>::rows;
@@ -174,14 +176,14 @@ RF_DEVICE void plain_sums_any(const Task<W, N>& task, float (&acc)[Task<W, N>::s
   }
 }
 
-// Joins the lanes of a group: afterwards v[0] is the whole sum of one of the V values, value_of() says which. Each exchange halves the
-// values that a lane cares for while there are several; every value is added up along the same tree.
-template <int V, uint32_t Mask = 16>
+// Sums V values over the lanes of a subgroup. Afterwards v[0] is the sum of one of them: value_of() returns which. Each exchange
+// halves the values that a lane keeps, down to one. All values are added along the same tree.
+template <int V, uint32_t Mask = kSubgroup / 2>
 RF_DEVICE void join_lanes(float* v) {
   if constexpr (V > 1) {
     const bool upper = lane_id() & Mask;
     RF_UNROLL for (int i = 0; i < V / 2; i++) {
-      const float low = v[i], high = v[i + V / 2];  // read before the choice, which else would be one of addresses
+      const float low = v[i], high = v[i + V / 2];  // read before the selection, which would otherwise select addresses
       const float send = upper ? low : high, keep = upper ? high : low;
       v[i] = keep + shuffle_xor(send, Mask);
     }
@@ -190,14 +192,14 @@ RF_DEVICE void join_lanes(float* v) {
   }
   if constexpr (Mask > 1) join_lanes<(V > 1 ? V / 2 : 1), Mask / 2>(v);
 }
-// The value that a lane holds, and whether it is the first to hold it. V ≤ 32.
+// The index of the value that a lane holds, and whether it is the first lane that holds it. V ≤ 32.
 template <int V>
 RF_DEVICE int value_of(uint32_t lane, bool& is_first) {
-  is_first = lane % (32 / V) == 0;
-  return int(lane / (32 / V));
+  is_first = lane % (kSubgroup / V) == 0;
+  return int(lane / (kSubgroup / V));
 }
 
-// One element of the output, which one thread of the block writes.
+// The output element that this thread writes, if any (on).
 template <int W, int N>
 struct Output {
   uint32_t set, n, r, column;
@@ -219,17 +221,17 @@ template <uint32_t Id, int W, int N>
 RF_DEVICE void matvec(const MatmulArgs& args) {
   using T = Task<W, N>;
   const uint32_t first_row = block_y() * N;
-  // The first rows do not ask how many are live, so that nothing stands between the launch and the first weights: a step without any
-  // computes row 0 of the arena for nothing.
+  // The first rows are computed without reading the live count, so that weights are loaded at once. A step without rows computes
+  // row 0 in vain.
   if (first_row && first_row >= live(args.rows)) return;
   const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecGroups
                                                                        : split == 2 ? kMatvecGroups / 2
                                                                                     : 1;
   uint32_t block = block_x();
-  T task{args, {}, split, 0, thread_id() % (32 * split), 32 * split, {}};
+  T task{args, {}, split, 0, thread_id() % (kSubgroup * split), kSubgroup * split, {}};
   const float* bias = nullptr;
   if constexpr (W == 1) {
-    // sets · rows, written as a power of two: a true division would stand before the first load.
+    // sets · rows, written as a shift: a division would delay the first load.
     const uint32_t which = weight_of_block(args, uint32_t(T::rows) << (sets / 2), block);
     if constexpr (kIndexedArguments) {
       task.weight[0] = args.weight[which];
@@ -241,7 +243,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   } else {
     RF_UNROLL for (int w = 0; w < W; w++) task.weight[w] = args.weight[w];
   }
-  task.first = (block * sets + group_id() / split) * T::rows;
+  task.first = (block * sets + subgroup_id() / split) * T::rows;
   task.row[0] = first_row;
   if constexpr (N > 1) {
     const uint32_t live_rows = live(args.rows);
@@ -250,8 +252,8 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
 
   float acc[T::sums] = {};
   if constexpr (!plain_format(Id)) {
-    // What a lane holds of super-blocks with four strips, and of many activation rows, leaves registers for half of the weight rows.
-    constexpr int each = Unit<Id>::strips == 4 && N >= 4 ? T::rows / 2 : T::rows;
+    // Units with four pieces and many activation rows leave registers for only half of the weight rows at a time.
+    constexpr int each = Unit<Id>::pieces == 4 && N >= 4 ? T::rows / 2 : T::rows;
     if constexpr (kStartsEarly && N == 1) {
       quantized_sums_early<Id>(task, acc);
     } else {
@@ -274,7 +276,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   join_lanes<T::sums>(acc);
   bool is_first;
   const int value = value_of<T::sums>(lane_id(), is_first);
-  if (is_first) shared[group_id()][value] = acc[0];
+  if (is_first) shared[subgroup_id()][value] = acc[0];
   block_sync();
   const Output<W, N> output(task, sets, block);
   if (!output.on) return;
@@ -290,8 +292,8 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   *output.at = args.add ? *output.at + y : y;
 }
 
-// Blocks that a multiprocessor must hold at once (0: any number). ptxas left alone saves registers by loading a row only when the rows
-// before are multiplied, and so waits for memory several times; told a number that leaves room for the loads, it puts them first.
+// Blocks that must fit on a multiprocessor at once (0: any number). Without a number ptxas saves registers by loading a row only
+// after the previous rows are multiplied, which waits for memory several times. These numbers leave registers for all loads first.
 constexpr uint32_t matvec_resident(uint32_t format, int n) {
   const bool wide = matvec_unit(format) == 64;
   return n == 1 ? (wide || format == FORMAT_Q5_K ? 4 : 5) : n == 2 ? (wide ? 3 : 4) : n == 4 || plain_format(format) ? 3 : 0;
@@ -307,6 +309,5 @@ using namespace rf;
   rf_matvec_##NAME##_n##N(RF_ARGUMENT MatmulArgs args) { matvec<FORMAT_##NAME, 1, N>(args); } \
   MATVEC_KERNEL(NAME, N)                                                                      \
   rf_matvec_swiglu_##NAME##_n##N(RF_ARGUMENT MatmulArgs args) { matvec<FORMAT_##NAME, 2, N>(args); }
-#define MATVECS(NAME) MATVEC(NAME, 1) MATVEC(NAME, 2) MATVEC(NAME, 4) MATVEC(NAME, 8)
-RF_QUANT_FORMATS(MATVECS)
-RF_PLAIN_FORMATS(MATVECS)
+#define MATVECS(id, NAME, elems, bytes) MATVEC(NAME, 1) MATVEC(NAME, 2) MATVEC(NAME, 4) MATVEC(NAME, 8)
+RF_FORMATS(MATVECS)

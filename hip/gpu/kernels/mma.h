@@ -1,13 +1,13 @@
-// Matrix units behind one small interface: 16 × 16 × 16 products of f16 or bf16 with float accumulation, one tile a wave.
+// One interface to the matrix units: a wave multiplies 16 × 16 × 16 tiles of f16 or bf16 and accumulates in float.
 //
-//   Fragment<Half, Layout>              16 rows × 16 of k of either operand: both lie row by row in shared memory, k contiguous
+//   Fragment<Half, Layout>              16 rows × 16 of k of an operand; operands lie row by row in shared memory, k contiguous
 //   Accumulator                         16 × 16 floats; value[i] of this lane is at (row(i), column(i))
-//   load_fragment(out, shared, row, k)  from shared memory; Layout::at(row, chunk) is where 8 consecutive halves begin
+//   load_fragment(out, shared, row, k)  loads from shared memory; Layout::at(row, chunk) is the index of the chunk's first half
 //   multiply(c, a, b)                   c[m, n] += Σ_k a[m, k] · b[n, k]
 //
-// A wave is 32 lanes, and 64 on gfx9. Every lane of the wave must take part. Layouts of the accumulators were read off the
-// AMD Matrix Instruction Calculator (github.com/ROCm/amd_matrix_instruction_calculator) for cdna1/cdna3 (MFMA), rdna3 and rdna4 (WMMA), and
-// off the PTX ISA ("Matrix Fragments for mma.m16n8k16", "ldmatrix"). Which k a lane holds matters only in that both operands agree.
+// All lanes of a wave must call these functions together. The accumulators' layouts come from the AMD Matrix Instruction Calculator
+// (github.com/ROCm/amd_matrix_instruction_calculator) for cdna1/cdna3 (MFMA), rdna3 and rdna4 (WMMA), and from the PTX ISA ("Matrix
+// Fragments for mma.m16n8k16", "ldmatrix"). A lane may hold any k of a fragment as long as both operands use the same order.
 #pragma once
 #include "platform.h"
 
@@ -23,6 +23,10 @@
 
 namespace rf {
 
+constexpr uint32_t kTile = 16;  // rows, columns and depth of one product
+constexpr uint32_t kChunk = 8;  // halves of a row that lie together in shared memory
+constexpr uint32_t kChunkBytes = 2 * kChunk;
+
 #if defined(RF_MMA_MFMA)
 constexpr uint32_t kWave = 64;
 #else
@@ -32,7 +36,7 @@ constexpr uint32_t kWave = 32;
 RF_DEVICE uint32_t wave_lane() { return thread_id() % kWave; }
 RF_DEVICE uint32_t wave_id() { return thread_id() / kWave; }
 
-// Two half-precision numbers in a word, the first in the low bits, and what may be done to pairs of them.
+// The two half-precision types. pack(a, b) rounds to a word that holds a in its low bits.
 struct Bf16;
 struct F16 {
   using Other = Bf16;
@@ -64,23 +68,24 @@ struct Bf16 {
   }
 };
 
-// Rows of `Width` halves in shared memory, cut into chunks of 8 (16 bytes). Chunks of a row are permuted so that a column of chunks (what
-// fragments are read by) and neighbouring pieces of a row (what weights are written by) both fall on different banks.
+// Rows of `Width` halves in shared memory. The chunks of a row are permuted, so that a column of chunks (read as a fragment) and
+// neighbouring chunks of a row (written as weights) both fall on different banks.
 template <uint32_t Width>
 struct Swizzled {
   static_assert(Width % 64 == 0, "a row must be whole lines of 128 bytes");
   static constexpr uint32_t stride = Width;
-  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Width + (chunk ^ ((row ^ (chunk >> 3)) & 7)) * 8; }
+  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Width + (chunk ^ ((row ^ (chunk >> 3)) & 7)) * kChunk; }
 };
-// Rows of any width, `Stride` halves apart; conflict-free if Stride / 8 is odd.
+// Rows `Stride` halves apart. Free of bank conflicts if Stride / kChunk is odd.
 template <uint32_t Stride>
 struct Padded {
-  static_assert(Stride % 8 == 0, "chunks must lie on 16 bytes");
+  static_assert(Stride % kChunk == 0, "chunks must lie on 16 bytes");
   static constexpr uint32_t stride = Stride;
-  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Stride + chunk * 8; }
+  RF_DEVICE static uint32_t at(uint32_t row, uint32_t chunk) { return row * Stride + chunk * kChunk; }
 };
 
-// What suits tiles of `Width` halves a row. Without a matrix unit lanes read many rows, and a permutation would cost each an address.
+// The layout for rows of `Width` halves. Without a matrix unit a lane reads many rows, and a permutation would need an address for
+// each.
 #if defined(__CUDACC__) || defined(RF_MMA_MFMA) || defined(RF_MMA_WMMA)
 constexpr bool kMatrixUnit = true;
 template <uint32_t Width>
@@ -88,7 +93,7 @@ using TileLayout = Swizzled<Width>;
 #else
 constexpr bool kMatrixUnit = false;
 template <uint32_t Width>
-using TileLayout = Padded<Width + 8>;
+using TileLayout = Padded<Width + kChunk>;
 #endif
 
 #if defined(__CUDACC__)
@@ -159,7 +164,7 @@ RF_DEVICE void multiply(Accumulator& c, const Fragment<Half, Layout>& a, const F
     c.value = __builtin_amdgcn_mfma_f32_16x16x16f16(__builtin_bit_cast(Vector<_Float16, 4>, a.bits),
                                                     __builtin_bit_cast(Vector<_Float16, 4>, b.bits), c.value, 0, 0, 0);
   } else {
-#if defined(__gfx908__)  // only half as deep: the first two of each lane's four k, then the others
+#if defined(__gfx908__)  // this instruction has depth 8: first two of each lane's four k, then the other two
     c.value = __builtin_amdgcn_mfma_f32_16x16x8bf16(a.bits.lo, b.bits.lo, c.value, 0, 0, 0);
     c.value = __builtin_amdgcn_mfma_f32_16x16x8bf16(a.bits.hi, b.bits.hi, c.value, 0, 0, 0);
 #else
@@ -215,15 +220,15 @@ RF_DEVICE void multiply(Accumulator& c, const Fragment<Half, Layout>& a, const F
 #endif
 }
 
-#else  // no matrix unit (gfx1030): dot products of pairs, read from shared memory as they are needed
+#else  // no matrix unit (gfx1030): dot products of pairs, read from shared memory when they are needed
 
-// Only where the tile lies: which rows of it a lane needs differs between the two operands.
+// Only the tile's place in shared memory: a lane needs different rows of the left and of the right operand.
 template <class Half, class Layout>
 struct Fragment {
   const uint16_t* shared;
   uint32_t row, chunk;
 };
-// A lane has rows 4 · (lane / 8) … + 3 of the columns lane % 8 and lane % 8 + 8.
+// A lane holds rows 4 · (lane / 8) … + 3 of columns lane % 8 and lane % 8 + 8.
 struct Accumulator {
   static constexpr uint32_t size = 8;
   Float8 value;
@@ -245,7 +250,7 @@ RF_DEVICE float dot_pair(uint32_t a, uint32_t b, float c) {
 template <class Half, class Layout>
 RF_DEVICE void multiply(Accumulator& c, const Fragment<Half, Layout>& a, const Fragment<Half, Layout>& b) {
   const uint32_t lane = wave_lane();
-  // bf16 takes two registers a pair once it is unpacked: too many to keep from one tile to the next, as the compiler would.
+  // Unpacked bf16 takes two registers a pair. The barrier stops the compiler from keeping them from one tile to the next.
   if constexpr (Half::is_bf16) asm volatile("" ::: "memory");
   RF_UNROLL for (uint32_t chunk = 0; chunk < 2; ++chunk) {
     Vector<uint32_t, 4> columns[2];
@@ -262,7 +267,7 @@ RF_DEVICE void multiply(Accumulator& c, const Fragment<Half, Layout>& a, const F
 #endif
 #endif
 
-// Nothing is moved across by the compiler, which would otherwise load the fragments of a whole tile at once and run out of registers.
+// The compiler moves no instruction across this. Otherwise it would load all fragments of a tile first and run out of registers.
 RF_DEVICE void schedule_fence() {
 #if !defined(__CUDACC__)
   __builtin_amdgcn_sched_barrier(0);

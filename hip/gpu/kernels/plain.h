@@ -1,10 +1,10 @@
-// Plain numbers, eight columns a lane.
+// Unquantized weights (F32, F16, BF16) in the mat-vec: a unit is eight columns.
 #pragma once
-#include "formats.h"
+#include "unpack.h"
 
 namespace rf {
 
-// Eight weights, at a multiple of sixteen bytes.
+// Eight weights; the address is a multiple of 16 bytes.
 template <uint32_t Id>
 struct PlainUnit {
   static constexpr uint32_t n_words = Id == FORMAT_F32 ? 8 : 4, bytes = 4 * n_words;
@@ -23,7 +23,7 @@ struct PlainUnit {
   }
 };
 
-// Eight activations, at a multiple of sixteen bytes.
+// Loads eight activations; the address is a multiple of 16 bytes.
 RF_DEVICE void load_floats(const float* p, float (&x)[8]) {
   RF_UNROLL for (int i = 0; i < 2; i++) {
     const Word4 v = load<Word4>(p + 4 * i);

@@ -1,5 +1,5 @@
-// Rounds activations to the two int8 planes that the mat-vec reads: x = scale · (256 · high + low), blocks of 32 (hip/cpu/activations.h).
-// ../args.h (ConvertArgs) says how they lie.
+// Rounds activations to 16 bits, kept as two int8 for the mat-vec: x = scale · (256 · high + low), one scale a piece
+// (hip/cpu/activations.h). ../args.h (ConvertArgs) documents the layout.
 #pragma once
 #include "platform.h"
 
@@ -7,14 +7,14 @@ namespace rf {
 
 RF_DEVICE int32_t max_of(int32_t a, int32_t b) { return a < b ? b : a; }
 
-constexpr float kActivationMax = 32512;  // 127 · 256: what two int8 planes reach
+constexpr float kActivationMax = 32512;  // 127 · 256: the greatest rounded magnitude
 
-// Four of a block's 32 activations, as bits, in each of eight neighbouring lanes. planes and info are the row's; lanes whose block does
-// not exist only take part in the exchange.
-RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint32_t width, uint32_t piece, bool exists) {
-  const uint32_t pieces = width / 32, sub = lane_id() % 8;
+// Rounds one piece. in: four of its 32 activations, as bits, in each of eight neighbouring lanes. int8, info: of the row, `width`
+// columns. Lanes whose piece does not exist pass exists = false and only take part in the shuffles.
+RF_DEVICE void quantize_block(const Word4& in, int8_t* int8, float* info, uint32_t width, uint32_t piece, bool exists) {
+  const uint32_t pieces = width / kPiece, sub = lane_id() % 8;
   const uint32_t x[4] = {in.x, in.y, in.z, in.w};
-  // Magnitudes order like their bits, and a NaN is the greatest: it ends up in the scale and so in the result.
+  // Magnitudes are ordered like their bits. A NaN is the greatest, so it becomes the scale and reaches the result.
   int32_t bits = 0;
   RF_UNROLL for (int i = 0; i < 4; i++) bits = max_of(bits, int32_t(x[i] & 0x7fffffffu));
   RF_UNROLL for (uint32_t mask = 1; mask < 8; mask *= 2) bits = max_of(bits, shuffle_xor(bits, mask));
@@ -24,7 +24,7 @@ RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint
   uint32_t high = 0, low = 0;
   RF_UNROLL for (int i = 0; i < 4; i++) {
     const float y = bits_float(x[i]) * inverse;
-    // What is not finite comes out as noise: its scale makes it a NaN or an infinity again.
+    // If amax is not finite q is arbitrary; the scale makes the result NaN or infinite.
     const int32_t q = round_to_int(y >= -kActivationMax ? y <= kActivationMax ? y : kActivationMax : -kActivationMax);
     const int32_t upper = (q + 128) >> 8;
     sum += q;
@@ -34,10 +34,10 @@ RF_DEVICE void quantize_block(const Word4& in, int8_t* planes, float* info, uint
   RF_UNROLL for (uint32_t mask = 1; mask < 4; mask *= 2) sum += shuffle_xor(sum, mask);
   const int32_t other = shuffle_xor(sum, 4);
   if (!exists) return;
-  planes += (sub / 4) * (width / 2) + piece * 16 + (sub % 4) * 4;
-  *reinterpret_cast<uint32_t*>(planes) = high;
-  *reinterpret_cast<uint32_t*>(planes + width) = low;
-  // `sum` of lanes 0 … 3 is the first half's.
+  int8 += (sub / 4) * (width / 2) + piece * 16 + (sub % 4) * 4;
+  *reinterpret_cast<uint32_t*>(int8) = high;
+  *reinterpret_cast<uint32_t*>(int8 + width) = low;
+  // In lanes 0 … 3 `sum` is the first half's, in lanes 4 … 7 the second half's.
   if (sub < 4) info[sub * pieces + piece] = scale * float(sub == 0 ? 1 : sub == 1 ? sum + other : sub == 2 ? sum : other);
 }
 

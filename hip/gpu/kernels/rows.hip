@@ -1,5 +1,5 @@
-// Row ops: each reads one row (or one stretch of it) and writes one. Semantics as in hip/cpu/rows.h and hip/cpu/context.cpp.
-// Grids are for the rows of the bucket; every kernel leaves rows beyond the live ones alone.
+// Row ops: each reads one row (or a range of it) and writes one. Semantics as in hip/cpu/rows.h and hip/cpu/context.cpp.
+// Grids cover the rows of the bucket; every kernel ignores rows beyond the live rows.
 #include "cache.h"
 #include "quantize.h"
 #include "sincos.h"
@@ -7,21 +7,21 @@
 
 namespace rf {
 
-constexpr uint32_t kGroups = kBlock / kGroup;
+constexpr uint32_t kSubgroups = kBlock / kSubgroup;
 
 struct alignas(16) Float4 {
   float x, y, z, w;
 };
 
-// Calls four(i) for whole quadruples from element 4i and one(i) for what is left, spread over the threads of this block.
+// Calls four(i) for elements 4 i … 4 i + 3 of a row and one(i) for the elements left over, spread over the threads of the block.
 template <class Four, class One>
 RF_DEVICE void for_row(uint32_t width, Four four, One one) {
-  const uint32_t quads = width % 4 ? 0 : width / 4;  // a row of another width does not begin on 16 bytes
+  const uint32_t quads = width % 4 ? 0 : width / 4;  // rows of other widths do not begin at multiples of 16 bytes
   for (uint32_t i = thread_id(); i < quads; i += kBlock) four(i);
   for (uint32_t i = quads * 4 + thread_id(); i < width; i += kBlock) one(i);
 }
 
-// The same for four elements a thread over all live elements of a buffer, which begins on 64 bytes.
+// The same over all live elements of a buffer, four elements a thread. Buffers begin at multiples of 64 bytes.
 template <class Four, class One>
 RF_DEVICE void for_elements(const ElementArgs& a, Four four, One one) {
   const uint64_t total = uint64_t(live(a.rows)) * a.width, i = uint64_t(block_x()) * kBlock + thread_id();
@@ -33,7 +33,7 @@ RF_DEVICE void for_elements(const ElementArgs& a, Four four, One one) {
 RF_DEVICE const Float4* quads(const float* p) { return reinterpret_cast<const Float4*>(p); }
 RF_DEVICE Float4* quads(float* p) { return reinterpret_cast<Float4*>(p); }
 
-// Rotates pair i of a head's first rope_dim elements: (i, i + half) in NEOX order, (2i, 2i + 1) otherwise (Su et al. 2021).
+// The i-th pair that RoPE rotates (Su et al. 2021): elements i and i + half in NEOX order, 2 i and 2 i + 1 otherwise.
 struct Pair {
   uint32_t a, b;
 };
@@ -48,7 +48,7 @@ RF_DEVICE void store_cache(uint8_t* cache, uint64_t index, float x, uint32_t dty
 
 using namespace rf;
 
-// Grid 1. Short sequences take a thread each, long ones the whole block.
+// Grid: 1. A thread handles a short sequence, the whole block a long one.
 RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
   constexpr uint32_t kShort = 8;
   begin_kernel();
@@ -70,13 +70,14 @@ RF_KERNEL(kBlock) rf_prepare(PrepareArgs a) {
   }
 }
 
-// Grid: rows, norm_threads(width) threads. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight. A row stays in registers, so that
-// memory is waited for once; nothing stands between the launch and reading the first row.
+// Grid: rows, norm_threads(width) threads. Zhang and Sennrich 2019: in / sqrt(mean(in²) + eps) · weight. A row stays in registers,
+// so that it is read once. The first row is read without reading the live count.
 RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
-  RF_SHARED float shared[kNormThreads / kGroup];
+  RF_SHARED float shared[kNormThreads / kSubgroup];
   const uint32_t row = block_x(), threads = block_threads(), whole = a.width / 4;
   if (row && row >= live(a.rows)) return;
-  const bool fits = a.width % 4 == 0 && a.width <= kNormWidest;  // else a row may begin anywhere, or is read again and again
+  // Otherwise a row is unaligned, or does not fit in registers and is read twice.
+  const bool fits = a.width % 4 == 0 && a.width <= kNormWidest;
   Float4 v[kNormQuads], w[kNormQuads];
   RF_UNROLL for (uint32_t j = 0; j < kNormQuads; j++) {
     const uint32_t i = j * threads + thread_id();
@@ -113,7 +114,7 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
   }
 }
 
-// Grid: rows · width/2 / kBlock, rounded up. The angle in double: at position 131071 a float's would be off by 0.004.
+// Grid: rows · width/2 / kBlock, rounded up. Angles are double: at position 131071 a float angle would be off by 0.004.
 RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
   begin_kernel();
   const uint32_t half = a.width / 2;
@@ -125,13 +126,13 @@ RF_KERNEL(kBlock) rf_rope_table(RopeTableArgs a) {
   out[half + i] = float(v.sin) * a.magnitude;
 }
 
-// Grid: rows · (n_heads + n_kv_heads) / 8, rounded up: a group of lanes for each head of Q (in place) and of K and V (to the cache).
-// The way to the cache (row, sequence, block) is walked before the kernel in front has ended.
+// Grid: rows · (n_heads + n_kv_heads) / 8, rounded up: a subgroup for each head of Q (rotated in place) and of K and V (stored to
+// the cache). The address in the cache (row, sequence, block) is computed before begin_kernel.
 RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
-  constexpr uint32_t Pairs = 2, Values = 4;  // a lane's, read together
+  constexpr uint32_t Pairs = 2, Values = 4;  // of a lane, loaded together
   const uint32_t n_work = a.n_heads + a.cache.n_kv_heads, head_dim = a.cache.head_dim, half = a.rope_dim / 2, lane = lane_id();
-  const uint32_t total = header(a.step).n_tokens * n_work, wanted = block_x() * kGroups + group_id();  // both below 2^31
-  // Groups without work walk along with the last one's head, so that every lane takes part in the sums; they write nothing.
+  const uint32_t total = header(a.step).n_tokens * n_work, wanted = block_x() * kSubgroups + subgroup_id();  // both below 2^31
+  // Subgroups beyond the last head repeat it, so that all lanes take part in the sums, and write nothing.
   const bool on = wanted < total;
   const uint32_t item = on ? wanted : total - 1, row = item / n_work, head = item - row * n_work;
   const bool is_q = head < a.n_heads;
@@ -140,7 +141,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   uint64_t slot = 0;
   if (on && !is_q) {
     const uint32_t block = block_of(a.step, seqs(a.step)[row_seq], position);
-    slot = cache_row(uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads, position % kBlockTokens, head_dim, quantized);
+    slot = cache_row(uint64_t(block) * a.cache.n_kv_heads + head - a.n_heads, position % RF_BLOCK_SIZE, head_dim, quantized);
   }
   begin_kernel();
   float* x = a.qkv + uint64_t(row) * a.width + uint64_t(head) * head_dim;
@@ -151,7 +152,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   float u[Pairs], v[Pairs], c[Pairs], s[Pairs], values[Values];
   const auto read_pairs = [&](uint32_t first) {
     RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
-      const uint32_t i = first + k * kGroup + lane;
+      const uint32_t i = first + k * kSubgroup + lane;
       if (i >= half) continue;
       const Pair pair = rope_pair(i, half, a.neox);
       u[k] = x[pair.a];
@@ -162,7 +163,7 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   };
   const auto read_values = [&](uint32_t first) {
     RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
-      const uint32_t d = first + k * kGroup + lane;
+      const uint32_t d = first + k * kSubgroup + lane;
       if (!is_q && d < head_dim) values[k] = value[d];
     }
   };
@@ -170,15 +171,15 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   const auto norm = [&] {
     if (!a.q_norm && !a.k_norm) return;
     float squares = 0;
-    for (uint32_t d = lane; d < head_dim; d += kGroup) squares += x[d] * x[d];
-    squares = group_sum(squares);
+    for (uint32_t d = lane; d < head_dim; d += kSubgroup) squares += x[d] * x[d];
+    squares = subgroup_sum(squares);
     if (weight) inverse = divide(1.0f, sqrt_exact(divide(squares, float(head_dim)) + a.eps));
   };
   const auto normed = [&](uint32_t d, float element) { return weight ? element * inverse * weight[d] : element; };
-  if (quantized) {  // element by element, neighbours in a group's lanes; heads of Q only take part in the exchange
+  if (quantized) {  // neighbouring elements in a subgroup's lanes; heads of Q only take part in the shuffles
     norm();
-    const uint32_t scales = cache_scales(position % kBlockTokens, head_dim);
-    for (uint32_t first = 0; first < head_dim; first += kGroup) {
+    const uint32_t scales = cache_scales(position % RF_BLOCK_SIZE, head_dim);
+    for (uint32_t first = 0; first < head_dim; first += kSubgroup) {
       const uint32_t d = first + lane, i = a.neox ? d < half ? d : d - half : d / 2;
       float key = normed(d, x[d]);
       if (d < a.rope_dim) {
@@ -194,15 +195,15 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
   read_values(0);
   norm();
   if (!on || (quantized && !is_q)) return;
-  // Where element d goes: each is read by the lane that writes it (or its partner of the pair, in the same lane).
+  // Stores element d. In place, because the lane that writes an element (or its pair) is the only lane that reads it.
   const auto put = [&](uint32_t d, float element) {
     if (is_q) x[d] = element;
     else store_cache(a.cache.k, slot + d, element, a.cache.dtype);
   };
-  for (uint32_t first = 0; first < half; first += Pairs * kGroup) {
+  for (uint32_t first = 0; first < half; first += Pairs * kSubgroup) {
     if (first) read_pairs(first);
     RF_UNROLL for (uint32_t k = 0; k < Pairs; k++) {
-      const uint32_t i = first + k * kGroup + lane;
+      const uint32_t i = first + k * kSubgroup + lane;
       if (i >= half) continue;
       const Pair pair = rope_pair(i, half, a.neox);
       const float from = normed(pair.a, u[k]), to = normed(pair.b, v[k]);
@@ -210,12 +211,12 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
       put(pair.b, from * s[k] + to * c[k]);
     }
   }
-  for (uint32_t d = a.rope_dim + lane; d < head_dim; d += kGroup) put(d, normed(d, x[d]));
+  for (uint32_t d = a.rope_dim + lane; d < head_dim; d += kSubgroup) put(d, normed(d, x[d]));
   if (is_q) return;
-  for (uint32_t first = 0; first < head_dim; first += Values * kGroup) {
+  for (uint32_t first = 0; first < head_dim; first += Values * kSubgroup) {
     if (first) read_values(first);
     RF_UNROLL for (uint32_t k = 0; k < Values; k++) {
-      const uint32_t d = first + k * kGroup + lane;
+      const uint32_t d = first + k * kSubgroup + lane;
       if (d < head_dim) store_cache(a.cache.v, slot + d, values[k], a.cache.dtype);
     }
   }
@@ -224,18 +225,18 @@ RF_KERNEL(kBlock) rf_rope_store(RopeStoreArgs a) {
 // Grid: rows · n_heads / 8, rounded up.
 RF_KERNEL(kBlock) rf_rope(RopeArgs a) {
   begin_kernel();
-  const uint64_t item = uint64_t(block_x()) * kGroups + group_id(), row = item / a.n_heads;
+  const uint64_t item = uint64_t(block_x()) * kSubgroups + subgroup_id(), row = item / a.n_heads;
   if (row >= live(a.rows)) return;
   const uint32_t half = a.rope_dim / 2;
   const float *in = a.in + item * a.head_dim, *table = a.table + row * a.rope_dim;
   float* out = a.out + item * a.head_dim;
-  for (uint32_t i = lane_id(); i < half; i += kGroup) {
+  for (uint32_t i = lane_id(); i < half; i += kSubgroup) {
     const Pair pair = rope_pair(i, half, a.neox);
     const float u = in[pair.a], v = in[pair.b], c = table[i], s = table[half + i];
     out[pair.a] = u * c - v * s;
     out[pair.b] = u * s + v * c;
   }
-  for (uint32_t d = a.rope_dim + lane_id(); d < a.head_dim; d += kGroup) out[d] = in[d];
+  for (uint32_t d = a.rope_dim + lane_id(); d < a.head_dim; d += kSubgroup) out[d] = in[d];
 }
 
 // Grid: outputs.
@@ -247,7 +248,7 @@ RF_KERNEL(kBlock) rf_gather(GatherArgs a) {
   for_row(a.width, [&](uint32_t i) { quads(out)[i] = quads(in)[i]; }, [&](uint32_t i) { out[i] = in[i]; });
 }
 
-// Grid of the three: rows · width / (4 · kBlock), rounded up.
+// Grid of rf_scale, rf_add and rf_swiglu: rows · width / (4 · kBlock), rounded up.
 RF_KERNEL(kBlock) rf_scale(ElementArgs a) {
   begin_kernel();
   for_elements(
@@ -289,9 +290,9 @@ RF_KERNEL(kBlock) rf_causal_mask(MaskArgs a) {
   for (uint32_t i = thread_id(); i < a.width; i += kBlock) a.out[at + i] = int64_t(i) < seen ? a.in[at + i] : -__builtin_inff();
 }
 
-// Grid: rows. A row of -inf gives zeros, a NaN spreads over its row.
+// Grid: rows. A row of -inf gives zeros; a NaN makes its whole row NaN.
 RF_KERNEL(kBlock) rf_softmax(MaskArgs a) {
-  RF_SHARED float shared[kGroups];
+  RF_SHARED float shared[kSubgroups];
   begin_kernel();
   if (block_x() >= live(a.rows)) return;
   const float* in = a.in + uint64_t(block_x()) * a.width;

@@ -1,9 +1,9 @@
-// rf_sample: one row of logits and one RfStepOutput to one token (and log-probabilities). The same rules as hip/cpu/sample.cpp.
+// rf_sample: one token (and log-probabilities) from a row of logits and its RfStepOutput, by the rules of hip/cpu/sample.cpp.
 //
-// Nothing is sorted. Candidates are ranked by weight, heaviest first, equal weights by id; top-k, top-p and min-p each keep a
-// beginning of that ranking, which a weight and a number of its equals describe (Kept), and the draw is the place in the ranking
-// where the running total passes a random share of what is kept. select.h finds such places by the bits of the weights.
-// Weights are added as integers (fixed), exactly enough to draw what the CPU draws, and in any order.
+// Nothing is sorted. Candidates are ranked by weight, heaviest first, equal weights by id. top-k, top-p and min-p each keep a
+// prefix of the ranking, given by a weight and the number of its equals (Kept). The draw is the place in the ranking where the
+// running total passes a random fraction of the kept total. select.h finds such places by the bits of the weights. Weights are
+// added as integers (fixed), so that the order does not matter, exactly enough to draw the same token as the CPU.
 #include "select.h"
 #include "step.h"
 
@@ -12,12 +12,13 @@ namespace rf {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
+constexpr float kGreedyBelow = 1e-6f;  // a temperature
 
-// A weight in [0, 1] in units of 2^-42; 2^20 of them fit.
-RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * 0x1p42f); }
+constexpr float kFixedOne = 0x1p42f;  // a weight of 1 as an integer; 2^20 of them fit in 64 bits
+RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * kFixedOne); }
 RF_DEVICE uint64_t fixed(uint32_t bits) { return fixed(bits_float(bits)); }
 
-// a / b for quotients below 2^32.
+// a / b, where the quotient is below 2^32.
 RF_DEVICE uint64_t quotient(uint64_t a, uint64_t b) {
   uint64_t q = uint64_t(double(a) / double(b));
   while (q * b > a) q--;
@@ -25,7 +26,7 @@ RF_DEVICE uint64_t quotient(uint64_t a, uint64_t b) {
   return q;
 }
 
-// Bits whose order as an unsigned number is that of the floats; +0 and -0 are one, NaN is above all.
+// Maps a float to an unsigned number in the same order. +0 and -0 map to the same number, NaN to the greatest.
 RF_DEVICE uint32_t ordered(float x) {
   if (x != x) return ~0u;
   const uint32_t bits = float_bits(x + 0.0f);
@@ -34,11 +35,11 @@ RF_DEVICE uint32_t ordered(float x) {
 RF_DEVICE float unordered(uint32_t key) { return bits_float(key & 0x80000000u ? key ^ 0x80000000u : ~key); }
 
 struct Best {
-  uint32_t token;  // the first of the greatest
-  float logit;     // NaN if there is one anywhere
+  uint32_t token;  // first token with the greatest logit
+  float logit;     // NaN if any logit is NaN
 };
 RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
-  constexpr uint32_t Ahead = 8;   // loads of four logits that a thread waits for together
+  constexpr uint32_t Ahead = 8;   // loads of four logits that a thread has in flight
   uint32_t greatest = 0, at = 0;  // 0 is below every key
   const auto take = [&](uint32_t bits, uint32_t i) {
     const uint32_t key = ordered(bits_float(bits));
@@ -49,7 +50,7 @@ RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
   for (uint32_t first = thread_id(); first < quads; first += Ahead * kSampleThreads) {
     Word4 v[Ahead];
     RF_UNROLL for (uint32_t k = 0; k < Ahead; k++) {
-      const uint32_t i = first + k * kSampleThreads;  // past the end the last one again, which changes nothing
+      const uint32_t i = first + k * kSampleThreads;  // past the end the last quadruple again, which changes nothing
       v[k] = load<Word4>(x + 4 * uint64_t(i < quads ? i : quads - 1));
     }
     RF_UNROLL for (uint32_t k = 0; k < Ahead; k++) {
@@ -65,7 +66,7 @@ RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
   return {~uint32_t(best), unordered(uint32_t(best >> 32))};
 }
 
-// Philox4x32-10 (Salmon et al. 2011): the number of draw `counter` under `seed`, in [0, 1).
+// Philox4x32-10 (Salmon et al. 2011): a random number in [0, 1) for draw `counter` of a seed.
 RF_DEVICE double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
   uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = seed_lo, k1 = seed_hi;
   for (uint32_t round = 0; round < 10; round++) {
@@ -79,13 +80,14 @@ RF_DEVICE double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
   }
   return double((uint64_t(c0) << 32 | c1) >> 11) * 0x1p-53;
 }
-// Where in a total mass (at least 1) the number u in [0, 1) points.
-RF_DEVICE uint64_t share(double u, uint64_t mass) {
+// The integer at fraction u (in [0, 1)) of `mass`, which is at least 1.
+RF_DEVICE uint64_t point_into(double u, uint64_t mass) {
   const uint64_t at = uint64_t(u * double(mass));
   return at < mass ? at : mass - 1;
 }
 
-// Applies pairs to the logits. Pairs of one token act in their order: `owner` [n_vocab] tells whether any token comes twice.
+// Calls apply(pair) for all pairs. Pairs of the same token are applied in order: owner [n_vocab] detects whether a token occurs
+// twice.
 template <class Apply>
 RF_DEVICE void each_pair(const RfPair* pairs, uint32_t n, uint32_t* owner, SelectShared& s, Apply apply) {
   for (uint32_t i = thread_id(); i < n; i += kSampleThreads) owner[pairs[i].token] = i;
@@ -99,7 +101,7 @@ RF_DEVICE void each_pair(const RfPair* pairs, uint32_t n, uint32_t* owner, Selec
   block_sync();
 }
 
-// x = the logits after penalties, biases and mask.
+// x [n_vocab] = the logits after penalties, biases and mask.
 RF_DEVICE void adjust(const SampleArgs& a, const RfStepOutput& o, const float* logits, float* x, uint32_t* owner, SelectShared& s) {
   RF_UNROLL_BY(8) for (uint32_t i = thread_id(); i < a.n_vocab; i += kSampleThreads) x[i] = logits[i];
   block_sync();
@@ -123,7 +125,7 @@ struct List {  // candidates in any order
   const uint32_t* ids;
   uint32_t n;
 };
-// What is heavier than `bits`, and the first `equals` of those that weigh exactly that.
+// All candidates heavier than the weight `bits`, and the first `equals` candidates of exactly that weight.
 struct Kept {
   uint32_t bits;
   uint64_t equals;
@@ -144,7 +146,7 @@ RF_DEVICE Place select_mass(const List& list, uint64_t mark, SelectShared& s) {
       mark, list.n, s, [&](uint32_t i) { return float_bits(list.weights[i]); }, [&](uint32_t i) { return fixed(list.weights[i]); });
 }
 
-// The token that the ranking has `mass` into it.
+// The token at running total `mass` of the ranking.
 RF_DEVICE uint32_t token_at(const List& list, uint64_t mass, SelectShared& s) {
   const Place place = select_mass(list, mass + 1, s);
   const uint64_t skipped = quotient(mass - place.above, fixed(place.key));
@@ -155,7 +157,7 @@ RF_DEVICE uint32_t token_at(const List& list, uint64_t mass, SelectShared& s) {
   return ~id.key;
 }
 
-// Temperature, then top-k, top-p and min-p on what is left, then one draw. weights and list: room for n_vocab each; x may be weights.
+// Temperature, then top-k, top-p and min-p, then one draw. weights, list_weights, list_ids: [n_vocab]; x may be weights.
 RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStepOutput& o, float* weights, float* list_weights,
                         uint32_t* list_ids, SelectShared& s) {
   const float factor = divide(1.0f, o.temperature);
@@ -173,11 +175,11 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     const auto value = [&](uint32_t i) { return float_bits(weights[i]) >= min_p ? fixed(weights[i]) : 0; };
     uint64_t mass = 0;
     for (uint32_t i = thread_id(); i < n; i += kSampleThreads) mass += value(i);
-    return find_in_order(share(u, block_sum(mass, s)), n, s, value);
+    return find_in_order(point_into(u, block_sum(mass, s)), n, s, value);
   }
 
-  // Far fewer candidates, where that is safe: whole bins beyond top-k, or what min-p drops and what all together weighs less than
-  // top-p leaves out.
+  // Drop candidates that cannot be kept: whole bins beyond top-k, weights below min-p, and weights so light that all of them
+  // together weigh less than top-p drops.
   uint32_t least = 1;
   if (top_k) {
     const Place rough = narrow<true>(
@@ -185,7 +187,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
         [&](uint32_t i) { return uint64_t(weights[i] > 0 ? 1 : 0); });
     least = rough.key > least ? rough.key : least;
   } else {
-    const float light = float((1.0 - double(o.top_p)) * double(total) * 0x1p-42 / double(n)) * 0.999f;
+    const float light = float((1.0 - double(o.top_p)) * double(total) / kFixedOne / double(n)) * 0.999f;
     least = float_bits(light) > min_p ? float_bits(light) : min_p;
   }
   if (thread_id() == 0) s.count = 0;
@@ -216,7 +218,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     if (last.found) kept = {last.key, quotient(mark - last.above + fixed(last.key) - 1, fixed(last.key))};
   }
   if (min_p > kept.bits) kept = {min_p, ~0u};
-  return token_at(list, share(u, mass_of(list, kept, s)), s);
+  return token_at(list, point_into(u, mass_of(list, kept, s)), s);
 }
 
 // ln(x) for x ≥ 1: x = 2^e · m with m in [√½, √2), ln m = 2 artanh((m - 1) / (m + 1)).
@@ -237,14 +239,14 @@ RF_DEVICE double log_exact(double x) {
   return double(e) * 0.69314718055994531 + 2 * q * series;
 }
 
-// Of the model's own distribution: log softmax, and its n_top greatest.
+// Log-probabilities of the unadjusted logits: of `token`, and the n_top greatest.
 RF_DEVICE void log_probabilities(const float* logits, uint32_t n, uint32_t n_top, Best best, uint32_t token, SelectShared& s,
                                  uint32_t* keys, uint32_t* ids, RfStepResult* result) {
   uint64_t total = 0;
   RF_UNROLL_BY(4) for (uint32_t i = thread_id(); i < n; i += kSampleThreads) total += fixed(exp_float(logits[i] - best.logit));
   total = block_sum(total, s);
-  const bool infinite = best.logit == kInfinity;  // leaves no distribution
-  const double log_total = infinite ? double(__builtin_nanf("")) : log_exact(double(total) * 0x1p-42) + double(best.logit);
+  const bool infinite = best.logit == kInfinity;  // then there is no distribution
+  const double log_total = infinite ? double(__builtin_nanf("")) : log_exact(double(total) / kFixedOne) + double(best.logit);
   if (thread_id() == 0) result->logprob = float(double(logits[token]) - log_total);
   n_top = n_top < n ? n_top : n;
   if (n_top == 0) return;
@@ -260,7 +262,7 @@ RF_DEVICE void log_probabilities(const float* logits, uint32_t n, uint32_t n_top
     keys[at] = key;
     ids[at] = i;
   }
-  // Its equals, in the order of their ids: seldom more than itself.
+  // Entries equal to the last one, by ascending id: rarely more than one.
   uint32_t from = 0;
   for (uint32_t at = uint32_t(last.above); at < RF_MAX_TOP_LOGPROBS; at++) {
     if (at >= n_top) break;
@@ -278,7 +280,7 @@ RF_DEVICE void log_probabilities(const float* logits, uint32_t n, uint32_t n_top
     from = id + 1;
   }
   block_sync();
-  // Each entry counts those before it.
+  // The rank of an entry is the number of entries before it.
   if (thread_id() < n_top) {
     const uint32_t key = keys[thread_id()], id = ids[thread_id()];
     uint32_t rank = 0;
@@ -315,7 +317,7 @@ RF_KERNEL(kSampleThreads) rf_sample(SampleArgs a) {
     if (thread_id() == 0) result->token = -1;
     return;
   }
-  const bool greedy = o.temperature < 1e-6f || best.logit == kInfinity || o.top_k == 1;
+  const bool greedy = o.temperature < kGreedyBelow || best.logit == kInfinity || o.top_k == 1;
   uint32_t token = best.token;
   if (!greedy) token = draw(x, n, best.logit, o, weights, list_weights, list_ids, s);
   if (thread_id() == 0) result->token = int32_t(token);

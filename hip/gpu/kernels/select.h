@@ -1,27 +1,27 @@
-// Choosing from a long row without sorting it: block-wide sums, and the place in a ranking where a running total reaches a mark.
-// Everything adds integers, so that no result depends on which thread came first. For blocks of kSampleThreads threads.
+// Selection from a long row without sorting: block-wide sums, and the place in a ranking where the running total reaches a mark.
+// All sums are of integers, so that no result depends on the order of threads. Blocks have kSampleThreads threads.
 #pragma once
 #include "../args.h"
 #include "platform.h"
 
 namespace rf {
 
-constexpr uint32_t kSelectGroups = kSampleThreads / kGroup;
-static_assert(kSelectGroups == kGroup, "one lane reads what one group left");
+constexpr uint32_t kSelectSubgroups = kSampleThreads / kSubgroup;
+static_assert(kSelectSubgroups == kSubgroup, "one lane reads the value of each subgroup");
 
 constexpr uint32_t kBinBits = 11;
 constexpr uint32_t kBins = 1u << kBinBits;
-static_assert(kBins == 2 * kSampleThreads, "each thread looks at two bins");
+static_assert(kBins == 2 * kSampleThreads, "each thread reads two bins");
 
 struct SelectShared {
   union {
     uint64_t sums[kBins];
     uint32_t counts[kBins];
   } bins;
-  uint64_t part[kSelectGroups];  // of each group
-  uint64_t above;                // narrow()'s result
-  uint32_t bin;                  // kBins: the mark was not reached
-  uint32_t count;                // of a list that is being made
+  uint64_t exchanged[kSelectSubgroups];  // of each subgroup
+  uint64_t above;                        // narrow()'s result
+  uint32_t bin;                          // of narrow(); kBins: the mark was not reached
+  uint32_t count;                        // entries of the list that rf_sample builds
 };
 
 RF_DEVICE uint64_t shuffle(uint64_t v, uint32_t from) {
@@ -34,53 +34,54 @@ RF_DEVICE uint64_t shuffle_xor(uint64_t v, uint32_t mask) {
   return uint64_t(high) << 32 | low;
 }
 
-RF_DEVICE uint64_t group_sum(uint64_t v) {
+RF_DEVICE uint64_t subgroup_sum(uint64_t v) {
   RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) v += shuffle_xor(v, mask);
   return v;
 }
-RF_DEVICE uint64_t group_max(uint64_t v) {
+RF_DEVICE uint64_t subgroup_max(uint64_t v) {
   RF_UNROLL for (uint32_t mask = 16; mask; mask /= 2) {
     const uint64_t other = shuffle_xor(v, mask);
     v = v < other ? other : v;
   }
   return v;
 }
-// The sum over this lane and those before it.
-RF_DEVICE uint64_t group_scan(uint64_t v) {
-  RF_UNROLL for (uint32_t step = 1; step < kGroup; step *= 2) {
+// Inclusive prefix sum over the lanes of the subgroup.
+RF_DEVICE uint64_t subgroup_scan(uint64_t v) {
+  RF_UNROLL for (uint32_t step = 1; step < kSubgroup; step *= 2) {
     const uint64_t other = shuffle(v, lane_id() - step);
     v += lane_id() >= step ? other : 0;
   }
   return v;
 }
 
-// What each group contributes; afterwards lane i of every group holds the value of group i.
+// v: the same in all lanes of a subgroup. Returns to lane i of every subgroup the value of subgroup i.
 RF_DEVICE uint64_t exchange(uint64_t v, SelectShared& s) {
   block_sync();
-  if (lane_id() == 0) s.part[group_id()] = v;
+  if (lane_id() == 0) s.exchanged[subgroup_id()] = v;
   block_sync();
-  return s.part[lane_id()];
+  return s.exchanged[lane_id()];
 }
-RF_DEVICE uint64_t block_sum(uint64_t v, SelectShared& s) { return group_sum(exchange(group_sum(v), s)); }
-RF_DEVICE uint64_t block_max(uint64_t v, SelectShared& s) { return group_max(exchange(group_max(v), s)); }
-// The sum over the threads before this one.
+RF_DEVICE uint64_t block_sum(uint64_t v, SelectShared& s) { return subgroup_sum(exchange(subgroup_sum(v), s)); }
+RF_DEVICE uint64_t block_max(uint64_t v, SelectShared& s) { return subgroup_max(exchange(subgroup_max(v), s)); }
+// Exclusive prefix sum over the threads of the block.
 RF_DEVICE uint64_t block_scan(uint64_t v, SelectShared& s) {
-  const uint64_t scan = group_scan(v);
-  const uint64_t groups = group_scan(exchange(shuffle(scan, kGroup - 1), s));
-  const uint64_t before = shuffle(groups, group_id() - 1);
-  return (group_id() ? before : 0) + scan - v;
+  const uint64_t scan = subgroup_scan(v);
+  const uint64_t subgroups = subgroup_scan(exchange(shuffle(scan, kSubgroup - 1), s));
+  const uint64_t before = shuffle(subgroups, subgroup_id() - 1);
+  return (subgroup_id() ? before : 0) + scan - v;
 }
 
-// An item of a ranking by descending key. key: the one at which the running total of values reaches the mark; above: the total of
-// all greater keys.
+// A place in a ranking by descending key. key: where the running total of values reaches the mark; above: the total of all greater
+// keys.
 struct Place {
   uint32_t key;
   uint64_t above;
   bool found;
 };
 
-// Finds kBinBits of the key, those from `shift` on, given the bits that `known` covers: adds up the values of the items that share
-// these in bins, then walks the bins from the top. Counting: the values are 0 or 1, for which 32-bit atomics do.
+// One pass of a radix select: finds the kBinBits bits of the key from `shift` on, given its bits under `known`. Adds the values of
+// the items that share the known bits into bins, then scans the bins from the top. Counting: values are 0 or 1, so 32-bit atomics
+// suffice.
 template <bool Counting, class Key, class Value>
 RF_DEVICE Place narrow(Place place, uint32_t known, uint32_t shift, uint64_t mark, uint32_t n, SelectShared& s, Key key,
                        Value value) {
@@ -116,30 +117,30 @@ RF_DEVICE Place narrow(Place place, uint32_t known, uint32_t shift, uint64_t mar
 // The key at which the running total, from the greatest key down, reaches the mark (at least 1).
 template <bool Counting, class Key, class Value>
 RF_DEVICE Place select(uint64_t mark, uint32_t n, SelectShared& s, Key key, Value value) {
-  // All three passes whatever they find, so that the shuffles stay in uniform control flow.
+  // Always all three passes, so that the shuffles stay in uniform control flow.
   const Place first = narrow<Counting>({0, 0, true}, 0, 32 - kBinBits, mark, n, s, key, value);
   const Place second = narrow<Counting>(first, ~0u << (32 - kBinBits), 32 - 2 * kBinBits, mark, n, s, key, value);
   const Place third = narrow<Counting>(second, ~0u << (32 - 2 * kBinBits), 0, mark, n, s, key, value);
   return {third.key, third.above, first.found && second.found && third.found};
 }
 
-// The first of n items in their own order at which the running total of values exceeds the target, which is below the sum of all.
+// The first of n items, in their own order, at which the running total of values exceeds `target`, which is below the total.
 template <class Value>
 RF_DEVICE uint32_t find_in_order(uint64_t target, uint32_t n, SelectShared& s, Value value) {
   uint32_t begin = 0, size = n;
-  // Each level cuts to a 32nd: four are enough for 2^20 items.
+  // Each level reduces the range to a 32nd: four levels suffice for 2^20 items.
   for (uint32_t level = 0; level < 4; level++) {
-    const uint32_t part = (size + kSelectGroups - 1) / kSelectGroups;
-    const uint32_t end = begin + size, first = begin + group_id() * part;
+    const uint32_t range = (size + kSelectSubgroups - 1) / kSelectSubgroups;
+    const uint32_t end = begin + size, first = begin + subgroup_id() * range;
     uint64_t sum = 0;
-    for (uint32_t j = lane_id(); j < part && first + j < end; j += kGroup) sum += value(first + j);
-    const uint64_t upto = group_scan(exchange(group_sum(sum), s));
-    uint32_t skipped = uint32_t(group_sum(uint64_t(upto <= target ? 1 : 0)));
+    for (uint32_t j = lane_id(); j < range && first + j < end; j += kSubgroup) sum += value(first + j);
+    const uint64_t upto = subgroup_scan(exchange(subgroup_sum(sum), s));
+    uint32_t skipped = uint32_t(subgroup_sum(uint64_t(upto <= target ? 1 : 0)));
     const uint64_t before = shuffle(upto, skipped - 1);
     target -= skipped ? before : 0;
-    skipped = skipped < kSelectGroups ? skipped : kSelectGroups - 1;
-    begin = begin + skipped * part < end ? begin + skipped * part : end - 1;
-    size = part < end - begin ? part : end - begin;
+    skipped = skipped < kSelectSubgroups ? skipped : kSelectSubgroups - 1;
+    begin = begin + skipped * range < end ? begin + skipped * range : end - 1;
+    size = range < end - begin ? range : end - begin;
   }
   return begin;
 }

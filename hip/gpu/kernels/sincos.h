@@ -8,8 +8,8 @@ struct CosSin {
   double cos, sin;
 };
 
-// Angles up to 2^30 quarter turns, to about 1e-11. Cody and Waite 1980: the multiple of π/2 is taken off in three parts; fused
-// multiply-adds keep each subtraction exact to the last bit of what is left. Then Taylor series on |r| ≤ π/4.
+// Accurate to about 1e-11 for angles of up to 2^30 quarter turns. Cody and Waite 1980: the multiple of π/2 is subtracted in three
+// parts, with fused multiply-adds, which round each difference only once. Then Taylor series on |r| ≤ π/4.
 RF_DEVICE CosSin cos_sin(double angle) {
   constexpr double two_over_pi = 0x1.45f306dc9c883p-1;
   constexpr double pi2_high = 0x1.921fb54442d18p+0, pi2_mid = 0x1.1a62633145c07p-54, pi2_low = -0x1.f1976b7ed8fbcp-110;

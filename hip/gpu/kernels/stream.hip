@@ -1,4 +1,5 @@
-// What a device can do at best: the fastest copy that plain loads and stores give, and products of matrices that never leave registers.
+// Measures a device's limits: the rate of copying with plain loads and stores, and of matrix products whose operands stay in
+// registers.
 #include "../args.h"
 #include "mma.h"
 
@@ -7,16 +8,16 @@ using namespace rf;
 #if defined(__CUDACC__)
 typedef Word4 Quad;
 #else
-typedef Vector<uint32_t, 4> Quad;  // a struct would leave unused scratch memory behind on gfx9
+typedef Vector<uint32_t, 4> Quad;  // a struct would make the compiler reserve scratch memory on gfx9
 #endif
 
-// Grid: some blocks for each compute unit. n_bytes is a multiple of 4096.
+// Grid: a few blocks for each compute unit. n_bytes is a multiple of 4096.
 RF_KERNEL(kBlock) rf_copy_stream(StreamArgs a) {
   const Quad* from = reinterpret_cast<const Quad*>(a.from);
   Quad* to = reinterpret_cast<Quad*>(a.to);
   const uint64_t n = a.n_bytes / sizeof(Quad), stride = uint64_t(grid_x()) * kBlock;
   uint64_t i = uint64_t(block_x()) * kBlock + thread_id();
-  // Four loads under way in each thread.
+  // Four loads of each thread are in flight.
   for (; i + 3 * stride < n; i += 4 * stride) {
     const Quad first = from[i], second = from[i + stride], third = from[i + 2 * stride], fourth = from[i + 3 * stride];
     to[i] = first;
@@ -27,19 +28,19 @@ RF_KERNEL(kBlock) rf_copy_stream(StreamArgs a) {
   for (; i < n; i += stride) to[i] = from[i];
 }
 
-// Eight independent sums a wave, so that no product waits for the one before; operands that look random, since zeros take less power.
+// kRateProducts independent sums a wave, so that no product waits for another. Operands look random, because zeros take less power.
 RF_KERNEL(kBlock) rf_multiply_registers(RateArgs a) {
   using Layout = TileLayout<64>;
-  alignas(16) RF_SHARED uint16_t tile[32 * Layout::stride];
-  for (uint32_t i = thread_id(); i < 32 * Layout::stride; i += kBlock) {
+  alignas(16) RF_SHARED uint16_t tile[2 * kTile * Layout::stride];
+  for (uint32_t i = thread_id(); i < 2 * kTile * Layout::stride; i += kBlock) {
     const uint32_t hash = i * 2654435761u >> 16;
     tile[i] = uint16_t(0x2c00u | (hash & 0x83ffu));  // ±1/16 … ±1/8
   }
   block_sync();
   Fragment<F16, Layout> left[2], right[4];
   Accumulator sums[kRateProducts];
-  RF_UNROLL for (uint32_t i = 0; i < 2; i++) load_fragment(left[i], tile, 16 * i, 0);
-  RF_UNROLL for (uint32_t i = 0; i < 4; i++) load_fragment(right[i], tile, 0, 16 * i);
+  RF_UNROLL for (uint32_t i = 0; i < 2; i++) load_fragment(left[i], tile, kTile * i, 0);
+  RF_UNROLL for (uint32_t i = 0; i < 4; i++) load_fragment(right[i], tile, 0, kTile * i);
   RF_UNROLL for (uint32_t i = 0; i < kRateProducts; i++) clear(sums[i]);
   for (uint32_t round = 0; round < a.rounds; round++)
     RF_UNROLL for (uint32_t i = 0; i < kRateProducts; i++) multiply(sums[i], left[i % 2], right[i / 2]);

@@ -1,17 +1,17 @@
-// One launch for up to three weights of one format and width: their blocks come one weight after the other, each weight's share of the
-// grid rounded up on its own. Weights that are not there have no rows.
+// Launches that serve up to three weights of one format and width: the grid holds the blocks of one weight after the other, each
+// number of blocks rounded up by itself. An absent weight has no rows.
 #pragma once
 #include "../args.h"
 #include "platform.h"
 
 namespace rf {
 
-// By value, for the reason given in units.h.
+// Selects by value, as the function of the same name in units.h.
 template <class T>
 RF_DEVICE T pick(uint32_t which, T a, T b, T c) {
   return which == 0 ? a : which == 1 ? b : c;
 }
-// Which of several weights a block works for; `block` becomes its index among that weight's. One weight's grid ends with its blocks.
+// The weight that a block works on. `block` becomes the block's index within that weight.
 RF_DEVICE uint32_t weight_of_block(const MatmulArgs& args, uint32_t rows_each, uint32_t& block) {
   uint32_t which = 0;
   RF_UNROLL for (uint32_t i = 0; i < 2; i++) {

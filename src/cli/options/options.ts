@@ -4,9 +4,10 @@
  */
 
 import { z } from "zod"
-import { SERVE_OPTIONS } from "./serve.ts"
+import { SAMPLING_DEFAULTS } from "../../engine/types.ts"
+import { decimal, flag, logitBias, nonEmpty, seed, wholeNumber, wholeNumbers } from "./schemas.ts"
+import { SERVE_OPTIONS } from "./serve-options.ts"
 import { type OptionSpec, option } from "./spec.ts"
-import { decimal, flag, logitBias, nonEmpty, seed, wholeNumber, wholeNumbers } from "./values.ts"
 
 export type { OptionSpec } from "./spec.ts"
 
@@ -126,49 +127,49 @@ export const OPTIONS = {
   temperature: option({
     name: "temperature",
     value: "t",
-    default: 0.7,
+    default: SAMPLING_DEFAULTS.temperature,
     description: "0 always takes the likeliest token",
     schema: decimal(0, 5),
   }),
   topK: option({
     name: "top-k",
     value: "k",
-    default: 40,
+    default: SAMPLING_DEFAULTS.topK,
     description: "keep the k likeliest tokens; 0: all",
     schema: wholeNumber(0, 2 ** 31 - 1),
   }),
   topP: option({
     name: "top-p",
     value: "p",
-    default: 0.95,
+    default: SAMPLING_DEFAULTS.topP,
     description: "keep the likeliest tokens up to this probability; 1: all",
     schema: decimal(0, 1),
   }),
   minP: option({
     name: "min-p",
     value: "p",
-    default: 0.05,
+    default: SAMPLING_DEFAULTS.minP,
     description: "drop tokens less likely than this share of the likeliest; 0: none",
     schema: decimal(0, 1),
   }),
   repeatPenalty: option({
     name: "repeat-penalty",
     value: "x",
-    default: 1,
+    default: SAMPLING_DEFAULTS.repetitionPenalty,
     description: "divide the logits of tokens already seen; 1: off",
     schema: decimal(0.01, 100),
   }),
   frequencyPenalty: option({
     name: "frequency-penalty",
     value: "x",
-    default: 0,
+    default: SAMPLING_DEFAULTS.frequencyPenalty,
     description: "subtract for every time a token was generated",
     schema: decimal(-2, 2),
   }),
   presencePenalty: option({
     name: "presence-penalty",
     value: "x",
-    default: 0,
+    default: SAMPLING_DEFAULTS.presencePenalty,
     description: "subtract once for tokens that were generated",
     schema: decimal(-2, 2),
   }),

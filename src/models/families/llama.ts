@@ -1,37 +1,14 @@
 /**
- * Llama (Touvron et al. 2023) and its many followers, Mistral (Jiang et al. 2023) with its sliding window among them.
- * Converters reorder Q and K so that rotated pairs lie next to each other.
+ * Llama (Touvron et al. 2023) and the many models with its layer, among them Mistral (Jiang et al. 2023) with its sliding window.
+ * Converters reorder the rows of Q and K so that the dimensions of a rotated pair are neighbours.
  */
 
+import { attention } from "../blocks/attention.ts"
+import { ffn } from "../blocks/ffn.ts"
 import type { ModelFamily } from "../decoder.ts"
 
 export const llama: ModelFamily = {
   architectures: ["llama", "mistral"],
-  neox: false,
-  layer({ config, p, x, h, qkv, a, g, rope }, l) {
-    const { hiddenSize, nHeads, nKvHeads, headDim, ffn, slidingWindow } = config
-    const qDim = nHeads * headDim
-    const kvDim = nKvHeads * headDim
-    const q = l.matrix("attn_q", qDim, hiddenSize)
-    const k = l.matrix("attn_k", kvDim, hiddenSize)
-    const v = l.matrix("attn_v", kvDim, hiddenSize)
-    const bias = [
-      l.optionalVector("attn_q.bias", qDim),
-      l.optionalVector("attn_k.bias", kvDim),
-      l.optionalVector("attn_v.bias", kvDim),
-    ]
-    const o = l.matrix("attn_output", hiddenSize, qDim)
-    const gate = l.matrix("ffn_gate", ffn, hiddenSize)
-    const up = l.matrix("ffn_up", ffn, hiddenSize)
-    const down = l.matrix("ffn_down", hiddenSize, ffn)
-
-    p.rmsNorm(x, l.vector("attn_norm.weight", hiddenSize), h)
-    p.matmul(h, [q, k, v], qkv, bias)
-    p.ropeStore(qkv, l.kv, rope, { nHeads })
-    p.attention(qkv, l.kv, a, { nHeads, window: slidingWindow })
-    p.matmulAdd(a, o, x, l.optionalVector("attn_output.bias", hiddenSize))
-    p.rmsNorm(x, l.vector("ffn_norm.weight", hiddenSize), h)
-    p.swiglu(h, [gate, up], g)
-    p.matmulAdd(g, down, x)
-  },
+  rope: "interleaved",
+  layer: (l) => [attention(l), ffn(l)],
 }

@@ -1,25 +1,32 @@
-import type { Responses } from "../apis/responses/responses.ts"
 import type { Metrics } from "../observe/metrics.ts"
-import type { ModelManager } from "../pool/index.ts"
+import { currentRequest } from "../observe/record.ts"
+import type { ModelLease } from "../pool/lease.ts"
+import type { ModelPool } from "../pool/pool.ts"
 
-/** What every route reads. */
+/** What all routes of one server share. */
 export interface ServerState {
-  /** Whoever made it closes it. */
-  readonly models: ModelManager
+  /** Closed by its creator, not by the server. */
+  readonly models: ModelPool
   readonly metrics: Metrics
-  readonly responses: Responses
   readonly startedAt: Date
   /** Largest request body, in bytes. */
   readonly maxBodyBytes: number
-  /** Quiet time on a stream after which a comment goes out, in milliseconds, so that proxies keep the connection. */
+  /** Milliseconds without an event after which a stream sends a comment, so that proxies keep the connection open. */
   readonly pingMs: number
-  /** Milliseconds after which a request must have ended; `undefined`: as long as it takes. */
+  /** Milliseconds within which a request must end; `undefined`: no limit. */
   readonly deadlineMs: number | undefined
-  /** Prompts find each other's cached beginnings only under the same API key. */
+  /** Requests share cached prompt prefixes only with requests of the same API key. */
   readonly cacheByKey: boolean
-  /** Requests must show an API key. */
+  /** Requests need an API key. */
   readonly locked: boolean
 }
 
-/** A name for examples. */
+/**
+ * Leases a model for the HTTP request that is being served. The request counts as running until the lease ends.
+ * @param signal Ends the wait for the model when aborted; see `ModelPool.lease`, also for the errors.
+ */
+export const leaseModel = ({ models }: ServerState, name: string, signal?: AbortSignal): Promise<ModelLease> =>
+  models.lease(name, { signal, watch: currentRequest() })
+
+/** The model name in the examples of the API description. */
 export const exampleModel = ({ models }: ServerState): string => models.models[0]?.name ?? "model"

@@ -1,13 +1,13 @@
-/** What pages of other origins may do: nothing, unless their origin is listed. */
+/** Cross-origin access for web pages: denied, unless the page's origin is listed. */
 export class Cors {
   readonly #origins: ReadonlySet<string>
 
-  /** @param origins As browsers write them (`https://chat.example`), or `*` for all. */
+  /** @param origins As in a browser's Origin header (`https://chat.example`), or `*` for any origin. */
   constructor(origins: readonly string[]) {
     this.#origins = new Set(origins.map((origin) => origin.replace(/\/$/, "").toLowerCase()))
   }
 
-  /** The origin to allow, for a request that comes from a listed one. */
+  /** The request's origin, if it is listed. */
   allowed(request: Request): string | undefined {
     if (this.#origins.size === 0) return undefined
     const origin = request.headers.get("origin")
@@ -15,23 +15,23 @@ export class Cors {
     return this.#origins.has("*") || this.#origins.has(origin.toLowerCase()) ? origin : undefined
   }
 
-  /** The answer to a browser that asks what it may send. It never shows a key, so none is wanted of it. */
+  /** Answers a preflight from a listed origin. Preflights carry no credentials, so no API key is required. */
   preflight(request: Request): Response | undefined {
     const { headers } = request
     if (request.method !== "OPTIONS" || !headers.has("access-control-request-method")) return undefined
     if (this.allowed(request) === undefined) return undefined
-    const wanted = headers.get("access-control-request-headers") ?? ""
+    const asked = headers.get("access-control-request-headers") ?? ""
     return new Response(null, {
       status: 204,
       headers: {
         "access-control-allow-methods": "GET, POST, DELETE",
-        ...(/^[\w\-, ]{1,2000}$/.test(wanted) && { "access-control-allow-headers": wanted }),
+        ...(/^[\w\-, ]{1,2000}$/.test(asked) && { "access-control-allow-headers": asked }),
         "access-control-max-age": "600",
       },
     })
   }
 
-  /** Lets the page read the answer. */
+  /** Adds the headers that let the page read the response. */
   mark(request: Request, headers: Headers): void {
     if (this.#origins.size === 0) return
     headers.append("vary", "Origin")

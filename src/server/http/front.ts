@@ -1,46 +1,49 @@
 import type { Server } from "bun"
-import { type Observers, RequestRecord, serveAs } from "../observe/record.ts"
-import { requestIdOf } from "../observe/request-id.ts"
+import { type Observers, RequestRecord, requestIdOf, serveAs } from "../observe/record.ts"
 import type { Tracing } from "../observe/tracing.ts"
-import { Gate } from "./auth.ts"
+import { Auth } from "./auth.ts"
 import { Cors } from "./cors.ts"
 import { type ErrorShape, errorResponse, reportUnexpected, toApiError } from "./errors.ts"
 import type { ApiKey } from "./keys.ts"
 
-/** Asked so often that they are worth a line only to those who look for it, also where the answer is that nothing is ready yet. */
-const ROUTINE: ReadonlySet<string> = new Set(["/health", "/ready", "/metrics"])
-/** What a log line holds of a path. */
+/** Paths that monitors poll. They are logged at level `debug`, also with status 503, but not with status 500. */
+const POLLED: ReadonlySet<string> = new Set(["/health", "/ready", "/metrics"])
+/** Characters of a path that a log line shows. */
 const LONGEST_PATH = 200
 
-export interface FrontOptions {
+interface HttpFrontOptions {
   readonly keys: readonly ApiKey[]
   readonly corsOrigins: readonly string[]
   readonly observers: Observers
   readonly tracing: Tracing | undefined
-  /** The pattern of the route that a path belongs to: metrics must not grow with what clients make up. */
+  /** The pattern of the route that serves a path. Metrics count by pattern, since clients can invent any number of paths. */
   readonly routeOf: (path: string) => string
   /** The error shape of the API that a path belongs to, for requests that reach no route. */
   readonly errorShapeOf: (path: string) => ErrorShape
+  /** Routes and answers an admitted request. */
   readonly app: (request: Request, server: Server<unknown> | undefined) => Response | Promise<Response>
   readonly close: () => Promise<void>
 }
 
-/** In front of every route, known or not: who may come in, under which id, and what is kept of it. */
-export class Front {
-  readonly #gate: Gate
+/**
+ * The entry of every HTTP request, before any route: assigns the request id, checks CORS and the API key, and records the request for
+ * metrics, log and trace.
+ */
+export class HttpFront {
+  readonly #auth: Auth
   readonly #cors: Cors
 
-  constructor(readonly options: FrontOptions) {
-    this.#gate = new Gate(options.keys)
+  constructor(readonly options: HttpFrontOptions) {
+    this.#auth = new Auth(options.keys)
     this.#cors = new Cors(options.corsOrigins)
   }
 
-  /** Never rejects. */
-  async handle(sent: Request, server?: Server<unknown>): Promise<Response> {
+  /** Answers a request. Never rejects: every failure becomes an error response. */
+  async handle(original: Request, server?: Server<unknown>): Promise<Response> {
     const { observers, tracing } = this.options
-    const request = routable(sent)
+    const request = withAbsoluteUrl(original)
     const path = pathOf(request.url)
-    const record = new RequestRecord(requestIdOf(request.headers), request.method, path, observers, this.#over)
+    const record = new RequestRecord(requestIdOf(request.headers), request.method, path, observers, this.#report)
     record.span = tracing?.start(record, request.headers)
     const response = await serveAs(record, () => this.#answer(request, record, server))
     const { headers } = response
@@ -50,7 +53,7 @@ export class Front {
     return response
   }
 
-  /** Ends what runs without a connection, and closes what the server keeps. Safe twice. */
+  /** Ends background work and closes the response store. May be called more than once. */
   close(): Promise<void> {
     return this.options.close()
   }
@@ -59,7 +62,7 @@ export class Front {
     try {
       const preflight = this.#cors.preflight(request)
       if (preflight !== undefined) return preflight
-      record.key = this.#gate.admit(request, record.path)
+      record.key = this.#auth.admit(request, record.path)
       return await this.options.app(request, server)
     } catch (error) {
       reportUnexpected(error)
@@ -67,13 +70,14 @@ export class Front {
     }
   }
 
-  readonly #over = (record: RequestRecord): void => {
+  /** Reports a complete request to metrics, trace and log. */
+  readonly #report = (record: RequestRecord): void => {
     const { method, path, status, elapsedMs, observers } = record
     observers.metrics.request(method, this.options.routeOf(path), status, elapsedMs / 1000)
     record.span?.end()
     const { log } = observers
     if (log === undefined) return
-    const level = ROUTINE.has(path) && status !== 500 ? "debug" : status >= 500 ? "error" : "info"
+    const level = POLLED.has(path) && status !== 500 ? "debug" : status >= 500 ? "error" : "info"
     if (!log.isLevelEnabled(level)) return
     const { id, model, key, promptTokens, completionTokens, ttftMs } = record
     log[level](
@@ -93,10 +97,12 @@ export class Front {
 }
 
 /**
- * Elysia looks for the path where it stands in `http://HOST/…`, so TLS's URLs, and those that are a path alone for want of a usable Host
- * header, are made such. The request stays the object that Bun knows: its timeout can be set, and its client's end is heard.
+ * Works around how Elysia finds a request's path: it searches `request.url` from a fixed position that assumes `http://HOST/…`. An
+ * `https:` URL is therefore rewritten to `http:`, and a bare path (Bun's URL of a request without a usable Host header) gets a host.
+ * The property of Bun's own request object is redefined, instead of creating a new request, because Bun sets timeouts and reports
+ * disconnects only for that object.
  */
-function routable(request: Request): Request {
+function withAbsoluteUrl(request: Request): Request {
   const { url } = request
   if (url.startsWith("http:")) return request
   const value = url.startsWith("/") ? `http://localhost${url}` : url.replace(/^https:/, "http:")
@@ -105,7 +111,7 @@ function routable(request: Request): Request {
 
 const tenths = (ms: number): number => Math.round(ms * 10) / 10
 
-/** The path of a whole URL, as it stands there: routes are found by the same text. */
+/** The path of an absolute URL, not decoded or normalized, because Elysia matches routes against the same text. */
 function pathOf(url: string): string {
   const start = url.indexOf("/", url.indexOf("://") + 3)
   if (start < 0) return "/"

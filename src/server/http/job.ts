@@ -3,7 +3,7 @@
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/types.ts"
 import type { QueueInfo, RunContext } from "../chat/choices.ts"
-import type { ServerState } from "./context.ts"
+import { leaseModel, type ServerState } from "./context.ts"
 import { credentialOf } from "./keys.ts"
 import { eventStream, type StreamFormat } from "./stream.ts"
 
@@ -93,7 +93,7 @@ async function begin(
 ): Promise<{ model: LoadedModel; context: JobContext }> {
   // A long prompt is silent for longer than any sensible idle timeout. The client's own disconnect ends the job.
   server?.timeout(request, 0)
-  const { model, controller } = held.use(await state.models.lease(options.model, request.signal))
+  const { model, controller } = held.use(await leaseModel(state, options.model, request.signal))
   const context = {
     id: `${options.idPrefix}-${crypto.randomUUID().replaceAll("-", "")}`,
     created: Math.floor(Date.now() / 1000),

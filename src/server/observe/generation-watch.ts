@@ -2,18 +2,19 @@ import type { TextEvent, TextRequest } from "../../engine/text.ts"
 import type { ModelMetrics } from "./metrics.ts"
 import { currentRequest, type RequestRecord } from "./record.ts"
 
-/** Follows one engine request for the metrics, the log and the trace of the HTTP request it belongs to. */
+/** Feeds the events of one engine request to the metrics, the log and the trace of its HTTP request. */
 export class GenerationWatch {
-  /** What the engine is to be asked for: named after the HTTP request too, so that both are found together. */
+  /** The request to send to the engine. Its id starts with the HTTP request's id, so that a log search finds both. */
   readonly request: TextRequest
   readonly #record: RequestRecord | undefined
   readonly #metrics: ModelMetrics | undefined
   readonly #startedAt = performance.now()
-  /** When each choice's last token came; 0 before the first. */
+  /** Time of each choice's last token, in milliseconds; 0 before the first token. */
   readonly #lastAt: Float64Array
   /** Choices that have not ended. */
   #open: number
-  #prompted = false
+  /** The prompt's tokens are counted. */
+  #promptCounted = false
 
   constructor(model: string, request: TextRequest) {
     const record = currentRequest()
@@ -51,13 +52,13 @@ export class GenerationWatch {
     })
     const record = this.#record
     if (record === undefined) return
-    // However many choices continue it, the prompt was read once.
-    if (!this.#prompted) record.promptTokens += usage.promptTokens
-    this.#prompted = true
+    // All choices share one prompt.
+    if (!this.#promptCounted) record.promptTokens += usage.promptTokens
+    this.#promptCounted = true
     record.completionTokens += usage.completionTokens
   }
 
-  /** The engine failed or refused: what has not ended by itself ends so. */
+  /** The engine failed or refused the request: counts every choice that has not ended as failed. */
   failed(): void {
     for (; this.#open > 0; this.#open--) this.#metrics?.failed()
   }

@@ -1,17 +1,17 @@
 import type { Metric, Registry } from "prom-client"
 
-/** Counts one number. */
+/** Adds one value to a histogram. */
 export type Observe = (value: number) => void
 
 interface Series {
-  /** For each bucket, how many values are in it and in none before it; the last one has no bound. */
+  /** Number of values in each bucket alone, not cumulative. The last bucket has no upper bound. */
   readonly counts: Float64Array
   sum: number
 }
 
 /**
- * A histogram for each model. One that is fed at every token has to take a number in well under a microsecond, which prom-client's own
- * does not: it looks its labels up, and checks them, each time.
+ * A histogram with one series per model. It is updated at every token, so an update must take well under a microsecond. prom-client's
+ * own histogram is slower, because it looks up and validates the labels at each update.
  */
 export class ModelHistogram {
   readonly #series = new Map<string, Series>()
@@ -23,7 +23,7 @@ export class ModelHistogram {
     readonly buckets: readonly number[],
     registry: Registry,
   ) {
-    // The registry uses no more of a metric than its name and `get`.
+    // The registry uses only `name` and `get` of a metric.
     registry.registerMetric(this as unknown as Metric)
   }
 
@@ -40,7 +40,7 @@ export class ModelHistogram {
     }
   }
 
-  /** As Prometheus has it: each bucket counts what is in those before it, too. */
+  /** The series in Prometheus' form, in which each bucket includes all smaller ones. */
   async get() {
     const values = [...this.#series].flatMap(([modelName, { counts, sum }]) => {
       let count = 0

@@ -1,17 +1,16 @@
-/** Structured logs: one JSON object a line, or the same as a line for people. Prompts, answers and keys are never part of them. */
+/** Structured logs: one JSON object per line, or the same fields as readable text. They never contain prompts, answers or keys. */
 
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from "pino"
-import type { LOG_LEVELS } from "../../cli/options/values.ts"
+import type { LogLevel } from "./log-level.ts"
 
 export type { Logger } from "pino"
 
-export type LogLevel = (typeof LOG_LEVELS)[number]
 export type LogFormat = "json" | "text"
 
 export interface LogOptions {
   readonly format: LogFormat
   readonly level: LogLevel
-  /** Takes whole lines, each with its line break. */
+  /** Receives one line per call, with its line break. */
   readonly write: (line: string) => void
 }
 
@@ -28,7 +27,7 @@ export function createLog({ format, level, write }: LogOptions): Logger {
   )
 }
 
-/** `TIME LEVEL message key=value …`; a stack trace follows on lines of its own. */
+/** Formats a JSON line as `TIME LEVEL message key=value …`. A stack trace follows on separate lines. */
 function readable(line: string): string {
   const { time, level, msg, err, ...fields } = JSON.parse(line) as Record<string, unknown>
   const rest = Object.entries(fields).map(([name, value]) => ` ${name}=${plain(value)}`)

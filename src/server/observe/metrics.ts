@@ -1,12 +1,11 @@
 /**
- * Prometheus metrics. Those named `vllm:…` mean what vLLM's mean (docs.vllm.ai, "Production Metrics"), so that dashboards and
- * inference routers made for it read this server; `rocmforge_…` are this server's own.
+ * Prometheus metrics. Metrics named `vllm:…` have the meaning of vLLM's (docs.vllm.ai, "Production Metrics"), so that dashboards and
+ * inference routers made for vLLM also work with this server. Metrics named `rocmforge_…` are this server's own.
  */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client"
 import { version } from "../../../package.json"
-import { NO_STATS } from "../../engine/types.ts"
-import { type ModelManager, type ModelStatus, statusOf } from "../pool/index.ts"
+import { type EngineStats, NO_STATS } from "../../engine/types.ts"
 import { ModelHistogram, type Observe } from "./histogram.ts"
 
 const TTFT = [
@@ -21,7 +20,7 @@ const PER_REQUEST = [
 const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000]
 const PER_REQUEST_HTTP = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300]
 
-/** The name before vLLM renamed it; dashboards of either age find the same numbers. */
+/** Metrics that vLLM has renamed, each with its former name. Both names are exported, for old and new dashboards. */
 const RENAMED = [
   ["vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"],
   ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
@@ -31,8 +30,8 @@ const RENAMED = [
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
-/** Seconds, and tokens, of a choice that has ended. */
-export interface EndedChoice {
+/** Times and token counts of a choice that has ended. */
+interface EndedChoice {
   readonly seconds: number
   readonly promptTokens: number
   readonly completionTokens: number
@@ -40,12 +39,23 @@ export interface EndedChoice {
   readonly decodeSeconds: number
 }
 
-/** The series of one model that generations feed. */
+/** The metrics of one model that its generations update. */
 export interface ModelMetrics {
   readonly interToken: Observe
   readonly firstToken: Observe
   ended(reason: "stop" | "length" | "abort", choice: EndedChoice): void
   failed(): void
+}
+
+/** What is read of a model at each scrape. */
+export interface ModelReading {
+  readonly id: string
+  /** The model can serve the next request, from memory or after a load. */
+  readonly usable: boolean
+  /** `undefined` while the model is not in memory. */
+  readonly loaded:
+    | { readonly memory: { readonly weights: number; readonly cache: number }; readonly stats: EngineStats }
+    | undefined
 }
 
 export class Metrics {
@@ -58,19 +68,28 @@ export class Metrics {
   readonly #http
   readonly #httpSeconds
 
-  constructor(readonly models: ModelManager) {
+  /** @param readModels Called at each scrape; returns the state of every model that the server offers. */
+  constructor(readModels: () => readonly ModelReading[]) {
     const registers = [this.#registry]
     const histogram = (name: string, help: string, buckets: number[]) =>
       new ModelHistogram(name, help, buckets, this.#registry)
     this.#histograms = {
       firstToken: histogram("vllm:time_to_first_token_seconds", "Time to first token, in seconds.", TTFT),
-      interToken: histogram("vllm:inter_token_latency_seconds", "Time between two tokens, in seconds.", PER_TOKEN),
-      perToken: histogram(
-        "vllm:request_time_per_output_token_seconds",
-        "Mean time for a token after the first one of a request, in seconds.",
+      interToken: histogram(
+        "vllm:inter_token_latency_seconds",
+        "Time between two consecutive tokens of a choice, in seconds.",
         PER_TOKEN,
       ),
-      request: histogram("vllm:e2e_request_latency_seconds", "Time of a whole generation, in seconds.", PER_REQUEST),
+      perToken: histogram(
+        "vllm:request_time_per_output_token_seconds",
+        "Mean time per token of a choice, without its first token, in seconds.",
+        PER_TOKEN,
+      ),
+      request: histogram(
+        "vllm:e2e_request_latency_seconds",
+        "Time from submission to the last token, in seconds.",
+        PER_REQUEST,
+      ),
       prefill: histogram(
         "vllm:request_prefill_time_seconds",
         "Time from submission to the first token, in seconds.",
@@ -86,30 +105,30 @@ export class Metrics {
     }
     this.#success = new Counter({
       name: "vllm:request_success_total",
-      help: "Generations that ended, by their reason: stop, length, or abort (the client went away).",
+      help: "Choices that ended, by reason: stop, length, or abort (the client disconnected).",
       labelNames: ["model_name", "finished_reason"],
       registers,
     })
     this.#failures = new Counter({
       name: "rocmforge_request_failures_total",
-      help: "Generations that the engine refused or that ended in an error.",
+      help: "Choices that the engine refused or that ended with an error.",
       labelNames: ["model_name"],
       registers,
     })
     this.#http = new Counter({
       name: "rocmforge_http_requests_total",
-      help: "HTTP requests answered, by method, route and status.",
+      help: "HTTP responses, by method, route and status.",
       labelNames: ["method", "route", "status"],
       registers,
     })
     this.#httpSeconds = new Histogram({
       name: "rocmforge_http_request_seconds",
-      help: "Time from a request's arrival to the last byte made for it, in seconds.",
+      help: "Time from the arrival of a request to the last byte of its response, in seconds.",
       buckets: PER_REQUEST_HTTP,
       labelNames: ["route"],
       registers,
     })
-    addEngineMetrics(this.#registry, () => models.models.map(statusOf))
+    addEngineMetrics(this.#registry, readModels)
     new Gauge({
       name: "rocmforge_info",
       help: "The server's version.",
@@ -119,7 +138,7 @@ export class Metrics {
     const startedAt = this.#startedAt
     new Gauge({
       name: "rocmforge_uptime_seconds",
-      help: "Time since the server started.",
+      help: "Time since the server started, in seconds.",
       registers,
       collect() {
         this.set((performance.now() - startedAt) / 1000)
@@ -127,7 +146,7 @@ export class Metrics {
     })
     new Gauge({
       name: "process_resident_memory_bytes",
-      help: "Resident memory of the HTTP process.",
+      help: "Resident memory of the HTTP server process, in bytes.",
       registers,
       collect() {
         this.set(process.memoryUsage.rss())
@@ -135,7 +154,7 @@ export class Metrics {
     })
   }
 
-  /** The series of a model, by the name that requests call it. */
+  /** The metrics of a model, by the name that requests use. */
   of(modelName: string): ModelMetrics {
     const known = this.#ofModel.get(modelName)
     if (known !== undefined) return known
@@ -166,13 +185,13 @@ export class Metrics {
     return metrics
   }
 
-  /** @param route A route's pattern: there must be few of them. */
+  /** Counts an HTTP request. @param route A route's pattern, not a path: each value becomes a series of its own. */
   request(method: string, route: string, status: number, seconds: number): void {
     this.#http.inc({ method, route, status })
     this.#httpSeconds.observe({ route }, seconds)
   }
 
-  /** Everything, in the text format of Prometheus. */
+  /** All metrics, in Prometheus' text format. */
   async render(): Promise<string> {
     const text = await this.#registry.metrics()
     const copies = await Promise.all(
@@ -182,9 +201,9 @@ export class Metrics {
   }
 }
 
-/** What is read from the engines when somebody asks, rather than counted on the way. A model that is not in memory shows zeros. */
-function addEngineMetrics(registry: Registry, statuses: () => ModelStatus[]): void {
-  type Read = (status: ModelStatus) => number
+/** Adds the metrics that are read from the engines at each scrape. A model that is not in memory reports zeros. */
+function addEngineMetrics(registry: Registry, readModels: () => readonly ModelReading[]): void {
+  type Read = (model: ModelReading) => number
   const registers = [registry]
   const labelNames = ["model_name"]
   const gauge = (name: string, help: string, read: Read) =>
@@ -194,7 +213,7 @@ function addEngineMetrics(registry: Registry, statuses: () => ModelStatus[]): vo
       labelNames,
       registers,
       collect() {
-        for (const status of statuses()) this.set({ model_name: status.id }, read(status))
+        for (const model of readModels()) this.set({ model_name: model.id }, read(model))
       },
     })
   const counter = (name: string, help: string, read: Read) =>
@@ -205,45 +224,57 @@ function addEngineMetrics(registry: Registry, statuses: () => ModelStatus[]): vo
       registers,
       collect() {
         this.reset()
-        for (const status of statuses()) this.inc({ model_name: status.id }, read(status))
+        for (const model of readModels()) this.inc({ model_name: model.id }, read(model))
       },
     })
-  const stats = ({ loaded }: ModelStatus) => loaded?.stats ?? NO_STATS
+  const stats = ({ loaded }: ModelReading) => loaded?.stats ?? NO_STATS
 
-  gauge("vllm:num_requests_running", "Choices that are being generated.", (s) => stats(s).running)
-  gauge("vllm:num_requests_waiting", "Choices that wait for their turn.", (s) => stats(s).waiting)
-  gauge("vllm:kv_cache_usage_perc", "Share of the K/V cache that sequences hold; 1 is all of it.", (s) => {
+  gauge("vllm:num_requests_running", "Choices that hold K/V blocks.", (s) => stats(s).running)
+  gauge("vllm:num_requests_waiting", "Choices that wait for K/V blocks.", (s) => stats(s).waiting)
+  gauge("vllm:kv_cache_usage_perc", "Fraction of the K/V cache that sequences use; 1 means full.", (s) => {
     const { blocksTotal, blocksFree } = stats(s)
     return blocksTotal === 0 ? 0 : (blocksTotal - blocksFree) / blocksTotal
   })
   counter(
     "vllm:num_preemptions_total",
-    "How often a sequence lost its blocks to another.",
+    "Sequences preempted: their blocks went to another sequence.",
     (s) => stats(s).nPreemptions,
   )
-  counter("vllm:prompt_tokens_total", "Prompt tokens of the requests begun.", (s) => stats(s).promptTokens)
-  counter("vllm:generation_tokens_total", "Tokens generated.", (s) => stats(s).generatedTokens)
+  counter("vllm:prompt_tokens_total", "Prompt tokens of all requests that have started.", (s) => stats(s).promptTokens)
+  counter("vllm:generation_tokens_total", "Generated tokens.", (s) => stats(s).generatedTokens)
   counter(
     "vllm:prefix_cache_queries_total",
-    "Prompt tokens looked for in the prefix cache.",
+    "Prompt tokens looked up in the prefix cache.",
     (s) => stats(s).prefixQueryTokens,
   )
   counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", (s) => stats(s).prefixHitTokens)
-  counter("vllm:spec_decode_num_draft_tokens_total", "Tokens that speculation guessed.", (s) => stats(s).draftedTokens)
+  counter(
+    "vllm:spec_decode_num_draft_tokens_total",
+    "Draft tokens proposed by speculative decoding.",
+    (s) => stats(s).draftedTokens,
+  )
   counter(
     "vllm:spec_decode_num_accepted_tokens_total",
-    "Guessed tokens that the model would have said too.",
+    "Draft tokens accepted by the model.",
     (s) => stats(s).acceptedTokens,
   )
   counter("rocmforge_engine_steps_total", "Engine steps since the model was loaded.", (s) => stats(s).steps)
-  gauge("rocmforge_kv_blocks", "Blocks of the K/V cache.", (s) => stats(s).blocksTotal)
-  gauge("rocmforge_kv_blocks_free", "Blocks that no sequence holds.", (s) => stats(s).blocksFree)
+  gauge("rocmforge_kv_blocks", "Number of K/V cache blocks.", (s) => stats(s).blocksTotal)
+  gauge("rocmforge_kv_blocks_free", "K/V cache blocks that no sequence uses.", (s) => stats(s).blocksFree)
   gauge(
     "rocmforge_kv_blocks_cached",
-    "Free blocks that still hold a prefix to be found again.",
+    "Free K/V cache blocks that hold a reusable prefix.",
     (s) => stats(s).blocksCached,
   )
-  gauge("rocmforge_model_weight_bytes", "Device memory of the model's weights.", (s) => s.loaded?.memory.weights ?? 0)
-  gauge("rocmforge_model_cache_bytes", "Device memory of the K/V cache.", (s) => s.loaded?.memory.cache ?? 0)
-  gauge("rocmforge_model_usable", "1: the model serves, or is loaded for the next request.", (s) => Number(s.usable))
+  gauge(
+    "rocmforge_model_weight_bytes",
+    "Device memory of the model's weights, in bytes.",
+    (s) => s.loaded?.memory.weights ?? 0,
+  )
+  gauge("rocmforge_model_cache_bytes", "Device memory of the K/V cache, in bytes.", (s) => s.loaded?.memory.cache ?? 0)
+  gauge(
+    "rocmforge_model_usable",
+    "1 if the model can serve the next request, from memory or after a load, else 0.",
+    (s) => Number(s.usable),
+  )
 }

@@ -1,23 +1,29 @@
 import { AsyncLocalStorage } from "node:async_hooks"
 import type { Logger } from "pino"
 import type { Metrics } from "./metrics.ts"
-import type { RequestSpan } from "./tracing.ts"
 
-/** Who watches the requests of one server; what is `undefined` is not wanted. */
+/** What a server reports its requests to. */
 export interface Observers {
   readonly metrics: Metrics
+  /** `undefined`: requests are not logged. */
   readonly log: Logger | undefined
 }
 
+/** The trace span of one request; see `tracing.ts`. */
+export interface RequestSpan {
+  firstToken(): void
+  end(): void
+}
+
 /**
- * What is known of one HTTP request while it is served. Whatever works for the request finds it with {@link currentRequest}. It is
- * over when its answer was made and nothing is held for it any more: the last event of a stream comes long after the answer's head.
+ * What the server records of one HTTP request. Code that works for the request finds the record with {@link currentRequest}. The
+ * request is complete when its response head is made and every lease on a model has ended: a stream ends long after its head.
  */
 export class RequestRecord {
   readonly startedAt = performance.now()
-  /** The model that it uses, once it is known. */
+  /** The name of the model that the request uses, once that is known. */
   model: string | undefined
-  /** The name of the API key that it came with. */
+  /** The name of the request's API key. */
   key: string | undefined
   status = 0
   promptTokens = 0
@@ -25,37 +31,43 @@ export class RequestRecord {
   /** Milliseconds from the request's arrival to its first token. */
   ttftMs: number | undefined
   span: RequestSpan | undefined
-  #held = 0
+  readonly #onComplete: (record: RequestRecord) => void
+  /** Leases that have not ended. */
+  #leases = 0
   #answered = false
 
+  /** @param onComplete Called when the request is complete. */
   constructor(
     readonly id: string,
     readonly method: string,
     readonly path: string,
     readonly observers: Observers,
-    private readonly onOver: (record: RequestRecord) => void,
-  ) {}
+    onComplete: (record: RequestRecord) => void,
+  ) {
+    this.#onComplete = onComplete
+  }
 
-  /** Milliseconds since it came. */
+  /** Milliseconds since the request arrived. */
   get elapsedMs(): number {
     return performance.now() - this.startedAt
   }
 
-  /** Something works for it; `release` says when it is done. */
-  hold(): void {
-    this.#held++
+  /** The request holds a model; `onRelease` follows. With both, a record is a `RequestWatch` of the model pool. */
+  onHold(model: string): void {
+    this.#leases++
+    this.model ??= model
   }
 
-  release(): void {
-    this.#held--
-    this.#over()
+  onRelease(): void {
+    this.#leases--
+    this.#completeIfDone()
   }
 
-  /** The answer's head is made. */
+  /** The response head is made. */
   answered(status: number): void {
     this.status = status
     this.#answered = true
-    this.#over()
+    this.#completeIfDone()
   }
 
   firstToken(): void {
@@ -64,15 +76,24 @@ export class RequestRecord {
     this.span?.firstToken()
   }
 
-  #over(): void {
-    if (this.#answered && this.#held === 0) this.onOver(this)
+  #completeIfDone(): void {
+    if (this.#answered && this.#leases === 0) this.#onComplete(this)
   }
+}
+
+/** A client's request id that can stand unquoted in headers, logs and traces. */
+const PLAIN_ID = /^[\w.:=+/@-]{1,128}$/
+
+/** The client's `X-Request-Id` if it is plain and at most 128 characters long, else a new id. */
+export function requestIdOf(headers: Headers): string {
+  const given = headers.get("x-request-id")
+  return given !== null && PLAIN_ID.test(given) ? given : `req_${crypto.randomUUID().replaceAll("-", "")}`
 }
 
 const requests = new AsyncLocalStorage<RequestRecord>()
 
-/** The request that the caller works for; `undefined` outside of a server. */
+/** The request that the calling code works for; `undefined` outside a server. */
 export const currentRequest = (): RequestRecord | undefined => requests.getStore()
 
-/** Runs `work`, and all that it starts, for a request. */
+/** Runs `work`, and everything that it starts, as part of the request. */
 export const serveAs = <T>(record: RequestRecord, work: () => T): T => requests.run(record, work)

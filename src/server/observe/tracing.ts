@@ -1,38 +1,33 @@
 /**
- * OpenTelemetry traces over OTLP/HTTP: a span for every request, with an event at its first token, named and labelled as OpenTelemetry's
- * semantic conventions for HTTP servers and generative AI say. Its packages are loaded only where traces are wanted.
+ * OpenTelemetry traces over OTLP/HTTP: one span per request, with an event at the first token. Names and attributes follow
+ * OpenTelemetry's semantic conventions for HTTP servers and generative AI. Its packages are loaded only when tracing is on.
  */
 
-import type { RequestRecord } from "./record.ts"
-
-/** The trace of one request. */
-export interface RequestSpan {
-  firstToken(): void
-  end(): void
-}
+import type { RequestRecord, RequestSpan } from "./record.ts"
 
 export interface Tracing {
   start(record: RequestRecord, headers: Headers): RequestSpan
-  /** Sends what is left. Safe when nobody listens at the endpoint. */
+  /** Exports the remaining spans. Resolves also when the endpoint does not respond. */
   close(): Promise<void>
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Whether the standard variables ask for traces. */
+/** Whether OpenTelemetry's standard environment variables turn tracing on. */
 export const tracingWanted = (env: Environment): boolean =>
   Boolean(env.OTEL_EXPORTER_OTLP_ENDPOINT || env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) &&
   env.OTEL_SDK_DISABLED?.toLowerCase() !== "true" &&
   env.OTEL_TRACES_EXPORTER !== "none"
 
-/** A receiver that is gone is spoken of this often, in milliseconds. */
-const PROBLEM_EVERY_MS = 60_000
-/** Waiting for an endpoint that is gone must not hold up the end of the server for longer, in milliseconds. */
+/** Shortest time between two reports of export problems, in milliseconds. */
+const REPORT_EVERY_MS = 60_000
+/** Longest time to wait for the last export when the server ends, in milliseconds. */
 const LAST_EXPORT_MS = 2000
 
 /**
- * Traces to the endpoint that the `OTEL_EXPORTER_OTLP_…` variables name; the exporter reads them by itself, headers and timeouts too.
- * @param onProblem Hears, now and then, why traces could not be sent.
+ * Traces to the endpoint of the `OTEL_EXPORTER_OTLP_…` variables. The exporter itself reads these from the process environment,
+ * including headers and timeouts.
+ * @param onProblem Called with the reason when traces cannot be sent, at most once a minute.
  */
 export async function openTracing(
   env: Environment = process.env,
@@ -47,9 +42,9 @@ export async function openTracing(
       import("@opentelemetry/core"),
       import("../../../package.json"),
     ])
-  const say = sparingly(onProblem)
+  const report = atMostEvery(REPORT_EVERY_MS, onProblem)
   const ignore = () => {}
-  api.diag.setLogger({ error: say, warn: say, info: ignore, debug: ignore, verbose: ignore })
+  api.diag.setLogger({ error: report, warn: report, info: ignore, debug: ignore, verbose: ignore })
   const provider = new sdk.TracerProvider({
     resource: resourceFromAttributes({
       "service.name": env.OTEL_SERVICE_NAME || "rocmforge",
@@ -102,18 +97,18 @@ export async function openTracing(
   }
 }
 
-/** Says the first problem, and one in a while of those that follow. */
-function sparingly(say: (problem: string) => void): (problem: string) => void {
+/** Passes on the first problem, and later ones at most once per `ms` milliseconds. */
+function atMostEvery(ms: number, onProblem: (problem: string) => void): (problem: string) => void {
   let quietUntil = Number.NEGATIVE_INFINITY
   return (problem) => {
     const now = performance.now()
     if (now < quietUntil) return
-    quietUntil = now + PROBLEM_EVERY_MS
-    say(messageOf(problem))
+    quietUntil = now + ms
+    onProblem(messageOf(problem))
   }
 }
 
-/** What went wrong, out of an error that OpenTelemetry has written as JSON. */
+/** The message of a problem, which OpenTelemetry reports as an error in JSON. */
 function messageOf(problem: string): string {
   return /^\{"message":("(?:[^"\\]|\\.)*")/.exec(problem)?.[1] ?? problem
 }

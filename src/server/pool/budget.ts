@@ -1,27 +1,28 @@
+import type { ModelSpec } from "./entry.ts"
 import { BudgetError } from "./errors.ts"
-import type { ModelSpec } from "./spec.ts"
 
-/** Of the budget, what weights may take for models to stay in memory side by side; the rest is for their K/V caches. */
+/** Largest fraction of the budget for the weights of models that stay in memory together. The rest is for their K/V caches. */
 const WEIGHTS_SHARE = 0.8
 
-/** What one model may take, in bytes. */
-export interface Share {
-  /** Weights and the cache it will have. */
+/** One model's part of the budget, in bytes. */
+interface Share {
+  /** Memory to free before the load: the weights and the cache that the model will have. */
   need: number
-  /** For the engine: `undefined` is no limit. */
+  /** Upper bound for weights and cache; `undefined`: no limit. */
   limit: number | undefined
 }
 
 /**
- * Divides a memory budget among models of which not all need fit at once. As many as surely fit side by side (counted from the
- * largest) get equal parts of what the largest leave for caches, so that a model's cache does not depend on who was loaded before it.
+ * Divides a memory budget among models that need not all fit at once. It counts how many models fit together in the worst case, that
+ * is starting from the largest, and gives each of them an equal part of the memory that those weights leave for caches. A model's
+ * cache therefore does not depend on which models were loaded before it.
  */
 export class Budget {
   readonly #cache: number
 
   /**
-   * @param total bytes; Infinity is no budget.
-   * @throws BudgetError when a model's weights alone do not fit.
+   * @param total Bytes; Infinity: no limit.
+   * @throws BudgetError when the weights of one model alone exceed the budget.
    */
   constructor(
     readonly total: number,
@@ -39,6 +40,7 @@ export class Budget {
     this.#cache = Math.max(0, Math.floor((total - weights) / Math.max(1, together)))
   }
 
+  /** @returns the part of the budget for one model. */
   share({ weights, cache }: Pick<ModelSpec, "weights" | "cache">): Share {
     if (this.total === Number.POSITIVE_INFINITY) return { need: 0, limit: undefined }
     return { need: weights + Math.min(cache, this.#cache), limit: weights + this.#cache }

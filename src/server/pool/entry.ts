@@ -1,40 +1,62 @@
+import type { Timer } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
-import type { ModelSpec } from "./spec.ts"
+
+/** A model that can be served, described from its file's header alone. */
+export interface ModelSpec {
+  /** The name that requests use. */
+  readonly name: string
+  readonly path: string
+  readonly arch: string
+  /** Bytes of its weights. */
+  readonly weights: number
+  /** Bytes of a K/V cache that holds a full context for every request that may run at once. The budget may grant less. */
+  readonly cache: number
+}
+
+export interface OpenLimits {
+  /** Bytes that weights and K/V cache may take together; `undefined`: as much as the device has. */
+  readonly memoryLimit: number | undefined
+  /** Aborted when the pool closes before the model is loaded. */
+  readonly signal: AbortSignal
+}
+
+/** Loads a model into memory, in this process or in a child process. The pool closes the result. */
+export type ModelOpener = (spec: ModelSpec, limits: OpenLimits) => Promise<LoadedModel>
 
 /**
- * `unloaded`: on disk; `loading`: on its way into memory, or waiting for room there; `ready`: serves; `unloading`: on its way out;
- * `failed`: it could not be loaded, and will be tried again.
+ * `unloaded`: on disk; `loading`: being loaded, or waiting for memory; `ready`: serves requests; `unloading`: being closed;
+ * `failed`: the last load failed, and the next request after the retry time loads it again.
  */
-export type ManagedState = "unloaded" | "loading" | "ready" | "unloading" | "failed"
+export type EntryState = "unloaded" | "loading" | "ready" | "unloading" | "failed"
 
-/** One model of a manager, which alone changes it. */
-export class ManagedModel {
-  state: ManagedState = "unloaded"
-  /** While `ready`. */
+/** One model of a pool. Only the pool changes it. */
+export class PoolEntry {
+  state: EntryState = "unloaded"
+  /** Set while `ready`. */
   model: LoadedModel | undefined
-  /** Requests that use it or wait for it. */
+  /** Requests that use the model or wait for it. */
   leases = 0
-  /** Bytes it takes of the budget. */
+  /** Bytes that it takes of the budget. */
   bytes = 0
-  /** Settles when the load under way is over; everyone who wants the model waits for this one. */
+  /** Settles when the current load ends; all requests for the model wait for this promise. */
   loading: Promise<LoadedModel> | undefined
-  /** Resolves when the unloading under way is over. */
+  /** Resolves when the model is closed. */
   unloading: Promise<void> | undefined
-  /** Why it is `failed`, and since when (`performance.now()`). */
+  /** Why the model is `failed`, and the clock's time of the failure in milliseconds. */
   failure: { error: Error; at: number } | undefined
-  /** It was `ready` once. */
+  /** The model has been `ready` at least once. */
   served = false
   loadedAt: Date | undefined
-  /** When the last request that used it came or went. */
+  /** When a request last acquired or released the model. */
   lastUsed: Date | undefined
-  /** Orders models by their last use. */
+  /** A counter that orders the models by their last use. */
   lastUse = 0
-  /** What a request asked for in place of the manager's own time, until it leaves memory. */
+  /** The keep-alive time that a request set in place of the pool's own, until the model is unloaded. */
   keepAliveMs: number | undefined
-  /** Runs while it is idle. */
-  idleTimer: ReturnType<typeof setTimeout> | undefined
+  /** Runs while the model is idle. */
+  idleTimer: Timer | undefined
 
-  /** @param owned false for a model that its owner loaded and will close. */
+  /** @param owned False for a model that the caller loaded and closes. */
   constructor(
     readonly spec: ModelSpec,
     readonly owned = true,
@@ -44,7 +66,7 @@ export class ManagedModel {
     return this.spec.name
   }
 
-  /** May be unloaded: nobody uses it or waits for it. */
+  /** No request uses the model or waits for it, so it may be unloaded. */
   get idle(): boolean {
     return this.owned && this.state === "ready" && this.leases === 0
   }

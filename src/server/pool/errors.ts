@@ -1,32 +1,32 @@
-/** No model of that name is served here. */
+/** The pool has no model of the requested name. */
 export class UnknownModelError extends Error {
   override readonly name = "UnknownModelError"
   constructor(model: string, served: readonly string[]) {
     const names = served.map((name) => `'${name}'`).join(", ")
-    super(`The model '${model}' is not served here; this server has ${names || "none"}.`)
+    super(`The model '${model}' is not served here. Available models: ${names || "none"}.`)
   }
 }
 
-/** A model that is served could not be brought into memory; the cause says why. */
+/** A model of the pool could not be loaded. The cause is the reason. */
 export class ModelLoadError extends Error {
   override readonly name = "ModelLoadError"
   constructor(
     model: string,
     override readonly cause: Error,
-    /** When it will be tried again, in seconds. */
+    /** Seconds until a request may load the model again. */
     readonly retryAfter: number,
   ) {
     super(`the model '${model}' could not be loaded: ${cause.message}`, { cause })
   }
 }
 
-/** A model that could never be loaded, because the memory budget is smaller than its weights. */
+/** A model can never be loaded, because its weights exceed the memory budget. */
 export class BudgetError extends Error {
   override readonly name = "BudgetError"
   constructor(model: string, weights: number, budget: number) {
     const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
     super(
-      `the weights of '${model}' take ${mib(weights)}, and the memory budget is ${mib(budget)}; raise --memory-budget`,
+      `the weights of '${model}' (${mib(weights)}) exceed the memory budget (${mib(budget)}); raise --memory-budget`,
     )
   }
 }

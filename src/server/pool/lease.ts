@@ -1,33 +1,37 @@
 import type { LoadedModel } from "../../engine/types.ts"
-import { currentRequest } from "../observe/record.ts"
 
-/** A request's hold on a model: until it is disposed of, the model stays in memory. Dispose of it in any case; twice is safe. */
+/** A request's hold on a model. The model stays in memory until the lease is disposed of; disposing twice is safe. */
 export interface ModelLease extends Disposable {
   readonly model: LoadedModel
-  /** Stops the request: aborted when its client goes away, or by the server when it shuts down (the reason is then an error). */
+  /** Aborted when the request's client disconnects, or with an error as the reason when the server shuts down. */
   readonly controller: AbortController
 }
 
-/** What a manager keeps of a lease; its model is there once it was loaded. */
+/** Follows the leases of one request. The record of an HTTP request implements it, so that the pool need not know of HTTP. */
+export interface RequestWatch {
+  /** The request now uses the model of this name, or waits for it. */
+  onHold(model: string): void
+  onRelease(): void
+}
+
+/** The pool's side of a lease. */
 export class Lease implements ModelLease {
   readonly controller = new AbortController()
   #model: LoadedModel | undefined
   #release: (() => void) | undefined
-  readonly #record = currentRequest()
 
-  /** @param name What requests call the model. */
-  constructor(name: string, release: () => void) {
+  /** @param release Called once, when the lease is disposed of. */
+  constructor(release: () => void) {
     this.#release = release
-    this.#record?.hold()
-    if (this.#record !== undefined) this.#record.model ??= name
   }
 
+  /** @throws Error before {@link wait} has resolved. */
   get model(): LoadedModel {
     if (this.#model === undefined) throw new Error("the lease has no model yet")
     return this.#model
   }
 
-  /** Settles as `loading` does, or rejects with the reason when the request is stopped first. */
+  /** Waits for the load. Rejects with its error, or with the controller's reason when that is aborted first. */
   async wait(loading: Promise<LoadedModel>): Promise<this> {
     const { signal } = this.controller
     const stopped = Promise.withResolvers<never>()
@@ -43,9 +47,7 @@ export class Lease implements ModelLease {
   }
 
   [Symbol.dispose](): void {
-    if (this.#release === undefined) return
-    this.#release()
+    this.#release?.()
     this.#release = undefined
-    this.#record?.release()
   }
 }

@@ -1,25 +1,33 @@
-import { LONGEST_TIMER_MS } from "../../engine/deadline.ts"
+import { type Clock, LONGEST_TIMER_MS, realClock } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
 import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
-import { ManagedModel } from "./entry.ts"
+import { type ModelOpener, type ModelSpec, PoolEntry } from "./entry.ts"
 import { ModelLoadError, UnknownModelError } from "./errors.ts"
-import { Lease, type ModelLease } from "./lease.ts"
-import type { ModelOpener, ModelSpec } from "./spec.ts"
+import { Lease, type ModelLease, type RequestWatch } from "./lease.ts"
 
-export interface ManagerOptions {
+export interface ModelPoolOptions {
   /** At least one; the first is the default model. Names are unique. */
   readonly models: readonly ModelSpec[]
   readonly open: ModelOpener
-  /** Bytes that all models together may take; default: no bound. */
+  /** Bytes that all models together may take. Default: no limit. */
   readonly budget?: number
-  /** Milliseconds that a model stays in memory without a request; default: for ever. */
+  /** Milliseconds after the last request when an idle model is unloaded. Default: never. */
   readonly keepAliveMs?: number
-  /** Milliseconds after a failed load in which the model is not tried again; default 5 s. */
+  /** Milliseconds after a failed load during which requests get that failure and no new load starts. Default 5000. */
   readonly retryMs?: number
+  /** Measures `keepAliveMs` and `retryMs`. Default: the computer's clock. */
+  readonly clock?: Clock
 }
 
-/** When a request that found no room for its model may come again, in seconds. */
+export interface LeaseOptions {
+  /** The request's own signal. When it is aborted, the wait for the model ends, and the lease's controller is aborted. */
+  readonly signal?: AbortSignal | undefined
+  /** Is told when the lease begins and ends. */
+  readonly watch?: RequestWatch | undefined
+}
+
+/** Retry-After, in seconds, when there is no memory for a model. */
 const NO_ROOM_RETRY_S = 2
 const DRAINING_RETRY_S = 5
 
@@ -27,53 +35,56 @@ const cancelled = () => new EngineError("the request was cancelled before it end
 const shuttingDown = () => new OverloadedError("the server is shutting down", "unavailable", DRAINING_RETRY_S)
 
 /**
- * Owns the models that are served: brings each into memory when a request needs it, and takes idle ones out, when they have been idle
- * for long or when another needs their room. A model that a request uses, or waits for, stays.
+ * The models that a server offers, of which only some are in memory. A model is loaded when a request first needs it. An idle model is
+ * unloaded after its keep-alive time, or earlier when another model needs its memory. A model that a request uses or waits for is
+ * never unloaded.
  */
-export class ModelManager implements AsyncDisposable {
-  readonly #models = new Map<string, ManagedModel>()
+export class ModelPool implements AsyncDisposable {
+  readonly #models = new Map<string, PoolEntry>()
   readonly #open: ModelOpener
   readonly #budget: Budget
   readonly #keepAliveMs: number
   readonly #retryMs: number
+  readonly #clock: Clock
   readonly #leases = new Set<Lease>()
-  /** Loads happen one after another, so that each sees what the ones before it have taken. */
+  /** The last load in the queue. Loads run one at a time, so that each one knows how much memory is left. */
   #turn: Promise<unknown> = Promise.resolve()
   #uses = 0
   #draining = false
   readonly #closed = new AbortController()
   #onIdle = () => {}
 
-  /** @throws Error when two models have one name; BudgetError when one could never be loaded. */
-  constructor({ models, open, budget, keepAliveMs, retryMs }: ManagerOptions) {
+  /** @throws Error when two models have the same name; BudgetError when a model's weights exceed the budget. */
+  constructor({ models, open, budget, keepAliveMs, retryMs, clock = realClock }: ModelPoolOptions) {
     this.#open = open
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
     this.#keepAliveMs = keepAliveMs ?? Number.POSITIVE_INFINITY
     this.#retryMs = retryMs ?? 5000
-    for (const spec of models) this.#add(new ManagedModel(spec))
+    this.#clock = clock
+    for (const spec of models) this.#add(new PoolEntry(spec))
   }
 
-  /** A manager of models that are in memory and stay there: they are the caller's to close. */
-  static of(models: readonly LoadedModel[]): ModelManager {
-    const manager = new ModelManager({ models: [], open: () => Promise.reject(new Error("every model is loaded")) })
+  /** A pool of models that the caller has loaded and will close. The pool never unloads them. */
+  static of(models: readonly LoadedModel[]): ModelPool {
+    const pool = new ModelPool({ models: [], open: () => Promise.reject(new Error("every model is loaded")) })
     for (const model of models) {
       const { weights, cache } = model.memory
-      const managed = new ManagedModel(
+      const entry = new PoolEntry(
         { name: model.name, path: model.path, arch: model.config.arch, weights, cache },
         false,
       )
-      manager.#add(managed)
-      manager.#enter(managed, model)
+      pool.#add(entry)
+      pool.#enter(entry, model)
     }
-    return manager
+    return pool
   }
 
-  /** Every model, the default one first. */
-  get models(): readonly ManagedModel[] {
+  /** Every model; the first one is the default. */
+  get models(): readonly PoolEntry[] {
     return [...this.#models.values()]
   }
 
-  /** Requests that use a model, or wait for one. */
+  /** Number of requests that use a model or wait for one. */
   get requests(): number {
     return this.#leases.size
   }
@@ -83,40 +94,42 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /** @throws UnknownModelError */
-  get(name: string): ManagedModel {
-    const managed = this.#models.get(name)
-    if (managed === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
-    return managed
+  get(name: string): PoolEntry {
+    const entry = this.#models.get(name)
+    if (entry === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
+    return entry
   }
 
   /**
-   * Holds a model for a request, and brings it into memory first where need be. Aborting `signal` stops the wait, and later the request.
-   * @throws UnknownModelError; OverloadedError when there is no room that could be made, or the server is draining; ModelLoadError;
-   * EngineError when the signal fires.
+   * Leases a model to a request, and loads the model first if it is not in memory.
+   * @throws UnknownModelError; OverloadedError when no memory can be freed, or the server is draining; ModelLoadError; EngineError
+   * when the signal is aborted.
    */
-  async lease(name: string, signal?: AbortSignal): Promise<ModelLease> {
-    const managed = this.get(name)
+  async lease(name: string, { signal, watch }: LeaseOptions = {}): Promise<ModelLease> {
+    const entry = this.get(name)
     if (this.#draining) throw shuttingDown()
     if (signal?.aborted) throw cancelled()
-    // From here on the model counts as used, so that it cannot go between its loading and this request.
-    const lease = new Lease(name, () => {
+    // Counted as used before the load, so that the model cannot be unloaded between its load and this request.
+    const lease = new Lease(() => {
       signal?.removeEventListener("abort", stop)
       this.#leases.delete(lease)
-      this.#release(managed)
+      this.#release(entry)
+      watch?.onRelease()
     })
     const stop = () => lease.controller.abort(cancelled())
     signal?.addEventListener("abort", stop, { once: true })
     this.#leases.add(lease)
-    this.#use(managed)
+    this.#use(entry)
+    watch?.onHold(name)
     try {
-      return await lease.wait(this.#ready(managed))
+      return await lease.wait(this.#ready(entry))
     } catch (error) {
       lease[Symbol.dispose]()
       throw error
     }
   }
 
-  /** Brings a model into memory ahead of any request. @throws what its opener throws, or OverloadedError when there is no room. */
+  /** Loads a model before any request needs it. @throws the opener's error, or OverloadedError when no memory can be freed. */
   async load(name: string): Promise<void> {
     await this.#ready(this.get(name)).catch((error: unknown) => {
       throw error instanceof ModelLoadError ? error.cause : error
@@ -124,51 +137,51 @@ export class ModelManager implements AsyncDisposable {
   }
 
   /**
-   * Milliseconds that the model stays in memory without a request, in place of the manager's own time, until it leaves: Infinity is for
-   * ever, and 0 takes it out as soon as nobody uses it. One that is the caller's to close stays.
+   * Replaces the pool's keep-alive time for one model, until the model is unloaded. Infinity: it is never unloaded for being idle;
+   * 0: it is unloaded as soon as no request uses it. Has no effect on a model that the pool does not own.
    */
-  keepAlive(managed: ManagedModel, ms: number): void {
-    managed.keepAliveMs = ms
-    this.#watchIdle(managed)
+  keepAlive(entry: PoolEntry, ms: number): void {
+    entry.keepAliveMs = ms
+    this.#watchIdle(entry)
   }
 
-  /** When the model leaves memory if no request comes before; `undefined`: it stays. */
-  expiry(managed: ManagedModel): Date | undefined {
-    const ms = this.#idleMs(managed)
-    if (!managed.owned || ms === Number.POSITIVE_INFINITY) return undefined
-    const since = managed.idle ? (managed.lastUsed ?? managed.loadedAt) : undefined
+  /** The time of day at which the model is unloaded if no further request uses it; `undefined`: never. */
+  expiry(entry: PoolEntry): Date | undefined {
+    const ms = this.#idleMs(entry)
+    if (!entry.owned || ms === Number.POSITIVE_INFINITY) return undefined
+    const since = entry.idle ? (entry.lastUsed ?? entry.loadedAt) : undefined
     return new Date((since?.getTime() ?? Date.now()) + ms)
   }
 
   /**
-   * Admits no request any more, and waits for those that run.
-   * @returns how many still run after `timeoutMs`.
+   * Refuses new requests and waits for the running ones, at most `timeoutMs` milliseconds.
+   * @returns the number of requests that still run.
    */
   async drain(timeoutMs: number): Promise<number> {
     this.#draining = true
     if (this.#leases.size === 0) return 0
     const idle = Promise.withResolvers<void>()
     this.#onIdle = idle.resolve
-    const timer = setTimeout(idle.resolve, timeoutMs)
+    const timer = this.#clock.setTimeout(idle.resolve, timeoutMs)
     await idle.promise
-    clearTimeout(timer)
+    this.#clock.clearTimeout(timer)
     return this.#leases.size
   }
 
-  /** Stops every request; each ends with the reason as its error. */
+  /** Aborts every request; each one fails with `reason`. */
   cancelAll(reason: Error = shuttingDown()): void {
     for (const lease of this.#leases) lease.controller.abort(reason)
   }
 
-  /** Closes every model that it opened. Safe twice. */
+  /** Aborts every request and closes every model that the pool opened. May be called more than once. */
   async close(): Promise<void> {
     this.#draining = true
     this.#closed.abort()
     this.cancelAll()
     await this.#turn
-    for (const managed of this.#models.values()) {
-      if (managed.owned && managed.state === "ready") this.#unload(managed)
-      await managed.unloading
+    for (const entry of this.#models.values()) {
+      if (entry.owned && entry.state === "ready") this.#unload(entry)
+      await entry.unloading
     }
   }
 
@@ -176,60 +189,63 @@ export class ModelManager implements AsyncDisposable {
     return this.close()
   }
 
-  #add(managed: ManagedModel): void {
-    if (this.#models.has(managed.name))
-      throw new Error(`Two models are named '${managed.name}'; load each under a name of its own.`)
-    this.#models.set(managed.name, managed)
+  #add(entry: PoolEntry): void {
+    if (this.#models.has(entry.name))
+      throw new Error(`Two models are named '${entry.name}'. Give each model a name of its own.`)
+    this.#models.set(entry.name, entry)
   }
 
-  #use(managed: ManagedModel): void {
-    managed.leases++
-    managed.lastUse = ++this.#uses
-    managed.lastUsed = new Date()
+  #use(entry: PoolEntry): void {
+    entry.leases++
+    entry.lastUse = ++this.#uses
+    entry.lastUsed = new Date()
   }
 
-  #release(managed: ManagedModel): void {
-    managed.leases--
-    managed.lastUse = ++this.#uses
-    managed.lastUsed = new Date()
-    this.#watchIdle(managed)
+  #release(entry: PoolEntry): void {
+    entry.leases--
+    entry.lastUse = ++this.#uses
+    entry.lastUsed = new Date()
+    this.#watchIdle(entry)
     if (this.#leases.size === 0) this.#onIdle()
   }
 
-  #watchIdle(managed: ManagedModel): void {
-    clearTimeout(managed.idleTimer)
-    const ms = this.#idleMs(managed)
-    if (!managed.idle || ms === Number.POSITIVE_INFINITY) return
-    managed.idleTimer = setTimeout(() => {
-      if (managed.idle) this.#unload(managed)
+  #watchIdle(entry: PoolEntry): void {
+    this.#clock.clearTimeout(entry.idleTimer)
+    const ms = this.#idleMs(entry)
+    if (!entry.idle || ms === Number.POSITIVE_INFINITY) return
+    entry.idleTimer = this.#clock.setTimeout(() => {
+      if (entry.idle) this.#unload(entry)
     }, ms)
-    managed.idleTimer.unref()
+    entry.idleTimer.unref()
   }
 
-  /** What no timer can wait for is for ever. */
-  #idleMs({ keepAliveMs = this.#keepAliveMs }: ManagedModel): number {
+  /** The model's keep-alive time. A time that is longer than a timer can wait counts as Infinity. */
+  #idleMs({ keepAliveMs = this.#keepAliveMs }: PoolEntry): number {
     return keepAliveMs <= LONGEST_TIMER_MS ? keepAliveMs : Number.POSITIVE_INFINITY
   }
 
-  /** The model in memory; however many ask, it is loaded once. */
-  async #ready(managed: ManagedModel): Promise<LoadedModel> {
-    if (managed.model !== undefined && !this.#hasGivenUp(managed)) return managed.model
-    const { failure } = managed
+  /** Resolves to the loaded model. Requests that arrive during a load share it. */
+  async #ready(entry: PoolEntry): Promise<LoadedModel> {
+    if (entry.model !== undefined && !this.#hasGivenUp(entry)) return entry.model
+    const { failure } = entry
     if (failure !== undefined) {
-      const wait = failure.at + this.#retryMs - performance.now()
-      if (wait > 0) throw new ModelLoadError(managed.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
+      const wait = failure.at + this.#retryMs - this.#clock.now()
+      if (wait > 0) throw new ModelLoadError(entry.name, failure.error, Math.max(1, Math.ceil(wait / 1000)))
     }
-    managed.loading ??= this.#inTurn(() => this.#load(managed))
-    if (managed.state !== "unloading") managed.state = "loading"
-    return managed.loading
+    entry.loading ??= this.#inTurn(() => this.#load(entry))
+    if (entry.state !== "unloading") entry.state = "loading"
+    return entry.loading
   }
 
-  /** An engine that will not come back is closed; its requests have ended. The model is loaded anew like one that failed to load. */
-  #hasGivenUp(managed: ManagedModel): boolean {
-    const health = managed.model?.engine.health()
-    if (!managed.owned || health?.state !== "failed") return false
-    managed.failure = { error: new EngineError(health.reason), at: performance.now() }
-    void this.#unload(managed)
+  /**
+   * Whether the model's engine has failed for good. Its requests have ended by then, so the model is unloaded, and it is loaded again
+   * after the retry time, as after a failed load.
+   */
+  #hasGivenUp(entry: PoolEntry): boolean {
+    const health = entry.model?.engine.health()
+    if (!entry.owned || health?.state !== "failed") return false
+    entry.failure = { error: new EngineError(health.reason), at: this.#clock.now() }
+    void this.#unload(entry)
     return true
   }
 
@@ -239,80 +255,83 @@ export class ModelManager implements AsyncDisposable {
     return turn
   }
 
-  async #load(managed: ManagedModel): Promise<LoadedModel> {
-    const { need, limit } = this.#budget.share(managed.spec)
+  async #load(entry: PoolEntry): Promise<LoadedModel> {
+    const { need, limit } = this.#budget.share(entry.spec)
     try {
-      await managed.unloading
-      managed.state = "loading"
-      await this.#makeRoom(managed, need)
+      await entry.unloading
+      entry.state = "loading"
+      await this.#makeRoom(entry, need)
       if (this.#closed.signal.aborted) throw new EngineError("the server was closed")
-      const model = await this.#openModel(managed, limit)
-      this.#enter(managed, model)
+      const model = await this.#openModel(entry, limit)
+      this.#enter(entry, model)
       return model
     } catch (error) {
-      managed.state = error instanceof ModelLoadError ? "failed" : "unloaded"
+      entry.state = error instanceof ModelLoadError ? "failed" : "unloaded"
       throw error
     } finally {
-      managed.loading = undefined
+      entry.loading = undefined
     }
   }
 
-  /** @throws ModelLoadError, which is kept as the model's failure. */
-  async #openModel(managed: ManagedModel, memoryLimit: number | undefined): Promise<LoadedModel> {
+  /** @throws ModelLoadError; its cause is recorded as the entry's failure. */
+  async #openModel(entry: PoolEntry, memoryLimit: number | undefined): Promise<LoadedModel> {
     try {
-      return await this.#open(managed.spec, { memoryLimit, signal: this.#closed.signal })
+      return await this.#open(entry.spec, { memoryLimit, signal: this.#closed.signal })
     } catch (cause) {
       const error = cause instanceof Error ? cause : new Error(String(cause))
-      managed.failure = { error, at: performance.now() }
-      throw new ModelLoadError(managed.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
+      entry.failure = { error, at: this.#clock.now() }
+      throw new ModelLoadError(entry.name, error, Math.max(1, Math.ceil(this.#retryMs / 1000)))
     }
   }
 
-  #enter(managed: ManagedModel, model: LoadedModel): void {
-    managed.model = model
-    managed.bytes = model.memory.weights + model.memory.cache
-    managed.state = "ready"
-    managed.served = true
-    managed.failure = undefined
-    managed.loadedAt = new Date()
-    this.#watchIdle(managed)
+  #enter(entry: PoolEntry, model: LoadedModel): void {
+    entry.model = model
+    entry.bytes = model.memory.weights + model.memory.cache
+    entry.state = "ready"
+    entry.served = true
+    entry.failure = undefined
+    entry.loadedAt = new Date()
+    this.#watchIdle(entry)
   }
 
-  /** Unloads idle models, the one whose last use is longest ago first, until `need` bytes are free of the budget. */
-  async #makeRoom(wanted: ManagedModel, need: number): Promise<void> {
+  /**
+   * Unloads idle models, the least recently used first, until `need` bytes of the budget are free.
+   * @throws OverloadedError when requests use all the models that would have to be unloaded.
+   */
+  async #makeRoom(entry: PoolEntry, need: number): Promise<void> {
     for (;;) {
-      const others = this.models.filter((other) => other !== wanted)
+      const others = this.models.filter((other) => other !== entry)
       const taken = others.reduce((sum, { bytes }) => sum + bytes, 0)
       if (taken + need <= this.#budget.total) return
-      const [oldest] = others.filter(({ idle }) => idle).sort((a, b) => a.lastUse - b.lastUse)
+      const [leastRecent] = others.filter(({ idle }) => idle).sort((a, b) => a.lastUse - b.lastUse)
       const leaving = others.find(({ unloading }) => unloading !== undefined)
       if (leaving !== undefined) await leaving.unloading
-      else if (oldest !== undefined) await this.#unload(oldest)
+      else if (leastRecent !== undefined) await this.#unload(leastRecent)
       else {
         const busy = others.filter(({ bytes }) => bytes > 0).map(({ name }) => `'${name}'`)
-        const message = `there is no memory for the model '${wanted.name}' while ${busy.join(", ")} ${busy.length > 1 ? "serve" : "serves"} requests`
+        const message = `there is no memory for the model '${entry.name}' while requests use ${busy.join(", ")}`
         throw new OverloadedError(message, "unavailable", NO_ROOM_RETRY_S)
       }
     }
   }
 
-  #unload(managed: ManagedModel): Promise<void> {
-    const { model } = managed
-    clearTimeout(managed.idleTimer)
-    managed.keepAliveMs = undefined
-    managed.model = undefined
-    managed.state = "unloading"
-    managed.unloading = (async () => {
+  #unload(entry: PoolEntry): Promise<void> {
+    const { model } = entry
+    this.#clock.clearTimeout(entry.idleTimer)
+    entry.keepAliveMs = undefined
+    entry.model = undefined
+    entry.state = "unloading"
+    entry.unloading = (async () => {
       try {
         await model?.close()
       } catch (error) {
-        console.error(`rocmforge: the model '${managed.name}' did not close cleanly:`, error)
+        console.error(`rocmforge: the model '${entry.name}' did not close cleanly:`, error)
       }
-      managed.bytes = 0
-      managed.loadedAt = undefined
-      managed.state = managed.failure === undefined ? "unloaded" : "failed"
-      managed.unloading = undefined
+      entry.bytes = 0
+      entry.loadedAt = undefined
+      entry.state = entry.failure === undefined ? "unloaded" : "failed"
+      entry.unloading = undefined
     })()
-    return managed.unloading
+    return entry.unloading
   }
 }

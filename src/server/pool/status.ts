@@ -1,25 +1,25 @@
 import type { EngineStats } from "../../engine/types.ts"
-import type { ManagedModel, ManagedState } from "./entry.ts"
+import type { EntryState, PoolEntry } from "./entry.ts"
 
-/** `restarting` and `draining` are an engine's; see `EngineHealth`. */
-export type ModelState = ManagedState | "restarting" | "draining"
+/** An entry's state, or `restarting` or `draining` when its engine reports that; see `EngineHealth`. */
+export type ModelState = EntryState | "restarting" | "draining"
 
-/** How a model is doing, for people and monitors. */
+/** A model's state, for people and monitors. */
 export interface ModelStatus {
   readonly id: string
   readonly arch: string
   readonly state: ModelState
-  /** Why it is not `ready`, where there is more to say than the state does. */
+  /** Why the model is not `ready`; `null` if the state says it all. */
   readonly reason: string | null
-  /** It serves a request now, or is brought back into memory for one. */
+  /** The model can serve the next request, from memory or after a load. */
   readonly usable: boolean
   readonly loadedAt: Date | undefined
   readonly lastUsed: Date | undefined
-  /** What is known while it is in memory. */
+  /** `undefined` while the model is not in memory. */
   readonly loaded: LoadedStatus | undefined
 }
 
-export interface LoadedStatus {
+interface LoadedStatus {
   readonly device: { readonly backend: string; readonly name: string }
   readonly context_length: number
   readonly max_seqs: number
@@ -30,15 +30,15 @@ export interface LoadedStatus {
 
 const USABLE: ReadonlySet<ModelState> = new Set(["ready", "unloaded", "unloading"])
 
-export function statusOf(managed: ManagedModel): ModelStatus {
-  const { spec, model, loadedAt, lastUsed } = managed
-  const { state, reason } = stateOf(managed)
+export function statusOf(entry: PoolEntry): ModelStatus {
+  const { spec, model, loadedAt, lastUsed } = entry
+  const { state, reason } = stateOf(entry)
   return {
     id: spec.name,
     arch: spec.arch,
     state,
     reason,
-    usable: USABLE.has(state) || (state === "loading" && model === undefined && managed.served),
+    usable: USABLE.has(state) || (state === "loading" && model === undefined && entry.served),
     loadedAt,
     lastUsed,
     loaded: model && {
@@ -59,7 +59,7 @@ const ENGINE_STATES = {
   closed: "failed",
 } as const
 
-function stateOf({ state, model, failure }: ManagedModel): { state: ModelState; reason: string | null } {
+function stateOf({ state, model, failure }: PoolEntry): { state: ModelState; reason: string | null } {
   if (model === undefined) return { state, reason: failure?.error.message ?? null }
   const health = model.engine.health()
   if (health.state === "ready") return { state, reason: null }

@@ -1,5 +1,4 @@
 import { Hono } from "hono"
-import { pageHeaders } from "./headers.ts"
 import statusScript from "./status.client.js" with { type: "text" }
 import statusStyle from "./status.css" with { type: "text" }
 import { statusPage } from "./status.tsx"
@@ -11,17 +10,17 @@ const style = (source: string) => () => asset(source, "text/css; charset=utf-8")
 const asset = (source: string, type: string) =>
   new Response(source, { headers: { "content-type": type, "cache-control": "no-cache" } })
 
-/** The pages for people, mounted at the server's root. `fallback` answers every request that is for no page. */
+/** The HTML pages and their assets. `fallback` answers every request that matches none of them. */
 export function createUi(fallback: (request: Request) => Response): Hono {
   return new Hono()
-    .get("/", () => new Response(statusPage(), { headers: pageHeaders }))
+    .get("/", () => statusPage())
     .get("/ui/status.js", script(statusScript))
     .get("/ui/status.css", style(statusStyle))
     .get("/ui/swagger.js", script(swaggerScript))
     .get("/ui/swagger.css", style(swaggerStyle))
     .notFound((context) => fallback(context.req.raw))
     .onError((error) => {
-      // The server that this is mounted in answers for failures.
+      // The server that mounts this app turns errors into responses.
       throw error
     })
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Refreshes the status page from /health, once a second while the page is looked at.
+// Refreshes the status page from /health every second while the page is visible.
 
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id))
 const count = new Intl.NumberFormat("en")
@@ -24,7 +24,7 @@ function fill(card, fields) {
   }
 }
 
-/** The card of a model, made the first time it is seen. @param {string} id */
+/** The card of a model; created if the page has none yet. @param {string} id */
 function cardOf(id) {
   const models = byId("models")
   const known = [...models.children].find((card) => card.getAttribute("data-model") === id)
@@ -35,7 +35,7 @@ function cardOf(id) {
   return models.appendChild(card)
 }
 
-/** @param {any} health the body of GET /health, which is sent with 503 too */
+/** @param {any} health The body of GET /health; a 503 has one, too. */
 function show(health) {
   const ok = health.status === "ok"
   byId("state").className = ok ? "ok" : "down"
@@ -80,7 +80,7 @@ async function refresh() {
     show(await response.json())
   } catch (error) {
     byId("state").className = "down"
-    byId("state").textContent = `No answer from the server (${error instanceof Error ? error.message : error}).`
+    byId("state").textContent = `The server does not respond (${error instanceof Error ? error.message : error}).`
   }
 }
 

@@ -1,9 +1,9 @@
 /** @jsxImportSource hono/jsx */
-import { document, Page } from "./layout.tsx"
+import { htmlResponse, Page } from "./layout.tsx"
 
-/** The status page's frame; `status.client.js` fills it from `/health`. */
-export const statusPage = (): string =>
-  document(
+/** The status page. `status.client.js` fills in the data of `/health`. */
+export const statusPage = (): Response =>
+  htmlResponse(
     <Page title="ROCmForge" styles={["/ui/status.css"]} scripts={["/ui/status.js"]}>
       <header>
         <h1>ROCmForge</h1>
@@ -13,16 +13,16 @@ export const statusPage = (): string =>
       </header>
       <main>
         <noscript>
-          This page needs JavaScript; <a href="/health">/health</a> has the same figures.
+          This page needs JavaScript. <a href="/health">/health</a> shows the same data as JSON.
         </noscript>
         <section aria-labelledby="models-title">
           <h2 id="models-title">Models</h2>
           <div id="models" />
         </section>
         <section aria-labelledby="use-title">
-          <h2 id="use-title">Use it</h2>
+          <h2 id="use-title">How to use it</h2>
           <p>
-            Point any OpenAI client at <code id="base-url">/v1</code>, or try it from a shell:
+            Set the base URL of any OpenAI client to <code id="base-url">/v1</code>, or send a request from a shell:
           </p>
           <pre id="example" tabindex={0} />
         </section>

@@ -3,7 +3,7 @@
 SwaggerUIBundle({
   url: "/swagger/json",
   dom_id: "#swagger-ui",
-  // The badge would send the description to a validator on the web.
+  // Turns off the validator badge, which would send the API description to a public web service.
   validatorUrl: null,
   defaultModelsExpandDepth: -1,
 })

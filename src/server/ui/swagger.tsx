@@ -1,9 +1,9 @@
 /** @jsxImportSource hono/jsx */
-import { document, Page } from "./layout.tsx"
+import { htmlResponse, Page } from "./layout.tsx"
 
-/** Swagger UI over `/swagger/json`, with its files from this server. */
-export const swaggerPage = (): string =>
-  document(
+/** Swagger UI for `/swagger/json`. This server also serves Swagger UI's own files. */
+export const swaggerPage = (): Response =>
+  htmlResponse(
     <Page
       title="ROCmForge API"
       styles={["/swagger/assets/swagger-ui.css", "/ui/swagger.css"]}

@@ -1,5 +1,5 @@
 /** Why a tokenizer could not be built or a text not encoded. */
-export type TokenizerErrorCode =
+type TokenizerErrorCode =
   | "missing_field"
   | "bad_field"
   | "unknown_model"

@@ -90,7 +90,7 @@ const AMBIGUOUS_NAMES: ReadonlySet<string> = new Set([
 ])
 
 /** The roles of tokens, from the file's fields and, where it leaves them out, from the tokens' names. */
-export interface SpecialTokens {
+interface SpecialTokens {
   eotId: number | undefined
   eogIds: Set<number>
   fim: { prefix?: number; suffix?: number; middle?: number }

@@ -33,28 +33,29 @@ class GgufTokenizer implements Tokenizer {
   readonly addEos: boolean
   readonly addSpacePrefix: boolean
 
-  private readonly tokens: readonly string[]
-  private readonly types: Uint8Array
-  private readonly ids: ReadonlyMap<string, number>
-  private readonly model: TextModel
-  private readonly allSpecial: SpecialSplitter
-  private readonly userDefined: SpecialSplitter
-  private readonly bytes: (Uint8Array | undefined)[]
+  readonly #tokens: readonly string[]
+  readonly #types: Uint8Array
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #model: TextModel
+  readonly #allSpecial: SpecialSplitter
+  readonly #userDefined: SpecialSplitter
+  readonly #bytes: (Uint8Array | undefined)[]
   /** `null`: it has none of its own. */
-  private readonly texts: (string | null | undefined)[]
+  readonly #texts: (string | null | undefined)[]
 
+  /** Keeps `source.tokens`, and may change `source.tokenTypes`. */
   constructor(source: TokenizerSource) {
     const { tokens } = source
-    this.tokens = tokens
-    this.types = source.tokenTypes
+    this.#tokens = tokens
+    this.#types = source.tokenTypes
     this.vocabSize = tokens.length
     // As the vocabulary writes them, which is no shorter than their texts.
     this.longestToken = tokens.reduce((most, { length }) => Math.max(most, length), 1)
-    this.bytes = new Array(tokens.length)
-    this.texts = new Array(tokens.length)
+    this.#bytes = new Array(tokens.length)
+    this.#texts = new Array(tokens.length)
     const ids = new Map<string, number>()
     for (const [id, token] of tokens.entries()) if (token.length > 0) ids.set(token, id)
-    this.ids = ids
+    this.#ids = ids
 
     this.kind = source.model === "llama" ? "spm" : "bpe"
     const spm = this.kind === "spm"
@@ -70,22 +71,22 @@ class GgufTokenizer implements Tokenizer {
     this.eogIds = special.eogIds
     this.fim = special.fim
 
-    const matched = matchedIds(this.types)
+    const matched = matchedIds(this.#types)
     const strip = stripRules(source, ids, matched.all)
-    this.userDefined = new SpecialSplitter(matched.user, tokens, strip)
-    this.allSpecial = new SpecialSplitter(matched.all, tokens, strip)
+    this.#userDefined = new SpecialSplitter(matched.user, tokens, strip)
+    this.#allSpecial = new SpecialSplitter(matched.all, tokens, strip)
 
     if (spm) {
       this.pre = undefined
       this.addSpacePrefix = source.addSpacePrefix ?? true
       this.addBos = (source.addBos ?? true) && this.bosId !== undefined
-      this.model = new SpmModel(ids, tokens, source.scores ?? [], this.addSpacePrefix, this.unkId)
+      this.#model = new SpmModel(ids, tokens, source.scores ?? [], this.addSpacePrefix, this.unkId)
     } else {
       const pre = preTokenizer(source.pre)
       this.pre = pre.name
       this.addSpacePrefix = false
       this.addBos = (source.addBos ?? pre.addBos) && this.bosId !== undefined
-      this.model = new BpeModel(ids, tokens.length, source.merges ?? [], pre, this.unkId)
+      this.#model = new BpeModel(ids, tokens.length, source.merges ?? [], pre, this.unkId)
     }
     this.addEos = (source.addEos ?? false) && this.eosId !== undefined
   }
@@ -95,9 +96,9 @@ class GgufTokenizer implements Tokenizer {
     const out = new IdBuffer((wellFormed.length >> 2) + 1)
     if (options.addBos && this.bosId !== undefined) out.push(this.bosId)
     let afterSpecial = true
-    ;(options.special ? this.allSpecial : this.userDefined).split(wellFormed, {
+    ;(options.special ? this.#allSpecial : this.#userDefined).split(wellFormed, {
       text: (part) => {
-        this.model.encode(part, afterSpecial, out)
+        this.#model.encode(part, afterSpecial, out)
         afterSpecial = false
       },
       token: (id) => {
@@ -109,28 +110,28 @@ class GgufTokenizer implements Tokenizer {
   }
 
   tokenBytes(id: number): Uint8Array {
-    this.check(id)
-    let bytes = this.bytes[id]
+    this.#check(id)
+    let bytes = this.#bytes[id]
     if (!bytes) {
-      bytes = this.computeBytes(id)
-      this.bytes[id] = bytes
+      bytes = this.#computeBytes(id)
+      this.#bytes[id] = bytes
     }
     return bytes
   }
 
   tokenText(id: number): string | undefined {
-    let text = this.texts[id]
+    let text = this.#texts[id]
     if (text === undefined) {
       const bytes = this.tokenBytes(id)
       text = incompleteTail(bytes) > 0 ? null : decoder.decode(bytes)
-      this.texts[id] = text
+      this.#texts[id] = text
     }
     return text ?? undefined
   }
 
-  private computeBytes(id: number): Uint8Array {
-    const text = this.tokens[id] as string
-    switch (this.types[id]) {
+  #computeBytes(id: number): Uint8Array {
+    const text = this.#tokens[id] as string
+    switch (this.#types[id]) {
       case TokenType.control:
       case TokenType.userDefined:
       case TokenType.unknown:
@@ -145,17 +146,17 @@ class GgufTokenizer implements Tokenizer {
   }
 
   piece(id: number): string {
-    this.check(id)
-    return this.tokens[id] as string
+    this.#check(id)
+    return this.#tokens[id] as string
   }
 
   idOf(piece: string): number | undefined {
-    return this.ids.get(piece)
+    return this.#ids.get(piece)
   }
 
   isSpecial(id: number): boolean {
-    this.check(id)
-    return this.types[id] === TokenType.control || this.types[id] === TokenType.unknown
+    this.#check(id)
+    return this.#types[id] === TokenType.control || this.#types[id] === TokenType.unknown
   }
 
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
@@ -179,7 +180,7 @@ class GgufTokenizer implements Tokenizer {
     return decoder.decode(whole)
   }
 
-  private check(id: number): void {
+  #check(id: number): void {
     if (!(Number.isInteger(id) && id >= 0 && id < this.vocabSize)) {
       throw new TokenizerError("bad_token_id", `token id ${id} is not in this vocabulary of ${this.vocabSize} tokens`)
     }
@@ -198,18 +199,10 @@ function matchedIds(types: Uint8Array): { user: number[]; all: number[] } {
 }
 
 /**
- * Builds the tokenizer of checked fields. It keeps `source.tokens`, and may change `source.tokenTypes`.
- * @throws TokenizerError `unknown_pre_tokenizer`, `bad_field`.
- */
-export function createTokenizer(source: TokenizerSource): Tokenizer {
-  return new GgufTokenizer(source)
-}
-
-/**
  * Builds the tokenizer of a GGUF file from its metadata.
  * @param get looks up a metadata key: numeric arrays as typed arrays, string arrays as string[], scalars as themselves.
  * @throws TokenizerError naming the field that is missing, wrong or not supported.
  */
 export function tokenizerFromMetadata(get: MetadataLookup): Tokenizer {
-  return createTokenizer(readTokenizerSource(get))
+  return new GgufTokenizer(readTokenizerSource(get))
 }

@@ -1,5 +1,5 @@
 export { describedInFirst, describedInSystem, withCalls } from "./conversation.ts"
-export { type ToolSupport, toolSupport } from "./family.ts"
-export { type Spelling, type ToolFormat, type ToolFunction, toolJson } from "./format.ts"
+export { toolSupport } from "./family.ts"
+export { type ToolFormat, type ToolFunction, toolJson } from "./format.ts"
 export type { ToolPiece } from "./reader.ts"
 export { ToolCallSplitter } from "./splitter.ts"

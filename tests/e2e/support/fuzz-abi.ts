@@ -9,7 +9,8 @@
 
 import { join } from "node:path"
 import { openGguf } from "../../../src/gguf/reader.ts"
-import { BLOCK_SIZE, buildModel } from "../../../src/models/registry.ts"
+import { buildModel } from "../../../src/models/registry.ts"
+import { BLOCK_SIZE } from "../../../src/native/abi.ts"
 import { loadNative } from "../../../src/native/library.ts"
 import { STEP_RESULT_WORDS, Words } from "../../../src/native/step-structs.ts"
 import { seededRandom } from "../../support/gguf-fixtures.ts"

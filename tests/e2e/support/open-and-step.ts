@@ -2,7 +2,8 @@
 
 import { GgufError } from "../../../src/gguf/reader.ts"
 import { ModelError } from "../../../src/models/errors.ts"
-import { BLOCK_SIZE, type ModelDefinition } from "../../../src/models/registry.ts"
+import type { ModelDefinition } from "../../../src/models/registry.ts"
+import { BLOCK_SIZE } from "../../../src/native/abi.ts"
 import { NativeError } from "../../../src/native/errors.ts"
 import type { NativeLibrary } from "../../../src/native/library.ts"
 import { STEP_RESULT_WORDS, Words } from "../../../src/native/step-structs.ts"

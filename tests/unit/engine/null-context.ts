@@ -1,5 +1,5 @@
 import type { StepContext } from "../../../src/engine/engine.ts"
-import { RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
+import { BLOCK_SIZE, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
 
 /** What one step asked for, read back from its buffer. */
 export interface SeenStep {
@@ -35,16 +35,16 @@ export class NullContext implements StepContext {
       const base = header("off_seqs") + (i * RF_STEP_SEQ.size) / 4
       const field = (name: keyof typeof RF_STEP_SEQ.fields) => at(base + RF_STEP_SEQ.fields[name].offset / 4)
       const start = field("block_start")
-      const blocks = blockIds.slice(start, start + Math.ceil(field("kv_len") / 16))
+      const blocks = blockIds.slice(start, start + Math.ceil(field("kv_len") / BLOCK_SIZE))
       for (const id of blocks) {
         if (id >= this.nBlocks) throw new Error(`block ${id} of ${this.nBlocks}`)
         held.set(id, (held.get(id) ?? 0) + 1)
       }
-      if (blocks.length * 16 < field("kv_len")) throw new Error("a sequence has too few blocks")
+      if (blocks.length * BLOCK_SIZE < field("kv_len")) throw new Error("a sequence has too few blocks")
       return { nRows: field("n_rows"), kv_len: field("kv_len"), blocks }
     })
     for (const { nRows, kv_len, blocks } of seqs) {
-      const written = blocks.slice(Math.floor((kv_len - nRows) / 16))
+      const written = blocks.slice(Math.floor((kv_len - nRows) / BLOCK_SIZE))
       if (written.some((id) => held.get(id) !== 1)) throw new Error("a block is written that another sequence reads")
     }
     if (seqs.reduce((sum, { nRows }) => sum + nRows, 0) !== tokens.length) throw new Error("rows and tokens differ")

@@ -1,5 +1,5 @@
 import type { StepContext } from "../../../src/engine/engine.ts"
-import { RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
+import { BLOCK_SIZE, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
 import { STEP_RESULT_WORDS } from "../../../src/native/step-structs.ts"
 
 /** How one token is chosen, as far as the shadow model minds. */
@@ -88,7 +88,7 @@ export class ShadowContext implements StepContext {
         field("row_start"),
         field("block_start"),
       ]
-      const blocks = Array.from({ length: Math.ceil(kv_len / 16) }, (_, k) =>
+      const blocks = Array.from({ length: Math.ceil(kv_len / BLOCK_SIZE) }, (_, k) =>
         at(header("off_blocks") + block_start + k),
       )
       if (blocks.some((id) => id >= nBlocks)) throw new Error("a block beyond the pool")

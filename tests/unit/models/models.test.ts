@@ -3,12 +3,11 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type MetadataValue, meta } from "../../../src/gguf/metadata.ts"
-import { type Gguf, openGguf } from "../../../src/gguf/reader.ts"
-import { encodeGguf } from "../../../src/gguf/writer.ts"
-import { ModelError, type ModelErrorCode } from "../../../src/models/errors.ts"
+import type { ModelErrorCode } from "../../../src/models/errors.ts"
 import { ARCHITECTURES, buildModel } from "../../../src/models/registry.ts"
 import { printPlan } from "../../../src/plan/print.ts"
-import { type TinyModelOptions, tinyModel } from "../../support/tiny-model.ts"
+import type { TinyModelOptions } from "../../support/tiny-model.ts"
+import { type Change, changedModel, refusal } from "./change-model.ts"
 
 let folder: string
 beforeAll(async () => {
@@ -16,68 +15,19 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-interface Change {
-  metadata?: Record<string, MetadataValue | undefined>
-  /** Tensors to leave out, by name. */
-  without?: string[]
-  add?: { name: string; length: number }[]
-  rename?: Record<string, string>
-}
-
-/** A tiny model whose file was written with changes. */
-async function changed(options: TinyModelOptions, change: Change): Promise<Gguf> {
-  const path = join(folder, `${crypto.randomUUID()}.gguf`)
-  await Bun.write(path, tinyModel(options))
-  const gguf = await openGguf(path)
-  const bytes = await Bun.file(path).bytes()
-  const metadata = new Map(gguf.metadata)
-  for (const [key, value] of Object.entries(change.metadata ?? {})) {
-    if (value) metadata.set(key, value)
-    else metadata.delete(key)
-  }
-  const tensors = [...gguf.tensors.values()]
-    .filter(({ name }) => !change.without?.includes(name))
-    .map(({ name, shape, format, offset, nBytes }) => ({
-      name: change.rename?.[name] ?? name,
-      shape,
-      format: format?.name ?? "F32",
-      data: bytes.slice(offset, offset + nBytes),
-    }))
-  const extra = (change.add ?? []).map(({ name, length }) => ({
-    name,
-    shape: [length],
-    format: "F32" as const,
-    data: new Uint8Array(4 * length),
-  }))
-  await Bun.write(path, encodeGguf({ metadata, tensors: [...tensors, ...extra] }))
-  return openGguf(path)
-}
-
-async function refusal(options: TinyModelOptions, change: Change): Promise<[ModelErrorCode, string]> {
-  const gguf = await changed(options, change)
-  try {
-    buildModel(gguf)
-  } catch (error) {
-    if (error instanceof ModelError) return [error.code, error.message]
-    throw error
-  }
-  throw new Error("the model was accepted")
-}
+const changed = (options: TinyModelOptions, change?: Change) => changedModel(folder, options, change)
+const refused = (options: TinyModelOptions, change: Change) => refusal(folder, options, change)
 
 describe("a model's definition", () => {
   test.each(["llama", "mistral", "qwen2", "qwen3"] as const)("%s", async (arch) => {
     const model = buildModel(await changed({ arch, layers: 3, sliding_window: 32 }, {}))
     expect(model.arch).toBe(arch)
+    const layer = { nHeads: 4, nKvHeads: 2, headDim: 16, valueDim: 16, ffn: 96, window: 32 }
     expect(model.config).toMatchObject({
       hiddenSize: 64,
-      nLayers: 3,
-      nHeads: 4,
-      nKvHeads: 2,
-      headDim: 16,
-      ffn: 96,
       nVocab: 320,
       contextLength: 256,
-      slidingWindow: 32,
+      layers: [layer, layer, layer],
     })
     expect(model.plan.ops.length).toBe(2 + 3 * 8 + 4)
     expect(model.plan.caches.length).toBe(3)
@@ -118,23 +68,23 @@ describe("a model's definition", () => {
 
 describe("what is refused, by name", () => {
   test("an architecture that is not known, with those that are", async () => {
-    const [code, message] = await refusal({}, { metadata: { "general.architecture": meta.string("gpt2") } })
+    const [code, message] = await refused({}, { metadata: { "general.architecture": meta.string("gpt2") } })
     expect(code).toBe("unknown-architecture")
     expect(message).toContain(`unknown architecture "gpt2"; known are ${ARCHITECTURES.join(", ")}`)
     expect(ARCHITECTURES).toEqual(["llama", "mistral", "qwen2", "qwen3"])
   })
 
   test("a tensor that is missing, with its shape", async () => {
-    const [code, message] = await refusal({}, { without: ["blk.1.ffn_up.weight"] })
+    const [code, message] = await refused({}, { without: ["blk.1.ffn_up.weight"] })
     expect(code).toBe("missing-tensor")
     expect(message).toContain('tensor "blk.1.ffn_up.weight" [96, 64] is missing')
-    expect((await refusal({}, { without: ["token_embd.weight"] }))[0]).toBe("missing-tensor")
-    expect((await refusal({ arch: "qwen2" }, { without: ["blk.0.attn_k.bias"] }))[1]).toContain("[32] is missing")
-    expect((await refusal({ arch: "qwen3" }, { without: ["blk.0.attn_q_norm.weight"] }))[0]).toBe("missing-tensor")
+    expect((await refused({}, { without: ["token_embd.weight"] }))[0]).toBe("missing-tensor")
+    expect((await refused({ arch: "qwen2" }, { without: ["blk.0.attn_k.bias"] }))[1]).toContain("[32] is missing")
+    expect((await refused({ arch: "qwen3" }, { without: ["blk.0.attn_q_norm.weight"] }))[0]).toBe("missing-tensor")
   })
 
   test("a tensor of another shape, with both", async () => {
-    const [code, message] = await refusal(
+    const [code, message] = await refused(
       {},
       { rename: { "blk.0.attn_q.weight": "blk.0.attn_k.weight", "blk.0.attn_k.weight": "blk.0.attn_q.weight" } },
     )
@@ -143,7 +93,7 @@ describe("what is refused, by name", () => {
   })
 
   test("a tensor that no op uses", async () => {
-    const [code, message] = await refusal({}, { add: [{ name: "blk.0.ffn_gate.bias", length: 96 }] })
+    const [code, message] = await refused({}, { add: [{ name: "blk.0.ffn_gate.bias", length: 96 }] })
     expect(code).toBe("unused-tensor")
     expect(message).toContain('tensor "blk.0.ffn_gate.bias" has no use in the llama architecture')
     const old = await changed({}, { add: [{ name: "blk.0.attn.rotary_emb.inv_freq", length: 8 }] })
@@ -153,8 +103,15 @@ describe("what is refused, by name", () => {
   test.each([
     ["attention.head_count", meta.u32(0), "bad-config"],
     ["attention.head_count_kv", meta.u32(3), "bad-config"],
-    ["attention.head_count_kv", meta.u32s([2, 4]), "unsupported"],
+    ["attention.head_count_kv", meta.u32s([2, 4]), "wrong-shape"],
+    ["attention.head_count_kv", meta.u32s([2, 0]), "unsupported"],
+    ["attention.head_count_kv", meta.u32s([0, 0]), "bad-config"],
+    ["attention.head_count_kv", meta.u32s([2]), "bad-config"],
+    ["attention.head_count_kv", meta.u32s([2, 3]), "bad-config"],
+    ["feed_forward_length", meta.u32s([96, 0]), "unsupported"],
+    ["feed_forward_length", meta.u32s([96, 96, 96]), "bad-config"],
     ["attention.value_length", meta.u32(8), "unsupported"],
+    ["attention.sliding_window_pattern", meta.bools([true]), "bad-config"],
     ["rope.dimension_count", meta.u32(15), "bad-config"],
     ["rope.dimension_count", meta.u32(18), "bad-config"],
     ["rope.freq_base", meta.f32(0), "bad-config"],
@@ -163,10 +120,25 @@ describe("what is refused, by name", () => {
     ["attention.layer_norm_rms_epsilon", meta.f32(Number.NaN), "bad-config"],
     ["expert_count", meta.u32(8), "unsupported"],
     ["block_count", meta.u32(3), "missing-tensor"],
+    ["block_count", meta.u32(0xffff_ffff), "bad-config"],
   ] as [string, MetadataValue, ModelErrorCode][])("llama.%s", async (key, value, code) => {
-    const [found, message] = await refusal({}, { metadata: { [`llama.${key}`]: value } })
+    const [found, message] = await refused({}, { metadata: { [`llama.${key}`]: value } })
     expect(found).toBe(code)
     expect(message.length).toBeGreaterThan(20)
+  })
+
+  test.each([
+    ["attention.value_length", meta.u32(8), "layer 0: keys of 16 and values of 8 dimensions differ"],
+    ["expert_count", meta.u32(8), "layer 0: its feed-forward network is a mixture of 8 experts"],
+    ["attention.head_count_kv", meta.u32s([2, 0]), "layer 1: it has 4 attention heads and 0 K/V heads"],
+    ["attention.head_count_kv", meta.u32s([2, 3]), "layer 1: 4 attention heads do not share 3 K/V heads evenly"],
+    ["attention.head_count_kv", meta.u32s([2]), "llama.attention.head_count_kv has 1 items for 2 layers"],
+    ["feed_forward_length", meta.u32s([96, 0]), "layer 1: it has no feed-forward network"],
+    ["block_count", meta.u32(1000), "llama.block_count is 1000, but the file has 21 tensors"],
+  ] as [string, MetadataValue, string][])("llama.%s, saying why and what to do", async (key, value, problem) => {
+    const [, message] = await refused({}, { metadata: { [`llama.${key}`]: value } })
+    expect(message).toMatch(/\.gguf: .+ \(.+\)$/)
+    expect(message).toContain(problem)
   })
 
   test("a key that is missing", async () => {
@@ -185,6 +157,12 @@ describe("what is refused, by name", () => {
       { kv_heads: 4 },
       { metadata: Object.fromEntries(optional.map((key) => [`llama.${key}`, undefined])) },
     )
-    expect(buildModel(gguf).config).toMatchObject({ nKvHeads: 4, headDim: 16, ropeDim: 16 })
+    expect(buildModel(gguf).config.layers[1]).toMatchObject({
+      nKvHeads: 4,
+      headDim: 16,
+      valueDim: 16,
+      window: 0,
+      rope: { dim: 16, base: 10000 },
+    })
   })
 })

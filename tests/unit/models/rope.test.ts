@@ -1,27 +1,9 @@
 import { describe, expect, test } from "bun:test"
-import type { ModelConfig, RopeScaling } from "../../../src/models/config.ts"
+import type { RopeConfig, RopeScaling } from "../../../src/models/config.ts"
 import { ropeFrequencies } from "../../../src/models/rope.ts"
 
-function config(ropeDim: number, ropeBase: number, ropeScaling: RopeScaling, ropeAttnFactor = 1): ModelConfig {
-  return {
-    arch: "llama",
-    name: undefined,
-    hiddenSize: 64,
-    nLayers: 1,
-    nHeads: 1,
-    nKvHeads: 1,
-    headDim: ropeDim,
-    ffn: 64,
-    nVocab: 64,
-    contextLength: 1024,
-    rmsEps: 1e-5,
-    slidingWindow: 0,
-    ropeDim: ropeDim,
-    ropeBase: ropeBase,
-    ropeScaling: ropeScaling,
-    ropeAttnFactor: ropeAttnFactor,
-    pooling: undefined,
-  }
+function config(dim: number, base: number, scaling: RopeScaling, attnFactor = 1): RopeConfig {
+  return { dim, base, scaling, attnFactor, freqFactors: false }
 }
 
 const YARN = {

@@ -32,11 +32,18 @@ describe("layout text", () => {
   const layout = expectedLayout()
 
   test("lists constants, structs, ops, flags and formats in order, without reserved fields", () => {
-    expect(layout).toStartWith("abi=3;status.OK=0;status.INVALID_ARGUMENT=1;")
+    expect(layout).toStartWith(
+      "abi=4;constant.BLOCK_SIZE=16;constant.MAX_TOP_LOGPROBS=20;rows.FIXED=0;rows.TOKENS=1;rows.OUTPUTS=2;" +
+        "dtype.f32=0;dtype.f16=1;dtype.q8_0=2;compute.f32=0;compute.f16=1;compute.bf16=2;status.OK=0;status.INVALID_ARGUMENT=1;",
+    )
     expect(layout).toContain(";RfTensor.size=40;RfTensor.format=0;RfTensor.file=4;RfTensor.offset=8;")
     expect(layout).toContain(";RfPair.size=8;RfPair.token=0;RfPair.value=4;RfStepResult.size=176;")
-    expect(layout).toContain(";op.EMBED=1;op.RMS_NORM=2;")
-    expect(layout).toContain(";flag.CAUSAL=4;format.F32=0,1,4;")
+    expect(layout).toContain(
+      ";op.ROPE_STORE=6;op.ROPE_STORE.buffers=qkv:update,rope:in;op.ROPE_STORE.tensors=q_norm?,k_norm?;" +
+        "op.ROPE_STORE.dims=n_heads,n_kv_heads,head_dim,rope_dim;op.ROPE_STORE.floats=eps;op.ROPE_STORE.flags=neox;" +
+        "op.ROPE_STORE.cache=write;op.ATTENTION=7;",
+    )
+    expect(layout).toContain(";flag.causal=4;format.F32=0,1,4;")
     expect(layout).toContain(";format.Q4_0=2,32,18;")
     expect(layout).toEndWith(";")
     expect(layout).not.toContain("reserved")
@@ -50,6 +57,19 @@ describe("layout text", () => {
   test("the first difference is named", () => {
     expect(layoutDifference(layout, layout.replace("RfOp.cache=56", "RfOp.cache=60"))).toBe(
       "RfOp.cache is 60 in the library and 56 in TypeScript",
+    )
+    const slots = (from: string, to: string) => layoutDifference(layout, layout.replace(from, to))
+    expect(
+      slots("op.ATTENTION.dims=n_heads,n_kv_heads,head_dim,window", "op.ATTENTION.dims=n_heads,n_kv_heads,head_dim"),
+    ).toBe('slot 3 of ATTENTION\'s dims is missing in the library and "window" in TypeScript')
+    expect(slots("op.ATTENTION.floats=scale,", "op.ATTENTION.floats=softcap,")).toBe(
+      'slot 0 of ATTENTION\'s floats is "softcap" in the library and "scale" in TypeScript',
+    )
+    expect(slots("op.RMS_NORM.dims=", "op.RMS_NORM.dims=axis")).toBe(
+      'slot 0 of RMS_NORM\'s dims is "axis" in the library and missing in TypeScript',
+    )
+    expect(slots("op.MATMUL.buffers=in:in,out:out", "op.MATMUL.buffers=in:in,out:update")).toBe(
+      'slot 1 of MATMUL\'s buffers is "out:update" in the library and "out:out" in TypeScript',
     )
     expect(layoutDifference("a=1;b=2;", "a=1;")).toBe("b is missing in the library and 2 in TypeScript")
     expect(layoutDifference("a=1;", "a=1;c=3;")).toBe("c is 3 in the library and missing in TypeScript")

@@ -1,5 +1,12 @@
 import { expect, test } from "bun:test"
-import { RF_PAIR, RF_STEP_HEADER, RF_STEP_OUTPUT, RF_STEP_RESULT, RF_STEP_SEQ } from "../../../src/native/abi.ts"
+import {
+  ABI_VERSION,
+  RF_PAIR,
+  RF_STEP_HEADER,
+  RF_STEP_OUTPUT,
+  RF_STEP_RESULT,
+  RF_STEP_SEQ,
+} from "../../../src/native/abi.ts"
 import {
   GREEDY_OUTPUT,
   readStepResult,
@@ -33,7 +40,7 @@ test("the header's fields land where the struct says, with the version", () => {
     n_mask_words: 12,
   }
   writeStepHeader(words, sections)
-  for (const [name, value] of Object.entries({ version: 3, ...sections })) {
+  for (const [name, value] of Object.entries({ version: ABI_VERSION, ...sections })) {
     expect(readNumber(viewOf(words), 0, RF_STEP_HEADER, name as "version")).toBe(value)
   }
   expect([...words.u32.subarray(13, 16)]).toEqual([0, 0, 0])

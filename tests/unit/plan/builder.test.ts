@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test"
 import { formatNamed } from "../../../src/gguf/formats.ts"
 import { FILE_CONSTANTS, RF_BUFFER, RF_CACHE, RF_OP, RF_TENSOR } from "../../../src/native/abi.ts"
+import { OP_SPECS, OPS } from "../../../src/native/ops.ts"
 import { readNumber } from "../../../src/native/struct.ts"
 import { PlanBuilder } from "../../../src/plan/builder.ts"
 import { PlanError } from "../../../src/plan/operands.ts"
-import { OP_SPECS, OPS } from "../../../src/plan/ops.ts"
 
 const Q8 = formatNamed("Q8_0")
 
@@ -43,7 +43,7 @@ describe("what is refused, by name", () => {
     const { p, x, matrix } = setup()
     const out = p.buffer("out", "outputs", 64)
     expect(() => p.matmul(x, matrix("w", 64), out)).toThrow('"x" has tokens rows and "out" outputs')
-    expect(() => p.gather(out, x)).toThrow("from token rows to output rows")
+    expect(() => p.gather(out, x)).toThrow('"out" must have a row for each token, and "x" a row for each output')
     expect(() => p.sample(x)).toThrow("a row for each output")
   })
 
@@ -63,6 +63,20 @@ describe("what is refused, by name", () => {
     const other = setup()
     expect(() => p.scale(x, other.x, 1)).toThrow(PlanError)
     expect(() => p.buffer("x", "tokens", 8)).toThrow('two buffers are named "x"')
+  })
+
+  test("aligned attention over fewer keys than queries, or rows of a step", () => {
+    const { p, x } = setup()
+    const heads = { nHeads: 1, nKvHeads: 1, headDim: 64 }
+    const q = p.buffer("q", 5, 64)
+    const k = p.buffer("k", 4, 64)
+    const dense = (options: { causal?: boolean; window?: number }) =>
+      p.attentionDense(q, k, k, p.buffer(`out ${JSON.stringify(options)}`, 5, 64), { ...heads, ...options })
+    dense({})
+    expect(() => dense({ causal: true })).toThrow('ATTENTION_DENSE: "k" has 4 rows, and must have at least 5')
+    expect(() => dense({ window: 2 })).toThrow("must have at least 5")
+    expect(() => dense({ causal: false, window: -1 })).toThrow("ATTENTION_DENSE: window is -1")
+    expect(() => p.attentionDense(x, x, x, p.buffer("out", "tokens", 64), heads)).toThrow("fixed numbers of rows")
   })
 
   test("numbers that are none", () => {
@@ -124,9 +138,9 @@ describe("packing", () => {
     for (const name of Object.keys(OPS) as (keyof typeof OPS)[]) {
       const spec = OP_SPECS[name]
       expect(spec.buffers.length).toBeLessThanOrEqual(RF_OP.fields.buf.count)
-      expect(spec.weights.length).toBeLessThanOrEqual(RF_OP.fields.tensor.count)
-      expect(spec.dims.length).toBeLessThanOrEqual(RF_OP.fields.dim.count)
-      expect(spec.params.length).toBeLessThanOrEqual(RF_OP.fields.f.count)
+      expect(spec.weights?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.tensor.count)
+      expect(spec.dims?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.dim.count)
+      expect(spec.params?.length ?? 0).toBeLessThanOrEqual(RF_OP.fields.f.count)
     }
   })
 })

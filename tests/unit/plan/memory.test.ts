@@ -52,7 +52,7 @@ describe("liveness", () => {
     const p = new PlanBuilder()
     const a = p.buffer("a", "tokens", 8)
     p.scale(a, p.buffer("b", "tokens", 8), 2)
-    expect(() => p.finish()).toThrow('buffer "a" is read before anything is written to it')
+    expect(() => p.finish()).toThrow('buffer "a" is read before any op writes it')
   })
 })
 

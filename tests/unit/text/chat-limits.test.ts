@@ -1,7 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
-import { runBounded, TimeLimitError } from "../../../src/text/bounded.ts"
 import { ChatTemplateError } from "../../../src/text/chat-errors.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
+import { runBounded, TimeLimitError } from "../../../src/text/jinja-bounded.ts"
 
 // The bounds are the templates' own; the machine may be busy.
 setDefaultTimeout(60_000)

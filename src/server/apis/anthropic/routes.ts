@@ -5,7 +5,7 @@ import { chatEvents, prepareChat } from "../../chat/chat.ts"
 import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { type JobOptions, runJob } from "../../http/job.ts"
@@ -64,7 +64,7 @@ export const messageRoutes = (state: ServerState) => {
     .post(
       "/v1/messages/count_tokens",
       async ({ body, request }) => {
-        using lease = await state.models.lease(body.model, request.signal)
+        using lease = await leaseModel(state, body.model, request.signal)
         const { model } = lease
         return { input_tokens: (await encodeChat(model, renderChat(model, toConversation(body)))).length }
       },

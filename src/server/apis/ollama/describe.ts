@@ -4,7 +4,8 @@ import { stat } from "node:fs/promises"
 import { type ModelFile, readModel } from "../../../engine/load.ts"
 import type { Gguf, MetadataValue } from "../../../gguf/reader.ts"
 import { reasoningMarks } from "../../../text/index.ts"
-import { type ManagedModel, ModelLoadError } from "../../pool/index.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import { ModelLoadError } from "../../pool/errors.ts"
 import type { Capability, ListedModel, ShowResponse } from "./models-schema.ts"
 import { taggedName } from "./request.ts"
 
@@ -17,10 +18,10 @@ interface ModelCard {
 
 type ModelText = Pick<ModelFile, "gguf" | "tokenizer" | "chatTemplate">
 
-const cards = new WeakMap<ManagedModel, Promise<ModelCard>>()
+const cards = new WeakMap<PoolEntry, Promise<ModelCard>>()
 
 /** Reads the file's header the first time, unless the model is in memory. */
-export function modelCard(managed: ManagedModel): Promise<ModelCard> {
+export function modelCard(managed: PoolEntry): Promise<ModelCard> {
   const known = cards.get(managed)
   if (known !== undefined) return known
   const card = makeCard(managed)
@@ -31,7 +32,7 @@ export function modelCard(managed: ManagedModel): Promise<ModelCard> {
 }
 
 /** The model in memory, or what its file says. @throws ModelLoadError */
-async function textOf({ model, spec }: ManagedModel): Promise<ModelText> {
+async function textOf({ model, spec }: PoolEntry): Promise<ModelText> {
   if (model !== undefined) return model
   try {
     return await readModel(spec.path)
@@ -43,7 +44,7 @@ async function textOf({ model, spec }: ManagedModel): Promise<ModelText> {
 /** Seconds after which a client may ask again for a model whose file could not be read. */
 const RETRY_S = 5
 
-async function makeCard(managed: ManagedModel): Promise<ModelCard> {
+async function makeCard(managed: PoolEntry): Promise<ModelCard> {
   const { spec } = managed
   const file = await textOf(managed)
   // A model in memory is served even if its file is gone.
@@ -135,7 +136,7 @@ function quantizationOf(gguf: Gguf): string {
 /** Longer lists are left out of the metadata, unless `verbose` is given. */
 const LONGEST_LIST = 16
 
-export async function showModel(managed: ManagedModel, verbose: boolean): Promise<ShowResponse> {
+export async function showModel(managed: PoolEntry, verbose: boolean): Promise<ShowResponse> {
   const { listed, capabilities, template } = await modelCard(managed)
   const { gguf } = await textOf(managed)
   const longest = verbose ? Number.POSITIVE_INFINITY : LONGEST_LIST

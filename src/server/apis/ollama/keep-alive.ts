@@ -1,7 +1,8 @@
 /** `keep_alive`: how long a model stays in memory after a request. */
 
 import { invalidRequest } from "../../http/errors.ts"
-import type { ManagedModel, ModelManager } from "../../pool/index.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import type { ModelPool } from "../../pool/pool.ts"
 
 const UNIT_MS: Readonly<Record<string, number>> = {
   ns: 1e-6,
@@ -32,7 +33,7 @@ function durationMs(text: string): number | undefined {
 }
 
 /** Applies a request's `keep_alive`. @throws ApiError 400 for 0 with a model that the server always keeps in memory. */
-export function applyKeepAlive(models: ModelManager, managed: ManagedModel, value: number | string | null | undefined) {
+export function applyKeepAlive(models: ModelPool, managed: PoolEntry, value: number | string | null | undefined) {
   const ms = value === undefined || value === null ? undefined : parseKeepAlive(value)
   if (ms === undefined) return
   if (ms === 0 && !managed.owned)

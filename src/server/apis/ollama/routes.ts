@@ -3,7 +3,7 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../../engine/types.ts"
 import type { Chat } from "../../chat/chat.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors } from "../../http/errors.ts"
 import { type Incoming, type JobContext, runJob } from "../../http/job.ts"
@@ -129,19 +129,19 @@ function answer<Body extends OllamaChatRequest | OllamaGenerateRequest, T>(
 
 /** Answers a request without a prompt: loads the model, or unloads it for a `keep_alive` of 0. @param rest The empty answer. */
 async function loadOrUnload<Rest extends object>(
-  { models }: ServerState,
+  state: ServerState,
   { model, keep_alive }: OllamaChatRequest | OllamaGenerateRequest,
   { request, server }: Incoming,
   rest: Rest,
 ) {
   server?.timeout(request, 0)
   const arrivedAt = performance.now()
-  const managed = findModel(models, model)
+  const managed = findModel(state.models, model)
   const unload = keep_alive !== undefined && keep_alive !== null && parseKeepAlive(keep_alive) === 0
   if (!unload) {
-    using _ = await models.lease(managed.name, request.signal)
-    applyKeepAlive(models, managed, keep_alive)
-  } else applyKeepAlive(models, managed, keep_alive)
+    using _ = await leaseModel(state, managed.name, request.signal)
+    applyKeepAlive(state.models, managed, keep_alive)
+  } else applyKeepAlive(state.models, managed, keep_alive)
   return {
     model,
     created_at: new Date().toISOString(),

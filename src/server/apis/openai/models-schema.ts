@@ -1,7 +1,7 @@
 /** `GET /v1/models`. */
 
 import { z } from "zod"
-import type { ModelState } from "../../pool/index.ts"
+import type { ModelState } from "../../pool/status.ts"
 
 const MODEL_STATES = [
   "unloaded",

@@ -3,7 +3,8 @@ import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
-import { type ManagedModel, statusOf } from "../../pool/index.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import { statusOf } from "../../pool/status.ts"
 import { type ModelBody, modelBody, modelList } from "./models-schema.ts"
 import { openAiError } from "./wire.ts"
 
@@ -38,7 +39,7 @@ function unescaped(path: string): string {
   }
 }
 
-function describe(managed: ManagedModel, startedAt: Date): ModelBody {
+function describe(managed: PoolEntry, startedAt: Date): ModelBody {
   const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
   return {
     id,

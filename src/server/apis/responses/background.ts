@@ -1,6 +1,6 @@
 /** Responses that are generated without a connection. */
 
-import type { ServerState } from "../../http/context.ts"
+import { leaseModel } from "../../http/context.ts"
 import { reportUnexpected } from "../../http/errors.ts"
 import { queueInfo } from "../../http/job.ts"
 import { eventStream } from "../../http/stream.ts"
@@ -8,17 +8,18 @@ import { EventLog } from "./event-log.ts"
 import { newId } from "./items.ts"
 import { jobOptions } from "./request.ts"
 import { RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
+import type { ResponsesState } from "./responses.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"
 
 /** Loads the model, checks the request, and starts the generation. The answer is the queued response, or a stream of its events. */
 export const respondInBackground = (
-  state: ServerState,
+  state: ResponsesState,
   body: ResponseRequest,
   request: Request,
 ): Promise<ResponseBody> | Promise<Response> =>
   body.stream ? streamed(state, body, request) : begin(state, body, request)
 
-async function streamed(state: ServerState, body: ResponseRequest, request: Request): Promise<Response> {
+async function streamed(state: ResponsesState, body: ResponseRequest, request: Request): Promise<Response> {
   const log = new EventLog()
   await begin(state, body, request, log)
   return follow(log, state.pingMs)
@@ -33,14 +34,14 @@ export function follow(log: EventLog, pingMs: number, after?: number): Promise<R
 
 /** Starts the generation. @returns the response as it is now */
 async function begin(
-  state: ServerState,
+  state: ResponsesState,
   body: ResponseRequest,
   request: Request,
   log?: EventLog,
 ): Promise<ResponseBody> {
   using held = new DisposableStack()
   // Without the connection's signal: the client may disconnect.
-  const { model, controller } = held.use(await state.models.lease(body.model))
+  const { model, controller } = held.use(await leaseModel(state, body.model))
   const queue = queueInfo(jobOptions(body), request, state)
   const created = Math.floor(Date.now() / 1000)
   const context = { id: newId("resp"), created, model: model.name, controller, queue }

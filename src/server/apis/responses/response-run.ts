@@ -34,6 +34,7 @@ const FAILURE_MS = 0.8 * HEAD_START_MS
 
 /** One response, ready to be generated: one of the three methods is called, once. */
 export class ResponseRun {
+  /** See {@link ResponseRun.prepare}. */
   constructor(
     readonly responses: Responses,
     readonly chat: Chat,

@@ -1,4 +1,5 @@
 import { OverloadedError } from "../../../errors.ts"
+import type { ServerState } from "../../http/context.ts"
 import type { EventLog } from "./event-log.ts"
 import type { StoredItem } from "./items-schema.ts"
 import type { ResponseBody } from "./schema.ts"
@@ -24,6 +25,11 @@ export interface RunningResponse extends StoredResponse {
   ended?: Promise<void>
   /** Only for streamed background responses. */
   log?: EventLog
+}
+
+/** What the routes of `/v1/responses` share. */
+export interface ResponsesState extends ServerState {
+  readonly responses: Responses
 }
 
 /** A server's responses: the running ones by their ids, and the others in the store. */

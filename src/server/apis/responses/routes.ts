@@ -3,7 +3,7 @@
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
@@ -15,6 +15,7 @@ import { responsesError } from "./errors.ts"
 import { newId } from "./items.ts"
 import { jobOptions } from "./request.ts"
 import { countInput, RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
+import type { ResponsesState } from "./responses.ts"
 import {
   includes,
   inputTokensRequest,
@@ -60,7 +61,7 @@ const INCLUDE = inQuery(
   jsonSchema(includes, "input"),
 )
 
-export const responseRoutes = (state: ServerState) => {
+export const responseRoutes = (state: ResponsesState) => {
   const { responses } = state
   const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json" as const]
   const owner = (request: Request): string => keyOf(request.headers) ?? ""
@@ -122,7 +123,7 @@ export const responseRoutes = (state: ServerState) => {
     .post(
       "/input_tokens",
       async ({ body, request }) => {
-        using lease = await state.models.lease(body.model, request.signal)
+        using lease = await leaseModel(state, body.model, request.signal)
         const input_tokens = await countInput(responses, lease.model, owner(request), body)
         return { object: "response.input_tokens" as const, input_tokens }
       },

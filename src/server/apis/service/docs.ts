@@ -7,7 +7,6 @@ import bundlePath from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
 import { answerErrors } from "../../http/errors.ts"
-import { pageHeaders } from "../../ui/headers.ts"
 import { swaggerPage } from "../../ui/swagger.tsx"
 import { openAiError } from "../openai/wire.ts"
 
@@ -43,4 +42,4 @@ export const docsRoutes = ({ locked }: ServerState) =>
         },
       }),
     )
-    .get("/swagger", () => new Response(swaggerPage(), { headers: pageHeaders }), hidden)
+    .get("/swagger", () => swaggerPage(), hidden)

@@ -5,7 +5,8 @@ import { responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { endpoint, failures } from "../../http/openapi.ts"
 import { METRICS_TYPE } from "../../observe/metrics.ts"
-import { type ModelManager, type ModelStatus, statusOf } from "../../pool/index.ts"
+import type { ModelPool } from "../../pool/pool.ts"
+import { type ModelStatus, statusOf } from "../../pool/status.ts"
 import { openAiError } from "../openai/wire.ts"
 import { type Health, health, type Ready, ready } from "./health-schema.ts"
 
@@ -83,7 +84,7 @@ export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
       },
     })
 
-function judge({ draining }: ModelManager, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
+function judge({ draining }: ModelPool, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }
   if (first === undefined) return { status: "failed", reason: "no model is served" }
   if (first.usable) return { status: "ok", reason: null }

@@ -6,7 +6,7 @@ import type { Tokenizer } from "../../../text/tokenizer/types.ts"
 import { encodeChat, encodeText } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
 import { readJson } from "../../http/body.ts"
-import { exampleModel, type ServerState } from "../../http/context.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { answerErrors, invalidRequest } from "../../http/errors.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
@@ -42,7 +42,7 @@ export function tokenizationRoutes(state: ServerState) {
     request: Request,
     use: (model: LoadedModel) => T | Promise<T>,
   ) => {
-    using lease = await state.models.lease(name ?? exampleModel(state), request.signal)
+    using lease = await leaseModel(state, name ?? exampleModel(state), request.signal)
     return await use(lease.model)
   }
   return new Elysia()

@@ -1,30 +1,27 @@
 import type { LoadedModel } from "../../../../src/engine/types.ts"
 import { type EngineHealth, NO_STATS } from "../../../../src/engine/types.ts"
-import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/index.ts"
+import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/entry.ts"
 
-/**
- * Opens models that hold no weights, one step at a time: a test says when each load and each unload is over. Keeps count of what is
- * open, which must never be more than the budget.
- */
+/** Opens models without weights. A test decides when each load and each unload ends, and reads how much memory is in use. */
 export class FakeModels {
   readonly opened: string[] = []
   readonly closed: string[] = []
   readonly health = new Map<string, EngineHealth>()
-  /** The memory limit that each was opened with last. */
+  /** The memory limit of each model's last load. */
   readonly limits = new Map<string, number | undefined>()
-  /** Bytes of the models that are open or being opened, and the most there ever were. */
+  /** Bytes of the models that are open or being opened, and the largest value so far. */
   bytes = 0
   peak = 0
   /** Loads under way. */
   loading = 0
-  /** Settled by the test; default: at once. */
+  /** A load or unload ends when its promise settles. Default: at once. */
   openGate: (name: string) => Promise<void> = () => Promise.resolve()
   closeGate: (name: string) => Promise<void> = () => Promise.resolve()
 
-  readonly open: ModelOpener = async (spec, { memoryLimit: memory_limit }) => {
+  readonly open: ModelOpener = async (spec, { memoryLimit }) => {
     this.opened.push(spec.name)
-    this.limits.set(spec.name, memory_limit)
-    const cache = Math.min(spec.cache, (memory_limit ?? Number.POSITIVE_INFINITY) - spec.weights)
+    this.limits.set(spec.name, memoryLimit)
+    const cache = Math.min(spec.cache, (memoryLimit ?? Number.POSITIVE_INFINITY) - spec.weights)
     const bytes = spec.weights + cache
     this.loading++
     this.#take(bytes)
@@ -65,12 +62,9 @@ export class FakeModels {
 export const specs = (...models: [name: string, weights: number, cache?: number][]): ModelSpec[] =>
   models.map(([name, weights, cache = 0]) => ({ name, path: `${name}.gguf`, arch: "fake", weights, cache }))
 
-/** A gate that a test opens. */
+/** A promise that a test settles. */
 export function gate(): { wait: () => Promise<void>; open: () => void; fail: (error: Error) => void } {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   promise.catch(() => {})
   return { wait: () => promise, open: resolve, fail: reject }
 }
-
-/** Lets everything that is due happen. */
-export const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0))

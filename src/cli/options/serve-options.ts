@@ -1,8 +1,8 @@
 /** The options of `serve` alone: where it listens, whom it lets in, and how it runs its models. */
 
 import { z } from "zod"
+import { apiKey, byteSize, duration, flag, LOG_LEVELS, nonEmpty, origin, wholeNumber } from "./schemas.ts"
 import { option } from "./spec.ts"
-import { apiKey, byteSize, duration, flag, LOG_LEVELS, nonEmpty, origin, wholeNumber } from "./values.ts"
 
 export const SERVE_OPTIONS = {
   host: option({

@@ -1,4 +1,5 @@
-// The C ABI of abi.h: handles, locks and the last error. Everything behind it throws rf::Error; nothing gets past `guard`.
+// The C ABI of abi.h: handles, locks and the last error. Code below it throws rf::Error; `guard` turns every exception into a
+// status.
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -7,6 +8,7 @@
 #include "error.h"
 #include "handles.h"
 #include "layout.h"
+#include "step.h"
 
 namespace {
 
@@ -43,7 +45,7 @@ int32_t guard(Body body) noexcept {
     last_error = error.what();
     return RF_INTERNAL;
   } catch (...) {
-    last_error = "an unknown exception";
+    last_error = "an exception of an unknown type";
     return RF_INTERNAL;
   }
 }
@@ -55,7 +57,7 @@ void require_pointer(const void* pointer, const char* name) {
 void require_device(uint32_t device) {
   const uint32_t count = backend_device_count();
   if (!count) fail(RF_DEVICE, "%s", backend_device_problem().c_str());
-  if (device >= count) fail(RF_INVALID_ARGUMENT, "device %u of %u", device, count);
+  if (device >= count) fail(RF_INVALID_ARGUMENT, "there is no device %u; this machine has %u", device, count);
 }
 
 void copy_text(const std::string& text, char* out, uint64_t capacity) {
@@ -73,11 +75,12 @@ void upload(OpenModel& open, uint64_t max_bytes, uint64_t* done, uint64_t* total
 
 const RfBuffer& checked_range(const Context& context, uint32_t buffer, uint64_t offset, uint64_t n_bytes) {
   const Plan& plan = context.plan;
-  if (buffer >= plan.buffers.size()) fail(RF_INVALID_ARGUMENT, "buffer %u of %zu", buffer, plan.buffers.size());
+  if (buffer >= plan.buffers.size())
+    fail(RF_INVALID_ARGUMENT, "there is no buffer %u; the plan has %zu", buffer, plan.buffers.size());
   const RfBuffer& b = plan.buffers[buffer];
   const uint64_t size = plan.max_rows(b) * b.width * 4;
   if (offset > size || n_bytes > size - offset)
-    fail(RF_INVALID_ARGUMENT, "%llu bytes at %llu of buffer %u, which has %llu", (unsigned long long)n_bytes,
+    fail(RF_INVALID_ARGUMENT, "%llu bytes at %llu are outside buffer %u, which has %llu bytes", (unsigned long long)n_bytes,
          (unsigned long long)offset, buffer, (unsigned long long)size);
   return b;
 }
@@ -90,7 +93,8 @@ int32_t rf_layout(char* text, uint64_t capacity) {
   return guard([&] {
     require_pointer(text, "text");
     const std::string layout = layout_text();
-    if (layout.size() >= capacity) fail(RF_INVALID_ARGUMENT, "the layout needs %zu bytes", layout.size() + 1);
+    if (layout.size() >= capacity)
+      fail(RF_INVALID_ARGUMENT, "capacity is too small: the layout needs %zu bytes", layout.size() + 1);
     copy_text(layout, text, capacity);
   });
 }
@@ -135,7 +139,7 @@ int32_t rf_model_upload(RfModel model, uint64_t max_bytes, uint64_t* done, uint6
   return guard([&] {
     require_pointer(done, "done");
     require_pointer(total, "total");
-    if (!max_bytes) fail(RF_INVALID_ARGUMENT, "max_bytes is 0");
+    if (!max_bytes) fail(RF_INVALID_ARGUMENT, "max_bytes is 0; it must be at least 1");
     upload(*models.get(model), max_bytes, done, total);
   });
 }
@@ -173,7 +177,7 @@ int32_t rf_context_info(RfContext context, RfContextInfo* info) {
 int32_t rf_context_close(RfContext context) {
   return guard([&] {
     const std::shared_ptr<Context> closing = contexts.remove(context);
-    std::lock_guard<std::mutex> lock(closing->mutex);  // a step in another thread ends first
+    std::lock_guard<std::mutex> lock(closing->mutex);  // waits for a step in another thread
   });
 }
 
@@ -208,10 +212,10 @@ int32_t rf_buffer_write(RfContext context, uint32_t buffer, uint64_t offset, con
 int32_t rf_dequantize(uint32_t format, const uint8_t* blocks, uint64_t n_bytes, float* out, uint64_t n_elems) {
   return guard([&] {
     const FormatInfo* f = find_format(format);
-    if (!f) fail(RF_UNSUPPORTED, "format %u is not one that this library knows", format);
+    if (!f) fail(RF_UNSUPPORTED, "format %u is not supported by this library", format);
     if (n_elems % f->elems || n_bytes / f->bytes != n_elems / f->elems || n_bytes % f->bytes)
-      fail(RF_INVALID_ARGUMENT, "%llu elements of %s do not take %llu bytes", (unsigned long long)n_elems, f->name,
-           (unsigned long long)n_bytes);
+      fail(RF_INVALID_ARGUMENT, "n_bytes does not match: %llu elements of %s are not %llu bytes", (unsigned long long)n_elems,
+           f->name, (unsigned long long)n_bytes);
     if (!n_elems) return;
     require_pointer(blocks, "blocks");
     require_pointer(out, "out");
@@ -224,7 +228,7 @@ int32_t rf_read_bandwidth(uint32_t device, uint32_t n_threads, uint64_t n_bytes,
     require_pointer(bytes_per_second, "bytes_per_second");
     require_device(device);
     if (!n_threads || n_threads > 1024 || n_bytes < 1 << 20)
-      fail(RF_INVALID_ARGUMENT, "it needs 1 … 1024 threads and at least 1 MiB");
+      fail(RF_INVALID_ARGUMENT, "n_threads must be 1 … 1024, and n_bytes at least 1 MiB");
     *bytes_per_second = backend_read_bandwidth(device, n_threads, n_bytes);
   });
 }

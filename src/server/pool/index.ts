@@ -1,6 +1,0 @@
-export type { ManagedModel } from "./entry.ts"
-export { BudgetError, ModelLoadError, UnknownModelError } from "./errors.ts"
-export type { ModelLease } from "./lease.ts"
-export { type ManagerOptions, ModelManager } from "./pool.ts"
-export type { ModelOpener, ModelSpec, OpenLimits } from "./spec.ts"
-export { type ModelState, type ModelStatus, statusOf } from "./status.ts"
