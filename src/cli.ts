@@ -5,7 +5,7 @@ import { ENCODER, ENGINE_COMMAND } from "./program.ts"
 if (!Bun.isMainThread) {
   // In an executable made of one file, worker threads start here as well.
   const { workerData } = await import("node:worker_threads")
-  if (workerData === ENCODER) await import("./server/chat/encode-thread-main.ts")
+  if (workerData === ENCODER) await import("./server/chat/encoder-worker.ts")
   else await import("./grammar/thread-main.ts")
 } else if (process.argv[2] === ENGINE_COMMAND) {
   const { runEngineProcess } = await import("./engine/process/child.ts")

@@ -1,23 +1,71 @@
 /** The errors that the engine, the server, the library and the command line share. */
 
-/** A request that cannot be served as asked; `param` names the field at fault in OpenAI's terms. */
-export class RequestError extends Error {
-  override readonly name = "RequestError"
-  constructor(
-    message: string,
-    readonly param: string,
-    readonly code: string,
-  ) {
-    super(message)
+/** Names of a request's fields by their keys; `null`: none. `[]` in a key stands for an index, and stands in the name too. */
+export type FieldNames = Readonly<Record<string, string | null>>
+
+/**
+ * A message that names fields by their keys, so that every API can show its own names. Write it with {@link fieldMessage}: `{minTokens}`
+ * stands for the name of that field, `{tools[2].parameters}` for that of the key `tools[].parameters`.
+ */
+export class FieldMessage {
+  constructor(readonly template: string) {}
+
+  /** The message with the given names. A key without a name stands for itself. */
+  render(names: FieldNames = {}): string {
+    return this.template.replace(
+      /\{\{|\{(\w+)(?:\[(\d+)\])?((?:\.\w+)*)\}/g,
+      (whole, field: string, index: string | undefined, rest: string) => {
+        if (whole === "{{") return "{"
+        if (index === undefined) return names[field + rest] ?? field + rest
+        const key = `${field}[]${rest}`
+        return (names[key] ?? key).replace("[]", `[${index}]`)
+      },
+    )
   }
 }
 
-/** Too much is asked for right now; the same request can be served later. */
+/** Template tag of a {@link FieldMessage}. Interpolated values are literal text, whatever braces they hold. */
+export const fieldMessage = (parts: TemplateStringsArray, ...values: readonly unknown[]): FieldMessage =>
+  new FieldMessage(String.raw({ raw: parts }, ...values.map(escapeBraces)))
+
+/** A plain text as a message that names no field. */
+export const literalMessage = (text: string): FieldMessage => new FieldMessage(escapeBraces(text))
+
+const escapeBraces = (value: unknown): string => String(value).replaceAll("{", "{{")
+
+/** A request that cannot be served as asked. */
+export class RequestError extends Error {
+  override readonly name = "RequestError"
+  /** The field at fault, by its name in the library. */
+  readonly param: string
+  /** Templates of the message and of the field's name, from which an API writes both with its own names. */
+  readonly messageTemplate: string
+  readonly paramTemplate: string
+
+  /**
+   * @param message A plain string names no field.
+   * @param param The key of the field at fault, or a message for a part of it.
+   */
+  constructor(
+    message: string | FieldMessage,
+    param: string | FieldMessage,
+    readonly code: string,
+  ) {
+    const text = typeof message === "string" ? literalMessage(message) : message
+    const field = typeof param === "string" ? new FieldMessage(`{${param}}`) : param
+    super(text.render())
+    this.param = field.render()
+    this.messageTemplate = text.template
+    this.paramTemplate = field.template
+  }
+}
+
+/** The server is busy or not ready. The same request can be served later. */
 export class OverloadedError extends Error {
   override readonly name = "OverloadedError"
   constructor(
     message: string,
-    /** `queue_full` is HTTP's 429; `deadline` and `unavailable` (the engine is starting, restarting or draining) are 503. */
+    /** `queue_full`: HTTP 429. `deadline`, and `unavailable` (the engine is starting, restarting or draining): HTTP 503. */
     readonly code: "queue_full" | "deadline" | "unavailable",
     /** When to try again, in seconds, at least 1. */
     readonly retryAfter: number,
@@ -26,9 +74,9 @@ export class OverloadedError extends Error {
   }
 }
 
-/** The refusal of a request that would have to wait behind `n_queued` others. */
+/** The error for a request that finds the queue full. @param nQueued Requests that are waiting. */
 export const queueFull = (nQueued: number, retryAfter: number): OverloadedError => {
-  const message = `${nQueued} requests are waiting, which is the most that may; try again later`
+  const message = `${nQueued} requests are waiting, which is the most that the queue holds`
   return new OverloadedError(message, "queue_full", retryAfter)
 }
 

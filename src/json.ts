@@ -6,4 +6,4 @@ export function snakeKeys(value: unknown): unknown {
 }
 
 /** `nKvHeads` → `n_kv_heads`. */
-export const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

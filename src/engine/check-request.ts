@@ -1,10 +1,9 @@
-import { RequestError } from "../errors.ts"
+import { type FieldMessage, fieldMessage, RequestError } from "../errors.ts"
 import { checkConstraint } from "../grammar/constraint.ts"
-import { snakeCase } from "../json.ts"
 import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
 import type { EngineLimits, GenerateRequest, SamplingParams } from "./types.ts"
 
-/** Ranges of the sampling parameters, named as in OpenAI's API. */
+/** Ranges of the sampling parameters. */
 const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: number] } = {
   temperature: [0, 100],
   topK: [0, 2 ** 31 - 1],
@@ -16,76 +15,96 @@ const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: numbe
   logprobs: [0, MAX_TOP_LOGPROBS],
 }
 
-/** Choices of one request at most. */
-export const MAX_CHOICES = 128
+/** Sampling parameters that are whole numbers. */
+const WHOLE: ReadonlySet<string> = new Set<keyof SamplingParams>(["topK", "logprobs"])
 
-/** @throws RequestError naming the parameter that cannot be served, and what can. */
-export function checkRequest(request: GenerateRequest, { contextLength, nVocab }: EngineLimits): void {
-  const { tokens, maxTokens, sampling } = request
-  const refuse = (param: string, message: string, code = "invalid_value"): never => {
-    throw new RequestError(message, param, code)
-  }
-  if (tokens.length === 0) refuse("prompt", "the prompt is empty; give it at least one token")
-  const reads = request.pooling !== undefined || request.targets !== undefined
-  if (reads ? tokens.length > contextLength : tokens.length >= contextLength) {
+/** Most choices of one request. */
+const MAX_CHOICES = 128
+
+/** @throws RequestError that names the field at fault and the values that it may have. */
+export function checkRequest(request: GenerateRequest, limits: EngineLimits): void {
+  const { maxTokens, n = 1, priority = 0, deadlineMs = 1, minTokens = 0 } = request
+  checkTokens(request, limits)
+  if (!(Number.isInteger(maxTokens) && maxTokens >= 1))
+    refuse("maxTokens", fieldMessage`{maxTokens} is ${maxTokens}; it must be a whole number from 1 on`)
+  if (!(Number.isInteger(minTokens) && minTokens >= 0 && minTokens <= maxTokens))
     refuse(
-      "prompt",
-      `the prompt has ${tokens.length} tokens, the context holds ${contextLength}${reads ? "" : " with the completion"}; shorten it, or raise --ctx-size`,
-      "context_length_exceeded",
+      "minTokens",
+      fieldMessage`{minTokens} is ${minTokens}; it must be a whole number up to {maxTokens}, ${maxTokens}`,
     )
-  }
-  const unknown = tokens.find((token) => token < 0 || token >= nVocab)
-  if (unknown !== undefined) refuse("prompt", `token ${unknown} does not exist; ids are 0 to ${nVocab - 1}`)
-  if (!(Number.isInteger(maxTokens) && maxTokens >= 1)) {
-    refuse("max_tokens", `max_tokens is ${maxTokens}; it must be a whole number from 1 on`)
-  }
-  const { n = 1, priority = 0, deadlineMs = 1, constraint, stopTokens, minTokens = 0 } = request
-  if (!(Number.isInteger(minTokens) && minTokens >= 0 && minTokens <= maxTokens)) {
-    refuse("min_tokens", `min_tokens is ${minTokens}; it must be a whole number up to max_tokens, ${maxTokens}`)
-  }
-  if (constraint) {
-    checkConstraint(constraint)
-    const { param } = constraint
-    if (reads) refuse(param, `a prompt that is only read has no text for ${param} to constrain; leave it out`)
-    if (stopTokens.size === 0) refuse("ignore_eos", `under ${param} a text has to end somewhere; leave ignore_eos out`)
-    if (minTokens > 0) refuse("min_tokens", `under ${param} a text ends where it has to; leave min_tokens out`)
-  }
-  if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES)) {
-    refuse("n", `n is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
-  }
-  if (reads && n !== 1) refuse("n", `n is ${n}; a prompt that is only read is read once`)
-  checkTargets(request, nVocab, refuse)
-  if (!Number.isFinite(priority)) refuse("priority", `priority is ${priority}; it must be a finite number`)
-  if (!(deadlineMs > 0)) refuse("deadline_ms", `deadline_ms is ${deadlineMs}; it must be above 0`)
-  for (const [name, [low, high]] of Object.entries(RANGES)) {
-    const value = sampling[name as keyof typeof RANGES]
-    const whole = name === "topK" || name === "logprobs"
-    if (value === undefined) continue
-    if (!(typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value)))) {
-      refuse(
-        snakeCase(name),
-        `${snakeCase(name)} is ${value}; it must be ${whole ? "a whole number " : ""}from ${low} to ${high}`,
-      )
-    }
-  }
-  for (const [token, bias] of sampling.logitBias) {
-    if (!(Number.isInteger(token) && token >= 0 && token < nVocab)) {
-      refuse("logit_bias", `logit_bias names token ${token}; ids are 0 to ${nVocab - 1}`)
-    }
-    if (!Number.isFinite(bias))
-      refuse("logit_bias", `logit_bias of token ${token} is ${bias}; it must be a finite number`)
-  }
+  checkConstrained(request)
+  if (!(Number.isInteger(n) && n >= 1 && n <= MAX_CHOICES))
+    refuse("n", fieldMessage`{n} is ${n}; it must be a whole number from 1 to ${MAX_CHOICES}`)
+  if (isPrefillOnly(request) && n !== 1) refuse("n", fieldMessage`{n} is ${n}; a prefill-only request has one choice`)
+  checkTargets(request, limits)
+  if (!Number.isFinite(priority))
+    refuse("priority", fieldMessage`{priority} is ${priority}; it must be a finite number`)
+  if (!(deadlineMs > 0)) refuse("deadlineMs", fieldMessage`{deadlineMs} is ${deadlineMs}; it must be above 0`)
+  checkSampling(request.sampling, limits)
 }
 
-function checkTargets(
-  { tokens, targets, pooling }: GenerateRequest,
-  nVocab: number,
-  refuse: (param: string, message: string) => never,
-): void {
+function refuse(param: string, message: FieldMessage, code = "invalid_value"): never {
+  throw new RequestError(message, param, code)
+}
+
+/** An embedding or scores are asked for, and no new tokens. */
+const isPrefillOnly = ({ pooling, targets }: GenerateRequest): boolean => pooling !== undefined || targets !== undefined
+
+function checkTokens(request: GenerateRequest, { contextLength, nVocab }: EngineLimits): void {
+  const { tokens } = request
+  if (tokens.length === 0) refuse("prompt", fieldMessage`the prompt is empty; give it at least one token`)
+  const prefillOnly = isPrefillOnly(request)
+  if (prefillOnly ? tokens.length > contextLength : tokens.length >= contextLength)
+    refuse(
+      "prompt",
+      fieldMessage`the prompt has ${tokens.length} tokens, and the context holds ${contextLength}${prefillOnly ? "" : " with the completion"}; shorten the prompt, or raise --ctx-size`,
+      "context_length_exceeded",
+    )
+  const unknown = tokens.find((token) => token < 0 || token >= nVocab)
+  if (unknown !== undefined) refuse("prompt", fieldMessage`token ${unknown} does not exist; ids are 0 to ${nVocab - 1}`)
+}
+
+function checkConstrained(request: GenerateRequest): void {
+  const { constraint, stopTokens, minTokens = 0 } = request
+  if (constraint === undefined) return
+  checkConstraint(constraint)
+  const { param } = constraint
+  if (isPrefillOnly(request))
+    refuse(param, fieldMessage`a prefill-only request has no text for {${param}} to constrain; leave it out`)
+  if (stopTokens.size === 0)
+    refuse("ignoreEos", fieldMessage`a text constrained by {${param}} must be able to end; leave {ignoreEos} out`)
+  if (minTokens > 0)
+    refuse(
+      "minTokens",
+      fieldMessage`a text constrained by {${param}} ends where the constraint ends; leave {minTokens} out`,
+    )
+}
+
+function checkTargets({ tokens, targets, pooling }: GenerateRequest, { nVocab }: EngineLimits): void {
   if (targets === undefined) return
-  if (pooling !== undefined) refuse("targets", "targets and pooling exclude each other")
+  if (pooling !== undefined) refuse("targets", fieldMessage`{targets} and {pooling} exclude each other`)
   if (targets.length !== tokens.length)
-    refuse("targets", `there are ${targets.length} targets for ${tokens.length} tokens; each token has one`)
+    refuse("targets", fieldMessage`there are ${targets.length} targets for ${tokens.length} tokens; each token has one`)
   const unknown = targets.find((token) => token < 0 || token >= nVocab)
-  if (unknown !== undefined) refuse("targets", `token ${unknown} does not exist; ids are 0 to ${nVocab - 1}`)
+  if (unknown !== undefined)
+    refuse("targets", fieldMessage`token ${unknown} does not exist; ids are 0 to ${nVocab - 1}`)
+}
+
+function checkSampling(sampling: SamplingParams, { nVocab }: EngineLimits): void {
+  for (const [key, [low, high]] of Object.entries(RANGES)) {
+    const value = sampling[key as keyof typeof RANGES]
+    if (value === undefined) continue
+    const whole = WHOLE.has(key)
+    if (!(typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value))))
+      refuse(
+        key,
+        fieldMessage`{${key}} is ${value}; it must be ${whole ? "a whole number " : ""}from ${low} to ${high}`,
+      )
+  }
+  for (const [token, bias] of sampling.logitBias) {
+    if (!(Number.isInteger(token) && token >= 0 && token < nVocab))
+      refuse("logitBias", fieldMessage`{logitBias} names token ${token}; ids are 0 to ${nVocab - 1}`)
+    if (!Number.isFinite(bias))
+      refuse("logitBias", fieldMessage`{logitBias} of token ${token} is ${bias}; it must be a finite number`)
+  }
 }

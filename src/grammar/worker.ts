@@ -2,7 +2,7 @@
 
 import { Worker } from "node:worker_threads"
 import { type Clock, every, realClock } from "../async.ts"
-import { EngineError, RequestError } from "../errors.ts"
+import { EngineError, fieldMessage, RequestError } from "../errors.ts"
 import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
@@ -165,4 +165,4 @@ export class GrammarWorker {
 }
 
 const refusal = ({ constraint: { param } }: Matcher, reason: string): RequestError =>
-  new RequestError(`${param} cannot be enforced: ${reason}`, param, "invalid_constraint")
+  new RequestError(fieldMessage`{${param}} cannot be enforced: ${reason}`, param, "invalid_constraint")

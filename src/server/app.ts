@@ -1,20 +1,21 @@
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/types.ts"
+import { ANTHROPIC_ERRORS } from "./apis/anthropic/errors.ts"
 import { messageRoutes } from "./apis/anthropic/routes.ts"
+import { OLLAMA_ERRORS } from "./apis/ollama/errors.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"
 import { completionRoutes } from "./apis/openai/completions.ts"
 import { embeddingRoutes } from "./apis/openai/embeddings.ts"
 import { modelRoutes } from "./apis/openai/models.ts"
+import { openAiError } from "./apis/openai/wire.ts"
 import { Responses } from "./apis/responses/responses.ts"
 import { responseRoutes } from "./apis/responses/routes.ts"
 import { docsRoutes } from "./apis/service/docs.ts"
 import { healthRoutes } from "./apis/service/health.ts"
-import { metricsRoutes } from "./apis/service/metrics.ts"
 import { tokenizationRoutes } from "./apis/service/tokenization.ts"
 import type { ServerState } from "./http/context.ts"
-import { failureResponse } from "./http/dialects.ts"
-import { ApiError, toApiError, unknownRoute } from "./http/errors.ts"
+import { errorResponse, errorShapes, unknownRoute } from "./http/errors.ts"
 import { HttpFront } from "./http/front.ts"
 import type { ApiKey } from "./http/keys.ts"
 import type { Logger } from "./observe/log.ts"
@@ -75,10 +76,8 @@ export function createServer(options: ServerOptions): HttpFront {
     // Elysia's shortcut to the path assumes a host name of at least a few characters, and misses the path of `http://x/…`.
     handler: { standardHostname: false },
   })
-    .onError(({ error, request }) => failureResponse(request, apiErrorOf(error)))
     .use(docsRoutes(state))
     .use(healthRoutes(state))
-    .use(metricsRoutes(state))
     .use(modelRoutes(state))
     .use(chatRoutes(state))
     .use(completionRoutes(state))
@@ -88,11 +87,12 @@ export function createServer(options: ServerOptions): HttpFront {
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
   const { routes } = app
+  const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS], openAiError)
   // The pages are mounted at the root, so every request that matches no API route arrives here, also for paths that do not exist.
   const ui = createUi((request) => {
     // The URL of a request without a Host header is only a path.
     const path = new URL(request.url, "http://localhost").pathname
-    return failureResponse(request, unknownRoute(request.method, path, methodsOf(known, path)))
+    return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)), errorShapeOf(path))
   })
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))
@@ -102,6 +102,7 @@ export function createServer(options: ServerOptions): HttpFront {
     corsOrigins: options.corsOrigins ?? [],
     observers: { metrics, log: options.log },
     tracing: options.tracing,
+    errorShapeOf,
     routeOf: (path) => (plain.has(path) ? path : (known.find((route) => matches(route.path, path))?.path ?? "unknown")),
     app: (request, server) => {
       if (server !== undefined) app.server = server
@@ -109,12 +110,6 @@ export function createServer(options: ServerOptions): HttpFront {
     },
     close: () => responses.close(),
   })
-}
-
-/** Converts a thrown value to an API error. Elysia wraps an error that a body parser throws; the original is its cause. */
-function apiErrorOf(error: unknown): ApiError {
-  const cause = error instanceof Error ? error.cause : undefined
-  return toApiError(cause instanceof ApiError ? cause : error)
 }
 
 /** The methods that a path supports, for the `Allow` header of a 405. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type OpenAI from "openai"
 import { embedTokens } from "../../src/engine/prefill-only.ts"
-import type { EmbeddingRequest, EmbeddingResponse } from "../../src/server/apis/openai/embeddings-schema.ts"
+import type { EmbeddingBody, EmbeddingResponse } from "../../src/server/apis/openai/embeddings-schema.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { until } from "./support/script-model.ts"
 import { type FileServer, serveFile } from "./support/serve-file.ts"
@@ -32,7 +32,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
-const post = (fields: Partial<Record<keyof EmbeddingRequest, unknown>>, signal?: AbortSignal) =>
+const post = (fields: Partial<Record<keyof EmbeddingBody, unknown>>, signal?: AbortSignal) =>
   fetch(`${server.url}/v1/embeddings`, {
     method: "POST",
     body: JSON.stringify({ model, input: "x", ...fields }),

@@ -33,7 +33,7 @@ describe("refused, in Ollama's form", () => {
     ],
     [{ options: { num_ctx: 4096 } }, "'options.num_ctx': 'script' is served with a context of 1024"],
     [{ options: { num_ctx: 2 } }, "'options.num_ctx' holds 2"],
-    [{ options: { num_thread: 4 } }, "'options.num_thread': that is settled where the server is started (--threads)"],
+    [{ options: { num_thread: 4 } }, "'options.num_thread': it is set when the server starts (--threads)"],
     [{ options: { mirostat: 2 } }, "'options.mirostat'"],
     [{ options: { repeat_penalty: 1.1, repeat_last_n: 64 } }, "'options.repeat_last_n'"],
     [{ options: { temprature: 1 } }, "'options.temprature'"],
@@ -47,8 +47,8 @@ describe("refused, in Ollama's form", () => {
   test.each([
     [{ template: "{{ .Prompt }}" }, "'template'"],
     [{ images: ["aGk="] }, "'images'"],
-    [{ raw: true, system: "x" }, "'system': excludes raw"],
-    [{ suffix: "x", context: [1] }, "'context': excludes suffix"],
+    [{ raw: true, system: "x" }, "'system': cannot be combined with raw"],
+    [{ suffix: "x", context: [1] }, "'context': cannot be combined with suffix"],
   ])("generate with %j", async (fields, words) => {
     const [status, error] = await refusal(server.url, "/api/generate", { model: "script", prompt: "x", ...fields })
     expect([status, error]).toEqual([400, expect.stringContaining(words)])

@@ -183,11 +183,11 @@ describe("what cannot be kept is refused by name", () => {
     [{ grammar: "root ::= x" }, "grammar", "no rule named 'x'"],
     [{ grammar: 'root ::= root "a" | "b"' }, "grammar", "calls itself"],
     [{ structured_outputs: { regex: "a", grammar: "b" } }, "structured_outputs", "needs one of"],
-    [{ regex: "a", grammar: 'root ::= "a"' }, "grammar", "second form"],
-    [{ regex: "a", ignore_eos: true }, "ignore_eos", "has to end"],
-    [{ regex: "a", tools: [{ type: "function", function: { name: "f" } }] }, "regex", "beside tools"],
+    [{ regex: "a", grammar: 'root ::= "a"' }, "grammar", "already gives the form of the text"],
+    [{ regex: "a", ignore_eos: true }, "ignore_eos", "must be able to end"],
+    [{ regex: "a", tools: [{ type: "function", function: { name: "f" } }] }, "regex", "together with tools"],
     [{ regex: "((a{0,99}){0,99}){0,99}" }, "regex", "too many ways"],
-    [{ regex: "a", stream: true, grammar: "b" }, "grammar", "second form"],
+    [{ regex: "a", stream: true, grammar: "b" }, "grammar", "already gives the form of the text"],
     [{ regex: "((a{0,99}){0,99}){0,99}", stream: true }, "regex", "too many ways"],
   ])("%j", async (fields, param, reason) => {
     const error = await refusal(fields)

@@ -1,42 +1,50 @@
 /**
- * What every API that answers conversations is made of: a chat request goes in, typed deltas come out. Chat completions, responses,
- * messages and the like each translate their own form into a {@link ChatRequest}, and these events into their own.
+ * Answers conversations: a neutral request goes in, typed events come out. Every API that answers conversations translates its body into
+ * a {@link ChatRequest}, and these events into its own responses.
  */
 
 import type { LoadedModel, Usage } from "../../engine/types.ts"
-import { promptOptions } from "../../text/index.ts"
+import { promptOptions, ReasoningSplitter } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import type { ChatRequest } from "../apis/openai/chat-schema.ts"
-import type { UsageBody } from "../apis/openai/generation-schema.ts"
-import { AnswerParts } from "./answer-parts.ts"
-import { type Choices, checkPrompt, finished, makeChoices, type Run, runChoices, UsageTotal } from "./choices.ts"
+import { ToolCallSplitter, type ToolPiece } from "../../text/tools/index.ts"
+import {
+  type Choices,
+  checkPrompt,
+  finished,
+  makeChoices,
+  type RunContext,
+  runChoices,
+  type ScoredToken,
+  type TokenUsage,
+  UsageTotal,
+} from "./choices.ts"
 import { encodeToRead } from "./encode.ts"
-import type { ScoredToken } from "./logprobs.ts"
-import { type Reasoning, reasoningOf, renderChat } from "./prompt.ts"
-import { samplingOf, stopStrings } from "./sampling.ts"
-import { constraintOf } from "./structured.ts"
-import { type Calling, callingOf, toolsConstraint } from "./tools.ts"
+import { renderChat } from "./prompt.ts"
+import { type Reasoning, reasoningOf } from "./reasoning.ts"
+import type { ChatRequest, ToolCall } from "./request.ts"
+import { afterReasoning } from "./structured.ts"
+import { type Calling, planTools } from "./tools.ts"
 
 /** A conversation that is ready to be answered. */
 export interface Chat {
   readonly model: LoadedModel
   readonly choices: Choices
   readonly controller: AbortController
-  /** Where to look for reasoning; `undefined` where the answer has none. */
+  /** Where to look for reasoning; `undefined`: the answer has none. */
   readonly reasoning: Reasoning | undefined
-  /** How calls of tools are written; `undefined` where the answer has none. */
+  /** How calls of tools are read; `undefined`: the answer has none. */
   readonly calling?: Calling
 }
 
 /** Why a choice has ended. */
-export type ChatFinish = "stop" | "length" | "tool_calls"
+type ChatFinish = "stop" | "length" | "tool_calls"
 
-/** A piece of a choice's answer. Its text may be empty where it carries a scored token whose text is held back. */
+/** A piece of a choice's answer. Its text may be empty when it carries a scored token whose text is held back. */
 export interface ChatDelta {
   readonly type: "content" | "reasoning"
   readonly index: number
   readonly text: string
-  /** The token that brought it, with its log-probabilities; only where the request asks for them. */
+  /** The token that the text came with, and its log-probabilities; only if the request asks for them. */
   readonly scored?: ScoredToken
 }
 
@@ -52,8 +60,8 @@ export type ChatToolDelta =
   | { readonly type: "tool_arguments"; readonly index: number; readonly call: number; readonly text: string }
 
 /**
- * Of each choice (`index`): its deltas, then one `finish`. After all of them, one `usage`. A call begins when the one before it is
- * over.
+ * For each choice (`index`) its deltas, then one `finish`. After all choices, one `usage`. A call begins after the end of the one before
+ * it.
  */
 export type ChatEvent =
   | ChatDelta
@@ -64,40 +72,40 @@ export type ChatEvent =
       readonly reason: ChatFinish
       /** The stop string that ended it. */
       readonly stopString?: string
-      /** What it took of the engine. */
       readonly usage: Usage
     }
-  | { readonly type: "usage"; readonly usage: UsageBody }
+  | { readonly type: "usage"; readonly usage: TokenUsage }
 
 /**
- * Turns a request into choices.
- * @throws ApiError 400 naming the field that cannot be served.
+ * Makes a request ready: plans its tools, renders and encodes its prompt, checks everything.
+ * @throws RequestError that names the field at fault.
  */
-export async function prepareChat(model: LoadedModel, run: Run, body: ChatRequest): Promise<Chat> {
-  const calling = callingOf(model, body)
-  const prompt = renderChat(model, body)
-  const tokens = await encodeToRead(model, prompt, promptOptions(model.tokenizer, prompt), "messages")
-  checkPrompt(model, tokens, "messages")
-  const reasoning = reasoningOf(model, prompt, body)
+export async function prepareChat(model: LoadedModel, run: RunContext, request: ChatRequest): Promise<Chat> {
+  const { offered, calling, constraint } = planTools(model, request)
+  const prompt = renderChat(model, request, offered)
+  const own = await encodeToRead(model, prompt, promptOptions(model.tokenizer, prompt), "messages")
+  checkPrompt(model, own, "messages")
+  const tokens = afterTokens(model, request.precedingTokens ?? [], own)
+  const reasoning = reasoningOf(model, prompt, request)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
-  const form = constraintOf(body, reasoning)
-  const logprobs = body.logprobs ? (body.top_logprobs ?? 0) : undefined
-  const choices = makeChoices(model, [tokens], {
-    id: run.id,
-    n: body.n ?? 1,
-    sampling: samplingOf(body, model.engine.limits, logprobs),
-    maxTokens: body.max_completion_tokens ?? body.max_tokens ?? undefined,
-    minTokens: body.min_tokens ?? 0,
-    stop: stopStrings(body.stop),
-    ignoreEos: body.ignore_eos ?? false,
+  const choices = makeChoices(model, [tokens], request, run, {
     shownTokens: markTokens(model.tokenizer, marks),
-    constraint: calling ? toolsConstraint(calling, body, reasoning, form) : form,
-    standing: run.standing,
+    constraint: afterReasoning(constraint, reasoning),
   })
   return { model, choices, controller: run.controller, reasoning, calling }
 }
 
-/** The marks, where they are tokens that text usually leaves out. */
+/** The prompt after the tokens of an earlier conversation. @throws RequestError when both together do not fit. */
+function afterTokens(model: LoadedModel, preceding: readonly number[], prompt: Int32Array): Int32Array {
+  if (preceding.length === 0) return prompt
+  // Only the first text begins with the model's beginning token.
+  const rest = prompt[0] === model.tokenizer.bosId ? prompt.subarray(1) : prompt
+  const tokens = Int32Array.from([...preceding, ...rest])
+  checkPrompt(model, tokens, "precedingTokens")
+  return tokens
+}
+
+/** The ids of those marks that are control tokens, which are left out of a text by default. */
 function markTokens(tokenizer: Tokenizer, marks: readonly (string | undefined)[]): ReadonlySet<number> | undefined {
   const ids = marks.map((mark) => (mark === undefined ? undefined : tokenizer.idOf(mark)))
   const hidden = ids.filter((id) => id !== undefined && tokenizer.isSpecial(id)) as number[]
@@ -105,8 +113,8 @@ function markTokens(tokenizer: Tokenizer, marks: readonly (string | undefined)[]
 }
 
 /**
- * Answers it, once. Aborting its controller stops every choice within a step.
- * @throws EngineError, OverloadedError, or what the controller was aborted with
+ * Generates the answer; to be called once. Aborting the chat's controller stops every choice within a step.
+ * @throws RequestError, EngineError, OverloadedError, or the reason of the controller's abort
  */
 export async function* chatEvents({
   model,
@@ -141,36 +149,90 @@ export async function* chatEvents({
     if (token !== undefined && part.thinking) reasoningTokens++
     yield* part.push(text, scored)
   }
-  const details = reasoning && { completion_tokens_details: { reasoning_tokens: reasoningTokens } }
-  yield { type: "usage", usage: { ...usage.toJSON(), ...details } }
+  yield { type: "usage", usage: { ...usage.total(), ...(reasoning && { reasoningTokens }) } }
 }
 
-/** A call of a tool, whole. */
-export interface ChatToolCall {
-  readonly id: string
-  readonly name: string
-  /** JSON; cut off where the answer is (`length`). */
-  arguments: string
+type Delta = ChatDelta | ChatToolDelta
+
+/** Splits one choice's text, as it arrives, into reasoning, content and calls of tools. */
+class AnswerParts {
+  readonly #reasoning: ReasoningSplitter | undefined
+  readonly #calls: ToolCallSplitter | undefined
+
+  constructor(
+    readonly index: number,
+    reasoning: Reasoning | undefined,
+    readonly calling: Calling | undefined,
+  ) {
+    this.#reasoning = reasoning && new ReasoningSplitter(reasoning.marks, reasoning.inside)
+    this.#calls = calling && new ToolCallSplitter(calling.format, calling.names)
+  }
+
+  /** Whether the next text is reasoning, as far as the text so far tells. */
+  get thinking(): boolean {
+    return this.#reasoning?.reasoning ?? false
+  }
+
+  /** Whether there are calls, and all of them complete. Valid after {@link flush}. */
+  get called(): boolean {
+    return this.#calls?.called ?? false
+  }
+
+  /** The deltas of one token's text. The first text among them carries the token's score. */
+  push(text: string, scored?: ScoredToken): Delta[] {
+    const { reasoning, content } = this.#reasoning?.push(text) ?? { reasoning: "", content: text }
+    const deltas = this.#deltas(reasoning, this.#calls?.push(content) ?? contentPiece(content))
+    if (scored === undefined) return deltas
+    const [first, ...rest] = deltas
+    if (first?.type === "content" || first?.type === "reasoning") return [{ ...first, scored }, ...rest]
+    return [{ type: "content", index: this.index, text: "", scored }, ...deltas]
+  }
+
+  /** The deltas of the text that was held back. */
+  flush(): Delta[] {
+    const { reasoning, content } = this.#reasoning?.flush() ?? { reasoning: "", content: "" }
+    const pieces = this.#calls && [...this.#calls.push(content), ...this.#calls.flush()]
+    return this.#deltas(reasoning, pieces ?? contentPiece(content))
+  }
+
+  #deltas(reasoning: string, pieces: readonly ToolPiece[]): Delta[] {
+    const { index } = this
+    const deltas: Delta[] = reasoning === "" ? [] : [{ type: "reasoning", index, text: reasoning }]
+    // The splitter has counted the calls that begin among these pieces already.
+    let call = (this.#calls?.calls ?? 0) - pieces.filter(({ type }) => type === "call").length - 1
+    for (const piece of pieces) {
+      if (piece.type === "content") {
+        if (!this.calling?.required) deltas.push({ type: "content", index, text: piece.text })
+      } else if (piece.type === "arguments") deltas.push({ type: "tool_arguments", index, call, text: piece.text })
+      else {
+        const id = this.calling?.format.newId() ?? ""
+        deltas.push({ type: "tool_call", index, call: ++call, id, name: piece.name })
+      }
+    }
+    return deltas
+  }
 }
+
+const contentPiece = (text: string): ToolPiece[] => (text === "" ? [] : [{ type: "content", text }])
 
 /** One choice's whole answer. */
-export interface ChatAnswer {
+interface ChatAnswer {
   content: string
   /** Empty for models that do not think. */
   reasoning: string
-  readonly toolCalls: ChatToolCall[]
+  readonly toolCalls: ToolCall[]
   reason: ChatFinish
   stopString?: string
   /** Empty unless log-probabilities were asked for. */
   readonly scored: ScoredToken[]
 }
 
-/** Answers it, once, and gathers the events of each choice. */
-export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: UsageBody }> {
+/** Generates the answer, and collects the events of each choice; to be called once. @throws as {@link chatEvents} does */
+export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: TokenUsage }> {
   const answers = chat.choices.list.map((): ChatAnswer => {
     return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [] }
   })
-  let usage: UsageBody = new UsageTotal().toJSON()
+  let usage = new UsageTotal().total()
   for await (const event of chatEvents(chat)) {
     if (event.type === "usage") {
       usage = event.usage
@@ -189,7 +251,7 @@ export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; 
     }
     if (event.type === "tool_arguments") {
       const call = answer.toolCalls[event.call]
-      if (call !== undefined) call.arguments += event.text
+      if (call !== undefined) answer.toolCalls[event.call] = { ...call, arguments: call.arguments + event.text }
       continue
     }
     answer[event.type] += event.text

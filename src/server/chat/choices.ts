@@ -1,21 +1,32 @@
-/** Runs the choices of one HTTP request side by side and brings their events together. */
+/** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, LoadedModel, SamplingParams, Usage } from "../../engine/types.ts"
-import { EngineError } from "../../errors.ts"
+import type {
+  EngineLimits,
+  FinishReason,
+  LoadedModel,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "../../engine/types.ts"
+import { EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
-import type { UsageBody } from "../apis/openai/generation-schema.ts"
-import { invalidRequest } from "../http/errors.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
-import type { ScoredToken } from "./logprobs.ts"
+import type { FieldKey, GenerationRequest } from "./request.ts"
 
-/** One choice in the making; `prompt` is which of the request's prompts it continues. */
-export interface Choice {
+/** A generated token with its log-probabilities. */
+export interface ScoredToken {
+  readonly token: number
+  readonly logprobs: TokenLogprobs
+}
+
+/** One choice; `prompt` is the index of the prompt that it continues. */
+interface Choice {
   readonly index: number
   readonly prompt: number
 }
 
-/** What the engine is asked for: the choices of one prompt. */
+/** A request to the engine: the choices of one prompt. */
 interface ChoiceRequest {
   /** Index of the first of its choices. */
   readonly first: number
@@ -28,93 +39,131 @@ export interface Choices {
   readonly requests: readonly ChoiceRequest[]
 }
 
-export interface ChoiceEvent {
+interface ChoiceEvent {
   readonly index: number
   readonly event: TextEvent
 }
 
-/** What all choices of a request share. */
-export interface ChoiceOptions {
-  readonly id: string
-  readonly n: number
-  readonly sampling: SamplingParams
-  /** `undefined`: what the prompt leaves of the context. */
-  readonly maxTokens: number | undefined
-  /** Before so many tokens, nothing ends a choice but its limit. */
-  readonly minTokens?: number
-  readonly stop: string[]
-  readonly ignoreEos: boolean
-  /** The token that ends a choice is told, where there is one. */
+/** What a caller adds to a request's choices. */
+interface ChoiceOptions {
+  /** Report the end token of a choice too. */
   readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
-  /** Its place among other requests. */
-  readonly standing: Standing
 }
 
-/** How a request stands beside others in the engine. */
-export type Standing = Pick<TextRequest, "priority" | "key" | "cacheSalt" | "deadlineMs">
+/** What decides a request's place in the engine's queue and cache. */
+export type QueueInfo = Pick<TextRequest, "priority" | "key" | "cacheSalt" | "deadlineMs">
 
-/** What a generation is run with: its name, what stops it, and its place among others. */
-export interface Run {
+/** What runs a generation beside the request itself. */
+export interface RunContext {
   readonly id: string
+  /** Stops the generation. */
   readonly controller: AbortController
-  readonly standing: Standing
+  readonly queue: QueueInfo
 }
 
-/** `n` choices for every prompt, numbered as OpenAI does: all of the first prompt's, then the next one's. */
-export function makeChoices(model: LoadedModel, prompts: readonly Int32Array[], options: ChoiceOptions): Choices {
-  const { contextLength } = model.engine.limits
-  const { n } = options
+/**
+ * `n` choices for every prompt, numbered prompt by prompt.
+ * @throws RequestError for a bias of a token that does not exist.
+ */
+export function makeChoices(
+  model: LoadedModel,
+  prompts: readonly Int32Array[],
+  request: GenerationRequest,
+  { id, queue }: RunContext,
+  options: ChoiceOptions = {},
+): Choices {
+  const { limits } = model.engine
+  const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false } = request
+  const sampling = samplingOf(request, limits)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
   const requests = prompts.map((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
-      id: `${options.id}-${first}`,
+      id: `${id}-${first}`,
       n,
       promptTokens,
-      sampling: options.sampling,
-      maxTokens: options.maxTokens ?? contextLength - promptTokens.length,
-      stop: options.stop,
-      ...(options.minTokens && { minTokens: options.minTokens }),
-      ignoreEos: options.ignoreEos,
-      reportEnd: options.reportEnd,
-      shownTokens: options.shownTokens,
-      ...(options.constraint !== undefined && { constraint: options.constraint }),
-      ...options.standing,
+      sampling,
+      maxTokens: maxTokens ?? limits.contextLength - promptTokens.length,
+      stop: [...stop],
+      ...(minTokens && { minTokens }),
+      ignoreEos,
+      ...options,
+      ...queue,
     }
     return { first, request }
   })
   return { list, requests }
 }
 
-/** @throws ApiError 400 when a prompt is empty, leaves no room for a token, or holds an unknown id; `param` names its field. */
-export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, param: string): void {
+/**
+ * A request's sampling with every default filled in. Without a seed a random one is drawn, so `seed` is always set.
+ * @throws RequestError for a bias of a token that does not exist.
+ */
+function samplingOf(options: GenerationRequest, limits: EngineLimits): SamplingParams {
+  return {
+    temperature: options.temperature ?? 1,
+    topK: Math.max(0, options.topK ?? 0),
+    topP: options.topP ?? 1,
+    minP: options.minP ?? 0,
+    repetitionPenalty: options.repetitionPenalty ?? 1,
+    frequencyPenalty: options.frequencyPenalty ?? 0,
+    presencePenalty: options.presencePenalty ?? 0,
+    logitBias: logitBias(options.logitBias ?? {}, limits),
+    seed: BigInt.asUintN(64, options.seed === undefined ? randomSeed() : BigInt(options.seed)),
+    logprobs: options.logprobs,
+  }
+}
+
+const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
+
+function logitBias(byToken: Readonly<Record<string, number>>, { nVocab }: EngineLimits): Map<number, number> {
+  const bias = new Map<number, number>()
+  for (const [id, value] of Object.entries(byToken)) {
+    const token = Number(id)
+    if (token >= nVocab)
+      throw new RequestError(
+        fieldMessage`'{logitBias}': token ${id} does not exist; ids are 0 to ${nVocab - 1}.`,
+        "logitBias",
+        "invalid_value",
+      )
+    bias.set(token, value)
+  }
+  return bias
+}
+
+/** @throws RequestError that names `field` when a prompt is empty, leaves no room for a token, or holds an unknown id. */
+export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, field: FieldKey): void {
   const { contextLength, nVocab } = model.engine.limits
   if (tokens.length === 0)
-    throw invalidRequest(`'${param}': the prompt is empty; give it at least one token.`, param, "invalid_value")
+    throw new RequestError(
+      fieldMessage`'{${field}}': the prompt is empty; give it at least one token.`,
+      field,
+      "invalid_value",
+    )
   if (tokens.length >= contextLength)
-    throw invalidRequest(
-      `The prompt has ${tokens.length} tokens, and the model's context holds ${contextLength} with the completion; shorten '${param}'.`,
-      param,
+    throw new RequestError(
+      fieldMessage`The prompt has ${tokens.length} tokens, and the model's context holds ${contextLength} with the completion; shorten '{${field}}'.`,
+      field,
       "context_length_exceeded",
     )
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i] ?? 0
     if (token >= nVocab)
-      throw invalidRequest(
-        `'${param}': token ${token} does not exist; ids are 0 to ${nVocab - 1}.`,
-        param,
+      throw new RequestError(
+        fieldMessage`'{${field}}': token ${token} does not exist; ids are 0 to ${nVocab - 1}.`,
+        field,
         "invalid_value",
       )
   }
 }
 
 /**
- * Every choice's events as they come; each choice ends with one `end`. Aborting the controller stops all of them within a step, and
- * the first failure aborts it and is thrown.
+ * The events of all choices in the order of their arrival; each choice ends with one `end`. Aborting the controller stops all choices
+ * within a step. The first failure aborts it and is thrown.
  */
 export function runChoices(
   model: LoadedModel,
@@ -126,7 +175,7 @@ export function runChoices(
   return runs.length === 1 && only !== undefined ? only : runAll(runs, controller)
 }
 
-/** The choices of one request to the engine. */
+/** The choices of one prompt. */
 async function* runOne(
   model: LoadedModel,
   { first, request }: ChoiceRequest,
@@ -148,7 +197,7 @@ async function* runOne(
   }
 }
 
-/** Several of them side by side. */
+/** The choices of several prompts side by side. */
 async function* runAll(
   runs: readonly AsyncGenerator<ChoiceEvent, void, void>[],
   controller: AbortController,
@@ -189,7 +238,17 @@ async function* runAll(
   }
 }
 
-/** Token counts of a whole request; a prompt counts once, however many choices continue it. */
+/** Token counts of a whole request. */
+export interface TokenUsage {
+  readonly promptTokens: number
+  /** Prompt tokens that were found in the prefix cache. */
+  readonly cachedTokens: number
+  readonly completionTokens: number
+  /** Completion tokens of the reasoning; `undefined`: the answer has none. */
+  readonly reasoningTokens?: number
+}
+
+/** Adds up the choices of a request. A prompt counts once, however many choices continue it. */
 export class UsageTotal {
   #completion = 0
   readonly #prompts = new Map<number, { tokens: number; cached: number }>()
@@ -201,20 +260,18 @@ export class UsageTotal {
     this.#prompts.set(choice.prompt, { tokens: promptTokens, cached })
   }
 
-  toJSON(): UsageBody {
+  total(): TokenUsage {
     const prompts = [...this.#prompts.values()]
-    const prompt = prompts.reduce((sum, { tokens }) => sum + tokens, 0)
     return {
-      prompt_tokens: prompt,
-      completion_tokens: this.#completion,
-      total_tokens: prompt + this.#completion,
-      prompt_tokens_details: { cached_tokens: prompts.reduce((sum, { cached }) => sum + cached, 0) },
+      promptTokens: prompts.reduce((sum, { tokens }) => sum + tokens, 0),
+      cachedTokens: prompts.reduce((sum, { cached }) => sum + cached, 0),
+      completionTokens: this.#completion,
     }
   }
 }
 
-/** A finished choice. */
-export interface Draft {
+/** The whole text of a choice that has ended. */
+export interface CompletedChoice {
   text: string
   /** Empty unless log-probabilities were asked for. */
   scored: ScoredToken[]
@@ -226,29 +283,28 @@ export async function collect(
   model: LoadedModel,
   choices: Choices,
   controller: AbortController,
-): Promise<{ drafts: Draft[]; usage: UsageTotal }> {
+): Promise<{ completed: CompletedChoice[]; usage: TokenUsage }> {
   const usage = new UsageTotal()
-  const drafts = choices.list.map((): Draft => ({ text: "", scored: [], reason: "stop" }))
+  const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {
-    const draft = drafts[index]
+    const done = completed[index]
     const choice = choices.list[index]
-    if (draft === undefined || choice === undefined) continue
+    if (done === undefined || choice === undefined) continue
     if (event.type === "end") {
-      draft.reason = finished(event.reason, controller.signal)
+      done.reason = finished(event.reason, controller.signal)
       usage.add(choice, event.usage)
       continue
     }
-    draft.text += event.text
+    done.text += event.text
     const { token, logprobs } = event
-    if (token !== undefined && logprobs !== undefined) draft.scored.push({ token, logprobs })
+    if (token !== undefined && logprobs !== undefined) done.scored.push({ token, logprobs })
   }
-  return { drafts, usage }
+  return { completed, usage: usage.total() }
 }
 
 /**
  * The finish reason to send.
- * @throws for `cancelled` what the request was stopped with: either the client is gone and nobody reads it, or the server is shutting
- * down and it must know.
+ * @throws for `cancelled` the reason of the abort: the client is gone, so that nobody reads it, or the server is shutting down.
  */
 export function finished(reason: FinishReason, { reason: cause }: AbortSignal): "stop" | "length" {
   if (reason !== "cancelled") return reason

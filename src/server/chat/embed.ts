@@ -1,50 +1,40 @@
-/** What every API that embeds texts is made of: texts or token ids go in, vectors come out. */
+/** Embeddings: texts or token ids → vectors. */
 
 import { sideBySide } from "../../async.ts"
 import { embedTokens } from "../../engine/prefill-only.ts"
 import type { LoadedModel, Pooling } from "../../engine/types.ts"
-import { invalidRequest } from "../http/errors.ts"
-import type { Run } from "./choices.ts"
+import { fieldMessage, RequestError } from "../../errors.ts"
+import type { RunContext } from "./choices.ts"
 import { encodeText, encodeToRead } from "./encode.ts"
+import type { EmbeddingRequest } from "./request.ts"
 
-/** Texts that are ready to be embedded. */
+/** A checked and tokenized request for embeddings. */
 export interface Embedding {
   readonly model: LoadedModel
-  readonly run: Run
+  readonly run: RunContext
   readonly texts: readonly Int32Array[]
   readonly pooling: Pooling
   /** Leading numbers of each vector that are kept. */
   readonly dimensions: number
 }
 
-export interface EmbeddingOptions {
-  readonly dimensions?: number | null
-  /** Default: what the model's file says, else the mean. */
-  readonly pooling?: Pooling | null
-  /** Tokens of a text at most; default: the model's context. */
-  readonly context?: number
-  /** Cut texts that have more, where by default they are refused. */
-  readonly truncate?: boolean
-}
-
-/** @throws ApiError 400 naming what cannot be served. */
+/** @throws RequestError */
 export async function prepareEmbedding(
   model: LoadedModel,
-  run: Run,
-  inputs: readonly (string | readonly number[])[],
-  { dimensions, pooling, context, truncate = false }: EmbeddingOptions,
+  run: RunContext,
+  { input: inputs, dimensions, pooling, maxLength, truncate = false }: EmbeddingRequest,
 ): Promise<Embedding> {
   const { engine, config, name } = model
-  const longest = context ?? engine.limits.contextLength
+  const longest = maxLength ?? engine.limits.contextLength
   if (config.pooling === "rank")
-    throw invalidRequest(
+    throw new RequestError(
       `The model '${name}' ranks texts against each other (its pooling_type is 4) and gives no embeddings; use an embedding model.`,
       "model",
       "unsupported_model",
     )
   if ((dimensions ?? 1) > config.hiddenSize)
-    throw invalidRequest(
-      `'dimensions': this model's embeddings have ${config.hiddenSize} numbers; ask for as many or fewer.`,
+    throw new RequestError(
+      fieldMessage`'{dimensions}': this model's embeddings have ${config.hiddenSize} numbers; ask for as many or fewer.`,
       "dimensions",
       "invalid_value",
     )
@@ -60,7 +50,7 @@ export async function prepareEmbedding(
   }
 }
 
-/** The tokens of one input; a text gets the model's own beginning and end, also where it is cut. */
+/** The tokens of one input. A text, cut or not, gets the model's beginning and end tokens. */
 async function tokensOf(
   model: LoadedModel,
   input: string | readonly number[],
@@ -75,43 +65,45 @@ async function tokensOf(
   return end.length > 0 ? Int32Array.from([...kept, ...end]) : kept
 }
 
-/** @throws ApiError 400 for a text that is too long, or a token id that does not exist */
+/** @throws RequestError for a text that is too long, or a token id that does not exist */
 function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
   if (tokens.length > longest)
-    throw invalidRequest(
+    throw new RequestError(
       `A text has ${tokens.length} tokens, and the context holds ${longest}; shorten it, or embed it in parts.`,
       "input",
       "context_length_exceeded",
     )
   const unknown = tokens.find((token) => token >= nVocab)
   if (unknown !== undefined)
-    throw invalidRequest(
-      `'input': token ${unknown} does not exist; ids are 0 to ${nVocab - 1}.`,
+    throw new RequestError(
+      fieldMessage`'{input}': token ${unknown} does not exist; ids are 0 to ${nVocab - 1}.`,
       "input",
       "invalid_value",
     )
 }
 
 /**
- * Embeds the texts, once, as many at a time as the engine computes together: they are one request, and are not to fill its queue.
- * @returns f32 [dimensions] of length 1 for each text, and what they took.
+ * Embeds the texts; to be called once. The engine gets as many at a time as it computes together, so that one request does not fill its
+ * queue.
+ * @returns for each text f32 [dimensions] of length 1, and the tokens of all texts.
+ * @throws RequestError, EngineError, OverloadedError
  */
 export async function embed({
   model,
-  run: { id, controller, standing },
+  run: { id, controller, queue },
   texts,
   pooling,
   dimensions,
-}: Embedding): Promise<{ vectors: Float32Array[]; prompt_tokens: number }> {
+}: Embedding): Promise<{ vectors: Float32Array[]; promptTokens: number }> {
   const { engine } = model
   // Embeddings are not looked up in the prefix cache.
-  const { cacheSalt: _, ...place } = standing
+  const { cacheSalt: _, ...place } = queue
   const embeddings = await sideBySide(texts, engine.limits.maxSeqs, controller, (tokens, index) =>
     embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
   )
   return {
     vectors: embeddings.map(({ vector }) => shorten(vector, dimensions)),
-    prompt_tokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
+    promptTokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }
 

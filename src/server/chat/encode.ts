@@ -1,52 +1,54 @@
-/** Texts of requests → tokens, without holding up other requests. */
+/** Texts of requests → tokens. Long texts are encoded in another thread, so that other requests are not held up. */
 
 import { pause } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
+import { fieldMessage, RequestError } from "../../errors.ts"
 import { type EncodeOptions, promptOptions } from "../../text/index.ts"
-import { invalidRequest } from "../http/errors.ts"
-import { EncoderThread } from "./encode-thread.ts"
+import { Encoder } from "./encoder.ts"
+import type { FieldKey } from "./request.ts"
 
-/** Texts up to this many UTF-16 units are encoded where they stand: it takes a few milliseconds, and 40 at worst. */
+/** Most UTF-16 units of a text that is encoded in this thread, which takes a few milliseconds, and 40 at worst. */
 const SHORT = 1 << 16
 
-const threads = new WeakMap<LoadedModel, EncoderThread>()
+const encoders = new WeakMap<LoadedModel, Encoder>()
 
 /** The tokens of a text. @throws TokenizerError */
 export async function encodeText(model: LoadedModel, text: string, options: EncodeOptions = {}): Promise<Int32Array> {
-  if (text.length > SHORT) return await threadOf(model).encode(text, options)
+  if (text.length > SHORT) return await encoderOf(model).encode(text, options)
   await pause()
   return model.tokenizer.encode(text, options)
 }
 
 /**
- * The same for a text that the model is to read, which is refused before time is spent on it when the context cannot hold it.
- * @throws ApiError 400 naming its field
+ * The tokens of a text that must fit into the model's context. A text that certainly does not is refused before it is encoded.
+ * @param field The field of the text.
+ * @throws RequestError, TokenizerError
  */
 export async function encodeToRead(
   model: LoadedModel,
   text: string,
   options: EncodeOptions,
-  param: string,
+  field: FieldKey,
 ): Promise<Int32Array> {
   const { contextLength } = model.engine.limits
   const fewest = Math.ceil(text.length / model.tokenizer.longestToken)
   if (fewest > contextLength)
-    throw invalidRequest(
-      `The prompt has ${text.length} characters, which are ${fewest} tokens at least, and the model's context holds ${contextLength} with the completion; shorten '${param}'.`,
-      param,
+    throw new RequestError(
+      fieldMessage`The prompt has ${text.length} characters, which are ${fewest} tokens at least, and the model's context holds ${contextLength} with the completion; shorten '{${field}}'.`,
+      field,
       "context_length_exceeded",
     )
   return await encodeText(model, text, options)
 }
 
-/** The tokens of a prompt that a chat template wrote, as many as they are. @throws TokenizerError */
+/** The tokens of a prompt that a chat template wrote, of any length. @throws TokenizerError */
 export const encodeChat = (model: LoadedModel, prompt: string): Promise<Int32Array> =>
   encodeText(model, prompt, promptOptions(model.tokenizer, prompt))
 
-function threadOf(model: LoadedModel): EncoderThread {
-  const known = threads.get(model)
+function encoderOf(model: LoadedModel): Encoder {
+  const known = encoders.get(model)
   if (known !== undefined) return known
-  const thread = new EncoderThread(model.path)
-  threads.set(model, thread)
-  return thread
+  const encoder = new Encoder(model.path)
+  encoders.set(model, encoder)
+  return encoder
 }

@@ -1,15 +1,15 @@
 import { nextTurn } from "../../async.ts"
 import { ApiError, invalidRequest } from "./errors.ts"
-import { checkStructure } from "./json-structure.ts"
+import { LIMITS } from "./limits.ts"
 
-/** Bytes of a body that takes milliseconds to read. */
+/** Bytes of a body above which each step of reading it takes milliseconds. */
 const LARGE = 2 ** 20
 
 /**
- * Reads a request's JSON body, at most `limit` bytes of it. Only `application/json` is taken: a browser sends any other type across
- * origins without asking first, and pages on the web must not be able to drive a server on localhost.
- * @throws ApiError 415 for another content type, 413 for a larger body (declared or sent, or of too many parts), 400 for JSON
- * that is malformed or nests too deep.
+ * Reads a request's JSON body of at most `limit` bytes. Only `application/json` is accepted: browsers send other types across origins
+ * without a preflight, and web pages must not be able to use a server on localhost.
+ * @throws ApiError 415 for another content type, 413 for a body with too many bytes or parts, 400 for JSON that is malformed or nests too
+ * deep.
  */
 export async function readJson(request: Request, limit: number): Promise<unknown> {
   const type = request.headers.get("content-type") ?? ""
@@ -23,10 +23,10 @@ export async function readJson(request: Request, limit: number): Promise<unknown
     )
   const bytes = await readBytes(request, limit).catch((cause: unknown) => {
     if (cause instanceof ApiError) throw cause
-    // Nobody is left to read this, but the log.
-    throw invalidRequest("The connection was closed before the whole body had come.", null, "incomplete_body")
+    // The client is gone; this is for the log.
+    throw invalidRequest("The connection was closed before the whole body had arrived.", null, "incomplete_body")
   })
-  // Each of these steps takes tens of milliseconds for a large body; others have their turn between them.
+  // Each of these steps takes tens of milliseconds for a large body. Other requests are served between them.
   const rest = bytes.byteLength > LARGE ? nextTurn : () => undefined
   checkStructure(bytes)
   await rest()
@@ -48,7 +48,7 @@ export async function readJson(request: Request, limit: number): Promise<unknown
   return value
 }
 
-/** The body's bytes. One whose length is declared is no longer than that, and comes in one piece; of others, what is beyond `limit` is not read. */
+/** Reads the body. With Content-Length it arrives in one piece; without, reading stops beyond `limit`. */
 async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
   const declared = request.headers.get("content-length")
   if (declared !== null) {
@@ -72,6 +72,55 @@ const tooLarge = (limit: number): ApiError =>
     413,
     "invalid_request_error",
     `The body is larger than this server's limit of ${limit} bytes.`,
+    null,
+    "request_too_large",
+  )
+
+const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a]
+const [LIST, LIST_END, OBJECT, OBJECT_END] = [0x5b, 0x5d, 0x7b, 0x7d]
+
+/**
+ * Checks the structure of JSON text before it is parsed: deep nesting overflows the stack of code that walks the value, and many small
+ * objects take many times the memory of their text. Ignores malformed JSON.
+ * @throws ApiError 400 for too many levels, 413 for too many lists, objects and fields.
+ */
+export function checkStructure(text: Uint8Array): void {
+  const { length } = text
+  let depth = 0
+  let nodes = 0
+  for (let i = 0; i < length; i++) {
+    switch (text[i]) {
+      case QUOTE:
+        for (i++; i < length && text[i] !== QUOTE; i++) if (text[i] === BACKSLASH) i++
+        break
+      case LIST:
+      case OBJECT:
+        nodes++
+        if (++depth > LIMITS.depth) throw tooDeep()
+        break
+      case LIST_END:
+      case OBJECT_END:
+        depth--
+        break
+      case COLON:
+        nodes++
+    }
+  }
+  if (nodes > LIMITS.nodes) throw tooMany(nodes)
+}
+
+const tooDeep = (): ApiError =>
+  invalidRequest(
+    `The body nests lists and objects deeper than this server's limit of ${LIMITS.depth} levels.`,
+    null,
+    "json_too_deep",
+  )
+
+const tooMany = (nodes: number): ApiError =>
+  new ApiError(
+    413,
+    "invalid_request_error",
+    `The body has ${nodes} lists, objects and fields; this server takes up to ${LIMITS.nodes}.`,
     null,
     "request_too_large",
   )

@@ -1,13 +1,13 @@
 /**
- * A zod schema as Elysia and its Swagger plugin need it: the plugin reads JSON schema from the object's own fields, Elysia
- * validates through `~standard`, which stays out of the printed document because it is not enumerable.
+ * Adapts zod schemas to Elysia and its Swagger plugin. The plugin reads JSON schema from an object's own fields. Elysia validates through
+ * `~standard`, which is not enumerable and so stays out of the printed document.
  */
 
 import { z } from "zod"
 import { validationError } from "./errors.ts"
 
-/** The part of the Standard Schema interface that Elysia uses; `types` exists for the compiler alone. */
-export interface Documented<Input, Output> {
+/** The part of the Standard Schema interface that Elysia uses. `types` exists only for the compiler. */
+interface Documented<Input, Output> {
   readonly "~standard": {
     readonly version: 1
     readonly vendor: "zod"
@@ -21,14 +21,14 @@ export const jsonSchema = (schema: z.ZodType, io: "input" | "output"): Record<st
     target: "openapi-3.0",
     io,
     unrepresentable: "any",
-    // zod bounds every integer by what a double holds exactly, which tells a reader nothing.
+    // zod bounds every integer by the largest exact double, which tells a reader nothing.
     override: ({ jsonSchema }) => {
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
     },
   })
 
-/** A request body, with an example that works as it stands. A mismatch throws the finished `ApiError`, since Elysia's own error loses zod's codes and keys. */
+/** A request body, with a working example. A mismatch throws an `ApiError`, since Elysia's own error loses zod's codes and keys. */
 export function requestBody<T extends z.ZodType>(schema: T, example: z.input<T>): Documented<z.input<T>, z.output<T>> {
   return carrying({ ...jsonSchema(schema, "input"), example }, (value) => {
     const result = schema.safeParse(value, { reportInput: true })
@@ -37,7 +37,7 @@ export function requestBody<T extends z.ZodType>(schema: T, example: z.input<T>)
   })
 }
 
-/** A response: fields beyond the schema do not leave the server, and a mismatch is a bug of ours (500). */
+/** A response body. Fields that the schema does not have are removed; a mismatch is a bug of the server (500). */
 export function responseBody<T extends z.ZodType>(schema: T): Documented<z.input<T>, z.output<T>> {
   return carrying(jsonSchema(schema, "output"), (value) => ({ value: schema.parse(value) }))
 }

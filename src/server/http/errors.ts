@@ -1,41 +1,84 @@
 /**
- * Errors in OpenAI's shape, `{error: {message, type, param, code}}`, with the status its clients turn into typed errors. A failure
- * that has no name here becomes a plain 500: neither stack traces nor internal messages leave the process.
+ * Errors and their responses. A failure that has no name here becomes a plain 500: neither stack traces nor internal messages leave the
+ * process.
  */
 
-import type { z } from "zod"
-import { EngineError, OverloadedError, RequestError } from "../../errors.ts"
+import { z } from "zod"
+import {
+  EngineError,
+  FieldMessage,
+  type FieldNames,
+  literalMessage,
+  OverloadedError,
+  RequestError,
+} from "../../errors.ts"
 import { TokenizerError } from "../../text/index.ts"
 import { currentRequest } from "../observe/record.ts"
 import { ModelLoadError, UnknownModelError } from "../pool/errors.ts"
-import type { ErrorBody } from "./error-schema.ts"
 
-/** What an error repeats of a request is not more than this, in characters. */
-const LONGEST_MESSAGE = 2000
-const LONGEST_PARAM = 200
+/** The body of an error in OpenAI's shape, which is also that of all routes outside of any API. */
+export const errorSchema = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.enum([
+      "invalid_request_error",
+      "not_found_error",
+      "rate_limit_error",
+      "service_unavailable",
+      "server_error",
+    ]),
+    param: z.string().nullable().describe("The request field at fault."),
+    code: z.string().nullable(),
+  }),
+})
+type ErrorBody = z.output<typeof errorSchema>
+
+/** Most characters of a message, and of a field's name, in a response: both can repeat parts of the request. */
+const MAX_MESSAGE = 2000
+const MAX_PARAM = 200
 const clip = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length - 1)}…` : text)
 
-/** A failure with everything its response needs; `param` is the request field at fault. */
+/** A failure with everything that its response needs. */
 export class ApiError extends Error {
   override readonly name = "ApiError"
-  readonly param: string | null
+  readonly #message: FieldMessage
+  readonly #param: FieldMessage | null
+
+  /**
+   * @param message Names fields by their keys, or is a plain string.
+   * @param param The field at fault: its key, as a message, or its name in the request's own API, as a plain string.
+   */
   constructor(
     readonly status: number,
     readonly type: ErrorBody["error"]["type"],
-    message: string,
-    param: string | null = null,
+    message: string | FieldMessage,
+    param: string | FieldMessage | null = null,
     readonly code: string | null = null,
     readonly headers: Readonly<Record<string, string>> = {},
   ) {
-    super(clip(message, LONGEST_MESSAGE))
-    this.param = param === null ? null : clip(param, LONGEST_PARAM)
+    const text = typeof message === "string" ? literalMessage(message) : message
+    super(clip(text.render(), MAX_MESSAGE))
+    this.#message = text
+    this.#param = typeof param === "string" ? literalMessage(param) : param
+  }
+
+  /** What a client is shown, with its API's names of the fields. */
+  shown(names: FieldNames): { message: string; param: string | null } {
+    return {
+      message: clip(this.#message.render(names), MAX_MESSAGE),
+      param: this.#param && clip(this.#param.render(names), MAX_PARAM),
+    }
   }
 }
 
-export const invalidRequest = (message: string, param: string | null, code: string): ApiError =>
-  new ApiError(400, "invalid_request_error", message, param, code)
+/** A 400. See {@link ApiError}. */
+export const invalidRequest = (
+  message: string | FieldMessage,
+  param: string | FieldMessage | null,
+  code: string,
+): ApiError => new ApiError(400, "invalid_request_error", message, param, code)
 
-/** 404 for a path, or 405 with `Allow` where the path exists for other methods. */
+/** The 404 for an unknown path, or the 405 with `Allow` for a path that has other methods. */
 export function unknownRoute(method: string, path: string, allowed: readonly string[]): ApiError {
   if (allowed.length === 0)
     return new ApiError(
@@ -46,41 +89,33 @@ export function unknownRoute(method: string, path: string, allowed: readonly str
       "unknown_url",
     )
   const allow = allowed.join(", ")
-  return new ApiError(
-    405,
-    "invalid_request_error",
-    `${method} is not allowed on ${path}; use ${allow}.`,
-    null,
-    "method_not_allowed",
-    {
-      allow,
-    },
-  )
+  const message = `${method} is not allowed on ${path}; use ${allow}.`
+  return new ApiError(405, "invalid_request_error", message, null, "method_not_allowed", { allow })
 }
 
-/** The first problem that zod found, named by its field in OpenAI's terms. */
+/** The first problem that zod found. The field has the name that the body gives it. */
 export function validationError(error: z.ZodError): ApiError {
   const issue = error.issues[0]
   if (issue === undefined) return invalidRequest("The request is not valid.", null, "invalid_value")
-  return fromIssue(issue, [])
+  return issueError(issue, [])
 }
 
-function fromIssue(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): ApiError {
+function issueError(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): ApiError {
   const path = [...parents, ...issue.path]
   if (issue.code === "unrecognized_keys") {
-    const param = fieldName([...path, issue.keys[0] ?? ""])
+    const param = pathName([...path, issue.keys[0] ?? ""])
     return invalidRequest(`Unknown field '${param}'.`, param, "unknown_parameter")
   }
-  const param = path.length > 0 ? fieldName(path) : null
+  const param = path.length > 0 ? pathName(path) : null
   if ((issue.code === "invalid_type" || issue.code === "invalid_union") && issue.input === undefined && param !== null)
     return invalidRequest(`'${param}' is required.`, param, "missing_required_parameter")
-  // Of a union's branches, report the one that took the value's type, or got furthest into it: it is the one that was meant.
+  // In a union, the branch that accepted the value's type, or got furthest into it, is the one that the client meant.
   if (issue.code === "invalid_union") {
     const refused = issue.errors.flat().find(({ code, path }) => code === "custom" && path.length === 0)
-    if (refused !== undefined) return fromIssue(refused, path)
+    if (refused !== undefined) return issueError(refused, path)
     const depth = (issues: readonly z.core.$ZodIssue[]) => Math.max(0, ...issues.map((i) => i.path.length))
     const [closest] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
-    if (closest?.[0] !== undefined && depth(closest) > 0) return fromIssue(closest[0], path)
+    if (closest?.[0] !== undefined && depth(closest) > 0) return issueError(closest[0], path)
   }
   const code =
     issue.code === "custom" && typeof issue.params?.code === "string"
@@ -92,16 +127,19 @@ function fromIssue(issue: z.core.$ZodIssue, parents: readonly PropertyKey[]): Ap
 }
 
 /** `["messages", 0, "content"]` → `messages[0].content`. */
-const fieldName = (path: readonly PropertyKey[]): string =>
+const pathName = (path: readonly PropertyKey[]): string =>
   path.reduce<string>(
     (name, key) => (typeof key === "number" ? `${name}[${key}]` : name ? `${name}.${String(key)}` : String(key)),
     "",
   )
 
-/** What a thrown value means to the client. `undefined`: an unexpected failure, to be logged and answered with a plain 500. */
+/** The error that a thrown value means to the client; `undefined`: an unexpected failure. */
 function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof ApiError) return thrown
-  if (thrown instanceof RequestError) return invalidRequest(thrown.message, thrown.param, thrown.code)
+  if (thrown instanceof RequestError) {
+    const { messageTemplate, paramTemplate, code } = thrown
+    return invalidRequest(new FieldMessage(messageTemplate), new FieldMessage(paramTemplate), code)
+  }
   if (thrown instanceof TokenizerError) return invalidRequest(thrown.message, null, thrown.code)
   if (thrown instanceof UnknownModelError)
     return new ApiError(404, "invalid_request_error", thrown.message, "model", "model_not_found")
@@ -126,23 +164,50 @@ function overloaded({ message, code, retryAfter }: OverloadedError): ApiError {
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** Turns any thrown value into an {@link ApiError}; what was not expected is logged in full, and goes nowhere else. */
-export function toApiError(thrown: unknown): ApiError {
-  const error = known(thrown)
-  if (error !== undefined) return error
+/** The {@link ApiError} for any thrown value; an unexpected one is a plain 500. */
+export const toApiError = (thrown: unknown): ApiError =>
+  known(thrown) ??
+  new ApiError(500, "server_error", "The server failed unexpectedly; its log has the details.", null, "internal_error")
+
+/** Logs an unexpected failure in full. Failures that have an error of their own are not logged. */
+export function reportUnexpected(thrown: unknown): void {
+  if (known(thrown) !== undefined) return
   const record = currentRequest()
   const log = record?.observers.log
   if (log === undefined) console.error("rocmforge: unexpected error while serving a request:", thrown)
   else log.error({ request_id: record?.id, err: thrown }, "unexpected error while serving a request")
-  return new ApiError(
-    500,
-    "server_error",
-    "The server failed unexpectedly; its log has the details.",
-    null,
-    "internal_error",
-  )
 }
 
-export const errorBody = (error: ApiError): ErrorBody => ({
-  error: { message: error.message, type: error.type, param: error.param, code: error.code },
-})
+/** Writes the body of an error as one API's clients read it. */
+export type ErrorShape = (error: ApiError) => unknown
+
+/** OpenAI's shape, with an API's names of the fields. */
+export function errorBody(error: ApiError, names: FieldNames): ErrorBody {
+  const { message, param } = error.shown(names)
+  return { error: { message, type: error.type, param, code: error.code } }
+}
+
+export const errorResponse = (error: ApiError, shape: ErrorShape): Response =>
+  Response.json(shape(error), { status: error.status, headers: error.headers })
+
+/** An `onError` hook that answers whatever a plugin's routes throw in its API's shape. */
+export const answerErrors =
+  (shape: ErrorShape) =>
+  ({ error }: { error: unknown }): Response => {
+    // Elysia wraps what a parser or a schema throws.
+    const cause = error instanceof Error && error.cause instanceof ApiError ? error.cause : error
+    reportUnexpected(cause)
+    return errorResponse(toApiError(cause), shape)
+  }
+
+/** An API whose errors have a shape of their own on every path under `prefix`, also where no route is reached. */
+export interface ApiErrors {
+  readonly prefix: string
+  readonly shape: ErrorShape
+}
+
+/** Finds the error shape for a path: that of the API it belongs to, or `other`. */
+export const errorShapes =
+  (apis: readonly ApiErrors[], other: ErrorShape) =>
+  (path: string): ErrorShape =>
+    apis.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`))?.shape ?? other

@@ -3,8 +3,7 @@ import { type Observers, RequestRecord, requestIdOf, serveAs } from "../observe/
 import type { Tracing } from "../observe/tracing.ts"
 import { Auth } from "./auth.ts"
 import { Cors } from "./cors.ts"
-import { failureResponse } from "./dialects.ts"
-import { toApiError } from "./errors.ts"
+import { type ErrorShape, errorResponse, reportUnexpected, toApiError } from "./errors.ts"
 import type { ApiKey } from "./keys.ts"
 
 /** Paths that monitors poll. They are logged at level `debug`, also with status 503, but not with status 500. */
@@ -19,6 +18,8 @@ interface HttpFrontOptions {
   readonly tracing: Tracing | undefined
   /** The pattern of the route that serves a path. Metrics count by pattern, since clients can invent any number of paths. */
   readonly routeOf: (path: string) => string
+  /** The error shape of the API that a path belongs to, for requests that reach no route. */
+  readonly errorShapeOf: (path: string) => ErrorShape
   /** Routes and answers an admitted request. */
   readonly app: (request: Request, server: Server<unknown> | undefined) => Response | Promise<Response>
   readonly close: () => Promise<void>
@@ -64,7 +65,8 @@ export class HttpFront {
       record.key = this.#auth.admit(request, record.path)
       return await this.options.app(request, server)
     } catch (error) {
-      return failureResponse(request, toApiError(error))
+      reportUnexpected(error)
+      return errorResponse(toApiError(error), this.options.errorShapeOf(record.path))
     }
   }
 

@@ -1,94 +1,126 @@
+/** Runs one request on its model, from the model's lease to the last byte of the answer. */
+
 import type { Server } from "bun"
 import type { LoadedModel } from "../../engine/types.ts"
-import type { Run, Standing } from "../chat/choices.ts"
+import type { QueueInfo, RunContext } from "../chat/choices.ts"
 import { leaseModel, type ServerState } from "./context.ts"
 import { credentialOf } from "./keys.ts"
 import { eventStream, type StreamFormat } from "./stream.ts"
 
-/** What every response and event of one generation carries, and what stops it. */
-export interface Head extends Run {
+/** What every body and event of one answer carries. */
+export interface ResponseHead {
+  readonly id: string
   /** Unix time in seconds. */
   readonly created: number
   readonly model: string
 }
 
-interface Begun {
-  request: Request
-  server: Server<unknown> | null
+/** What a job works with, beside its model and its own request. */
+export interface JobContext extends ResponseHead, RunContext {}
+
+/** The HTTP request that a job answers. */
+export interface Incoming {
+  readonly request: Request
+  readonly server: Server<unknown> | null
 }
 
-/** The fields of every generation's body that are answered for here. */
-interface CommonBody {
-  model: string
-  stream?: boolean | null
-  priority?: number | null
-  cache_salt?: string | null
+/** The parts of a request that are not its own API's alone. */
+export interface JobOptions {
+  readonly model: string
+  /** The first part of the answer's id. */
+  readonly idPrefix: string
+  readonly stream?: boolean
+  /** Smaller goes first. Default 0. */
+  readonly priority?: number
+  /** Prompts share cached beginnings only under the same salt. Default: none. */
+  readonly cacheSalt?: string
 }
 
-/** One generation, ready to run: either of the two is called, once. */
+/** One answer, ready to be made: one of the two methods is called, once. */
 export interface Job<T> {
   readonly controller: AbortController
-  /** How its stream is written; default: as OpenAI's completions are. */
-  readonly format?: StreamFormat
+  readonly format: StreamFormat
   complete(): Promise<T>
   chunks(): AsyncGenerator<unknown>
 }
 
 /**
- * Runs a generation from its model's lease to its last byte. The model is loaded first where need be, and stays until the answer, or
- * the last event of its stream, is made; a client that goes away stops it, and no idle timeout does.
- * @param prepare Turns the body into a job; what it throws is answered before any stream begins.
+ * Answers a request as a whole or as a stream. The model is loaded if need be, and stays in memory until the answer, or the last event of
+ * its stream, is made. A client that disconnects stops the job; no idle timeout does.
+ * @param prepare What it throws is answered before any stream begins.
  */
-export function runJob<T>(
+export const runJob = <T>(
   state: ServerState,
-  prefix: string,
-  body: CommonBody,
-  { request, server }: Begun,
-  prepare: (model: LoadedModel, head: Head) => Job<T> | Promise<Job<T>>,
-): Promise<T> | Promise<Response> {
-  // A long prompt is silent for longer than any sensible idle timeout; the client's own disconnect is what ends it.
-  server?.timeout(request, 0)
-  const start = async (held: DisposableStack) => {
-    const { model, controller } = held.use(await leaseModel(state, body.model, request.signal))
-    return await prepare(model, {
-      id: `${prefix}-${crypto.randomUUID().replaceAll("-", "")}`,
-      created: Math.floor(Date.now() / 1000),
-      model: model.name,
-      controller,
-      standing: standingOf(body, request, state),
-    })
-  }
-  return body.stream ? stream(start, state.pingMs) : complete(start)
+  options: JobOptions,
+  incoming: Incoming,
+  prepare: (model: LoadedModel, context: JobContext) => Job<T> | Promise<Job<T>>,
+): Promise<T> | Promise<Response> =>
+  options.stream
+    ? streamJob(state, options, incoming, prepare)
+    : runWhole(state, options, incoming, async (model, context) => (await prepare(model, context)).complete())
+
+/** As {@link runJob}, for an answer that is never streamed. */
+export async function runWhole<T>(
+  state: ServerState,
+  options: JobOptions,
+  incoming: Incoming,
+  work: (model: LoadedModel, context: JobContext) => Promise<T>,
+): Promise<T> {
+  using held = new DisposableStack()
+  const { model, context } = await begin(state, options, incoming, held)
+  return await work(model, context)
 }
 
-type Start<T> = (held: DisposableStack) => Promise<Job<T>>
-
-async function complete<T>(start: Start<T>): Promise<T> {
+async function streamJob(
+  state: ServerState,
+  options: JobOptions,
+  incoming: Incoming,
+  prepare: (model: LoadedModel, context: JobContext) => Job<unknown> | Promise<Job<unknown>>,
+): Promise<Response> {
   using held = new DisposableStack()
-  return await (await start(held)).complete()
-}
-
-async function stream(start: Start<unknown>, pingMs: number): Promise<Response> {
-  using held = new DisposableStack()
-  const job = await start(held)
+  const { model, context } = await begin(state, options, incoming, held)
+  const job = await prepare(model, context)
   const { controller, format } = job
-  return await eventStream(job.chunks(), { controller, pingMs, format, held: held.move() })
+  return await eventStream(job.chunks(), { controller, pingMs: state.pingMs, format, held: held.move() })
 }
 
-/** What a request brings to the engine beside its body. */
-export function standingOf(body: CommonBody, request: Request, { deadlineMs, cacheByKey }: ServerState): Standing {
+/** Leases the model. @param held Gets the lease. */
+async function begin(
+  state: ServerState,
+  options: JobOptions,
+  { request, server }: Incoming,
+  held: DisposableStack,
+): Promise<{ model: LoadedModel; context: JobContext }> {
+  // A long prompt is silent for longer than any sensible idle timeout. The client's own disconnect ends the job.
+  server?.timeout(request, 0)
+  const { model, controller } = held.use(await leaseModel(state, options.model, request.signal))
+  const context = {
+    id: `${options.idPrefix}-${crypto.randomUUID().replaceAll("-", "")}`,
+    created: Math.floor(Date.now() / 1000),
+    model: model.name,
+    controller,
+    queue: queueInfo(options, request, state),
+  }
+  return { model, context }
+}
+
+/** A request's place in the engine's queue and cache. */
+export function queueInfo(
+  { priority, cacheSalt: salt = "" }: Pick<JobOptions, "priority" | "cacheSalt">,
+  request: Request,
+  { deadlineMs, cacheByKey }: ServerState,
+): QueueInfo {
   const key = keyOf(request.headers)
-  const salt = body.cache_salt ?? ""
   const cacheSalt = cacheByKey ? `${key ?? ""}/${salt}` : salt
   return {
-    ...(typeof body.priority === "number" && { priority: body.priority }),
+    ...(priority !== undefined && { priority }),
     ...(cacheSalt !== "" && { cacheSalt }),
     ...(key !== undefined && { key }),
-    ...(deadlineMs !== undefined && { deadlineMs: deadlineMs }),
+    ...(deadlineMs !== undefined && { deadlineMs }),
   }
 }
 
-/** Whom a request belongs to: the hash of the API key that it shows, so that no key is kept or travels on. */
+/** Who a request belongs to: the hash of its API key, so that no key is stored or passed on. */
 export function keyOf(headers: Headers): string | undefined {
   const token = credentialOf(headers)
   return token === undefined ? undefined : new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32)

@@ -1,4 +1,4 @@
-/** What one request may hold. Each limit is far above what real clients send, and refused by name before it costs time or memory. */
+/** Limits of one request. Each is far above what real clients send. A request beyond a limit is refused before it costs time or memory. */
 
 import { z } from "zod"
 
@@ -7,7 +7,7 @@ export const LIMITS = {
   headers: 100,
   /** Levels of lists and objects within each other in a body. */
   depth: 100,
-  /** Lists, objects and fields of a body, together. */
+  /** Lists, objects and fields in a body, together. */
   nodes: 2 ** 16,
   /** Messages of a conversation. */
   messages: 4096,
@@ -17,31 +17,31 @@ export const LIMITS = {
   tools: 128,
   /** Texts that end a generation. */
   stops: 16,
-  /** Characters of each. */
+  /** Characters of each of these texts. */
   stopLength: 1024,
-  /** Things to be had beside an answer. */
+  /** Values of `include`. */
   includes: 32,
-  /** Variables that a request gives to its chat template. */
+  /** Variables for the chat template. */
   variables: 64,
   /** Pairs of a request's metadata. */
   metadata: 16,
   /** Prompts of a completion. */
   prompts: 64,
-  /** Answers to one prompt, and to all of a request. */
+  /** Choices for one prompt, and for all prompts of a request. */
   choicesOfPrompt: 128,
   choicesOfRequest: 512,
   /** Inputs of an embedding. */
   inputs: 2048,
-  /** Characters of a text whose tokens are asked for. */
+  /** Characters of a text to tokenize. */
   text: 2 ** 20,
-  /** Token ids of one list, and of one whose text is asked for. */
+  /** Token ids of a list, and of a list to detokenize. */
   tokens: 2 ** 20,
   decoded: 2 ** 18,
   /** Characters of a JSON schema as JSON. */
   schemaLength: 2 ** 17,
   /** Levels of lists and objects in a JSON schema. */
   schemaDepth: 64,
-  /** Texts of which an answer is to be one. */
+  /** Texts that an answer can be restricted to. */
   choices: 1024,
   /** Characters of a regular expression, or of a grammar. */
   grammarLength: 2 ** 16,
@@ -49,17 +49,14 @@ export const LIMITS = {
 
 type Problem = { code: "custom"; path: PropertyKey[]; input: unknown; message: string }
 
-/**
- * A list of `min` to `max` items. Unlike zod's own maximum, which is looked at behind every item, a longer one is refused before what is
- * in it is.
- */
+/** A list of `min` to `max` items. A longer list is refused before its items are checked; zod checks its own maximum after them. */
 export const list = <T extends z.ZodType>(item: T, max: number, min = 0) =>
   guardedList(z.array(item).min(min).max(max), (value) => tooMany(value, max))
 
 /** A text that ends a generation. */
 export const stopText = z.string().min(1).max(LIMITS.stopLength)
 
-/** Pairs that a client keeps with a request, as many and as long as OpenAI takes. */
+/** Metadata of a request: as many pairs, and as long, as OpenAI accepts. */
 export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)), (value) =>
   tooManyPairs(value, LIMITS.metadata),
 )
@@ -67,7 +64,7 @@ export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)
 /** Variables of a chat template by their names. */
 export const variables = guarded(z.record(z.string(), z.unknown()), (value) => tooManyPairs(value, LIMITS.variables))
 
-/** Numbers by token id. There may be one for every token, so they are checked in a loop. */
+/** Numbers by token id. There can be one for every token, so they are checked in a loop. */
 export const numbersByToken = (min: number, max: number) =>
   z
     .unknown()
@@ -118,14 +115,14 @@ export function textsOrTokens(text: z.ZodString, max: number) {
   })
 }
 
-/** A schema behind a quick look at the whole value, of which one problem is reported and not a million. */
+/** A schema after a quick check of the whole value, which reports one problem instead of a million. */
 function guarded<T extends z.ZodType>(schema: T, problemOf: (value: unknown) => Problem | undefined) {
   const looked = z.preprocess((value, { issues }) => {
     const found = problemOf(value)
     if (found !== undefined) issues.push(found)
     return value
   }, schema)
-  // It takes what the schema takes, which `preprocess` forgets.
+  // `preprocess` loses the type of the schema's input.
   return looked as unknown as z.ZodType<z.output<T>, z.input<T>>
 }
 
@@ -155,7 +152,7 @@ function tooManyPairs(value: unknown, max: number): Problem | undefined {
 
 function badNumber(value: object, min: number, max: number): Problem | undefined {
   for (const [key, number] of Object.entries(value)) {
-    if (!/^\d{1,9}$/.test(key)) return problem(key, "keys are token ids", [key])
+    if (!/^\d{1,9}$/.test(key)) return problem(key, "a key must be a token id", [key])
     if (!(typeof number === "number" && number >= min && number <= max))
       return problem(number, `expected a number from ${min} to ${max}`, [key])
   }
@@ -168,7 +165,7 @@ function badTokens(value: readonly unknown[], max: number): Problem | undefined 
   return problem(value[bad], "expected a token id, a whole number from 0", [bad])
 }
 
-/** A JSON schema that is no larger than can be compiled in reasonable time: for structured output and the parameters of tools. */
+/** A JSON schema that compiles in reasonable time, for structured output and the parameters of tools. */
 export const boundedSchema = z.record(z.string(), z.unknown()).superRefine((schema, { addIssue }) => {
   const length = JSON.stringify(schema).length
   const { schemaLength, schemaDepth } = LIMITS
@@ -178,12 +175,12 @@ export const boundedSchema = z.record(z.string(), z.unknown()).superRefine((sche
     addIssue(`the schema nests deeper than this server's limit of ${schemaDepth} levels of lists and objects`)
 })
 
-/** A regular expression or grammar of bearable length. */
+/** A regular expression or grammar of limited length. */
 export const boundedPattern = z
   .string()
   .max(LIMITS.grammarLength, `is longer than this server's limit of ${LIMITS.grammarLength} characters`)
 
-/** Levels of lists and objects in a value that came out of a body, whose own depth is bounded. */
+/** Levels of lists and objects in a value of a body. The depth of bodies is limited, so this cannot overflow the stack. */
 const depthOf = (value: unknown): number =>
   typeof value !== "object" || value === null
     ? 0

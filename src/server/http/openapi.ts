@@ -1,23 +1,23 @@
 import type { z } from "zod"
 import { jsonSchema } from "./documented.ts"
-import { errorBody } from "./error-schema.ts"
+import { errorSchema } from "./errors.ts"
 
 interface EndpointDoc {
   readonly tag: string
   readonly summary: string
   readonly description?: string
   readonly response: z.ZodType
-  /** The schema of one event, where the endpoint can stream. */
+  /** The schema of one event, if the endpoint can stream. */
   readonly event?: z.ZodType
-  /** What a stream is sent as, where those are not server-sent events. */
+  /** Content type of the stream. Default: server-sent events. */
   readonly eventType?: string
-  /** Error statuses with what each means. */
+  /** A description for each error status. */
   readonly errors: Readonly<Record<number, string>>
   /** The schema of its errors; default: OpenAI's. */
   readonly failure?: z.ZodType
-  /** Needs no API key. */
+  /** Requires no API key. */
   readonly open?: boolean
-  /** Further statuses whose body is no error object. */
+  /** Further statuses, whose bodies are not errors. */
   readonly others?: Readonly<Record<number, { readonly description: string; readonly schema: z.ZodType }>>
 }
 
@@ -45,16 +45,16 @@ export function endpoint(doc: EndpointDoc) {
   }
 }
 
-/** What every endpoint can answer. */
+/** The errors of every endpoint. */
 const COMMON_ERRORS = {
-  401: "The server wants an API key, and the request shows none, or one that is not good.",
-  431: "The request has too many header fields, or (an answer without a body) they are too large.",
+  401: "The server requires an API key, and the request has none, or one that is not valid.",
+  431: "The request has too many header fields, or they are too large (that response has no body).",
 }
 
-/** Errors by their status, with what each means; those that every endpoint has are added. @param open it needs no API key */
+/** The responses for these errors, and for the errors of every endpoint. @param open The endpoint requires no API key. */
 export function failures(
   errors: Readonly<Record<number, string>>,
-  shape: z.ZodType = errorBody,
+  shape: z.ZodType = errorSchema,
   open = false,
 ): Record<string, object> {
   const content = { "application/json": { schema: jsonSchema(shape, "output") } }
@@ -63,7 +63,7 @@ export function failures(
   return Object.fromEntries(all.map(([status, description]) => [status, { description, content }]))
 }
 
-/** What every endpoint that generates text can answer besides success. */
+/** The errors of every endpoint that generates text. */
 export const GENERATION_ERRORS = {
   400: "The request is malformed, a field is not valid, or a feature is not supported yet; `param` names the field.",
   404: "No such model.",

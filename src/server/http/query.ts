@@ -1,10 +1,10 @@
-/** Parameters of requests without a body, read and described. */
+/** Parameters in URLs: reading them, and describing them for OpenAPI. */
 
 import type { z } from "zod"
 import { validationError } from "./errors.ts"
 
 /**
- * A list is given as `name[]=a&name[]=b`, as or `name[0]=a`.
+ * Reads a request's query. A list is written as `name[]=a&name[]=b` or `name[0]=a`.
  * @throws ApiError 400
  */
 export function readQuery<T extends z.ZodType>(request: Request, schema: T): z.output<T> {

@@ -4,7 +4,7 @@
  */
 
 import { type Clock, every, realClock } from "../../async.ts"
-import { type ApiError, errorBody, toApiError } from "./errors.ts"
+import { type ApiError, reportUnexpected, toApiError } from "./errors.ts"
 
 /**
  * Milliseconds to wait for the first event before the response head is sent. A failure within this time gets an HTTP status of its
@@ -24,22 +24,12 @@ export interface StreamFormat {
   readonly ping: string
 }
 
-/** Server-sent events as in OpenAI's completions: one `data:` line of JSON per event, then `data: [DONE]`. */
-const DATA_EVENTS: StreamFormat = {
-  contentType: "text/event-stream; charset=utf-8",
-  event: (item) => `data: ${JSON.stringify(item)}\n\n`,
-  end: "data: [DONE]\n\n",
-  failure: (error) => `data: ${JSON.stringify(errorBody(error))}\n\n`,
-  ping: ": ping\n\n",
-}
-
 interface EventStreamOptions {
   /** Aborted when the client disconnects, to stop the producer of the events. */
   readonly controller: AbortController
   /** Milliseconds without an event after which `format.ping` is sent. */
   readonly pingMs: number
-  /** Default {@link DATA_EVENTS}. */
-  readonly format?: StreamFormat
+  readonly format: StreamFormat
   /** Resources for the stream; disposed after the last event, or if the stream never starts. */
   readonly held: Disposable
   /** Measures the head start and `pingMs`. Default: the computer's clock. */
@@ -51,7 +41,7 @@ interface EventStreamOptions {
  * @throws the error of the first event, if it fails within {@link HEAD_START_MS}.
  */
 export async function eventStream(events: AsyncIterable<unknown>, options: EventStreamOptions): Promise<Response> {
-  const { controller, pingMs, format = DATA_EVENTS, held, clock = realClock } = options
+  const { controller, pingMs, format, held, clock = realClock } = options
   const iterator = events[Symbol.asyncIterator]()
   const first = iterator.next()
   const late = Promise.withResolvers<void>()
@@ -142,6 +132,7 @@ async function send(
     for (let next = await first; !next.done; next = await iterator.next()) writer.write(format.event(next.value))
     writer.write(format.end)
   } catch (thrown) {
+    reportUnexpected(thrown)
     writer.write(format.failure(toApiError(thrown)))
   }
 }

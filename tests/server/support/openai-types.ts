@@ -3,7 +3,7 @@
 import type OpenAI from "openai"
 import type { ChatChunk, ChatResponse } from "../../../src/server/apis/openai/chat-schema.ts"
 import type { CompletionResponse } from "../../../src/server/apis/openai/completions-schema.ts"
-import type { ModelBody } from "../../../src/server/apis/service/schema.ts"
+import type { ModelBody } from "../../../src/server/apis/openai/models-schema.ts"
 
 export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
 export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body

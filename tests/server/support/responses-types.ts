@@ -1,9 +1,8 @@
 /** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
 
 import type OpenAI from "openai"
-import type { ResponseEvent } from "../../../src/server/apis/responses/events-schema.ts"
 import type { StoredItem } from "../../../src/server/apis/responses/items-schema.ts"
-import type { ResponseBody } from "../../../src/server/apis/responses/schema.ts"
+import type { ResponseBody, ResponseEvent } from "../../../src/server/apis/responses/schema.ts"
 
 /** The client adds `output_text` itself. */
 export const response = (body: ResponseBody): Omit<OpenAI.Responses.Response, "output_text"> => body

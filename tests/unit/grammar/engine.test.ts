@@ -174,7 +174,7 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
       .generate({ ...request, ...changes })
       [Symbol.asyncIterator]()
       .next()
-  expect(ask({})).rejects.toThrow("leave ignore_eos out")
+  expect(ask({})).rejects.toThrow("leave ignoreEos out")
   expect(ask({ pooling: "mean" })).rejects.toThrow("has no text for response_format")
 })
 

@@ -1,7 +1,50 @@
-/** Errors as Anthropic's clients read them: `{type: "error", error: {type, message}}`. The message names the field at fault. */
+/** Errors of Anthropic's API: `{type: "error", error: {type, message}}`. The message names the field at fault. */
 
-import type { ApiError } from "../../http/errors.ts"
+import type { ApiFields } from "../../chat/request.ts"
+import type { ApiError, ApiErrors } from "../../http/errors.ts"
 import type { MessageError } from "./schema.ts"
+
+const FIELDS: ApiFields = {
+  model: "model",
+  priority: null,
+  temperature: "temperature",
+  topK: "top_k",
+  topP: "top_p",
+  minP: null,
+  presencePenalty: null,
+  frequencyPenalty: null,
+  repetitionPenalty: null,
+  logitBias: null,
+  seed: null,
+  n: null,
+  maxTokens: "max_tokens",
+  minTokens: null,
+  stop: "stop_sequences",
+  ignoreEos: null,
+  logprobs: null,
+  responseFormat: null,
+  regex: null,
+  grammar: null,
+  structuredOutputs: null,
+  messages: "messages",
+  precedingTokens: null,
+  tools: "tools",
+  "tools[].parameters": "tools[].input_schema",
+  toolChoice: "tool_choice",
+  parallelToolCalls: "tool_choice.disable_parallel_tool_use",
+  addGenerationPrompt: null,
+  continueFinalMessage: null,
+  templateVariables: null,
+  thinking: "thinking",
+  reasoningEffort: "output_config.effort",
+  prompt: null,
+  suffix: null,
+  input: null,
+  dimensions: null,
+  pooling: null,
+  maxLength: null,
+  truncate: null,
+}
 
 type ErrorType = MessageError["error"]["type"]
 
@@ -14,9 +57,9 @@ const TYPES: Readonly<Record<number, ErrorType>> = {
   504: "timeout_error",
 }
 
-export const messageErrorBody = (error: ApiError): MessageError => ({
+export const anthropicError = (error: ApiError): MessageError => ({
   type: "error",
-  error: { type: errorType(error), message: error.message },
+  error: { type: errorType(error), message: error.shown(FIELDS).message },
 })
 
 function errorType({ status, type }: ApiError): ErrorType {
@@ -25,3 +68,5 @@ function errorType({ status, type }: ApiError): ErrorType {
   if (status < 500) return "invalid_request_error"
   return type === "service_unavailable" ? "overloaded_error" : "api_error"
 }
+
+export const ANTHROPIC_ERRORS: ApiErrors = { prefix: "/v1/messages", shape: anthropicError }

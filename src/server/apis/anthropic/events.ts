@@ -1,35 +1,33 @@
 /** Answers → the events of Anthropic's streams, and those → whole messages. */
 
 import type { ChatDelta, ChatEvent, ChatToolDelta } from "../../chat/chat.ts"
+import type { TokenUsage } from "../../chat/choices.ts"
 import type { StreamFormat } from "../../http/stream.ts"
-import type { UsageBody } from "../openai/generation-schema.ts"
-import { messageErrorBody } from "./errors.ts"
+import { anthropicError } from "./errors.ts"
 import type { AnswerBlock, MessageEvent, MessagesResponse, MessageUsage, StopReason } from "./schema.ts"
 
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n'
 
-/** Server-sent events under their names; `message_stop` is what ends them. */
+/** Server-sent events with their names. `message_stop` is the last one. */
 export const MESSAGE_EVENTS: StreamFormat = {
   contentType: "text/event-stream; charset=utf-8",
   event: (item) => `event: ${(item as MessageEvent).type}\ndata: ${JSON.stringify(item)}\n\n`,
   end: "",
-  failure: (error) => `event: error\ndata: ${JSON.stringify(messageErrorBody(error))}\n\n`,
+  failure: (error) => `event: error\ndata: ${JSON.stringify(anthropicError(error))}\n\n`,
   ping: PING,
 }
 
-/** What is known of an answer before it is made. */
-export interface MessageHead {
+/** What is known of an answer before its first event. */
+interface MessageHead {
   readonly id: string
   readonly model: string
-  /** Of the prompt. */
-  readonly prompt_tokens: number
-  /** What was asked for. */
-  readonly max_tokens: number
+  readonly promptTokens: number
+  readonly maxTokens: number
 }
 
 /**
- * One choice's events as Anthropic's. The first comes when the engine has said something, so that a request it refuses still gets a
- * status of its own. Token counts of `message_start` are those of an empty cache; `message_delta` has the final ones.
+ * One choice's events in Anthropic's form. The first is sent after the engine's first event, so that a request that the engine refuses
+ * still gets an HTTP status. The token counts of `message_start` assume an empty cache; `message_delta` has the final ones.
  */
 export async function* messageEvents(
   head: MessageHead,
@@ -55,7 +53,7 @@ export async function* messageEvents(
 
 type Delta = ChatDelta | ChatToolDelta
 
-/** The content blocks of a message: each begins with its first piece, and one is open at a time. */
+/** Writes the content blocks of a message. A block begins with its first piece; one block is open at a time. */
 class Blocks {
   #index = 0
   #open: Delta["type"] | undefined;
@@ -97,7 +95,7 @@ function deltaOf(type: "content" | "reasoning" | "tool_arguments", text: string)
   return { type: "input_json_delta", partial_json: text }
 }
 
-/** The message that a stream's events make up. */
+/** The whole message of a stream's events. */
 export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<MessagesResponse> {
   let message: MessagesResponse | undefined
   let input = ""
@@ -121,11 +119,11 @@ export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<
       message = { ...message, ...delta, usage: { ...message.usage, ...usage } }
     }
   }
-  if (message === undefined) throw new Error("the engine said nothing of this request, not even that it ended")
+  if (message === undefined) throw new Error("the engine sent no event for this request, not even its end")
   return message
 }
 
-/** Nothing, where it was cut off. */
+/** A call's input; empty if its JSON was cut off. */
 function inputOf(json: string): Record<string, unknown> {
   try {
     return JSON.parse(json)
@@ -134,7 +132,7 @@ function inputOf(json: string): Record<string, unknown> {
   }
 }
 
-const emptyMessage = ({ id, model, prompt_tokens }: MessageHead): MessagesResponse => ({
+const emptyMessage = ({ id, model, promptTokens }: MessageHead): MessagesResponse => ({
   id,
   type: "message",
   role: "assistant",
@@ -146,7 +144,7 @@ const emptyMessage = ({ id, model, prompt_tokens }: MessageHead): MessagesRespon
   container: null,
   diagnostics: null,
   usage: {
-    ...counts({ prompt: prompt_tokens, cached: 0, completion: 0 }),
+    ...counts({ promptTokens, cachedTokens: 0, completionTokens: 0 }),
     cache_creation: null,
     inference_geo: null,
     service_tier: "standard",
@@ -155,12 +153,11 @@ const emptyMessage = ({ id, model, prompt_tokens }: MessageHead): MessagesRespon
 })
 
 function messageDelta(
-  { max_tokens }: MessageHead,
+  { maxTokens }: MessageHead,
   finish: Extract<ChatEvent, { type: "finish" }> | undefined,
-  usage: UsageBody,
+  usage: TokenUsage,
 ): MessageEvent {
-  const { prompt_tokens, completion_tokens, prompt_tokens_details, completion_tokens_details } = usage
-  const cut: StopReason = completion_tokens < max_tokens ? "model_context_window_exceeded" : "max_tokens"
+  const cut: StopReason = usage.completionTokens < maxTokens ? "model_context_window_exceeded" : "max_tokens"
   const silent: StopReason = finish?.reason === "tool_calls" ? "tool_use" : "end_turn"
   const ended: StopReason = finish?.stopString === undefined ? silent : "stop_sequence"
   return {
@@ -171,22 +168,17 @@ function messageDelta(
       stop_details: null,
       container: null,
     },
-    usage: counts({
-      prompt: prompt_tokens,
-      cached: prompt_tokens_details.cached_tokens,
-      completion: completion_tokens,
-      thinking: completion_tokens_details?.reasoning_tokens,
-    }),
+    usage: counts(usage),
   }
 }
 
 type Counts = Omit<MessageUsage, "cache_creation" | "inference_geo" | "service_tier" | "speed">
 
-const counts = (tokens: { prompt: number; cached: number; completion: number; thinking?: number }): Counts => ({
-  input_tokens: tokens.prompt - tokens.cached,
-  output_tokens: tokens.completion,
+const counts = ({ promptTokens, cachedTokens, completionTokens, reasoningTokens }: TokenUsage): Counts => ({
+  input_tokens: promptTokens - cachedTokens,
+  output_tokens: completionTokens,
   cache_creation_input_tokens: 0,
-  cache_read_input_tokens: tokens.cached,
-  output_tokens_details: tokens.thinking === undefined ? null : { thinking_tokens: tokens.thinking },
+  cache_read_input_tokens: cachedTokens,
+  output_tokens_details: reasoningTokens === undefined ? null : { thinking_tokens: reasoningTokens },
   server_tool_use: null,
 })

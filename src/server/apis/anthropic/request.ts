@@ -1,75 +1,61 @@
-/** Anthropic's requests → ours. */
+/** Anthropic's requests → neutral ones. */
 
-import type { Conversation } from "../../chat/prompt.ts"
-import type { ToolFields } from "../../chat/tools.ts"
-import type { ChatMessageBody, ChatRequest } from "../openai/chat-schema.ts"
-import type { ToolChoice } from "../openai/tools-schema.ts"
+import type { ChatRequest, Conversation, Message, ToolChoice } from "../../chat/request.ts"
 import type { CountTokensRequest, MessageParam, MessagesRequest } from "./schema.ts"
 
 export const toChatRequest = (body: MessagesRequest): ChatRequest => ({
   ...toConversation(body),
-  model: body.model,
-  max_completion_tokens: body.max_tokens,
-  stop: body.stop_sequences,
-  temperature: body.temperature,
-  top_p: body.top_p,
-  top_k: body.top_k,
-  stream: body.stream,
+  maxTokens: body.max_tokens,
+  stop: body.stop_sequences ?? undefined,
+  temperature: body.temperature ?? undefined,
+  topP: body.top_p ?? undefined,
+  topK: body.top_k ?? undefined,
 })
 
-/** What makes up the prompt: the system prompt is its first message, and the assistant goes on where the last message is its own. */
-export function toConversation(body: CountTokensRequest): Conversation & { messages: ChatMessageBody[] } {
+/** The system prompt becomes the first message. When the last message is the assistant's, the answer continues it. */
+export function toConversation(body: CountTokensRequest): Conversation {
   const { system, messages } = body
-  const first: ChatMessageBody[] = system ? [{ role: "system", content: textOf(system) }] : []
+  const first: Message[] = system ? [{ role: "system", content: textOf(system) }] : []
   const effort = body.output_config?.effort ?? undefined
   return {
     messages: [...first, ...messages.flatMap(toMessages)],
     ...toTools(body),
-    continue_final_message: messages.at(-1)?.role === "assistant",
-    reasoning_effort: body.thinking?.type === "disabled" ? "none" : effort === "max" ? "xhigh" : effort,
+    continueFinalMessage: messages.at(-1)?.role === "assistant",
+    ...(body.thinking?.type === "disabled"
+      ? { thinking: false }
+      : { reasoningEffort: effort === "max" ? "xhigh" : effort }),
   }
 }
 
-/** The names of a refused request's fields, where Anthropic's are others. */
-export function fieldNames(body: CountTokensRequest): Readonly<Record<string, string>> {
-  const tools = body.tools?.flatMap((_, i): [string, string][] => [
-    [`tools[${i}].function.strict`, `tools[${i}].strict`],
-    [`tools[${i}].function.parameters`, `tools[${i}].input_schema`],
-  ])
-  return {
-    reasoning_effort: body.thinking?.type === "disabled" ? "thinking" : "output_config.effort",
-    parallel_tool_calls: "tool_choice.disable_parallel_tool_use",
-    ...Object.fromEntries(tools ?? []),
-  }
-}
-
-function toTools({ tools, tool_choice: choice }: CountTokensRequest): ToolFields {
+function toTools({
+  tools,
+  tool_choice: choice,
+}: CountTokensRequest): Pick<Conversation, "tools" | "toolChoice" | "parallelToolCalls"> {
   if (!tools) return {}
   return {
-    tools: tools.map(({ name, description, input_schema, strict }) => ({
-      type: "function",
-      function: { name, description, parameters: input_schema, strict },
-    })),
-    tool_choice: choice && toChoice(choice),
-    parallel_tool_calls: choice && choice.type !== "none" && choice.disable_parallel_tool_use ? false : undefined,
+    tools: tools.map(({ name, description, input_schema: parameters, strict }) => {
+      return { name, description, parameters, strict }
+    }),
+    toolChoice: choice ? toToolChoice(choice) : undefined,
+    parallelToolCalls: choice && choice.type !== "none" && choice.disable_parallel_tool_use ? false : undefined,
   }
 }
 
-function toChoice(choice: NonNullable<CountTokensRequest["tool_choice"]>): ToolChoice {
-  if (choice.type === "tool") return { type: "function", function: { name: choice.name } }
+function toToolChoice(choice: NonNullable<CountTokensRequest["tool_choice"]>): ToolChoice {
+  if (choice.type === "tool") return { function: choice.name }
   return choice.type === "any" ? "required" : choice.type
 }
 
-/** An assistant's message is one of ours; of a user's, each result is, and what text stands before, between and behind them. */
-function toMessages({ role, content }: MessageParam): ChatMessageBody[] {
+/** An assistant's message becomes one message. In a user's, each result becomes a message, and so does the text between results. */
+function toMessages({ role, content }: MessageParam): Message[] {
   if (typeof content === "string") return [{ role, content }]
   if (role === "assistant") return [assistantMessage(content)]
-  const messages: ChatMessageBody[] = []
+  const messages: Message[] = []
   for (const block of content) {
     const last = messages.at(-1)
     if (block.type === "tool_result") messages.push(resultMessage(block))
     else if (block.type !== "text") continue
-    else if (last?.role === role) last.content += block.text
+    else if (last?.role === role) messages.splice(-1, 1, { ...last, content: last.content + block.text })
     else messages.push({ role, content: block.text })
   }
   return messages.length > 0 ? messages : [{ role, content: "" }]
@@ -77,26 +63,22 @@ function toMessages({ role, content }: MessageParam): ChatMessageBody[] {
 
 type Block = Exclude<MessageParam["content"], string>[number]
 
-function assistantMessage(content: readonly Block[]): ChatMessageBody {
+function assistantMessage(content: readonly Block[]): Message {
   const thinking = content.map((block) => (block.type === "thinking" ? block.thinking : "")).join("")
   const calls = content.filter((block) => block.type === "tool_use")
   return {
     role: "assistant",
     content: textOf(content),
-    ...(thinking !== "" && { reasoning_content: thinking }),
+    ...(thinking !== "" && { reasoning: thinking }),
     ...(calls.length > 0 && {
-      tool_calls: calls.map(({ id, name, input }) => ({
-        id,
-        type: "function",
-        function: { name, arguments: JSON.stringify(input) },
-      })),
+      toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: JSON.stringify(input) })),
     }),
   }
 }
 
-const resultMessage = (block: Extract<Block, { type: "tool_result" }>): ChatMessageBody => ({
+const resultMessage = (block: Extract<Block, { type: "tool_result" }>): Message => ({
   role: "tool",
-  tool_call_id: block.tool_use_id,
+  toolCallId: block.tool_use_id,
   content: (block.is_error ? "Error: " : "") + textOf(block.content ?? ""),
 })
 

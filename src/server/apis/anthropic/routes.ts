@@ -7,14 +7,16 @@ import { renderChat } from "../../chat/prompt.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { renamingFields } from "../../http/field-names.ts"
-import { runJob } from "../../http/job.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { type JobOptions, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { anthropicError } from "./errors.ts"
 import { foldMessage, MESSAGE_EVENTS, messageEvents } from "./events.ts"
-import { fieldNames, toChatRequest, toConversation } from "./request.ts"
+import { toChatRequest, toConversation } from "./request.ts"
 import {
   countTokensRequest,
   countTokensResponse,
+  type MessagesRequest,
   messageError,
   messageEvent,
   messagesRequest,
@@ -29,15 +31,17 @@ export const messageRoutes = (state: ServerState) => {
     messages: [{ role: "user" as const, content: "Why is the sky blue?" }],
   }
   return new Elysia()
+    .onError(answerErrors(anthropicError))
     .post(
       "/v1/messages",
       ({ body, request, server }) =>
-        runJob(state, "msg", body, { request, server }, async (model, head) => {
-          const chat = await renamingFields(fieldNames(body), () => prepareChat(model, head, toChatRequest(body)))
-          const prompt_tokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
-          const chunks = () => messageEvents({ ...head, prompt_tokens, max_tokens: body.max_tokens }, chatEvents(chat))
+        runJob(state, jobOptions(body), { request, server }, async (model, context) => {
+          const chat = await prepareChat(model, context, toChatRequest(body))
+          const promptTokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
+          const head = { id: context.id, model: context.model, promptTokens, maxTokens: body.max_tokens }
+          const chunks = () => messageEvents(head, chatEvents(chat))
           return {
-            controller: head.controller,
+            controller: context.controller,
             format: MESSAGE_EVENTS,
             complete: () => foldMessage(chunks()),
             chunks,
@@ -62,8 +66,7 @@ export const messageRoutes = (state: ServerState) => {
       async ({ body, request }) => {
         using lease = await leaseModel(state, body.model, request.signal)
         const { model } = lease
-        const prompt = await renamingFields(fieldNames(body), async () => renderChat(model, toConversation(body)))
-        return { input_tokens: (await encodeChat(model, prompt)).length }
+        return { input_tokens: (await encodeChat(model, renderChat(model, toConversation(body)))).length }
       },
       {
         parse,
@@ -79,3 +82,9 @@ export const messageRoutes = (state: ServerState) => {
       },
     )
 }
+
+const jobOptions = ({ model, stream }: MessagesRequest): JobOptions => ({
+  idPrefix: "msg",
+  model,
+  stream: stream ?? false,
+})

@@ -15,11 +15,11 @@ import {
 
 const system = z
   .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
-  .describe("The system prompt: a text, or text blocks that are joined.")
+  .describe("The system prompt: a text, or text blocks, which are joined.")
 
 const thinkingBlock = z
   .strictObject({ type: z.literal("thinking"), thinking: z.string(), signature: z.string().optional() })
-  .describe("An earlier answer's thinking, as it came.")
+  .describe("The thinking of an earlier answer, unchanged.")
 const userBlock = z.discriminatedUnion("type", [textBlock, toolResultBlock], {
   error: (issue) => `${blockType(issue.input)} blocks are not supported here; text and tool_result are`,
 })
@@ -46,11 +46,11 @@ const message = z.discriminatedUnion(
   { error: "expected a message whose role is user, assistant or system" },
 )
 
-/** What a prompt is made of, and so what can be counted. */
+/** The fields that make up a prompt, whose tokens can be counted. */
 const promptFields = {
   model: z.string().min(1).describe("A name that /v1/models lists."),
   messages: list(message, LIMITS.messages, 1).describe(
-    "Where the last one is the assistant's, it is the beginning of the answer, and the answer goes on with it.",
+    "If the last message is the assistant's, the answer continues it.",
   ),
   system: system.nullish(),
   cache_control: cacheControl,
@@ -60,7 +60,7 @@ const promptFields = {
       type: z.enum(["adaptive", "disabled"], {
         error: (issue) =>
           issue.input === "enabled"
-            ? "a budget for thinking is not supported yet; use adaptive, which lets the model think as it does"
+            ? "a budget for thinking is not supported yet; use adaptive, with which the model decides"
             : "expected adaptive or disabled",
       }),
       budget_tokens: notYet("a budget for thinking is"),
@@ -73,14 +73,14 @@ const promptFields = {
     })
     .nullish()
     .describe(
-      "adaptive (default): models that think do so in blocks of their own; disabled: where they have a switch, not.",
+      "adaptive (default): models that think do so, in blocks of their own; disabled: turns thinking off, if the model has a switch for it.",
     ),
   output_config: z
     .strictObject({
       effort: z
         .enum(["low", "medium", "high", "xhigh", "max"])
         .nullish()
-        .describe("For models whose chat template has a switch for it."),
+        .describe("For models whose chat template has a switch for thinking."),
       format: notYet("an output format is"),
     })
     .nullish(),
@@ -90,7 +90,7 @@ const promptFields = {
 
 const request = z.strictObject({
   ...promptFields,
-  max_tokens: integer(1, 2 ** 31 - 1).describe("What the context leaves room for is the limit, where that is less."),
+  max_tokens: integer(1, 2 ** 31 - 1).describe("If the rest of the context is less, that is the limit."),
   stop_sequences: list(stopText, LIMITS.stops)
     .nullish()
     .describe("Up to 16 texts that end the answer; they are not part of it."),
@@ -99,8 +99,8 @@ const request = z.strictObject({
   top_k: integer(0, 2 ** 31 - 1)
     .nullish()
     .describe("Default 0 (off)."),
-  metadata: z.strictObject({ user_id: z.string().nullish() }).nullish().describe("Taken and not used."),
-  service_tier: z.enum(["auto", "standard_only"]).nullish().describe("Taken and not used."),
+  metadata: z.strictObject({ user_id: z.string().nullish() }).nullish().describe("Accepted and ignored."),
+  service_tier: z.enum(["auto", "standard_only"]).nullish().describe("Accepted and ignored."),
   stream: z.boolean().nullish().describe("Send the answer as server-sent events, from message_start to message_stop."),
   container: notYet("a container is"),
 })
@@ -113,10 +113,10 @@ export type CountTokensRequest = z.output<typeof countTokensRequest>
 export const countTokensResponse = z.object({ input_tokens: z.int() })
 
 const usage = z.object({
-  input_tokens: z.int().describe("Of the prompt, without those found in the cache."),
+  input_tokens: z.int().describe("Tokens of the prompt that were not in the cache."),
   output_tokens: z.int(),
   cache_creation_input_tokens: z.int(),
-  cache_read_input_tokens: z.int().describe("Of the prompt, found in the cache."),
+  cache_read_input_tokens: z.int().describe("Tokens of the prompt that were in the cache."),
   cache_creation: z.null(),
   inference_geo: z.null(),
   output_tokens_details: z
@@ -133,7 +133,7 @@ const answerText = z.object({ type: z.literal("text"), text: z.string(), citatio
 const answerThinking = z.object({
   type: z.literal("thinking"),
   thinking: z.string(),
-  signature: z.string().describe("Empty: nothing checks it."),
+  signature: z.string().describe("Always empty: thinking is not signed."),
 })
 const answerBlock = z.discriminatedUnion("type", [answerThinking, answerText, answerToolUse])
 export type AnswerBlock = z.output<typeof answerBlock>
@@ -147,7 +147,7 @@ export const messagesResponse = z.object({
   model: z.string(),
   content: z.array(answerBlock),
   stop_reason: stopReason.nullable().describe("null only in message_start."),
-  stop_sequence: z.string().nullable().describe("Which of stop_sequences ended the answer."),
+  stop_sequence: z.string().nullable().describe("The stop sequence that ended the answer."),
   stop_details: z.null(),
   container: z.null(),
   diagnostics: z.null(),

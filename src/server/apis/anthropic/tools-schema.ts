@@ -1,13 +1,13 @@
-/** Tools in Anthropic's form: what a message says of them, and the blocks of calls and results. */
+/** Tools in Anthropic's form: their fields in a request, and the blocks of calls and results. */
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
-import { functionName } from "../openai/tools-schema.ts"
+import { functionName, toolProblems } from "../openai/tools-schema.ts"
 
 export const cacheControl = z
   .looseObject({ type: z.literal("ephemeral") })
   .nullish()
-  .describe("Taken and not used: prompts that begin alike share their cached beginning by themselves.")
+  .describe("Accepted and ignored: common prefixes of prompts are cached automatically.")
 
 export const textBlock = z.strictObject({
   type: z.literal("text", {
@@ -15,7 +15,7 @@ export const textBlock = z.strictObject({
   }),
   text: z.string(),
   cache_control: cacheControl,
-  citations: z.array(z.never()).max(0).nullish().describe("Only none."),
+  citations: z.array(z.never()).max(0).nullish().describe("Must be empty."),
 })
 
 const direct = z.strictObject({ type: z.literal("direct") })
@@ -37,10 +37,10 @@ export const toolResultBlock = z
     content: z
       .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
       .optional(),
-    is_error: z.boolean().optional().describe("The model is shown the content behind `Error: `."),
+    is_error: z.boolean().optional().describe("The model sees the content after `Error: `."),
     cache_control: cacheControl,
   })
-  .describe("What a call came to.")
+  .describe("The result of a call.")
 
 const tool = z.strictObject({
   type: z
@@ -49,14 +49,20 @@ const tool = z.strictObject({
     })
     .nullish(),
   name: functionName,
-  description: z.string().optional().describe("What it does, and when to use it: the model reads it."),
-  input_schema: boundedSchema.describe("JSON Schema of its input, an object."),
-  strict: z.boolean().optional().describe("Inputs always validate against the schema."),
-  eager_input_streaming: z.boolean().nullish().describe("Taken and not used: inputs are streamed as they come."),
+  description: z.string().optional().describe("What the tool does, and when to use it. The model reads this."),
+  input_schema: boundedSchema.describe("JSON Schema of the input, which is an object."),
+  strict: z
+    .boolean()
+    .optional()
+    .describe("Inputs always validate against the schema; a schema with an unsupported part is refused."),
+  eager_input_streaming: z
+    .boolean()
+    .nullish()
+    .describe("Accepted and ignored: inputs are always streamed as they are generated."),
   cache_control: cacheControl,
 })
 
-const oneAtMost = z.boolean().optional().describe("One call at most. Default false.")
+const oneAtMost = z.boolean().optional().describe("At most one call. Default false.")
 const toolChoice = z.discriminatedUnion(
   "type",
   [
@@ -72,9 +78,7 @@ export const messageToolFields = {
   tools: list(tool, LIMITS.tools).nullish().describe("Functions that the answer may call."),
   tool_choice: toolChoice
     .nullish()
-    .describe(
-      "auto (default): as the model sees fit; any: at least one call; tool: a call of that one; none: no calls.",
-    ),
+    .describe("auto (default): the model decides; any: at least one call; tool: a call of that one; none: no calls."),
 }
 
 interface WithTools {
@@ -83,17 +87,17 @@ interface WithTools {
   tool_choice?: z.output<typeof toolChoice> | null
 }
 
-/** Names are those of one tool each, a choice is one among tools, and the last word is no call. */
+/** Every tool has a name of its own, a choice is one among tools, and the last message calls no tools. */
 export function checkMessageTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
   const { tool_choice } = body
   const refuse = (path: (string | number)[], message: string) =>
     addIssue({ code: "custom", path, message, input: body })
   const names = body.tools?.map(({ name }) => name) ?? []
-  const twice = names.findIndex((name, i) => names.indexOf(name) < i)
-  if (twice >= 0) refuse(["tools", twice, "name"], "another tool has the same name")
-  if (tool_choice?.type === "any" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
-  if (tool_choice?.type === "tool" && !names.includes(tool_choice.name))
-    refuse(["tool_choice", "name"], "none of the tools has this name")
+  const chosen = tool_choice?.type === "tool" ? tool_choice.name : undefined
+  for (const { at, index, message } of toolProblems(names, tool_choice?.type === "any", chosen)) {
+    const place = at === "tool" ? ["tools", index] : ["tool_choice"]
+    refuse(at === "choice" ? place : [...place, "name"], message)
+  }
   const last = body.messages.at(-1)?.content
   if (typeof last !== "string" && last?.some(({ type }) => type === "tool_use"))
     refuse(["messages"], "the last message calls tools; add one with a tool_result of each call")
@@ -102,8 +106,8 @@ export function checkMessageTools(body: WithTools, { addIssue }: z.core.$Refinem
 /** A call in an answer. */
 export const answerToolUse = z.object({
   type: z.literal("tool_use"),
-  id: z.string().describe("What the block with its result names as tool_use_id."),
+  id: z.string().describe("The tool_use_id of the block with the call's result."),
   name: z.string(),
-  input: z.record(z.string(), z.unknown()).describe("Empty where the answer was cut off within it."),
+  input: z.record(z.string(), z.unknown()).describe("Empty if the answer was cut off within it."),
   caller: z.object({ type: z.literal("direct") }),
 })

@@ -1,37 +1,41 @@
-/** Answers → the pieces that Ollama's streams are made of, and those → whole answers. */
+/** Answers → the pieces of Ollama's streams, and those → whole answers. */
 
 import { type Chat, type ChatEvent, chatEvents } from "../../chat/chat.ts"
-import { chatLogprobsOf, type ScoredToken } from "../../chat/logprobs.ts"
+import type { ScoredToken } from "../../chat/choices.ts"
+import type { ApiFields } from "../../chat/request.ts"
 import type { StreamFormat } from "../../http/stream.ts"
-import { ollamaErrorBody } from "./errors.ts"
+import { chatLogprobsOf } from "../openai/logprobs.ts"
+import { ollamaError } from "./errors.ts"
 import type { OllamaChatResponse, OllamaGenerateResponse } from "./schema.ts"
 
-/** One JSON object a line. */
-export const JSON_LINES: StreamFormat = {
-  contentType: "application/x-ndjson",
+export const JSON_LINES_TYPE = "application/x-ndjson"
+
+/** Streams of one JSON object a line. @param fields The names of fields in errors. */
+export const jsonLines = (fields: ApiFields): StreamFormat => ({
+  contentType: JSON_LINES_TYPE,
   event: (item) => `${JSON.stringify(item)}\n`,
   end: "",
-  failure: (error) => `${JSON.stringify(ollamaErrorBody(error))}\n`,
+  failure: (error) => `${JSON.stringify(ollamaError(fields)(error))}\n`,
   ping: "",
-}
+})
 
-/** What is known of an answer before it is made. */
+/** What is known of an answer before its first piece. */
 export interface AnswerHead {
-  /** As the request calls it. */
+  /** The model's name in the request. */
   readonly model: string
-  /** When the request came and when it had its model, in milliseconds (`performance.now()`). */
-  readonly came: number
-  readonly loaded: number
+  /** When the request arrived, and when its model was in memory, in milliseconds (`performance.now()`). */
+  readonly arrivedAt: number
+  readonly loadedAt: number
 }
 
 type Message = OllamaChatResponse["message"]
 type ToolCall = NonNullable<Message["tool_calls"]>[number]
 
-/** More of an answer. */
+/** A piece of an answer. */
 interface Piece extends Omit<Message, "role"> {
   readonly logprobs?: OllamaChatResponse["logprobs"]
 }
-/** All that there is to say behind an answer. */
+/** What comes after an answer. */
 type Ending = Pick<OllamaChatResponse, "done_reason" | keyof Durations>
 interface Durations {
   total_duration?: number
@@ -46,12 +50,12 @@ type Finish = Extract<ChatEvent, { type: "finish" }>
 
 export const nanoseconds = (ms: number): number => Math.round(ms * 1e6)
 
-async function* parts({ came, loaded }: AnswerHead, chat: Chat): AsyncGenerator<Part, void, void> {
+async function* parts({ arrivedAt, loadedAt }: AnswerHead, chat: Chat): AsyncGenerator<Part, void, void> {
   const { tokenizer } = chat.model
   const scores = (scored?: ScoredToken) => scored && { logprobs: chatLogprobsOf(tokenizer, [scored]).content ?? [] }
   let finish: Finish | undefined
   let call: Call | undefined
-  /** A call is sent whole, when the next one or the end shows that it is. */
+  /** A call is sent whole: at the beginning of the next call, or at the end. */
   const calls = function* (): Generator<Part> {
     const made = call?.made()
     call = undefined
@@ -68,11 +72,11 @@ async function* parts({ came, loaded }: AnswerHead, chat: Chat): AsyncGenerator<
     } else if (event.type === "usage") {
       const ending = {
         done_reason: finish?.reason === "length" ? ("length" as const) : ("stop" as const),
-        total_duration: nanoseconds(performance.now() - came),
-        load_duration: nanoseconds(loaded - came),
-        prompt_eval_count: event.usage.prompt_tokens,
+        total_duration: nanoseconds(performance.now() - arrivedAt),
+        load_duration: nanoseconds(loadedAt - arrivedAt),
+        prompt_eval_count: event.usage.promptTokens,
         prompt_eval_duration: nanoseconds(finish?.usage.prefillMs ?? 0),
-        eval_count: event.usage.completion_tokens,
+        eval_count: event.usage.completionTokens,
         eval_duration: nanoseconds(finish?.usage.decodeMs ?? 0),
       }
       yield { ending, finish }
@@ -84,18 +88,18 @@ async function* parts({ came, loaded }: AnswerHead, chat: Chat): AsyncGenerator<
   }
 }
 
-/** A tool's call in the making. */
+/** Collects a call of a tool. */
 class Call {
   #text = ""
-  constructor(readonly begun: Extract<ChatEvent, { type: "tool_call" }>) {}
+  constructor(readonly start: Extract<ChatEvent, { type: "tool_call" }>) {}
 
   add(text: string): void {
     this.#text += text
   }
 
-  /** `undefined` where the answer was cut off within its arguments: there is no way to say half of them. */
+  /** The whole call; `undefined` if the answer was cut off within its arguments, which cannot be sent in part. */
   made(): ToolCall | undefined {
-    const { id, name, call } = this.begun
+    const { id, name, call } = this.start
     try {
       return { id, function: { index: call, name, arguments: JSON.parse(this.#text) } }
     } catch {
@@ -118,7 +122,7 @@ export async function* chatAnswer(head: AnswerHead, chat: Chat): AsyncGenerator<
   }
 }
 
-/** @param withContext Give the conversation's tokens with the last piece. */
+/** @param withContext Send the conversation's tokens with the last piece. */
 export async function* generateAnswer(
   head: AnswerHead,
   chat: Chat,
@@ -128,7 +132,7 @@ export async function* generateAnswer(
   let said = ""
   for await (const part of parts(head, chat)) {
     if ("ending" in part) {
-      const context = withContext ? { context: contextBehind(chat, said, part.finish) } : {}
+      const context = withContext ? { context: contextAfter(chat, said, part.finish) } : {}
       yield { model, created_at: now(), response: "", done: true, ...part.ending, ...context }
     } else {
       const { content: response, thinking, logprobs } = part.piece
@@ -139,15 +143,15 @@ export async function* generateAnswer(
   }
 }
 
-/** Prompt and answer as tokens, and the end of the turn where the model has ended it. */
-function contextBehind({ model: { tokenizer }, choices }: Chat, said: string, finish: Finish | undefined): number[] {
+/** The tokens of prompt and answer, and the end token if the model has ended its turn. */
+function contextAfter({ model: { tokenizer }, choices }: Chat, said: string, finish: Finish | undefined): number[] {
   const prompt = choices.requests[0]?.request.promptTokens ?? []
   const end = tokenizer.eotId ?? tokenizer.eosId
   const ended = finish?.reason === "stop" && finish.stopString === undefined && end !== undefined
   return [...prompt, ...tokenizer.encode(said), ...(ended ? [end] : [])]
 }
 
-/** The one object that a chat's pieces make up. */
+/** A chat's pieces as one object. */
 export async function wholeChat(pieces: AsyncIterable<OllamaChatResponse>): Promise<OllamaChatResponse> {
   let last: OllamaChatResponse | undefined
   const message: Message = { role: "assistant", content: "" }
@@ -160,11 +164,11 @@ export async function wholeChat(pieces: AsyncIterable<OllamaChatResponse>): Prom
     logprobs.push(...(piece.logprobs ?? []))
     last = piece
   }
-  if (last === undefined) throw new Error(NOTHING)
+  if (last === undefined) throw new Error(NO_EVENT)
   return { ...last, message, ...(logprobs.length > 0 && { logprobs }) }
 }
 
-/** The one object that the pieces of a generated text make up. */
+/** The pieces of a generated text as one object. */
 export async function wholeText(pieces: AsyncIterable<OllamaGenerateResponse>): Promise<OllamaGenerateResponse> {
   let last: OllamaGenerateResponse | undefined
   let response = ""
@@ -176,8 +180,8 @@ export async function wholeText(pieces: AsyncIterable<OllamaGenerateResponse>): 
     logprobs.push(...(piece.logprobs ?? []))
     last = piece
   }
-  if (last === undefined) throw new Error(NOTHING)
+  if (last === undefined) throw new Error(NO_EVENT)
   return { ...last, response, ...(thinking !== undefined && { thinking }), ...(logprobs.length > 0 && { logprobs }) }
 }
 
-const NOTHING = "the engine said nothing of this request, not even that it ended"
+const NO_EVENT = "the engine sent no event for this request, not even its end"

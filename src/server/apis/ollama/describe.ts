@@ -1,4 +1,4 @@
-/** What Ollama's clients are told of a model: its file's facts, and what it can do. */
+/** Models as Ollama's clients see them: facts of the file, and capabilities. */
 
 import { stat } from "node:fs/promises"
 import { type ModelFile, readModel } from "../../../engine/load.ts"
@@ -7,10 +7,10 @@ import { reasoningMarks } from "../../../text/index.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
 import { ModelLoadError } from "../../pool/errors.ts"
 import type { Capability, ListedModel, ShowResponse } from "./models-schema.ts"
-import { taggedName } from "./names.ts"
+import { taggedName } from "./request.ts"
 
-/** What is kept of a model, in memory or not. */
-export interface Card {
+/** What a model's file says, kept while the server runs. */
+interface ModelCard {
   readonly listed: ListedModel
   readonly capabilities: readonly Capability[]
   readonly template: string
@@ -18,20 +18,20 @@ export interface Card {
 
 type ModelText = Pick<ModelFile, "gguf" | "tokenizer" | "chatTemplate">
 
-const cards = new WeakMap<PoolEntry, Promise<Card>>()
+const cards = new WeakMap<PoolEntry, Promise<ModelCard>>()
 
 /** Reads the file's header the first time, unless the model is in memory. */
-export function cardOf(managed: PoolEntry): Promise<Card> {
+export function modelCard(managed: PoolEntry): Promise<ModelCard> {
   const known = cards.get(managed)
   if (known !== undefined) return known
   const card = makeCard(managed)
   cards.set(managed, card)
-  // What could not be read now may be there the next time.
+  // A file that cannot be read now may be readable the next time.
   card.catch(() => cards.delete(managed))
   return card
 }
 
-/** The model's text side: that of the model in memory, or the file's. @throws ModelLoadError */
+/** The model in memory, or what its file says. @throws ModelLoadError */
 async function textOf({ model, spec }: PoolEntry): Promise<ModelText> {
   if (model !== undefined) return model
   try {
@@ -41,13 +41,13 @@ async function textOf({ model, spec }: PoolEntry): Promise<ModelText> {
   }
 }
 
-/** When a client may ask again for a model whose file could not be read. */
+/** Seconds after which a client may ask again for a model whose file could not be read. */
 const RETRY_S = 5
 
-async function makeCard(managed: PoolEntry): Promise<Card> {
+async function makeCard(managed: PoolEntry): Promise<ModelCard> {
   const { spec } = managed
   const file = await textOf(managed)
-  // A model in memory serves on without its file.
+  // A model in memory is served even if its file is gone.
   const { mtime } = await stat(spec.path).catch((error) => {
     if (managed.model === undefined) throw error
     return { mtime: new Date(0) }
@@ -75,7 +75,7 @@ async function makeCard(managed: PoolEntry): Promise<Card> {
   }
 }
 
-/** As Ollama sees it, a model that says how its states are pooled is for embeddings alone. */
+/** Ollama takes a model whose file has a pooling type for an embedding model. */
 function capabilitiesOf(arch: string, { gguf, tokenizer, chatTemplate }: ModelText): Capability[] {
   const pooling = gguf.findU32(`${arch}.pooling_type`) ?? 0
   if (pooling > 0) return pooling < 4 ? ["embedding"] : []
@@ -133,11 +133,11 @@ function quantizationOf(gguf: Gguf): string {
   return most?.[0] ?? "unknown"
 }
 
-/** Lists that are longer are left out, unless everything is asked for. */
+/** Longer lists are left out of the metadata, unless `verbose` is given. */
 const LONGEST_LIST = 16
 
 export async function showModel(managed: PoolEntry, verbose: boolean): Promise<ShowResponse> {
-  const { listed, capabilities, template } = await cardOf(managed)
+  const { listed, capabilities, template } = await modelCard(managed)
   const { gguf } = await textOf(managed)
   const longest = verbose ? Number.POSITIVE_INFINITY : LONGEST_LIST
   const tensors = [...gguf.tensors.values()].map(({ name, typeName, shape }) => ({
@@ -162,7 +162,7 @@ export async function showModel(managed: PoolEntry, verbose: boolean): Promise<S
   }
 }
 
-/** A metadata value as JSON has it; null for a longer list. */
+/** A metadata value as JSON; null for a list longer than `longest`. */
 function plain(entry: MetadataValue, longest: number): unknown {
   if (entry.type !== "array") return typeof entry.value === "bigint" ? Number(entry.value) : entry.value
   if (entry.value.length > longest) return null

@@ -1,5 +1,56 @@
-/** Errors as Ollama's clients read them: `{error: message}`. The message names the field at fault. */
+/** Errors of Ollama's API: `{error: message}`. The message names the field at fault. */
 
-import type { ApiError } from "../../http/errors.ts"
+import type { ApiFields } from "../../chat/request.ts"
+import type { ApiErrors, ErrorShape } from "../../http/errors.ts"
 
-export const ollamaErrorBody = ({ message }: ApiError): { error: string } => ({ error: message })
+/** The names of fields of `/api/chat` and `/api/embed`. */
+export const FIELDS: ApiFields = {
+  model: "model",
+  priority: null,
+  temperature: "options.temperature",
+  topK: "options.top_k",
+  topP: "options.top_p",
+  minP: "options.min_p",
+  presencePenalty: "options.presence_penalty",
+  frequencyPenalty: "options.frequency_penalty",
+  repetitionPenalty: "options.repeat_penalty",
+  logitBias: null,
+  seed: "options.seed",
+  n: null,
+  maxTokens: "options.num_predict",
+  minTokens: null,
+  stop: "options.stop",
+  ignoreEos: null,
+  logprobs: "top_logprobs",
+  responseFormat: "format",
+  regex: null,
+  grammar: null,
+  structuredOutputs: null,
+  messages: "messages",
+  precedingTokens: "context",
+  tools: "tools",
+  "tools[].parameters": "tools[].function.parameters",
+  toolChoice: null,
+  parallelToolCalls: null,
+  addGenerationPrompt: null,
+  continueFinalMessage: null,
+  templateVariables: null,
+  thinking: "think",
+  reasoningEffort: "think",
+  prompt: "prompt",
+  suffix: "suffix",
+  input: "input",
+  dimensions: "dimensions",
+  pooling: null,
+  maxLength: "options.num_ctx",
+  truncate: "truncate",
+}
+
+/** Those of `/api/generate` and `/api/embeddings`, whose text is their `prompt`. */
+export const PROMPT_FIELDS: ApiFields = { ...FIELDS, messages: "prompt", input: "prompt" }
+
+export const ollamaError =
+  (fields: ApiFields): ErrorShape =>
+  (error) => ({ error: error.shown(fields).message })
+
+export const OLLAMA_ERRORS: ApiErrors = { prefix: "/api", shape: ollamaError(FIELDS) }

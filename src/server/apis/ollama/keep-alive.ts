@@ -1,4 +1,4 @@
-/** How long a request wants its model to stay in memory. */
+/** `keep_alive`: how long a model stays in memory after a request. */
 
 import { invalidRequest } from "../../http/errors.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
@@ -14,7 +14,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   h: 3_600_000,
 }
 
-/** Milliseconds of a number of seconds, or of a duration in Go's form (`1h30m`); less than none is for ever. `undefined`: neither. */
+/** Seconds, or a duration in Go's form (`1h30m`), in milliseconds. Negative values mean forever. `undefined`: not a duration. */
 export function parseKeepAlive(value: number | string): number | undefined {
   const ms = typeof value === "number" ? value * 1000 : durationMs(value.trim())
   if (ms === undefined || Number.isNaN(ms)) return undefined
@@ -32,7 +32,7 @@ function durationMs(text: string): number | undefined {
   return sign === "-" ? -sum : sum
 }
 
-/** @throws ApiError 400 where a model that the server always keeps should go at once. */
+/** Applies a request's `keep_alive`. @throws ApiError 400 for 0 with a model that the server always keeps in memory. */
 export function applyKeepAlive(models: ModelPool, managed: PoolEntry, value: number | string | null | undefined) {
   const ms = value === undefined || value === null ? undefined : parseKeepAlive(value)
   if (ms === undefined) return

@@ -10,16 +10,16 @@ const details = z.object({
   format: z.literal("gguf"),
   family: z.string(),
   families: z.array(z.string()),
-  parameter_size: z.string().describe("As 134.5M, or 8.0B."),
-  quantization_level: z.string().describe("As Q4_K_M, or the format of most weights where the file does not say."),
+  parameter_size: z.string().describe("For example 134.5M or 8.0B."),
+  quantization_level: z.string().describe("For example Q4_K_M. The format of most weights if the file does not say."),
 })
 
 const listed = z.object({
   name: z.string(),
-  model: z.string().describe("The same."),
+  model: z.string().describe("The same as name."),
   modified_at: z.string(),
   size: z.int().describe("Bytes of the file."),
-  digest: z.string().describe("Another one for another file; it is not that of the file's content."),
+  digest: z.string().describe("Differs between files. It is not the hash of the file's content."),
   details,
 })
 export type ListedModel = z.output<typeof listed>
@@ -28,9 +28,11 @@ export const tagsResponse = z.object({ models: z.array(listed) })
 export const psResponse = z.object({
   models: z.array(
     listed.extend({
-      size: z.int().describe("Bytes that it takes of the device's memory."),
-      size_vram: z.int().describe("Of these, bytes on a GPU."),
-      expires_at: z.string().describe("When it leaves memory if no request comes; the year 9999 for never."),
+      size: z.int().describe("Bytes of the device's memory that the model uses."),
+      size_vram: z.int().describe("Bytes of a GPU's memory that the model uses."),
+      expires_at: z
+        .string()
+        .describe("When the model leaves memory without another request. The year 9999 means never."),
       context_length: z.int(),
     }),
   ),
@@ -40,8 +42,8 @@ export const showRequest = z
   .strictObject({
     model: ollamaModel.or(z.literal("")).nullish(),
     name: z.string().nullish().describe("An older name of model."),
-    verbose: z.boolean().nullish().describe("With the tokenizer's tables, and the list of tensors."),
-    system: z.literal("").nullish().describe("Nothing can be changed in passing."),
+    verbose: z.boolean().nullish().describe("Include the tokenizer's tables and the list of tensors."),
+    system: z.literal("").nullish().describe("Must be empty: a request cannot override the model."),
     template: z.literal("").nullish(),
     options: z.strictObject({}).nullish(),
   })
@@ -50,7 +52,6 @@ export const showRequest = z
     error: "is required",
     params: { code: "missing_required_parameter" },
   })
-export type ShowRequest = z.output<typeof showRequest>
 
 const capability = z.enum(["completion", "tools", "insert", "thinking", "embedding"])
 export type Capability = z.output<typeof capability>
@@ -59,28 +60,28 @@ export const showResponse = z.object({
   license: z.string(),
   modelfile: z.string(),
   parameters: z.string(),
-  template: z.string().describe("The chat template (Jinja); empty where there is none."),
+  template: z.string().describe("The chat template (Jinja); empty if there is none."),
   system: z.string(),
   details,
   model_info: z.record(z.string(), z.unknown()).describe("The file's metadata; long lists are null unless verbose."),
   tensors: z
     .array(z.object({ name: z.string(), type: z.string(), shape: z.array(z.int()) }))
     .optional()
-    .describe("If verbose."),
+    .describe("Only with verbose."),
   capabilities: z.array(capability),
   modified_at: z.string(),
 })
 export type ShowResponse = z.output<typeof showResponse>
 
 export const versionResponse = z.object({
-  version: z.string().describe("The version of Ollama whose API this is, which its clients look at."),
-  rocmforge: z.string().describe("This server's own."),
+  version: z.string().describe("The version of Ollama whose API this is. Clients check it."),
+  rocmforge: z.string().describe("The version of this server."),
 })
 
 const embedFields = {
   model: ollamaModel,
   keep_alive: keepAlive,
-  options: z.strictObject({ num_ctx: numCtx }).nullish().describe("Others say nothing of embeddings."),
+  options: z.strictObject({ num_ctx: numCtx }).nullish().describe("Other options do not apply to embeddings."),
 }
 const text = z.string().min(1)
 
@@ -94,10 +95,10 @@ export const embedRequest = z.strictObject({
   truncate: z
     .boolean()
     .nullish()
-    .describe("Cut texts to the model's context; false: refuse those that are longer. Default true."),
+    .describe("Cut texts that are longer than the model's context. false: refuse them. Default true."),
   dimensions: integer(1, 2 ** 20)
     .nullish()
-    .describe("Keep so many of the leading numbers. Default: all."),
+    .describe("Keep this many leading numbers of each vector. Default: all."),
 })
 export type EmbedBody = Pick<
   z.output<typeof embedRequest>,
@@ -105,7 +106,7 @@ export type EmbedBody = Pick<
 >
 export const embedResponse = z.object({
   model: z.string(),
-  embeddings: z.array(z.array(z.number())).describe("Each of length 1."),
+  embeddings: z.array(z.array(z.number())).describe("Vectors of length 1."),
   total_duration: z.int().describe("Nanoseconds."),
   load_duration: z.int().describe("Nanoseconds until the model was in memory."),
   prompt_eval_count: z.int().describe("Tokens of all texts."),

@@ -1,4 +1,4 @@
-/** Ollama's API: what is served (`/api/tags`, `/api/ps`, `/api/show`, `/api/version`), and embeddings. */
+/** Ollama's API: models (`/api/tags`, `/api/ps`, `/api/show`, `/api/version`) and embeddings. */
 
 import { Elysia } from "elysia"
 import type { z } from "zod"
@@ -6,11 +6,12 @@ import { version } from "../../../../package.json"
 import { embed, prepareEmbedding } from "../../chat/embed.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { runJob } from "../../http/job.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { type Incoming, runWhole } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { nanoseconds } from "./answer.ts"
-import { readOllamaJson } from "./body.ts"
-import { cardOf, showModel } from "./describe.ts"
+import { modelCard, showModel } from "./describe.ts"
+import { FIELDS, ollamaError, PROMPT_FIELDS } from "./errors.ts"
 import { applyKeepAlive } from "./keep-alive.ts"
 import {
   type EmbedBody,
@@ -24,15 +25,13 @@ import {
   tagsResponse,
   versionResponse,
 } from "./models-schema.ts"
-import { findModel } from "./names.ts"
 import { contextOf } from "./prepare.ts"
-import { ollamaError } from "./schema.ts"
+import { findModel, readOllamaJson } from "./request.ts"
+import { ollamaErrorSchema } from "./schema.ts"
 
-type Begun = Parameters<typeof runJob>[3]
-
-/** Clients refuse servers that are older than what they need of the API. */
+/** The version of Ollama's API: clients refuse servers with one that is too old. */
 const API_VERSION = "0.12.11"
-/** When a model leaves memory that stays. */
+/** `expires_at` of a model that stays in memory. */
 const NEVER = "9999-12-31T23:59:59Z"
 
 export const ollamaModelRoutes = (state: ServerState) => {
@@ -40,15 +39,37 @@ export const ollamaModelRoutes = (state: ServerState) => {
   const parse = [({ request }: { request: Request }) => readOllamaJson(request, state.maxBodyBytes), "json" as const]
   const model = exampleModel(state)
   const tag = "Ollama"
-  const failure = ollamaError
+  const failure = ollamaErrorSchema
+  const older = new Elysia().onError(answerErrors(ollamaError(PROMPT_FIELDS))).post(
+    "/api/embeddings",
+    async ({ body, request, server }) => {
+      const { embeddings } = await embedTexts(state, body, [body.prompt], { request, server })
+      return { embedding: embeddings[0] ?? [] }
+    },
+    {
+      parse,
+      body: requestBody(embeddingsRequest, { model, prompt: "The sky is blue." }),
+      response: { 200: responseBody(embeddingsResponse) },
+      detail: endpoint({
+        tag,
+        failure,
+        summary: "Turn a text into a vector (the older form)",
+        response: embeddingsResponse,
+        errors: GENERATION_ERRORS,
+      }),
+    },
+  )
   return new Elysia()
+    .onError(answerErrors(ollamaError(FIELDS)))
     .get("/api/version", () => ({ version: API_VERSION, rocmforge: version }), {
       response: { 200: responseBody(versionResponse) },
       detail: endpoint({ tag, failure, summary: "The API's version", response: versionResponse, errors: {} }),
     })
     .get(
       "/api/tags",
-      async () => ({ models: await Promise.all(models.models.map(async (managed) => (await cardOf(managed)).listed)) }),
+      async () => ({
+        models: await Promise.all(models.models.map(async (managed) => (await modelCard(managed)).listed)),
+      }),
       {
         response: { 200: responseBody(tagsResponse) },
         detail: endpoint({
@@ -74,7 +95,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
         detail: endpoint({
           tag,
           failure,
-          summary: "What a model is, and can do",
+          summary: "Details and capabilities of a model",
           response: showResponse,
           errors: { ...pick(400, 404, 413, 415), ...UNREADABLE },
         }),
@@ -84,7 +105,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
       "/api/embed",
       ({ body, request, server }) => {
         const inputs = typeof body.input === "string" ? [body.input] : body.input
-        return embedTexts(state, body, inputs, { request, server }, (embedded) => embedded)
+        return embedTexts(state, body, inputs, { request, server })
       },
       {
         parse,
@@ -99,25 +120,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
         }),
       },
     )
-    .post(
-      "/api/embeddings",
-      ({ body, request, server }) =>
-        embedTexts(state, body, [body.prompt], { request, server }, ({ embeddings }) => ({
-          embedding: embeddings[0] ?? [],
-        })),
-      {
-        parse,
-        body: requestBody(embeddingsRequest, { model, prompt: "The sky is blue." }),
-        response: { 200: responseBody(embeddingsResponse) },
-        detail: endpoint({
-          tag,
-          failure,
-          summary: "Turn a text into a vector (the older form)",
-          response: embeddingsResponse,
-          errors: GENERATION_ERRORS,
-        }),
-      },
-    )
+    .use(older)
 }
 
 const UNREADABLE = { 503: "A model's file cannot be read now; the message names it." }
@@ -134,7 +137,7 @@ async function inMemory({ models }: ServerState) {
       loaded.map(async ({ managed, model }) => {
         const size = model.memory.weights + model.memory.cache
         return {
-          ...(await cardOf(managed)).listed,
+          ...(await modelCard(managed)).listed,
           size,
           size_vram: model.device.backend === "cpu" ? 0 : size,
           expires_at: models.expiry(managed)?.toISOString() ?? NEVER,
@@ -145,36 +148,30 @@ async function inMemory({ models }: ServerState) {
   }
 }
 
-/** Embeds the texts, and writes what `write` makes of it. */
-function embedTexts<T>(
+function embedTexts(
   state: ServerState,
   { model: name, keep_alive, options, truncate, dimensions }: EmbedBody,
-  inputs: readonly string[],
-  begun: Begun,
-  write: (embedded: z.output<typeof embedResponse>) => T,
-): Promise<T> | Promise<Response> {
-  const came = performance.now()
+  input: readonly string[],
+  incoming: Incoming,
+): Promise<z.output<typeof embedResponse>> {
+  const arrivedAt = performance.now()
   const managed = findModel(state.models, name)
-  return runJob(state, "embd", { model: managed.name, stream: false }, begun, async (model, head) => {
-    const loaded = performance.now()
-    const context = contextOf(model, options?.num_ctx)
-    const embedding = await prepareEmbedding(model, head, inputs, { dimensions, truncate: truncate ?? true, context })
+  return runWhole(state, { idPrefix: "embd", model: managed.name }, incoming, async (model, context) => {
+    const loadedAt = performance.now()
+    const embedding = await prepareEmbedding(model, context, {
+      input,
+      dimensions: dimensions ?? undefined,
+      truncate: truncate ?? true,
+      maxLength: contextOf(model, options?.num_ctx),
+    })
     applyKeepAlive(state.models, managed, keep_alive)
+    const { vectors, promptTokens } = await embed(embedding)
     return {
-      controller: head.controller,
-      complete: async () => {
-        const { vectors, prompt_tokens } = await embed(embedding)
-        return write({
-          model: name,
-          embeddings: vectors.map((vector) => Array.from(vector)),
-          total_duration: nanoseconds(performance.now() - came),
-          load_duration: nanoseconds(loaded - came),
-          prompt_eval_count: prompt_tokens,
-        })
-      },
-      chunks: () => {
-        throw new Error("embeddings are not streamed")
-      },
+      model: name,
+      embeddings: vectors.map((vector) => Array.from(vector)),
+      total_duration: nanoseconds(performance.now() - arrivedAt),
+      load_duration: nanoseconds(loadedAt - arrivedAt),
+      prompt_eval_count: promptTokens,
     }
   })
 }

@@ -1,99 +1,113 @@
-/** Ollama's requests → ours. */
+/** Ollama's requests: their bodies, the models they name, and the neutral requests that they become. */
 
 import type { LoadedModel } from "../../../engine/types.ts"
 import { reasoningMarks } from "../../../text/index.ts"
+import type { ChatRequest, Conversation, Message, RequestedForm, ToolCall } from "../../chat/request.ts"
+import { readJson } from "../../http/body.ts"
 import { invalidRequest } from "../../http/errors.ts"
-import type { ChatMessageBody, ChatRequest } from "../openai/chat-schema.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
+import type { ModelPool } from "../../pool/pool.ts"
+import { toConversation } from "../openai/request.ts"
 import type { OllamaChatRequest, OllamaGenerateRequest, OllamaMessage, OllamaOptions } from "./schema.ts"
 
-type Request = OllamaChatRequest | OllamaGenerateRequest
+type Body = OllamaChatRequest | OllamaGenerateRequest
 
-/** What Ollama samples with where a request does not say. */
-const DEFAULTS = { temperature: 0.8, top_k: 40, top_p: 0.9 }
-
-/** @throws ApiError 400 where the model cannot think, and should. */
-export function toChatRequest(model: LoadedModel, body: Request, messages: ChatMessageBody[]): ChatRequest {
-  return {
-    model: model.name,
-    messages,
-    ...samplingOf(body.options),
-    ...thinkingOf(model, body.think),
-    ...("tools" in body && { tools: body.tools }),
-    response_format: formatOf(body.format),
-    logprobs: body.logprobs,
-    top_logprobs: body.top_logprobs,
-  }
+/**
+ * Reads a request's JSON body. Ollama's documentation uses `curl -d`, which sends the content type of a form, so any content type is
+ * accepted, but not from a browser, where any page can send a form. Browsers say where a POST comes from.
+ * @throws ApiError as `readJson` does
+ */
+export function readOllamaJson(request: Request, limit: number): Promise<unknown> {
+  if (request.headers.has("origin") || request.headers.has("sec-fetch-site")) return readJson(request, limit)
+  const headers = new Headers(request.headers)
+  headers.set("content-type", "application/json")
+  return readJson(new Request(request, { headers }), limit)
 }
 
-/** The names of a refused request's fields, where Ollama's are others. */
-export const fieldNames = (body: Request): Readonly<Record<string, string>> => ({
-  reasoning_effort: "think",
-  response_format: "format",
-  ...("messages" in body ? {} : { messages: "prompt" }),
+/** Ollama's names end in a tag, which is `latest` if a request leaves it out. */
+const LATEST = ":latest"
+
+/** The model that a request names. @throws UnknownModelError */
+export function findModel(models: ModelPool, name: string): PoolEntry {
+  const other = name.endsWith(LATEST) ? name.slice(0, -LATEST.length) : name + LATEST
+  const same = models.models.find((model) => model.name === name) ?? models.models.find((model) => model.name === other)
+  return same ?? models.get(name)
+}
+
+/** A model's name with its tag. */
+export const taggedName = (name: string): string =>
+  name.slice(name.lastIndexOf("/") + 1).includes(":") ? name : name + LATEST
+
+/** Ollama's sampling defaults. */
+const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.9 }
+
+/** @throws ApiError 400 for `think` when the model does not think. */
+export const toChatRequest = (model: LoadedModel, body: Body, messages: readonly Message[]): ChatRequest => ({
+  messages,
+  tools: "tools" in body ? toConversation({ messages: [], tools: body.tools }).tools : undefined,
+  ...samplingOf(body.options),
+  ...thinkingOf(model, body.think),
+  form: formOf(body.format),
+  logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
 })
 
-function samplingOf(options: OllamaOptions) {
-  const { seed, num_predict } = options ?? {}
+function samplingOf(options: OllamaOptions): Omit<ChatRequest, keyof Conversation> {
+  const { seed, num_predict: limit, stop } = options ?? {}
   return {
     temperature: options?.temperature ?? DEFAULTS.temperature,
-    top_k: options?.top_k ?? DEFAULTS.top_k,
-    top_p: options?.top_p ?? DEFAULTS.top_p,
-    min_p: options?.min_p,
-    repetition_penalty: options?.repeat_penalty,
-    presence_penalty: options?.presence_penalty,
-    frequency_penalty: options?.frequency_penalty,
+    topK: options?.top_k ?? DEFAULTS.topK,
+    topP: options?.top_p ?? DEFAULTS.topP,
+    minP: options?.min_p ?? undefined,
+    repetitionPenalty: options?.repeat_penalty ?? undefined,
+    presencePenalty: options?.presence_penalty ?? undefined,
+    frequencyPenalty: options?.frequency_penalty ?? undefined,
     seed: typeof seed === "number" && seed >= 0 ? seed : undefined,
-    stop: options?.stop,
-    max_completion_tokens: typeof num_predict === "number" && num_predict > 0 ? num_predict : undefined,
+    stop: typeof stop === "string" ? [stop] : (stop ?? undefined),
+    maxTokens: typeof limit === "number" && limit > 0 ? limit : undefined,
   }
 }
 
-function formatOf(format: Request["format"]): ChatRequest["response_format"] {
+function formOf(format: Body["format"]): RequestedForm | undefined {
   if (!format) return undefined
-  if (format === "json") return { type: "json_object" }
-  return { type: "json_schema", json_schema: { name: "format", schema: format } }
+  const form = format === "json" ? { type: "json_object" as const } : { type: "json_schema" as const, schema: format }
+  return { field: "responseFormat", form }
 }
 
-function thinkingOf({ name, chatTemplate }: LoadedModel, think: Request["think"]): Partial<ChatRequest> {
+function thinkingOf(
+  { name, chatTemplate }: LoadedModel,
+  think: Body["think"],
+): Pick<Conversation, "thinking" | "reasoningEffort" | "templateVariables"> {
   if (think === undefined || think === null) return {}
-  if (think === false) return { reasoning_effort: "none" }
+  if (think === false) return { thinking: false }
   if (chatTemplate === undefined || reasoningMarks(chatTemplate.source()) === undefined)
     throw invalidRequest(`'think': "${name}" does not support thinking; leave the field out.`, "think", "invalid_value")
-  if (think !== true) return { reasoning_effort: think }
-  return chatTemplate.mentions("enable_thinking") ? { chat_template_kwargs: { enable_thinking: true } } : {}
+  if (think !== true) return { reasoningEffort: think }
+  return chatTemplate.mentions("enable_thinking") ? { templateVariables: { enable_thinking: true } } : {}
 }
 
-/** Messages in OpenAI's form, where calls have ids and results name them. */
-export function toMessages(messages: readonly OllamaMessage[]): ChatMessageBody[] {
+/** Messages whose calls have ids, by which results name them. */
+export function toMessages(messages: readonly OllamaMessage[]): Message[] {
   let calls = 0
-  /** Calls that no result has answered yet. */
-  const open: { id: string; name: string }[] = []
-  /** The call of that id, or name, or else the oldest. */
-  const answered = ({ tool_call_id, tool_name }: OllamaMessage): string => {
-    const wanted = tool_call_id
-      ? open.findIndex(({ id }) => id === tool_call_id)
-      : open.findIndex(({ name }) => !tool_name || name === tool_name)
-    const [call] = open.splice(Math.max(0, wanted), wanted < 0 ? 0 : 1)
-    return call?.id ?? tool_call_id ?? callId(calls++)
+  /** Calls without a result so far. */
+  const open: ToolCall[] = []
+  /** The id of the call that a result answers: the one with its id or name, or else the oldest. */
+  const answeredCall = ({ tool_call_id: id, tool_name: name }: OllamaMessage): string => {
+    const place = id ? open.findIndex((call) => call.id === id) : open.findIndex((call) => !name || call.name === name)
+    const [call] = open.splice(Math.max(0, place), place < 0 ? 0 : 1)
+    return call?.id ?? id ?? callId(calls++)
   }
-  return messages.map((message): ChatMessageBody => {
-    const { role, content, thinking, tool_calls, tool_name } = message
-    if (role === "tool")
-      return { role, content, tool_call_id: answered(message), ...(tool_name && { name: tool_name }) }
+  return messages.map((message): Message => {
+    const { role, thinking, tool_calls: made = [], tool_name: name } = message
+    const content = message.content ?? ""
+    if (role === "tool") return { role, content, toolCallId: answeredCall(message), ...(name && { name }) }
     if (role !== "assistant") return { role, content }
-    const made = tool_calls?.map(({ id, function: { name, arguments: values } }) => {
-      const call = { id: id ?? callId(calls++), name }
-      open.push(call)
-      return { id: call.id, type: "function" as const, function: { name, arguments: JSON.stringify(values) } }
+    const toolCalls = (made ?? []).map(({ id, function: { name, arguments: values } }) => {
+      return { id: id ?? callId(calls++), name, arguments: JSON.stringify(values) }
     })
-    return {
-      role,
-      content: content ?? null,
-      ...(thinking && { reasoning_content: thinking }),
-      ...(made !== undefined && made.length > 0 && { tool_calls: made }),
-    }
+    open.push(...toolCalls)
+    return { role, content, ...(thinking && { reasoning: thinking }), ...(toolCalls.length > 0 && { toolCalls }) }
   })
 }
 
-/** Nine letters and digits, which is what the templates of Mistral's models take. */
+/** Nine letters and digits, which is the form that the templates of Mistral's models require. */
 const callId = (n: number): string => `call${String(n).padStart(5, "0")}`

@@ -1,93 +1,108 @@
-/** Ollama's API: `POST /api/chat` and `/api/generate`, and a plain answer to what would change the models. */
+/** Ollama's API: `POST /api/chat` and `/api/generate`, and refusals of the routes that change models. */
 
-import type { Server } from "bun"
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../../engine/types.ts"
 import type { Chat } from "../../chat/chat.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { ApiError } from "../../http/errors.ts"
-import { type Head, runJob } from "../../http/job.ts"
+import { ApiError, answerErrors } from "../../http/errors.ts"
+import { type Incoming, type JobContext, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
-import { type AnswerHead, chatAnswer, generateAnswer, JSON_LINES, wholeChat, wholeText } from "./answer.ts"
-import { readOllamaJson } from "./body.ts"
+import type { StreamFormat } from "../../http/stream.ts"
+import {
+  type AnswerHead,
+  chatAnswer,
+  generateAnswer,
+  JSON_LINES_TYPE,
+  jsonLines,
+  nanoseconds,
+  wholeChat,
+  wholeText,
+} from "./answer.ts"
+import { FIELDS, ollamaError, PROMPT_FIELDS } from "./errors.ts"
 import { applyKeepAlive, parseKeepAlive } from "./keep-alive.ts"
 import { ollamaModelRoutes } from "./models.ts"
-import { findModel } from "./names.ts"
 import { isRaw, prepareOllamaChat, prepareOllamaGenerate } from "./prepare.ts"
+import { findModel, readOllamaJson } from "./request.ts"
 import {
   type OllamaChatRequest,
   type OllamaGenerateRequest,
   ollamaChatRequest,
   ollamaChatResponse,
-  ollamaError,
+  ollamaErrorSchema,
   ollamaGenerateRequest,
   ollamaGenerateResponse,
 } from "./schema.ts"
 
-export const ollamaRoutes = (state: ServerState) => {
-  const parse = [({ request }: { request: Request }) => readOllamaJson(request, state.maxBodyBytes), "json" as const]
-  const model = exampleModel(state)
-  const doc = { tag: "Ollama", eventType: JSON_LINES.contentType, errors: GENERATION_ERRORS, failure: ollamaError }
-  const options = { temperature: 0, num_predict: 64 }
-  return new Elysia()
-    .post(
-      "/api/chat",
-      ({ body, request, server }) =>
-        body.messages?.length
-          ? answer(state, body, { request, server }, prepareOllamaChat, (head, chat) => {
-              const pieces = () => chatAnswer(head, chat)
-              return { pieces, whole: () => wholeChat(pieces()) }
-            })
-          : settle(state, body, { request, server }, { message: { role: "assistant" as const, content: "" } }),
-      {
-        parse,
-        body: requestBody(ollamaChatRequest, {
-          model,
-          messages: [{ role: "user", content: "Why is the sky blue?" }],
-          options,
-        }),
-        response: { 200: responseBody(ollamaChatResponse) },
-        detail: endpoint({
-          ...doc,
-          summary: "Answer a conversation, in Ollama's form",
-          response: ollamaChatResponse,
-          event: ollamaChatResponse,
-        }),
-      },
-    )
-    .post(
-      "/api/generate",
-      ({ body, request, server }) =>
-        body.prompt || body.suffix
-          ? answer(state, body, { request, server }, prepareOllamaGenerate, (head, chat, model) => {
+export const ollamaRoutes = (state: ServerState) =>
+  new Elysia().use(chatRoutes(state)).use(generateRoutes(state)).use(ollamaModelRoutes(state)).use(refusals)
+
+const docs = { tag: "Ollama", eventType: JSON_LINES_TYPE, errors: GENERATION_ERRORS, failure: ollamaErrorSchema }
+const EXAMPLE_OPTIONS = { temperature: 0, num_predict: 64 }
+
+const chatRoutes = (state: ServerState) =>
+  new Elysia().onError(answerErrors(ollamaError(FIELDS))).post(
+    "/api/chat",
+    ({ body, request, server }) =>
+      body.messages?.length
+        ? answer(state, body, jsonLines(FIELDS), { request, server }, prepareOllamaChat, (head, chat) => {
+            const pieces = () => chatAnswer(head, chat)
+            return { pieces, whole: () => wholeChat(pieces()) }
+          })
+        : loadOrUnload(state, body, { request, server }, { message: { role: "assistant" as const, content: "" } }),
+    {
+      parse: [({ request }) => readOllamaJson(request, state.maxBodyBytes), "json"],
+      body: requestBody(ollamaChatRequest, {
+        model: exampleModel(state),
+        messages: [{ role: "user", content: "Why is the sky blue?" }],
+        options: EXAMPLE_OPTIONS,
+      }),
+      response: { 200: responseBody(ollamaChatResponse) },
+      detail: endpoint({
+        ...docs,
+        summary: "Answer a conversation, in Ollama's form",
+        response: ollamaChatResponse,
+        event: ollamaChatResponse,
+      }),
+    },
+  )
+
+const generateRoutes = (state: ServerState) =>
+  new Elysia().onError(answerErrors(ollamaError(PROMPT_FIELDS))).post(
+    "/api/generate",
+    ({ body, request, server }) =>
+      body.prompt || body.suffix
+        ? answer(
+            state,
+            body,
+            jsonLines(PROMPT_FIELDS),
+            { request, server },
+            prepareOllamaGenerate,
+            (head, chat, model) => {
               const pieces = () => generateAnswer(head, chat, !isRaw(model, body))
               return { pieces, whole: () => wholeText(pieces()) }
-            })
-          : settle(state, body, { request, server }, { response: "" }),
-      {
-        parse,
-        body: requestBody(ollamaGenerateRequest, { model, prompt: "Why is the sky blue?", options }),
-        response: { 200: responseBody(ollamaGenerateResponse) },
-        detail: endpoint({
-          ...doc,
-          summary: "Answer a prompt, or go on with a text, in Ollama's form",
-          response: ollamaGenerateResponse,
-          event: ollamaGenerateResponse,
-        }),
-      },
-    )
-    .use(ollamaModelRoutes(state))
-    .use(refusals)
-}
+            },
+          )
+        : loadOrUnload(state, body, { request, server }, { response: "" }),
+    {
+      parse: [({ request }) => readOllamaJson(request, state.maxBodyBytes), "json"],
+      body: requestBody(ollamaGenerateRequest, {
+        model: exampleModel(state),
+        prompt: "Why is the sky blue?",
+        options: EXAMPLE_OPTIONS,
+      }),
+      response: { 200: responseBody(ollamaGenerateResponse) },
+      detail: endpoint({
+        ...docs,
+        summary: "Answer a prompt, or continue a text, in Ollama's form",
+        response: ollamaGenerateResponse,
+        event: ollamaGenerateResponse,
+      }),
+    },
+  )
 
-interface Begun {
-  request: Request
-  server: Server<unknown> | null
-}
-
-/** Both ways to send what a request is answered. */
-interface Sent<T> {
+/** The two ways to send an answer. */
+interface AnswerWriter<T> {
   pieces(): AsyncGenerator<unknown>
   whole(): Promise<T>
 }
@@ -95,34 +110,35 @@ interface Sent<T> {
 function answer<Body extends OllamaChatRequest | OllamaGenerateRequest, T>(
   state: ServerState,
   body: Body,
-  begun: Begun,
-  prepare: (model: LoadedModel, head: Head, body: Body) => Promise<Chat>,
-  send: (head: AnswerHead, chat: Chat, model: LoadedModel) => Sent<T>,
+  format: StreamFormat,
+  incoming: Incoming,
+  prepare: (model: LoadedModel, context: JobContext, body: Body) => Promise<Chat>,
+  write: (head: AnswerHead, chat: Chat, model: LoadedModel) => AnswerWriter<T>,
 ): Promise<T> | Promise<Response> {
-  const came = performance.now()
+  const arrivedAt = performance.now()
   const managed = findModel(state.models, body.model)
-  const common = { model: managed.name, stream: body.stream ?? true }
-  return runJob(state, "ollama", common, begun, async (model, head) => {
-    const loaded = performance.now()
-    const chat = await prepare(model, head, body)
+  const options = { idPrefix: "ollama", model: managed.name, stream: body.stream ?? true }
+  return runJob(state, options, incoming, async (model, context) => {
+    const loadedAt = performance.now()
+    const chat = await prepare(model, context, body)
     applyKeepAlive(state.models, managed, body.keep_alive)
-    const { pieces, whole } = send({ model: body.model, came, loaded }, chat, model)
-    return { controller: head.controller, format: JSON_LINES, complete: whole, chunks: pieces }
+    const { pieces, whole } = write({ model: body.model, arrivedAt, loadedAt }, chat, model)
+    return { controller: context.controller, format, complete: whole, chunks: pieces }
   })
 }
 
-/** Nothing is to be said: the model is brought into memory, or with a `keep_alive` of 0 let go. */
-async function settle<Said extends object>(
+/** Answers a request without a prompt: loads the model, or unloads it for a `keep_alive` of 0. @param rest The empty answer. */
+async function loadOrUnload<Rest extends object>(
   state: ServerState,
   { model, keep_alive }: OllamaChatRequest | OllamaGenerateRequest,
-  { request, server }: Begun,
-  said: Said,
+  { request, server }: Incoming,
+  rest: Rest,
 ) {
   server?.timeout(request, 0)
-  const came = performance.now()
+  const arrivedAt = performance.now()
   const managed = findModel(state.models, model)
-  const leaves = keep_alive !== undefined && keep_alive !== null && parseKeepAlive(keep_alive) === 0
-  if (!leaves) {
+  const unload = keep_alive !== undefined && keep_alive !== null && parseKeepAlive(keep_alive) === 0
+  if (!unload) {
     using _ = await leaseModel(state, managed.name, request.signal)
     applyKeepAlive(state.models, managed, keep_alive)
   } else applyKeepAlive(state.models, managed, keep_alive)
@@ -130,15 +146,15 @@ async function settle<Said extends object>(
     model,
     created_at: new Date().toISOString(),
     done: true,
-    done_reason: leaves ? ("unload" as const) : ("load" as const),
-    total_duration: Math.round((performance.now() - came) * 1e6),
-    ...said,
+    done_reason: unload ? ("unload" as const) : ("load" as const),
+    total_duration: nanoseconds(performance.now() - arrivedAt),
+    ...rest,
   }
 }
 
 const hidden = { detail: { hide: true } }
 
-/** Models come and go with the server's own command line. */
+/** The server's command line decides which models there are. */
 const refuse = (instead: string) => () => {
   throw new ApiError(
     501,
@@ -148,10 +164,11 @@ const refuse = (instead: string) => () => {
     "not_implemented",
   )
 }
-const start = "start it with the models that it is to serve: rocmforge serve MODEL…"
+const start = "start it with the models to serve: rocmforge serve MODEL…"
 const refusals = new Elysia()
+  .onError(answerErrors(ollamaError(FIELDS)))
   .post("/api/pull", refuse(`${start} (hf:owner/repo/file.gguf is downloaded)`), hidden)
-  .post("/api/push", refuse("its models are plain GGUF files, to be copied as such"), hidden)
+  .post("/api/push", refuse("its models are plain GGUF files; copy those"), hidden)
   .post("/api/create", refuse(start), hidden)
   .post("/api/copy", refuse(start), hidden)
   .delete("/api/delete", refuse(start), hidden)

@@ -1,4 +1,4 @@
-/** `POST /api/chat` and `/api/generate`: Ollama's requests, and the objects that an answer is sent as. */
+/** `POST /api/chat` and `/api/generate`: requests, and the objects of their answers. */
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
@@ -17,9 +17,9 @@ const refused = (why: string) =>
     })
     .optional()
     .describe(`Refused: ${why}.`)
-/** What Ollama settles when it loads a model, and this server when it is started. */
-const settled = (flag: string) => refused(`that is settled where the server is started (${flag})`)
-const unknownHere = refused("there is no such switch here")
+/** An option that Ollama reads when it loads a model, and this server when it starts. */
+const setAtStart = (flag: string) => refused(`it is set when the server starts (${flag})`)
+const unknownHere = refused("this server has no such option")
 
 export const ollamaModel = z.string().min(1).describe("A name that /api/tags lists; `:latest` may be left out.")
 
@@ -30,13 +30,13 @@ export const keepAlive = z
   })
   .nullish()
   .describe(
-    "How long the model stays in memory behind this request: seconds, or a duration such as 5m; less than 0: for ever; 0: not at all. " +
-      "Default: as it was. A model that the server always keeps stays longer.",
+    "How long the model stays in memory after this request: seconds, or a duration such as 5m. Below 0: forever; 0: unload it at once. " +
+      "Default: unchanged. A model that the server always keeps in memory stays in any case.",
   )
 
 export const numCtx = integer(1, 2 ** 31 - 1)
   .nullish()
-  .describe("Tokens at most, with those of the answer. Default: the server's context, which it may not exceed.")
+  .describe("Most tokens of prompt and answer together. Default: the server's context, which is also the limit.")
 
 const ollamaOptions = z
   .strictObject({
@@ -49,7 +49,7 @@ const ollamaOptions = z
     seed: z.int().nullish().describe("The same seed and request give the same text. Below 0 (default): random."),
     num_predict: integer(-2, 2 ** 31 - 1)
       .nullish()
-      .describe("Tokens at most; 0 and less: what the prompt leaves of the context, as by default."),
+      .describe("Most tokens of the answer. 0 and below, and by default: the rest of the context after the prompt."),
     num_ctx: numCtx,
     stop: z
       .union([stopText, list(stopText, LIMITS.stops)], {
@@ -62,28 +62,32 @@ const ollamaOptions = z
       .gt(0)
       .max(100)
       .nullish()
-      .describe("Divides the positive and multiplies the negative logits of tokens already seen. Default 1 (off)."),
+      .describe(
+        "Divides the positive logits of tokens already seen, and multiplies the negative ones. Default 1 (off).",
+      ),
     presence_penalty: number(-2, 2).nullish().describe("Default 0."),
     frequency_penalty: number(-2, 2).nullish().describe("Default 0."),
     repeat_last_n: z
       .int()
       .min(-1)
       .nullish()
-      .describe("Penalties look at the whole text (-1); nothing else can be said where there are some."),
-    num_keep: z.int().nullish().describe("Taken and not used: nothing of a prompt is ever dropped."),
+      .describe(
+        "How much of the text penalties look at: always all of it (-1). Together with penalties, other values are refused.",
+      ),
+    num_keep: z.int().nullish().describe("Accepted and ignored: no part of a prompt is ever dropped."),
     mirostat: notYet("mirostat is", (value) => value === 0),
     mirostat_tau: notYet("mirostat is", (value) => value === 5),
     mirostat_eta: notYet("mirostat is", (value) => value === 0.1),
     tfs_z: notYet("tail-free sampling is", (value) => value === 1),
     typical_p: notYet("typical sampling is", (value) => value === 1),
     penalize_newline: notYet("exempting line breaks from penalties is", (value) => value === true),
-    num_thread: settled("--threads"),
-    num_batch: settled("--batch-size"),
-    num_gpu: settled("--device"),
-    main_gpu: settled("--device"),
-    low_vram: settled("--memory-budget"),
-    f16_kv: settled("--kv-type"),
-    use_mmap: settled("--no-mmap"),
+    num_thread: setAtStart("--threads"),
+    num_batch: setAtStart("--batch-size"),
+    num_gpu: setAtStart("--device"),
+    main_gpu: setAtStart("--device"),
+    low_vram: setAtStart("--memory-budget"),
+    f16_kv: setAtStart("--kv-type"),
+    use_mmap: setAtStart("--no-mmap"),
     numa: unknownHere,
     use_mlock: unknownHere,
     logits_all: unknownHere,
@@ -122,40 +126,44 @@ const message = z
   .strictObject({
     role: z.enum(ROLES, { error: ({ input }) => `${JSON.stringify(input)} is not one of ${ROLES.join(", ")}` }),
     content: z.string().nullish().describe("May be left out of an assistant's message that calls tools."),
-    thinking: z.string().nullish().describe("What the assistant thought before it answered."),
+    thinking: z.string().nullish().describe("The assistant's reasoning before its answer."),
     images,
-    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Tools that the assistant called."),
-    tool_name: z.string().nullish().describe("Of a tool's message: whose result it is."),
-    tool_call_id: z.string().nullish().describe("Which call it answers. Default: that of the tool's name, in order."),
+    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Calls of tools that the assistant made."),
+    tool_name: z.string().nullish().describe("Of a tool's message: the name of the tool."),
+    tool_call_id: z
+      .string()
+      .nullish()
+      .describe("The id of the call that it answers. Default: the oldest unanswered call of that tool."),
   })
   .superRefine(({ role, content, tool_calls, thinking, tool_name, tool_call_id }, { addIssue }) => {
     const refuse = (path: string, message: string, code?: string) =>
       addIssue({ code: "custom", path: [path], message, input: role, ...(code && { params: { code } }) })
     const missing = content === undefined || content === null
-    if (missing && role !== "assistant") refuse("content", `a ${role} message needs it`, "missing_required_parameter")
-    if (role !== "assistant" && tool_calls?.length) refuse("tool_calls", `a ${role} message has none`)
-    if (role !== "assistant" && thinking) refuse("thinking", `a ${role} message has none`)
-    if (role !== "tool" && tool_name) refuse("tool_name", `a ${role} message has none`)
-    if (role !== "tool" && tool_call_id) refuse("tool_call_id", `a ${role} message has none`)
+    if (missing && role !== "assistant")
+      refuse("content", `is required in a ${role} message`, "missing_required_parameter")
+    if (role !== "assistant" && tool_calls?.length) refuse("tool_calls", `is not allowed in a ${role} message`)
+    if (role !== "assistant" && thinking) refuse("thinking", `is not allowed in a ${role} message`)
+    if (role !== "tool" && tool_name) refuse("tool_name", `is not allowed in a ${role} message`)
+    if (role !== "tool" && tool_call_id) refuse("tool_call_id", `is not allowed in a ${role} message`)
   })
 export type OllamaMessage = z.output<typeof message>
 
-/** What both kinds of request have. */
+/** The fields of both kinds of request. */
 const common = {
   model: ollamaModel,
-  stream: z.boolean().nullish().describe("Send the answer piece by piece, as one JSON object a line. Default true."),
+  stream: z.boolean().nullish().describe("Send the answer in pieces, one JSON object per line. Default true."),
   think: z
     .union([z.boolean(), z.enum(["low", "medium", "high"])], { error: "expected true, false, low, medium or high" })
     .nullish()
-    .describe("Whether, or how hard, a model that can think does so before it answers. Default: as the model does."),
+    .describe("Whether, or how much, the model thinks before it answers. Default: the model's own."),
   format: z
     .union([z.enum(["", "json"]), boundedSchema], { error: 'expected "json" or a JSON schema' })
     .nullish()
-    .describe("What the text must be: JSON, or JSON that validates against this schema. Default: any text."),
+    .describe("The form of the text: JSON, or JSON that validates against this schema. Default: any text."),
   options: ollamaOptions,
   keep_alive: keepAlive,
   logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
-  top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
+  top_logprobs: integer(0, 20).nullish().describe("Number of alternatives for every token; requires logprobs."),
   truncate: notYet("cutting prompts that are too long is", (value) => value === false),
   shift: notYet("dropping the beginning of a full context is", (value) => value === false),
 }
@@ -172,7 +180,7 @@ export const ollamaChatRequest = z
     ...common,
     messages: list(message, LIMITS.messages)
       .nullish()
-      .describe("Where there is none, the model is only loaded, or with keep_alive 0 unloaded."),
+      .describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
     tools: toolFields.tools,
   })
   .refine(scoredOrNot, SCORES_ERROR)
@@ -181,21 +189,21 @@ export type OllamaChatRequest = z.output<typeof ollamaChatRequest>
 export const ollamaGenerateRequest = z
   .strictObject({
     ...common,
-    prompt: z
+    prompt: z.string().nullish().describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
+    system: z.string().nullish().describe("The system message. Default: the model's own, if it has one."),
+    suffix: z
       .string()
       .nullish()
-      .describe("Where there is none, the model is only loaded, or with keep_alive 0 unloaded."),
-    system: z.string().nullish().describe("The system message. Default: the model's own, if it has one."),
-    suffix: z.string().nullish().describe("What comes behind the answer, for models that can fill gaps."),
-    raw: z.boolean().nullish().describe("The prompt is for the model as it stands, without its chat template."),
+      .describe("The text after the answer. Requires a model with fill-in-the-middle tokens."),
+    raw: z.boolean().nullish().describe("Give the model the prompt unchanged, without its chat template."),
     context: tokenIds(LIMITS.tokens)
       .nullish()
-      .describe("What an earlier answer gave as its context: the conversation goes on from there."),
+      .describe("The context of an earlier answer, whose conversation this request continues."),
     template: notYet("a template for one request is", (value) => value === ""),
     images,
-    width: refused("models here make text alone"),
-    height: refused("models here make text alone"),
-    steps: refused("models here make text alone"),
+    width: refused("models here generate only text"),
+    height: refused("models here generate only text"),
+    steps: refused("models here generate only text"),
   })
   .refine(scoredOrNot, SCORES_ERROR)
   .superRefine((body, { addIssue }) => {
@@ -203,7 +211,12 @@ export const ollamaGenerateRequest = z
       const given = (body[field]?.length ?? 0) > 0
       const excluded = body.raw ? "raw" : body.suffix ? "suffix" : undefined
       if (given && excluded !== undefined)
-        addIssue({ code: "custom", path: [field], input: body[field], message: `excludes ${excluded}; leave one out` })
+        addIssue({
+          code: "custom",
+          path: [field],
+          input: body[field],
+          message: `cannot be combined with ${excluded}; leave one of the two out`,
+        })
     }
   })
 export type OllamaGenerateRequest = z.output<typeof ollamaGenerateRequest>
@@ -212,22 +225,22 @@ const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z
 const logprobs = z.array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) })).optional()
 
 const ns = (what: string) => z.int().optional().describe(`Nanoseconds ${what}.`)
-const thinking = z.string().optional().describe("What the model thought before it answered, where it is one that does.")
+const thinking = z.string().optional().describe("The model's reasoning before its answer. Only for models that think.")
 
-/** What every object of an answer has; the last one, with `done`, has the rest too. */
+/** The fields of every object of an answer. The optional ones are in the last object, which has `done`. */
 const answer = {
-  model: z.string().describe("As the request calls it."),
+  model: z.string().describe("The model's name in the request."),
   created_at: z.string().describe("RFC 3339."),
-  done: z.boolean().describe("This is all, or the last of a stream."),
+  done: z.boolean().describe("true: this is the whole answer, or the last object of a stream."),
   done_reason: z
     .enum(["stop", "length", "load", "unload"])
     .optional()
-    .describe("load and unload: nothing was asked for, and the model is in memory now, or on its way out."),
+    .describe("load and unload: the request had no prompt, and the model was loaded or unloaded."),
   logprobs,
   total_duration: ns("from the request to its end"),
   load_duration: ns("until the model was in memory"),
   prompt_eval_count: z.int().optional().describe("Tokens of the prompt."),
-  prompt_eval_duration: ns("from then on to the first token"),
+  prompt_eval_duration: ns("from then to the first token"),
   eval_count: z.int().optional().describe("Tokens of the answer."),
   eval_duration: ns("from the first token to the last"),
 }
@@ -259,4 +272,4 @@ export const ollamaGenerateResponse = z.object({
 })
 export type OllamaGenerateResponse = z.output<typeof ollamaGenerateResponse>
 
-export const ollamaError = z.object({ error: z.string() })
+export const ollamaErrorSchema = z.object({ error: z.string() })

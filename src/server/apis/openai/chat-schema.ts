@@ -22,20 +22,24 @@ export const chatRequest = z
     ...samplingFields,
     max_completion_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
-      .describe("Default: what the prompt leaves of the context."),
+      .describe("Default: the rest of the context after the prompt."),
     max_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
       .describe("The older name of max_completion_tokens."),
     logprobs: z
       .boolean()
       .nullish()
-      .describe("Report the log-probability of every token, those of the reasoning among them."),
-    top_logprobs: integer(0, 20).nullish().describe("Alternatives for every token; needs logprobs."),
+      .describe("Report the log-probability of every token, including those of the reasoning."),
+    top_logprobs: integer(0, 20).nullish().describe("Number of alternatives for every token; requires logprobs."),
     ...acceptedFields,
     ...structuredFields,
     ...toolFields,
-    functions: notYet("the form of calls before tools is", undefined, "use tools"),
-    function_call: notYet("the form of calls before tools is", (value) => value === "none", "use tool_choice"),
+    functions: notYet("calling functions through this older field is", undefined, "use tools"),
+    function_call: notYet(
+      "calling functions through this older field is",
+      (value) => value === "none",
+      "use tool_choice",
+    ),
     modalities: notYet("output other than text is", (value) => JSON.stringify(value) === '["text"]'),
     audio: notYet("audio is"),
     prediction: notYet("predicted output is"),
@@ -50,18 +54,17 @@ export const chatRequest = z
   .superRefine(checkTools)
   .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
-export type { ChatMessageBody } from "./conversation-schema.ts"
-export type ChatRequest = z.output<typeof chatRequest>
+export type ChatBody = z.output<typeof chatRequest>
 
 const tokenLogprob = z.object({ token: z.string(), logprob: z.number(), bytes: z.array(z.int()).nullable() })
-export const chatLogprobs = z.object({
+const chatLogprobs = z.object({
   content: z.array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) })).nullable(),
   refusal: z.null(),
 })
 export type ChatLogprobs = z.output<typeof chatLogprobs>
 
 const finishReason = z.enum(["stop", "length", "tool_calls"])
-const reasoning = z.string().describe("What the model thought before it answered, where it is one that does.")
+const reasoning = z.string().describe("The model's reasoning before its answer. Only for models that think.")
 
 export const chatResponse = z.object({
   id: z.string(),
@@ -73,9 +76,9 @@ export const chatResponse = z.object({
       index: z.int(),
       message: z.object({
         role: z.literal("assistant"),
-        content: z.string().nullable().describe("null where there are calls alone."),
+        content: z.string().nullable().describe("null if the answer has only calls."),
         reasoning_content: reasoning.optional(),
-        reasoning: reasoning.optional().describe("The same."),
+        reasoning: reasoning.optional().describe("The same as reasoning_content."),
         tool_calls: z.array(toolCall).optional(),
         refusal: z.null(),
       }),
@@ -99,7 +102,7 @@ export const chatChunk = z.object({
         role: z.literal("assistant").optional(),
         content: z.string().optional(),
         reasoning_content: reasoning.optional(),
-        reasoning: reasoning.optional().describe("The same."),
+        reasoning: reasoning.optional().describe("The same as reasoning_content."),
         tool_calls: z.array(toolCallDelta).optional(),
       }),
       logprobs: chatLogprobs.nullable(),

@@ -1,38 +1,36 @@
 import { Elysia } from "elysia"
-import {
-  type Chat,
-  type ChatToolCall,
-  type ChatToolDelta,
-  chatEvents,
-  collectChat,
-  prepareChat,
-} from "../../chat/chat.ts"
-import { chatLogprobsOf } from "../../chat/logprobs.ts"
+import { type Chat, type ChatToolDelta, chatEvents, collectChat, prepareChat } from "../../chat/chat.ts"
+import type { ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { type Head, runJob } from "../../http/job.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { type ResponseHead, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import {
+  type ChatBody,
   type ChatChunk,
-  type ChatRequest,
   type ChatResponse,
   chatChunk,
   chatRequest,
   chatResponse,
 } from "./chat-schema.ts"
+import { chatLogprobsOf } from "./logprobs.ts"
+import { jobOptions, toChatRequest } from "./request.ts"
+import { DATA_EVENTS, openAiError, usageBody } from "./wire.ts"
 
 /** `POST /v1/chat/completions`. */
 export const chatRoutes = (state: ServerState) =>
-  new Elysia().post(
+  new Elysia().onError(answerErrors(openAiError)).post(
     "/v1/chat/completions",
     ({ body, request, server }) =>
-      runJob(state, "chatcmpl", body, { request, server }, async (model, head) => {
-        const chat = await prepareChat(model, head, body)
+      runJob(state, jobOptions("chatcmpl", body), { request, server }, async (model, context) => {
+        const chat = await prepareChat(model, context, toChatRequest(body))
         return {
-          controller: head.controller,
-          complete: () => complete(head, chat, body),
-          chunks: () => chunks(head, chat, body),
+          controller: context.controller,
+          format: DATA_EVENTS,
+          complete: () => complete(context, chat, body),
+          chunks: () => chunks(context, chat, body),
         }
       }),
     {
@@ -54,7 +52,7 @@ export const chatRoutes = (state: ServerState) =>
     },
   )
 
-async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<ChatResponse> {
+async function complete(head: ResponseHead, chat: Chat, body: ChatBody): Promise<ChatResponse> {
   const { answers, usage } = await collectChat(chat)
   return {
     id: head.id,
@@ -73,11 +71,11 @@ async function complete(head: Head, chat: Chat, body: ChatRequest): Promise<Chat
       logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
       finish_reason: reason,
     })),
-    usage,
+    usage: usageBody(usage),
   }
 }
 
-async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerator<ChatChunk> {
+async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGenerator<ChatChunk> {
   const withUsage = body.stream_options?.include_usage === true
   const begun = new Set<number>()
   type ChunkChoice = ChatChunk["choices"][number]
@@ -92,7 +90,7 @@ async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerato
 
   for await (const event of chatEvents(chat)) {
     if (event.type === "usage") {
-      if (withUsage) yield { ...chunk(), usage: event.usage }
+      if (withUsage) yield { ...chunk(), usage: usageBody(event.usage) }
       continue
     }
     const { index } = event
@@ -118,10 +116,10 @@ async function* chunks(head: Head, chat: Chat, body: ChatRequest): AsyncGenerato
   }
 }
 
-/** Clients look for it under either name. */
+/** Clients look for the reasoning under either name. */
 const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })
 
-const toolCallBody = ({ id, name, arguments: text }: ChatToolCall) =>
+const toolCallBody = ({ id, name, arguments: text }: ToolCall) =>
   ({ id, type: "function", function: { name, arguments: text } }) as const
 
 const toolCallDelta = (event: ChatToolDelta) =>

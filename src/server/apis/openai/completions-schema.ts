@@ -24,40 +24,42 @@ export const completionRequest = z
     ...samplingFields,
     max_tokens: integer(0, 2 ** 31 - 1)
       .nullish()
-      .describe("Default 16. 0 is for echo: nothing is generated."),
+      .describe("Default 16. 0 generates nothing, and requires echo."),
     logprobs: integer(0, 20)
       .nullish()
       .describe("Report log-probabilities, with this many alternatives for every token."),
     echo: z
       .boolean()
       .nullish()
-      .describe("Put the prompt in front of the text; with logprobs, those of its tokens too (the first has none)."),
+      .describe(
+        "Repeat the prompt before the text. With logprobs, those of its tokens are reported too; the first token has none.",
+      ),
     ...structuredFields,
     ...acceptedFields,
     best_of: integer(1, 20)
       .nullish()
       .describe(
-        "Generate this many choices and return the n whose tokens have the highest mean log-probability. At least n; more than n not with stream. Default n.",
+        "Generate this many choices, and return the n whose tokens have the highest mean log-probability. At least n, and with stream exactly n. Default n.",
       ),
     suffix: z
       .string()
       .nullish()
       .describe(
-        "What comes behind the text: it is generated for the gap between prompt and suffix. For models with fill-in-the-middle tokens.",
+        "The text after the generated one, which fills the gap between prompt and suffix. Requires a model with fill-in-the-middle tokens.",
       ),
   })
   .refine(({ prompt, n, best_of }) => countOf(prompt) * (best_of ?? n ?? 1) <= LIMITS.choicesOfRequest, {
     path: ["n"],
-    error: `at most ${LIMITS.choicesOfRequest} choices are made of all prompts together; send fewer prompts at a time`,
+    error: `a request can have at most ${LIMITS.choicesOfRequest} choices, over all its prompts; send fewer prompts at a time`,
   })
   .refine(({ best_of, n }) => (best_of ?? n ?? 1) >= (n ?? 1), { path: ["best_of"], error: "must be at least n" })
   .refine(({ best_of, n, stream }) => !stream || (best_of ?? n ?? 1) === (n ?? 1), {
     path: ["best_of"],
-    error: "choices can only be ranked when they are done; leave out stream, or best_of",
+    error: "choices can be ranked only after they have ended; leave out stream or best_of",
   })
   .refine(({ echo, logprobs, suffix }) => !(echo && typeof logprobs === "number" && suffix), {
     path: ["suffix"],
-    error: "a gap's prompt has no log-probabilities; leave out echo, logprobs or suffix",
+    error: "with a suffix, a prompt's log-probabilities are not available; leave out echo, logprobs or suffix",
     params: { code: "unsupported_parameter" },
   })
   .refine(({ max_tokens, echo }) => max_tokens !== 0 || echo, {
@@ -66,9 +68,9 @@ export const completionRequest = z
   })
   .superRefine(checkStructured)
   .refine(streamOptionsNeedStream, STREAM_OPTIONS_ERROR)
-export type CompletionRequest = z.output<typeof completionRequest>
+export type CompletionBody = z.output<typeof completionRequest>
 
-export const completionLogprobs = z.object({
+const completionLogprobs = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number().nullable()).describe("null for a prompt's first token."),
   top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),

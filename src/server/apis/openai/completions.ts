@@ -4,44 +4,50 @@ import { scoreTokens } from "../../../engine/prefill-only.ts"
 import type { LoadedModel, TokenLogprobs } from "../../../engine/types.ts"
 import {
   type Choices,
+  type CompletedChoice,
   checkPrompt,
   collect,
-  type Draft,
   finished,
   makeChoices,
   runChoices,
+  type ScoredToken,
+  type TokenUsage,
   UsageTotal,
 } from "../../chat/choices.ts"
-import { CompletionLogprobsWriter, type ScoredToken } from "../../chat/logprobs.ts"
 import { completionPrompts, type Prompt } from "../../chat/prompt.ts"
-import { samplingOf, stopStrings } from "../../chat/sampling.ts"
-import { constraintOf } from "../../chat/structured.ts"
+import { formConstraint } from "../../chat/structured.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { type Head, type Job, runJob } from "../../http/job.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { type Job, type JobContext, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import {
+  type CompletionBody,
   type CompletionChunk,
   type CompletionLogprobs,
-  type CompletionRequest,
   type CompletionResponse,
   completionChunk,
   completionRequest,
   completionResponse,
 } from "./completions-schema.ts"
-import type { UsageBody } from "./generation-schema.ts"
+import { CompletionLogprobsWriter } from "./logprobs.ts"
+import { jobOptions, listOf, toGeneration } from "./request.ts"
+import { DATA_EVENTS, openAiError, usageBody } from "./wire.ts"
 
 const DEFAULT_MAX_TOKENS = 16
 
 /** `POST /v1/completions`. */
 export const completionRoutes = (state: ServerState) =>
-  new Elysia().post(
+  new Elysia().onError(answerErrors(openAiError)).post(
     "/v1/completions",
     ({ body, request, server }) =>
-      runJob(state, "cmpl", body, { request, server }, async (model, head) => {
-        const prompts = await completionPrompts(model, body)
-        return new CompletionJob(model, head, body, prompts)
+      runJob(state, jobOptions("cmpl", body), { request, server }, async (model, context) => {
+        const prompts = await completionPrompts(model, {
+          prompt: listOf(body.prompt),
+          suffix: body.suffix ?? undefined,
+        })
+        return new CompletionJob(model, context, body, prompts)
       }),
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
@@ -62,43 +68,39 @@ export const completionRoutes = (state: ServerState) =>
     },
   )
 
-/** One request: its choices, and what is sent for each. */
+/** One request: runs its choices and writes the response. */
 class CompletionJob implements Job<CompletionResponse> {
+  readonly format = DATA_EVENTS
   readonly #choices: Choices
   readonly #prompts: readonly Prompt[]
   /** Choices that are generated for each prompt. */
-  readonly #tries: number
+  readonly #candidates: number
   readonly #scores: (CompletionLogprobsWriter | undefined)[]
 
   constructor(
     readonly model: LoadedModel,
-    readonly head: Head,
-    readonly body: CompletionRequest,
+    readonly context: JobContext,
+    readonly body: CompletionBody,
     prompts: readonly Prompt[],
   ) {
     for (const { tokens } of prompts) checkPrompt(model, tokens, "prompt")
     this.#prompts = prompts
     const logprobs = body.logprobs ?? undefined
     const n = body.n ?? 1
-    this.#tries = body.best_of ?? n
-    const choices = makeChoices(
-      model,
-      prompts.map(({ tokens }) => tokens),
-      {
-        id: head.id,
-        n: this.#tries,
-        // Ranking needs each token's own score.
-        sampling: samplingOf(body, model.engine.limits, logprobs ?? (this.#tries > n ? 0 : undefined)),
-        maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
-        // Who has the prompt scored looks for the token behind it, whichever it is.
-        reportEnd: this.#scoresPrompt,
-        minTokens: body.min_tokens ?? 0,
-        stop: stopStrings(body.stop),
-        ignoreEos: body.ignore_eos ?? false,
-        constraint: constraintOf(body),
-        standing: head.standing,
-      },
-    )
+    this.#candidates = body.best_of ?? n
+    const request = {
+      ...toGeneration(body),
+      n: this.#candidates,
+      maxTokens: body.max_tokens ?? DEFAULT_MAX_TOKENS,
+      // Ranking needs each token's own score.
+      logprobs: logprobs ?? (this.#candidates > n ? 0 : undefined),
+    }
+    const tokens = prompts.map((prompt) => prompt.tokens)
+    const choices = makeChoices(model, tokens, request, context, {
+      // A client that scores prompts needs the next token, also when it is an end token.
+      reportEnd: this.#scoresPrompt,
+      constraint: formConstraint(request),
+    })
     this.#choices = body.max_tokens === 0 ? { ...choices, requests: [] } : choices
     this.#scores = this.#choices.list.map(() =>
       logprobs === undefined ? undefined : new CompletionLogprobsWriter(model.tokenizer),
@@ -106,7 +108,7 @@ class CompletionJob implements Job<CompletionResponse> {
   }
 
   get controller(): AbortController {
-    return this.head.controller
+    return this.context.controller
   }
 
   get #scoresPrompt(): boolean {
@@ -115,14 +117,14 @@ class CompletionJob implements Job<CompletionResponse> {
 
   async complete(): Promise<CompletionResponse> {
     const scores = await this.#promptScores()
-    const { drafts, usage } = await collect(this.model, this.#choices, this.head.controller)
-    const chosen = best(drafts, this.#tries, this.body.n ?? 1)
-    const parts = chosen.map(({ draft: { text, scored, reason }, index }, place) => {
+    const { completed, usage } = await collect(this.model, this.#choices, this.context.controller)
+    const chosen = best(completed, this.#candidates, this.body.n ?? 1)
+    const parts = chosen.map(({ choice: { text, scored, reason }, index }, place) => {
       const echo = this.#echo(index, scores)
       const part = this.#part(index, text, scored, this.body.max_tokens === 0 ? "length" : reason)
       return { ...part, text: echo.text + text, logprobs: joined(echo.logprobs, part.logprobs), index: place }
     })
-    return { ...this.#head(), choices: parts, usage: this.#usage(usage) }
+    return { ...this.#head(), choices: parts, usage: usageBody(this.#usage(usage)) }
   }
 
   async *chunks(): AsyncGenerator<CompletionChunk> {
@@ -141,13 +143,13 @@ class CompletionJob implements Job<CompletionResponse> {
       return text === "" && logprobs === null ? [] : [chunk({ index, text, logprobs, finish_reason: null })]
     }
 
-    for await (const { index, event } of runChoices(this.model, this.#choices, this.head.controller)) {
+    for await (const { index, event } of runChoices(this.model, this.#choices, this.context.controller)) {
       const choice = this.#choices.list[index]
       if (choice === undefined) continue
       if (!begun.has(index)) yield* begin(index)
       if (event.type === "end") {
         usage.add(choice, event.usage)
-        yield chunk(this.#part(index, "", undefined, finished(event.reason, this.head.controller.signal)))
+        yield chunk(this.#part(index, "", undefined, finished(event.reason, this.context.controller.signal)))
         continue
       }
       const { text, token, logprobs } = event
@@ -158,37 +160,34 @@ class CompletionJob implements Job<CompletionResponse> {
       yield* begin(index)
       yield chunk(this.#part(index, "", undefined, "length"))
     }
-    if (withUsage) yield { ...chunk(), usage: this.#usage(usage) }
+    if (withUsage) yield { ...chunk(), usage: usageBody(this.#usage(usage.total())) }
   }
 
-  /** Of each prompt, what its tokens from the second on are to the model; nothing unless both `echo` and `logprobs` ask for it. */
+  /** For each prompt, the scores of its tokens from the second on; none unless both `echo` and `logprobs` are given. */
   #promptScores(): Promise<TokenLogprobs[][]> {
-    const { model, head, body } = this
+    const { model, context, body } = this
     const { engine } = model
     const prompts = this.#scoresPrompt ? this.#prompts : []
-    return sideBySide(prompts, engine.limits.maxSeqs, head.controller, async ({ tokens }, index) => {
+    return sideBySide(prompts, engine.limits.maxSeqs, context.controller, async ({ tokens }, index) => {
       if (tokens.length < 2) return []
-      const request = { ...head.standing, id: `${head.id}-prompt-${index}`, tokens, top: body.logprobs ?? 0 }
-      return (await scoreTokens(engine, request, head.controller.signal)).scores
+      const request = { ...context.queue, id: `${context.id}-prompt-${index}`, tokens, top: body.logprobs ?? 0 }
+      return (await scoreTokens(engine, request, context.controller.signal)).scores
     })
   }
 
-  /** What stands in front of a choice: its prompt, where `echo` asks for that. */
+  /** The beginning of a choice: its prompt, if `echo` is given. */
   #echo(index: number, scores: readonly TokenLogprobs[][]): { text: string; logprobs: CompletionLogprobs | null } {
-    const which = this.#choices.list[index]?.prompt ?? -1
-    const prompt = this.#prompts[which]
+    const place = this.#choices.list[index]?.prompt ?? -1
+    const prompt = this.#prompts[place]
     if (!this.body.echo || prompt === undefined) return { text: "", logprobs: null }
     const text = prompt.text()
-    return { text, logprobs: this.#scores[index]?.takePrompt(prompt.tokens, scores[which] ?? [], text) ?? null }
+    return { text, logprobs: this.#scores[index]?.takePrompt(prompt.tokens, scores[place] ?? [], text) ?? null }
   }
 
-  /** Prompts that were scored were computed for this request, wherever its choices found them. */
-  #usage(total: UsageTotal): UsageBody {
-    const usage = total.toJSON()
-    if (this.body.max_tokens !== 0)
-      return this.#scoresPrompt ? { ...usage, prompt_tokens_details: { cached_tokens: 0 } } : usage
-    const prompt_tokens = this.#prompts.reduce((sum, { tokens }) => sum + tokens.length, 0)
-    return { ...usage, prompt_tokens, total_tokens: prompt_tokens }
+  /** Scored prompts were computed for this request, even where its choices found them in the cache. */
+  #usage(usage: TokenUsage): TokenUsage {
+    if (this.body.max_tokens !== 0) return this.#scoresPrompt ? { ...usage, cachedTokens: 0 } : usage
+    return { ...usage, promptTokens: this.#prompts.reduce((sum, { tokens }) => sum + tokens.length, 0) }
   }
 
   #part<Reason>(index: number, text: string, scored: readonly ScoredToken[] | undefined, finish_reason: Reason) {
@@ -197,32 +196,39 @@ class CompletionJob implements Job<CompletionResponse> {
   }
 
   #head() {
-    const { id, created, model } = this.head
+    const { id, created, model } = this.context
     return { id, object: "text_completion" as const, created, model }
   }
 }
 
-/** The log-probabilities of a prompt and of what was generated behind it. */
-function joined(before: CompletionLogprobs | null, behind: CompletionLogprobs | null): CompletionLogprobs | null {
-  if (before === null || behind === null) return behind
+/** The log-probabilities of a prompt and of the text that follows it. */
+function joined(prompt: CompletionLogprobs | null, text: CompletionLogprobs | null): CompletionLogprobs | null {
+  if (prompt === null || text === null) return text
   return {
-    tokens: [...before.tokens, ...behind.tokens],
-    token_logprobs: [...before.token_logprobs, ...behind.token_logprobs],
-    top_logprobs: [...before.top_logprobs, ...behind.top_logprobs],
-    text_offset: [...before.text_offset, ...behind.text_offset],
+    tokens: [...prompt.tokens, ...text.tokens],
+    token_logprobs: [...prompt.token_logprobs, ...text.token_logprobs],
+    top_logprobs: [...prompt.top_logprobs, ...text.top_logprobs],
+    text_offset: [...prompt.text_offset, ...text.text_offset],
   }
 }
 
-/** Of every `tries` drafts, those of one prompt, the `n` with the highest mean log-probability, best first; all of them as they are. */
-function best(drafts: readonly Draft[], tries: number, n: number): { draft: Draft; index: number }[] {
-  const numbered = drafts.map((draft, index) => ({ draft, index, score: meanLogprob(draft) }))
-  if (tries === n) return numbered
-  const prompts = Array.from({ length: drafts.length / tries }, (_, i) => numbered.slice(i * tries, (i + 1) * tries))
+interface Ranked {
+  readonly choice: CompletedChoice
+  readonly index: number
+}
+
+/** The `n` choices of each prompt with the highest mean log-probability, best first; all choices in order if there are no more. */
+function best(choices: readonly CompletedChoice[], candidates: number, n: number): Ranked[] {
+  const ranked = choices.map((choice, index) => ({ choice, index, score: meanLogprob(choice) }))
+  if (candidates === n) return ranked
+  const prompts = Array.from({ length: choices.length / candidates }, (_, i) =>
+    ranked.slice(i * candidates, (i + 1) * candidates),
+  )
   return prompts.flatMap((group) => group.sort((a, b) => b.score - a.score).slice(0, n))
 }
 
-/** A draft without a token comes last. */
-const meanLogprob = ({ scored }: Draft): number =>
+/** A choice without a token ranks last. */
+const meanLogprob = ({ scored }: CompletedChoice): number =>
   scored.length === 0
     ? Number.NEGATIVE_INFINITY
     : scored.reduce((sum, { logprobs }) => sum + logprobs.logprob, 0) / scored.length

@@ -1,4 +1,4 @@
-/** The messages of a conversation, as chat completions take them. */
+/** The fields of a conversation in chat completions. */
 
 import { z } from "zod"
 import { LIMITS, list, variables } from "../../http/limits.ts"
@@ -31,15 +31,17 @@ export const message = z
     content: z
       .union([z.string(), list(textPart, LIMITS.parts)], { error: "expected a text or a list of text parts" })
       .nullish()
-      .describe("Text, or text parts that are joined. An assistant's may be null."),
+      .describe("Text, or text parts, which are joined. May be null in an assistant's message."),
     name: z.string().nullish().describe("Passed to the chat template, which may ignore it."),
     reasoning_content: z
       .string()
       .nullish()
-      .describe("What the assistant thought before it answered; the chat template decides what of it the model sees."),
+      .describe(
+        "The assistant's reasoning before its answer. The chat template decides how much of it the model sees.",
+      ),
     reasoning: z.string().nullish().describe("Another name of reasoning_content."),
-    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Tools that the assistant called."),
-    tool_call_id: z.string().nullish().describe("Which call a tool's message answers."),
+    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Calls of tools that the assistant made."),
+    tool_call_id: z.string().nullish().describe("The id of the call that a tool's message answers."),
     refusal: z.null().optional(),
     function_call: notYet("function calls are"),
     audio: notYet("audio is"),
@@ -49,40 +51,45 @@ export const message = z
       addIssue({ code: "custom", path: [field], message: error, input: body[field], params })
     const { role } = body
     if (role !== "assistant") {
-      if (body.content === undefined || body.content === null) refuse("content", `a ${role} message needs it`, required)
+      if (body.content === undefined || body.content === null)
+        refuse("content", `is required in a ${role} message`, required)
       for (const field of ["tool_calls", "reasoning_content", "reasoning"] as const)
-        if (body[field] !== undefined && body[field] !== null) refuse(field, `a ${role} message has none`)
+        if (body[field] !== undefined && body[field] !== null) refuse(field, `is not allowed in a ${role} message`)
     }
     const answers = body.tool_call_id !== undefined && body.tool_call_id !== null
-    if (role === "tool" && !answers) refuse("tool_call_id", "a tool message needs it", required)
-    if (role !== "tool" && answers) refuse("tool_call_id", `a ${role} message has none`)
+    if (role === "tool" && !answers) refuse("tool_call_id", "is required in a tool message", required)
+    if (role !== "tool" && answers) refuse("tool_call_id", `is not allowed in a ${role} message`)
   })
 export type ChatMessageBody = z.output<typeof message>
 
-/** What decides, besides its messages, how a conversation is written as a prompt. */
+/** Fields that, beside the messages, decide how a conversation becomes a prompt. */
 export const templateFields = {
   add_generation_prompt: z
     .boolean()
     .nullish()
     .describe(
-      "End the prompt where a new turn of the assistant begins. Default true, unless the last message is continued.",
+      "End the prompt at the beginning of a new assistant turn. Default true, unless the last message is continued.",
     ),
   continue_final_message: z
     .boolean()
     .nullish()
-    .describe("The last message, the assistant's, is the beginning of the answer: go on with it. Default false."),
+    .describe(
+      "Continue the last message, which must be the assistant's, as the beginning of the answer. Default false.",
+    ),
   chat_template_kwargs: variables
     .nullish()
     .describe(
-      "Further variables of the model's chat template, such as `enable_thinking`; those that it does not know are refused.",
+      "Further variables for the model's chat template, such as `enable_thinking`. A variable that the template does not use is refused.",
     ),
   reasoning_effort: z
     .enum(["none", "minimal", "low", "medium", "high", "xhigh"])
     .nullish()
     .describe(
-      "For models whose chat template has a switch for it. Where the switch is `enable_thinking`, none turns thinking off, and all others on.",
+      "For models whose chat template has a switch for thinking. If the switch is `enable_thinking`, none turns thinking off, and every other value turns it on.",
     ),
 }
+
+export type TemplateFields = z.output<z.ZodObject<typeof templateFields>>
 
 interface Continued {
   messages?: readonly ChatMessageBody[] | null
@@ -90,13 +97,14 @@ interface Continued {
   continue_final_message?: boolean | null
 }
 
-/** Only an assistant's message without calls can be continued, and no new turn begins behind it. */
+/** Only an assistant's message without calls can be continued, and no new turn begins after it. */
 export function checkContinuation(body: Continued, { addIssue }: z.core.$RefinementCtx<Continued>): void {
   if (!body.continue_final_message) return
   const last = body.messages?.at(-1)
   const refuse = (error: string) =>
     addIssue({ code: "custom", path: ["continue_final_message"], message: error, input: body.continue_final_message })
   if (last?.role !== "assistant") refuse("the last message is not the assistant's")
-  else if (last.tool_calls && last.tool_calls.length > 0) refuse("the last message calls tools, and is over")
-  else if (body.add_generation_prompt) refuse("excludes add_generation_prompt")
+  else if (last.tool_calls && last.tool_calls.length > 0)
+    refuse("the last message calls tools, so it cannot be continued")
+  else if (body.add_generation_prompt) refuse("cannot be combined with add_generation_prompt")
 }

@@ -7,13 +7,13 @@ import { integer } from "./generation-schema.ts"
 export const embeddingRequest = z.strictObject({
   model: z.string().min(1).describe("A name that /v1/models lists."),
   input: textsOrTokens(z.string().min(1), LIMITS.inputs).describe(
-    `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either; each up to the model's context long. To a text the ` +
-      "model's own beginning and end tokens are added; control tokens written in it are plain text. Token ids are taken as they are.",
+    `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either. Each may be as long as the model's context. A text gets ` +
+      "the model's beginning and end tokens, and control tokens written in it are plain text. Token ids are used unchanged.",
   ),
   dimensions: integer(1, 2 ** 20)
     .nullish()
     .describe(
-      "Keep so many of the vector's leading numbers, scaled to length 1 again: of use with models trained for it (Matryoshka). Default: all.",
+      "Keep this many leading numbers of each vector, scaled to length 1 again. Useful with models trained for it (Matryoshka). Default: all.",
     ),
   encoding_format: z
     .enum(["float", "base64"])
@@ -23,23 +23,25 @@ export const embeddingRequest = z.strictObject({
     .enum(["mean", "cls", "last"])
     .nullish()
     .describe(
-      "Of the last hidden states of the text's tokens, the mean, the first one, or the last one. Default: what the model's file says " +
-        "(pooling_type), else mean.",
+      "How the final hidden states of a text's tokens become one vector: their mean, the first one, or the last one. Default: the " +
+        "pooling_type of the model's file, or else mean.",
     ),
   priority: integer(-(2 ** 31), 2 ** 31 - 1)
     .nullish()
-    .describe("Smaller goes first when requests wait. Default 0."),
-  user: z.string().nullish().describe("Taken and not used."),
+    .describe("Requests with smaller numbers are served first. Default 0."),
+  user: z.string().nullish().describe("Accepted and ignored."),
 })
-export type EmbeddingRequest = z.output<typeof embeddingRequest>
+export type EmbeddingBody = z.output<typeof embeddingRequest>
 
 export const embeddingResponse = z.object({
   object: z.literal("list"),
   data: z.array(
     z.object({
       object: z.literal("embedding"),
-      index: z.int().describe("Which of the inputs it is."),
-      embedding: z.union([z.array(z.number()), z.string()]).describe("Of length 1; a text in base64 if asked for."),
+      index: z.int().describe("Index of the input."),
+      embedding: z
+        .union([z.array(z.number()), z.string()])
+        .describe("A vector of length 1, or its base64 if encoding_format says so."),
     }),
   ),
   model: z.string(),

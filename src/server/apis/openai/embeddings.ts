@@ -1,39 +1,29 @@
 import { Elysia } from "elysia"
 import { embed, prepareEmbedding } from "../../chat/embed.ts"
+import type { EmbeddingRequest } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { runJob } from "../../http/job.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { runWhole } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
-import {
-  type EmbeddingRequest,
-  type EmbeddingResponse,
-  embeddingRequest,
-  embeddingResponse,
-} from "./embeddings-schema.ts"
+import { type EmbeddingBody, type EmbeddingResponse, embeddingRequest, embeddingResponse } from "./embeddings-schema.ts"
+import { jobOptions, listOf } from "./request.ts"
+import { openAiError } from "./wire.ts"
 
 /** `POST /v1/embeddings`. */
 export const embeddingRoutes = (state: ServerState) =>
-  new Elysia().post(
+  new Elysia().onError(answerErrors(openAiError)).post(
     "/v1/embeddings",
     ({ body, request, server }) =>
-      runJob<EmbeddingResponse>(state, "embd", { ...body, stream: false }, { request, server }, async (model, head) => {
-        const embedding = await prepareEmbedding(model, head, inputs(body), body)
+      runWhole<EmbeddingResponse>(state, jobOptions("embd", body), { request, server }, async (model, context) => {
+        const { vectors, promptTokens } = await embed(await prepareEmbedding(model, context, toRequest(body)))
+        const write = body.encoding_format === "base64" ? base64 : (vector: Float32Array) => Array.from(vector)
         return {
-          controller: head.controller,
-          complete: async () => {
-            const { vectors, prompt_tokens } = await embed(embedding)
-            const write = body.encoding_format === "base64" ? base64 : (vector: Float32Array) => Array.from(vector)
-            return {
-              object: "list",
-              data: vectors.map((vector, index) => ({ object: "embedding", index, embedding: write(vector) })),
-              model: model.name,
-              usage: { prompt_tokens, total_tokens: prompt_tokens },
-            }
-          },
-          chunks: () => {
-            throw new Error("embeddings are not streamed")
-          },
+          object: "list",
+          data: vectors.map((vector, index) => ({ object: "embedding", index, embedding: write(vector) })),
+          model: model.name,
+          usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
         }
       }),
     {
@@ -44,18 +34,19 @@ export const embeddingRoutes = (state: ServerState) =>
         tag: "Generation",
         summary: "Turn texts into vectors",
         description:
-          "The last hidden states of a text's tokens (after the output norm), pooled and scaled to length 1. Every model gives them; " +
-          "those trained for it give vectors whose distance means something.",
+          "The final hidden states of a text's tokens (after the output norm), pooled and scaled to length 1. Every model has them, but " +
+          "only models trained for embeddings give vectors whose distances are meaningful.",
         response: embeddingResponse,
         errors: GENERATION_ERRORS,
       }),
     },
   )
 
-function inputs({ input }: EmbeddingRequest): (string | number[])[] {
-  const isIds = (value: unknown[]): value is number[] => typeof value[0] === "number"
-  return typeof input === "string" ? [input] : isIds(input) ? [input] : input
-}
+const toRequest = ({ input, dimensions, pooling }: EmbeddingBody): EmbeddingRequest => ({
+  input: listOf(input),
+  dimensions: dimensions ?? undefined,
+  pooling: pooling ?? undefined,
+})
 
 /** As little-endian floats. */
 function base64(vector: Float32Array): string {

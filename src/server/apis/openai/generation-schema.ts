@@ -3,8 +3,12 @@
 import { z } from "zod"
 import { LIMITS, list, metadata, numbersByToken, stopText } from "../../http/limits.ts"
 
-/** A field of OpenAI's API that this server does not do yet: only its neutral value passes, everything else is refused by name. */
-const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => false, remedy = "leave the field out") =>
+/** A field of an API that this server does not support yet. Its neutral value is accepted; any other value is refused. */
+export const notYet = (
+  what: string,
+  isNeutral: (value: unknown) => boolean = () => false,
+  remedy = "leave the field out",
+) =>
   z
     .unknown()
     .refine((value) => value === undefined || value === null || isNeutral(value), {
@@ -14,7 +18,7 @@ const notYet = (what: string, isNeutral: (value: unknown) => boolean = () => fal
     .optional()
     .describe(`Refused: ${what} not supported yet.`)
 
-const integer = (min: number, max: number) => z.int().min(min).max(max)
+export const integer = (min: number, max: number) => z.int().min(min).max(max)
 const number = (min: number, max: number) => z.number().min(min).max(max)
 
 /** Sampling and limits. `null` means not given, as in OpenAI's API. */
@@ -33,7 +37,7 @@ export const samplingFields = {
     .gt(0)
     .max(100)
     .nullish()
-    .describe("Divides the positive and multiplies the negative logits of tokens already seen. Default 1 (off)."),
+    .describe("Divides the positive logits of tokens already seen, and multiplies the negative ones. Default 1 (off)."),
   logit_bias: numbersByToken(-100, 100).nullish().describe("Added to the logits, by token id."),
   seed: z
     .int()
@@ -41,45 +45,45 @@ export const samplingFields = {
     .describe("The same seed and request give the same text, whatever else is running. Default: random."),
   stop: z
     .union([stopText, list(stopText, LIMITS.stops)], {
-      error: "expected a string or a list of up to 16",
+      error: "expected a string or a list of up to 16 strings",
     })
     .nullish()
     .describe("Up to 16 strings that end the text; they are not part of it."),
   min_tokens: integer(0, 2 ** 31 - 1)
     .nullish()
-    .describe("Before so many tokens, neither the model's end token nor a stop string ends the text. Default 0."),
+    .describe("Neither the model's end token nor a stop string ends the text before this many tokens. Default 0."),
   n: integer(1, LIMITS.choicesOfPrompt).nullish().describe("Choices for each prompt. Default 1."),
   stream: z.boolean().nullish().describe("Send the text as server-sent events, ended by `data: [DONE]`."),
   stream_options: z
     .strictObject({
-      include_usage: z.boolean().nullish().describe("Send token counts in one more event at the end."),
+      include_usage: z.boolean().nullish().describe("Send one more event, with token counts, at the end."),
       include_obfuscation: z.literal(false).nullish(),
     })
     .nullish(),
   priority: integer(-(2 ** 31), 2 ** 31 - 1)
     .nullish()
-    .describe("Smaller goes first when requests wait. Default 0."),
+    .describe("Requests with smaller numbers are served first. Default 0."),
   cache_salt: z
     .string()
     .max(256)
     .nullish()
-    .describe("Prompts find each other's cached beginnings only under the same salt. Default: none."),
-  ignore_eos: z.boolean().nullish().describe("Go on after the model's end token, up to max_tokens."),
+    .describe("Requests share cached prefixes of prompts only if they have the same salt. Default: none."),
+  ignore_eos: z.boolean().nullish().describe("Generate past the model's end token, up to the limit of tokens."),
 }
+
+export type SamplingFields = z.output<z.ZodObject<typeof samplingFields>>
 
 export const streamOptionsNeedStream = (body: { stream?: boolean | null; stream_options?: object | null }): boolean =>
   body.stream === true || body.stream_options === undefined || body.stream_options === null
 export const STREAM_OPTIONS_ERROR = { path: ["stream_options"], error: "needs stream to be true" }
 
-/** Fields that OpenAI clients send and that change nothing here: taken and not used. */
+/** Fields that OpenAI's clients send, and that have no effect here. */
 export const acceptedFields = {
-  user: z.string().nullish().describe("Taken and not used."),
-  metadata: metadata.nullish().describe("Taken and not used."),
+  user: z.string().nullish().describe("Accepted and ignored."),
+  metadata: metadata.nullish().describe("Accepted and ignored."),
   store: notYet("storing completions is", (value) => value === false),
-  service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
+  service_tier: z.enum(["auto", "default"]).nullish().describe("Accepted and ignored."),
 }
-
-export { integer, notYet }
 
 export const usage = z.object({
   prompt_tokens: z.int(),
@@ -89,7 +93,7 @@ export const usage = z.object({
   completion_tokens_details: z
     .object({ reasoning_tokens: z.int() })
     .optional()
-    .describe("Of a model that thinks before it answers."),
+    .describe("Only for models that think before they answer."),
 })
 export type UsageBody = z.output<typeof usage>
 

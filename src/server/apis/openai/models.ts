@@ -1,14 +1,17 @@
 import { Elysia } from "elysia"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
+import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
 import { statusOf } from "../../pool/status.ts"
-import { type ModelBody, modelBody, modelList } from "../service/schema.ts"
+import { type ModelBody, modelBody, modelList } from "./models-schema.ts"
+import { openAiError } from "./wire.ts"
 
-/** `GET /v1/models` and `GET /v1/models/{model}`, whose name may hold slashes, as they are or escaped. */
+/** `GET /v1/models` and `GET /v1/models/{model}`, whose name may contain slashes, escaped or not. */
 export const modelRoutes = ({ models, startedAt }: ServerState) =>
   new Elysia({ prefix: "/v1/models" })
+    .onError(answerErrors(openAiError))
     .get("", () => ({ object: "list" as const, data: models.models.map((model) => describe(model, startedAt)) }), {
       response: { 200: responseBody(modelList) },
       detail: endpoint({
@@ -27,7 +30,7 @@ export const modelRoutes = ({ models, startedAt }: ServerState) =>
       detail: { hide: true },
     })
 
-/** The rest of a path, which comes as it was sent; what is no escape stays. */
+/** Decodes the rest of a path, which is as the client sent it. A malformed escape stays. */
 function unescaped(path: string): string {
   try {
     return decodeURIComponent(path)

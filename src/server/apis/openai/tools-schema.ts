@@ -1,4 +1,4 @@
-/** Tools that a conversation's answer may call: what a request says of them, and what an answer does. */
+/** Tools that an answer may call: their fields in a request, and the calls in an answer. */
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
@@ -13,12 +13,16 @@ const functionTool = z.strictObject({
   }),
   function: z.strictObject({
     name: functionName,
-    description: z.string().nullish().describe("What it does, and when to call it: the model reads it."),
-    parameters: boundedSchema.nullish().describe("JSON Schema of its arguments, an object. Default: it takes none."),
-    strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
+    description: z.string().nullish().describe("What the function does, and when to call it. The model reads this."),
+    parameters: boundedSchema
+      .nullish()
+      .describe("JSON Schema of its arguments, which are an object. Default: no arguments."),
+    strict: z
+      .boolean()
+      .nullish()
+      .describe("Arguments always validate against the schema; a schema with an unsupported part is refused."),
   }),
 })
-export type FunctionTool = z.output<typeof functionTool>
 
 const WEATHER = {
   type: "function",
@@ -40,53 +44,71 @@ const toolChoice = z.union(
     error: `expected ${CHOICES.join(", ")}, or {"type": "function", "function": {"name": …}}`,
   },
 )
-export type ToolChoice = z.output<typeof toolChoice>
 
 export const toolFields = {
   tools: list(functionTool, LIMITS.tools)
     .nullish()
     .meta({
       description:
-        "Functions that the answer may call, in the form that the model knows; a model that knows none is told of one. Arguments " +
-        "validate against the schema; what a schema has that cannot be kept is refused where the function is strict, and otherwise lets " +
-        "it take any object.",
+        "Functions that the answer may call. They are described in the model's own form, or in a general one if the model has none. " +
+        "Arguments validate against the schema. If a part of the schema is not supported, a strict function is refused, and any other " +
+        "function accepts any object.",
       example: [WEATHER],
     }),
   tool_choice: toolChoice
     .nullish()
-    .describe("auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one."),
-  parallel_tool_calls: z.boolean().nullish().describe("false: one call at most. Default true."),
+    .describe(
+      "auto (default): the model decides; none: no calls; required: at least one call; a function: a call of that one.",
+    ),
+  parallel_tool_calls: z.boolean().nullish().describe("false: at most one call. Default true."),
 }
 
-interface WithTools {
-  tools?: FunctionTool[] | null
-  tool_choice?: ToolChoice | null
+/** The fields of a request that concern tools. */
+export interface ToolFields {
+  tools?: z.output<typeof functionTool>[] | null
+  tool_choice?: z.output<typeof toolChoice> | null
   parallel_tool_calls?: boolean | null
 }
 
-/** Names are those of one function each, and a choice is one among tools. */
-export function checkTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
+/** A problem with the names of tools: of the tool at `index`, of the choice, or of the name in the choice. */
+interface ToolProblem {
+  readonly at: "tool" | "choice" | "chosen"
+  readonly index: number
+  readonly message: string
+}
+
+/** Every tool has a name of its own, and a choice is one among tools. @param chosen The tool that must be called. */
+export function toolProblems(names: readonly string[], required: boolean, chosen: string | undefined): ToolProblem[] {
+  const repeated = names.findIndex((name, i) => names.indexOf(name) < i)
+  const problems: ToolProblem[] = []
+  if (repeated >= 0) problems.push({ at: "tool", index: repeated, message: "another tool has the same name" })
+  if (required && names.length === 0) problems.push({ at: "choice", index: 0, message: "needs tools to choose from" })
+  if (chosen !== undefined && !names.includes(chosen))
+    problems.push({ at: "chosen", index: 0, message: "none of the tools has this name" })
+  return problems
+}
+
+export function checkTools(body: ToolFields, { addIssue }: z.core.$RefinementCtx<ToolFields>): void {
   const { tools, tool_choice } = body
-  const refuse = (path: (string | number)[], message: string) =>
-    addIssue({ code: "custom", path, message, input: body })
   const names = tools?.map((tool) => tool.function.name) ?? []
-  const twice = names.findIndex((name, i) => names.indexOf(name) < i)
-  if (twice >= 0) refuse(["tools", twice, "function", "name"], "another tool has the same name")
-  if (tool_choice === "required" && names.length === 0) refuse(["tool_choice"], "needs tools to choose from")
-  if (typeof tool_choice === "object" && tool_choice !== null && !names.includes(tool_choice.function.name))
-    refuse(["tool_choice", "function", "name"], "none of the tools has this name")
+  const chosen = typeof tool_choice === "object" ? tool_choice?.function.name : undefined
+  for (const { at, index, message } of toolProblems(names, tool_choice === "required", chosen)) {
+    const place = at === "tool" ? ["tools", index] : ["tool_choice"]
+    const path = at === "choice" ? place : [...place, "function", "name"]
+    addIssue({ code: "custom", path, message, input: body })
+  }
 }
 
 /** A call that an answer makes. */
 export const toolCall = z.object({
-  id: z.string().describe("What the message with its result names as tool_call_id."),
+  id: z.string().describe("The tool_call_id of the message with the call's result."),
   type: z.literal("function"),
   function: z.object({ name: z.string(), arguments: z.string().describe("JSON.") }),
 })
 
-/** What an event of a stream adds to a call: the first has its id and name, all have more of its arguments. */
+/** A part of a call in a stream: the first has the id and name, and each has more of the arguments. */
 export const toolCallDelta = z.object({
-  index: z.int().describe("Which of the answer's calls."),
+  index: z.int().describe("Index of the call in the answer."),
   id: z.string().optional(),
   type: z.literal("function").optional(),
   function: z.object({ name: z.string().optional(), arguments: z.string() }),

@@ -1,16 +1,17 @@
-/** Responses that are made without a connection. */
+/** Responses that are generated without a connection. */
 
 import { leaseModel } from "../../http/context.ts"
-import { toApiError } from "../../http/errors.ts"
-import { standingOf } from "../../http/job.ts"
+import { reportUnexpected } from "../../http/errors.ts"
+import { queueInfo } from "../../http/job.ts"
 import { eventStream } from "../../http/stream.ts"
 import { EventLog } from "./event-log.ts"
 import { newId } from "./items.ts"
-import { RESPONSE_EVENTS, Responding } from "./respond.ts"
+import { jobOptions } from "./request.ts"
+import { RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
 import type { ResponsesState } from "./responses.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"
 
-/** Answers at once, or streams what anybody may stop reading. The model is loaded and the request checked before. */
+/** Loads the model, checks the request, and starts the generation. The answer is the queued response, or a stream of its events. */
 export const respondInBackground = (
   state: ResponsesState,
   body: ResponseRequest,
@@ -24,14 +25,14 @@ async function streamed(state: ResponsesState, body: ResponseRequest, request: R
   return follow(log, state.pingMs)
 }
 
-/** Streams the events of what goes on without its readers. @param after Only those behind the one of this number. */
+/** Streams the events of a response that goes on without its readers. @param after Only the events after this number. */
 export function follow(log: EventLog, pingMs: number, after?: number): Promise<Response> {
   const controller = new AbortController()
   const held = new DisposableStack()
   return eventStream(log.follow(controller.signal, after), { controller, pingMs, format: RESPONSE_EVENTS, held })
 }
 
-/** @returns the response as it is now */
+/** Starts the generation. @returns the response as it is now */
 async function begin(
   state: ResponsesState,
   body: ResponseRequest,
@@ -39,21 +40,21 @@ async function begin(
   log?: EventLog,
 ): Promise<ResponseBody> {
   using held = new DisposableStack()
-  // Without the connection's signal: whoever asks may go.
+  // Without the connection's signal: the client may disconnect.
   const { model, controller } = held.use(await leaseModel(state, body.model))
-  const standing = standingOf(body, request, state)
+  const queue = queueInfo(jobOptions(body), request, state)
   const created = Math.floor(Date.now() / 1000)
-  const head = { id: newId("resp"), created, model: model.name, controller, standing }
-  const responding = await Responding.prepare(state.responses, model, head, body)
-  const { running } = responding
+  const context = { id: newId("resp"), created, model: model.name, controller, queue }
+  const run = await ResponseRun.prepare(state.responses, model, context, body)
+  const { running } = run
   const queued = structuredClone(running.response)
   running.log = log
-  running.ended = toEnd(responding, held.move())
+  running.ended = finish(run, held.move())
   return queued
 }
 
-async function toEnd(responding: Responding, held: Disposable): Promise<void> {
+async function finish(run: ResponseRun, held: Disposable): Promise<void> {
   using _ = held
-  // A failed generation is in the response; what is thrown is that it could not be stored, which is logged.
-  await responding.inBackground().catch(toApiError)
+  // A failed generation is recorded in the response. What is thrown is a failure to store it.
+  await run.inBackground().catch(reportUnexpected)
 }

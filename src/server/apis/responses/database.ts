@@ -1,4 +1,4 @@
-/** The database that responses are kept in: how it is made, opened and recognised. */
+/** The database of stored responses: creates, opens and recognises it. */
 
 import { Database } from "bun:sqlite"
 import { closeSync, mkdirSync, openSync } from "node:fs"
@@ -6,7 +6,7 @@ import { dirname } from "node:path"
 import { z } from "zod"
 
 export const IN_MEMORY = ":memory:"
-/** What marks the file as ours ("RFrs"); other tables are another version. */
+/** `application_id` of the file ("RFrs"). A change of the tables is a new version. */
 const APPLICATION_ID = 0x52467273
 const VERSION = 1
 
@@ -25,21 +25,21 @@ const TABLES = `
   PRAGMA user_version = ${VERSION};
 `
 
-/** The responses cannot be kept where they should be. */
+/** The file for responses cannot be used. */
 export class ResponseStoreError extends Error {
   override readonly name = "ResponseStoreError"
 }
 
 /**
- * Opens a file, or makes it, for this process and its user; several processes may have it open.
- * @throws ResponseStoreError when it cannot be written, or is something else.
+ * Opens a database file, or creates one that only this user can read. Several processes may have it open.
+ * @throws ResponseStoreError when the file cannot be written, or is not a database of responses.
  */
 export function openDatabase(path: string): Database {
   let db: Database | undefined
   try {
     if (path !== IN_MEMORY) {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-      // Made here, so that nobody else can read what was asked.
+      // Created here, with a mode that lets only this user read the prompts.
       closeSync(openSync(path, "a", 0o600))
     }
     db = new Database(path, { strict: true })
@@ -48,9 +48,9 @@ export function openDatabase(path: string): Database {
     db.run("PRAGMA journal_mode = WAL")
     db.run("PRAGMA synchronous = NORMAL")
     db.run("PRAGMA foreign_keys = ON")
-    // A row that another replaces is counted out.
+    // So that REPLACE fires the delete trigger too.
     db.run("PRAGMA recursive_triggers = ON")
-    // What is deleted is overwritten.
+    // Overwrite deleted content with zeros.
     db.run("PRAGMA secure_delete = ON")
     return db
   } catch (cause) {

@@ -1,6 +1,6 @@
-import type { ResponseEvent } from "./events-schema.ts"
+import type { ResponseEvent } from "./schema.ts"
 
-/** The events of a response that is made in the background: whoever reads along can leave, and come back. */
+/** The events of a background response. A reader can disconnect and come back. */
 export class EventLog {
   readonly #events: ResponseEvent[] = []
   #over = false
@@ -11,15 +11,15 @@ export class EventLog {
     this.#wake()
   }
 
-  /** There will be no more. */
+  /** No more events follow. */
   end(): void {
     this.#over = true
     this.#wake()
   }
 
   /**
-   * The events, from the first to the last; those to come are waited for, unless the signal fires.
-   * @param after Only those behind the one of this number.
+   * All events in order, including future ones, until the log ends or the signal fires.
+   * @param after Only the events after this number.
    */
   async *follow(signal: AbortSignal, after = -1): AsyncGenerator<ResponseEvent, void, void> {
     const left = Promise.withResolvers<void>()

@@ -1,4 +1,4 @@
-/** What a response is made from and consists of: messages, reasoning, and calls of functions, as the Responses API writes them. */
+/** The items of a response's input and output in the Responses API's form: messages, reasoning, and calls of functions. */
 
 import { z } from "zod"
 import { LIMITS, list } from "../../http/limits.ts"
@@ -6,8 +6,11 @@ import { functionName } from "../openai/tools-schema.ts"
 
 const id = z.string().min(1).max(128)
 const status = z.enum(["in_progress", "completed", "incomplete"])
-const unused = z.array(z.unknown()).nullish().describe("Taken and not used.")
-const parsed = z.unknown().optional().describe("Taken and not used: OpenAI's client leaves it in what it has read.")
+const unused = z.array(z.unknown()).nullish().describe("Accepted and ignored.")
+const parsed = z
+  .unknown()
+  .optional()
+  .describe("Accepted and ignored: OpenAI's client adds it to the items that it reads.")
 const typeOf = (input: unknown): string => {
   const type = typeof input === "object" && input !== null && "type" in input ? input.type : undefined
   return type === undefined ? "this" : `${JSON.stringify(type)}`
@@ -19,7 +22,7 @@ const inputText = z.strictObject({
   prompt_cache_breakpoint: z
     .unknown()
     .optional()
-    .describe("Taken and not used: equal beginnings are found without it."),
+    .describe("Accepted and ignored: common prefixes are found without it."),
 })
 const textPart = z.discriminatedUnion(
   "type",
@@ -42,10 +45,10 @@ const message = z.strictObject({
     .describe("`developer` means `system`."),
   content: z
     .union([z.string(), list(textPart, LIMITS.parts)], CONTENT_ERROR)
-    .describe("Text, or text parts that are joined."),
+    .describe("Text, or text parts, which are joined."),
   id: id.optional(),
   status: status.optional(),
-  phase: z.enum(["commentary", "final_answer"]).nullish().describe("Taken and not used."),
+  phase: z.enum(["commentary", "final_answer"]).nullish().describe("Accepted and ignored."),
 })
 
 const reasoningText = z.strictObject({ type: z.literal("reasoning_text"), text: z.string() })
@@ -53,10 +56,10 @@ const summaryText = z.strictObject({ type: z.literal("summary_text"), text: z.st
 const reasoning = z.strictObject({
   type: z.literal("reasoning"),
   id: id.optional(),
-  summary: list(summaryText, LIMITS.parts).optional().describe("Read where there is no content."),
+  summary: list(summaryText, LIMITS.parts).optional().describe("Used if there is no content."),
   content: list(reasoningText, LIMITS.parts).nullish(),
   encrypted_content: z
-    .null({ error: "only the server that wrote it could read it; leave the field out" })
+    .null({ error: "this server cannot decrypt it; leave the field out" })
     .optional()
     .describe("Refused: this server's reasoning is plain text, in `content`."),
   status: status.nullish(),
@@ -75,14 +78,14 @@ const functionCall = z.strictObject({
 const functionOutput = z.strictObject({
   type: z.literal("function_call_output"),
   id: id.nullish(),
-  call_id: id.describe("Which call it is the result of."),
+  call_id: id.describe("The call whose result this is."),
   output: z.union([z.string(), list(inputText, LIMITS.parts)], CONTENT_ERROR),
   status: status.nullish(),
 })
 
 const reference = z.strictObject({
   type: z.literal("item_reference"),
-  id: id.describe("An item of a stored response, of its input or its output."),
+  id: id.describe("The id of an item in a stored response's input or output."),
 })
 
 export const inputItem = z
@@ -90,7 +93,7 @@ export const inputItem = z
     error: (issue) =>
       `${typeOf(issue.input)} is not supported; use message, reasoning, function_call, function_call_output or item_reference`,
   })
-  .describe("A message, or what an earlier response put out.")
+  .describe("A message, or an item of an earlier response's output.")
 export type InputItem = z.output<typeof inputItem>
 export type ItemReference = z.output<typeof reference>
 
@@ -102,43 +105,39 @@ export const outputText = z.object({
   type: z.literal("output_text"),
   text: z.string(),
   annotations: z.array(z.never()),
-  logprobs: outputLogprobs.optional().describe("Where `include` asks for them."),
+  logprobs: outputLogprobs.optional().describe("Only if `include` asks for them."),
 })
-export type OutputText = z.output<typeof outputText>
 
-export const outputMessage = z.object({
+const outputMessage = z.object({
   type: z.literal("message"),
   id: z.string(),
   status,
   role: z.literal("assistant"),
   content: z.array(outputText),
 })
-export type OutputMessage = z.output<typeof outputMessage>
 
 export const reasoningPart = z.object({ type: z.literal("reasoning_text"), text: z.string() })
-export const outputReasoning = z.object({
+const outputReasoning = z.object({
   type: z.literal("reasoning"),
   id: z.string(),
   status,
   summary: z.array(z.object({ type: z.literal("summary_text"), text: z.string() })),
   content: z.array(reasoningPart),
 })
-export type OutputReasoning = z.output<typeof outputReasoning>
 
-export const outputCall = z.object({
+const outputCall = z.object({
   type: z.literal("function_call"),
   id: z.string(),
   status,
-  call_id: z.string().describe("What the item with its result names."),
+  call_id: z.string().describe("The call_id of the item with the call's result."),
   name: z.string(),
-  arguments: z.string().describe("JSON; cut off where the response is incomplete."),
+  arguments: z.string().describe("JSON; cut off if the response is incomplete."),
 })
-export type OutputCall = z.output<typeof outputCall>
 
 export const outputItem = z.discriminatedUnion("type", [outputMessage, outputReasoning, outputCall])
 export type OutputItem = z.output<typeof outputItem>
 
-/** An item of the input as it is kept, and as `/input_items` lists it. */
+/** An item of the input as it is stored, and as `/input_items` lists it. */
 export const storedItem = z.union([
   outputMessage,
   z.object({

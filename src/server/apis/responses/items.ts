@@ -1,16 +1,16 @@
-/** The items that a response is made from: as they are kept, and as the messages that chat templates know. */
+/** The items of a response's input: as they are stored, and as messages. */
 
+import type { Message } from "../../chat/request.ts"
 import { invalidRequest } from "../../http/errors.ts"
-import type { ChatMessageBody } from "../openai/conversation-schema.ts"
 import type { InputItem, ItemReference, StoredItem } from "./items-schema.ts"
 import type { ResponseRequest } from "./schema.ts"
 
 export const newId = (prefix: string): string => `${prefix}_${crypto.randomUUID().replaceAll("-", "")}`
 
 /**
- * The request's own input: every item whole and with an id, every content in parts.
- * @param find Items of stored responses.
- * @throws ApiError 400 for a reference to none.
+ * The request's own input, in full: every item has an id, every content is a list of parts.
+ * @param find Finds an item of a stored response.
+ * @throws ApiError 400 for a reference to an unknown item.
  */
 export function inputItems(
   input: ResponseRequest["input"],
@@ -62,44 +62,42 @@ const joined = (parts: string | readonly { readonly text: string }[]): string =>
   typeof parts === "string" ? parts : parts.map(({ text }) => text).join("")
 
 /**
- * The conversation, with the instructions in front. What is one message of the assistant's for a template, a response has as several
- * items: reasoning, a text, calls. System messages in front become one, since templates expect no more.
+ * The conversation, after the instructions. What is one message of the assistant's for a template, is several items of a response:
+ * reasoning, a text, calls. Leading system messages are joined, since templates expect one at most.
  */
-export function toMessages(instructions: string | null | undefined, items: readonly StoredItem[]): ChatMessageBody[] {
-  const messages: ChatMessageBody[] = instructions ? [{ role: "system", content: instructions }] : []
-  let thought = ""
-  const assistant = (more: Partial<ChatMessageBody>) => {
-    messages.push({ role: "assistant", content: "", ...(thought !== "" && { reasoning_content: thought }), ...more })
-    thought = ""
+export function toMessages(instructions: string | null | undefined, items: readonly StoredItem[]): Message[] {
+  const messages: Message[] = instructions ? [{ role: "system", content: instructions }] : []
+  let reasoning = ""
+  const pushAssistant = (part: Partial<Message>) => {
+    messages.push({ role: "assistant", content: "", ...(reasoning !== "" && { reasoning }), ...part })
+    reasoning = ""
   }
-  const other = (message: ChatMessageBody) => {
-    // It thought, and then was cut off.
-    if (thought !== "") assistant({})
+  const pushOther = (message: Message) => {
+    // Reasoning without an answer: the response was cut off.
+    if (reasoning !== "") pushAssistant({})
     messages.push(message)
   }
   for (const item of items) {
     if (item.type === "reasoning") {
-      thought += joined(item.content.length > 0 ? item.content : item.summary)
+      reasoning += joined(item.content.length > 0 ? item.content : item.summary)
     } else if (item.type === "function_call") {
-      const { call_id: id, name, arguments: args } = item
-      const call = { id, type: "function" as const, function: { name, arguments: args } }
+      const call = { id: item.call_id, name: item.name, arguments: item.arguments }
       const last = messages.at(-1)
-      if (last?.role !== "assistant" || thought !== "") assistant({ tool_calls: [call] })
-      else last.tool_calls = [...(last.tool_calls ?? []), call]
+      if (last?.role !== "assistant" || reasoning !== "") pushAssistant({ toolCalls: [call] })
+      else messages.splice(-1, 1, { ...last, toolCalls: [...(last.toolCalls ?? []), call] })
     } else if (item.type === "function_call_output") {
-      other({ role: "tool", tool_call_id: item.call_id, content: item.output })
+      pushOther({ role: "tool", toolCallId: item.call_id, content: item.output })
     } else if (item.role === "assistant") {
-      assistant({ content: joined(item.content) })
+      pushAssistant({ content: joined(item.content) })
     } else {
       const content = joined(item.content)
+      const role = item.role === "developer" ? "system" : item.role
       const [first] = messages
-      const leading = messages.length === 1 && isSystem(first?.role) && isSystem(item.role) && thought === ""
-      if (leading && first !== undefined) first.content = `${first.content}\n\n${content}`
-      else other({ role: item.role, content })
+      const leading = messages.length === 1 && first?.role === "system" && role === "system" && reasoning === ""
+      if (leading && first !== undefined) messages[0] = { ...first, content: `${first.content}\n\n${content}` }
+      else pushOther({ role, content })
     }
   }
-  if (thought !== "") assistant({})
+  if (reasoning !== "") pushAssistant({})
   return messages
 }
-
-const isSystem = (role: string | undefined): boolean => role === "system" || role === "developer"

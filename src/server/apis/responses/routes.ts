@@ -1,19 +1,20 @@
-/** `/v1/responses`: make, retrieve, cancel and delete responses. */
+/** `/v1/responses`: create, retrieve, cancel and delete responses. */
 
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, leaseModel } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
-import { ApiError, invalidRequest } from "../../http/errors.ts"
+import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { inPath, inQuery, readQuery } from "../../http/query.ts"
 import { integer } from "../openai/generation-schema.ts"
 import { follow, respondInBackground } from "./background.ts"
-import { responseEvent } from "./events-schema.ts"
+import { responsesError } from "./errors.ts"
 import { newId } from "./items.ts"
-import { countInput, RESPONSE_EVENTS, Responding } from "./respond.ts"
+import { jobOptions } from "./request.ts"
+import { countInput, RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
 import type { ResponsesState } from "./responses.ts"
 import {
   includes,
@@ -22,6 +23,7 @@ import {
   itemList,
   type ResponseBody,
   responseDeleted,
+  responseEvent,
   responseRequest,
   responseSchema,
 } from "./schema.ts"
@@ -53,7 +55,11 @@ const listQuery = z.strictObject({
 })
 
 const FLAG = { type: "string" as const, enum: ["true", "false"] }
-const INCLUDE = inQuery("include", "Changes nothing: what was made is there.", jsonSchema(includes, "input"))
+const INCLUDE = inQuery(
+  "include",
+  "Has no effect: a response keeps everything that it was created with.",
+  jsonSchema(includes, "input"),
+)
 
 export const responseRoutes = (state: ResponsesState) => {
   const { responses } = state
@@ -64,7 +70,7 @@ export const responseRoutes = (state: ResponsesState) => {
     if (found === undefined) throw notFound(id)
     return found
   }
-  /** Ends one that is made in the background. @throws ApiError 400 for one that is made for a connection. */
+  /** Cancels a background response. @throws ApiError 400 for a response that is generated on an open connection. */
   const stop = async (id: string, request: Request) => {
     const running = responses.running(id, owner(request))
     if (running === undefined) return
@@ -74,21 +80,22 @@ export const responseRoutes = (state: ResponsesState) => {
   }
   const { count, ageMs } = responses.store.limits
   return new Elysia({ prefix: "/v1/responses" })
+    .onError(answerErrors(responsesError))
     .post(
       "",
       ({ body, request, server }) => {
         if (body.background) {
-          // Its model may have to be loaded first.
+          // Loading the model can take longer than the idle timeout.
           server?.timeout(request, 0)
           return respondInBackground(state, body, request)
         }
-        return runJob<ResponseBody>(state, "resp", body, { request, server }, async (model, head) => {
-          const responding = await Responding.prepare(responses, model, { ...head, id: newId("resp") }, body)
+        return runJob<ResponseBody>(state, jobOptions(body), { request, server }, async (model, context) => {
+          const run = await ResponseRun.prepare(responses, model, { ...context, id: newId("resp") }, body)
           return {
-            controller: head.controller,
+            controller: context.controller,
             format: RESPONSE_EVENTS,
-            complete: () => responding.complete(),
-            chunks: () => responding.events(),
+            complete: () => run.complete(),
+            chunks: () => run.events(),
           }
         })
       },
@@ -103,10 +110,10 @@ export const responseRoutes = (state: ResponsesState) => {
         response: { 200: responseBody(responseSchema) },
         detail: endpoint({
           tag,
-          summary: "Make a response",
+          summary: "Create a response",
           description:
-            "Stored responses can be retrieved and continued under the API key that made them. This server keeps " +
-            `${count} at most, and none longer than ${ageMs / 86_400_000} days without use.`,
+            "Stored responses can be retrieved and continued with the API key that created them. This server keeps at most " +
+            `${count} of them, and none longer than ${ageMs / 86_400_000} days without use.`,
           response: responseSchema,
           event: responseEvent,
           errors: GENERATION_ERRORS,
@@ -148,15 +155,15 @@ export const responseRoutes = (state: ResponsesState) => {
         detail: {
           ...endpoint({
             tag,
-            summary: "Retrieve a response, also while it is made",
+            summary: "Retrieve a response, also while it is generated",
             response: responseSchema,
             event: responseEvent,
             errors: { ...BAD_QUERY, ...NOT_FOUND },
           }),
           parameters: [
             inPath("id", "The response."),
-            inQuery("stream", "Its events, where it was made in the background as a stream, not long ago.", FLAG),
-            inQuery("starting_after", "Only events behind the one of this number.", { type: "integer", minimum: 0 }),
+            inQuery("stream", "true: its events, if it was streamed in the background, and not long ago.", FLAG),
+            inQuery("starting_after", "Only the events after this number.", { type: "integer", minimum: 0 }),
             INCLUDE,
           ],
         },
@@ -175,7 +182,7 @@ export const responseRoutes = (state: ResponsesState) => {
           tag,
           summary: "Delete a response",
           response: responseDeleted,
-          errors: { 400: "The response is being made for a connection that is open.", ...NOT_FOUND },
+          errors: { 400: "The response is being generated on an open connection.", ...NOT_FOUND },
         }),
       },
     )
@@ -190,9 +197,9 @@ export const responseRoutes = (state: ResponsesState) => {
         response: { 200: responseBody(responseSchema) },
         detail: endpoint({
           tag,
-          summary: "Stop a response that is made in the background",
+          summary: "Cancel a background response",
           response: responseSchema,
-          errors: { 400: "The response was not made in the background.", ...NOT_FOUND },
+          errors: { 400: "The response is not a background response.", ...NOT_FOUND },
         }),
       },
     )
@@ -220,15 +227,19 @@ export const responseRoutes = (state: ResponsesState) => {
           ...endpoint({
             tag,
             summary: "List the input of a response",
-            description: "What its own request gave, without what it goes on from.",
+            description: "The input of its own request, without the responses that it continues.",
             response: itemList,
             errors: { ...BAD_QUERY, ...NOT_FOUND },
           }),
           parameters: [
             inPath("id", "The response."),
-            inQuery("limit", "Items at most, 1 to 100. Default 20.", { type: "integer", minimum: 1, maximum: 100 }),
+            inQuery("limit", "Most items to list, 1 to 100. Default 20.", {
+              type: "integer",
+              minimum: 1,
+              maximum: 100,
+            }),
             inQuery("order", "desc (default): the last item first.", { type: "string", enum: ["asc", "desc"] }),
-            inQuery("after", "The items behind the one of this id.", { type: "string" }),
+            inQuery("after", "Only the items after the one with this id.", { type: "string" }),
             INCLUDE,
           ],
         },
@@ -246,13 +257,13 @@ const notFound = (id: string): ApiError =>
   )
 const notStreamed = (id: string): ApiError =>
   invalidRequest(
-    `'stream': the response '${id}' was not streamed in the background, or ended long ago; retrieve it without.`,
+    `'stream': the response '${id}' was not streamed in the background, or ended long ago; retrieve it without stream.`,
     "stream",
     "not_streamed",
   )
 const onConnection = (id: string): ApiError =>
   invalidRequest(
-    `The response '${id}' is not made in the background; close its connection to stop it.`,
+    `The response '${id}' is not a background response; close its connection to stop it.`,
     "id",
     "not_in_background",
   )

@@ -1,54 +1,50 @@
-/** `/v1/responses`: requests, responses, and lists of their input. */
+/** `/v1/responses`: requests, responses, lists of their input, and the events of their streams. */
 
 import { z } from "zod"
 import { LIMITS, list, metadata } from "../../http/limits.ts"
 import { integer, notYet, samplingFields } from "../openai/generation-schema.ts"
-import {
-  checkResponseFormat,
-  formatBody,
-  responseFormat,
-  responseFormatFields,
-} from "../openai/response-format-schema.ts"
-import { inputItem, outputItem, storedItem } from "./items-schema.ts"
+import { checkResponseFormat, formatBody, responseFormat, responseFormatFields } from "./format-schema.ts"
+import { inputItem, outputItem, outputLogprobs, outputText, reasoningPart, storedItem } from "./items-schema.ts"
 import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
-export type SamplingField = keyof typeof sampling
 
 const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
 const isAutomatic = (value: unknown): boolean => value === "auto"
-const unused = z.string().nullish().describe("Taken and not used.")
+const unused = z.string().nullish().describe("Accepted and ignored.")
 
 const efforts = z.enum(["none", "minimal", "low", "medium", "high", "xhigh"])
 
 export const LOGPROBS = "message.output_text.logprobs"
-/** What can be had beside a response. */
+/** Values of `include`. */
 const INCLUDABLE = [LOGPROBS, "reasoning.encrypted_content"] as const
 const includable = z.enum(INCLUDABLE, {
   error: (issue) => `${JSON.stringify(issue.input)} is not supported; known are ${INCLUDABLE.join(", ")}`,
 })
 export const includes = list(includable, LIMITS.includes)
 
-/** What a prompt is made of, and so what can be counted. */
+/** The fields that make up a prompt, whose tokens can be counted. */
 const promptFields = {
   model: sampling.model,
   input: z
     .union([z.string().min(1), list(inputItem, LIMITS.messages, 1)], { error: "expected a text or a list of items" })
-    .describe("A user's message, or a list of messages and of what earlier responses put out."),
+    .describe("A user's message, or a list of messages and of items of earlier responses."),
   instructions: z
     .string()
     .nullish()
-    .describe("A system message in front of everything, of this response alone: those that continue it bring theirs."),
+    .describe(
+      "A system message before everything else. It applies to this response only, and not to those that continue it.",
+    ),
   previous_response_id: z
     .string()
     .nullish()
-    .describe("Go on from a stored response: its input, its output and all before it come first."),
+    .describe("Continue a stored response: its input and output, and those of all responses before it, come first."),
   truncation: z
     .enum(["auto", "disabled"])
     .nullish()
     .describe(
       "auto: the oldest turns are left out until the prompt leaves room for max_output_tokens, by default an eighth of the context. " +
-        "disabled (default): what is too long is refused.",
+        "disabled (default): a prompt that is too long is refused.",
     ),
   text: z
     .strictObject({
@@ -58,7 +54,9 @@ const promptFields = {
     .nullish(),
   reasoning: z
     .strictObject({
-      effort: efforts.nullish().describe("For models whose chat template has a switch for it; refused by others."),
+      effort: efforts
+        .nullish()
+        .describe("For models whose chat template has a switch for thinking; refused for others."),
       summary: notYet("a summary of the reasoning is", isAutomatic),
       generate_summary: notYet("a summary of the reasoning is", isAutomatic),
       context: notYet("leaving out earlier reasoning is", isAutomatic),
@@ -76,39 +74,41 @@ export const responseRequest = z
     ...responseFormatFields,
     max_output_tokens: integer(1, 2 ** 31 - 1)
       .nullish()
-      .describe("Reasoning among them. Default: what the prompt leaves of the context."),
+      .describe("Includes reasoning tokens. Default: the rest of the context after the prompt."),
     store: z
       .boolean()
       .nullish()
-      .describe("Keep the response, to be retrieved or continued under the same API key. Default true."),
+      .describe("Store the response, so that it can be retrieved and continued with the same API key. Default true."),
     background: z
       .boolean()
       .nullish()
-      .describe("Answer at once, and generate meanwhile: retrieve the response until it has ended. Needs store."),
-    metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, kept with the response.`),
+      .describe(
+        "Answer at once, and generate in the background. Retrieve the response until it has ended. Requires store.",
+      ),
+    metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, stored with the response.`),
     stream: z
       .boolean()
       .nullish()
       .describe(
-        "Send the response as server-sent events while it is made; one in the background goes on when they are not read.",
+        "Send the response as server-sent events while it is generated. A background response goes on if its stream is closed.",
       ),
     stream_options: z.strictObject({ include_obfuscation: z.literal(false).nullish() }).nullish(),
     top_logprobs: integer(0, 20)
       .nullish()
-      .describe("Alternatives for every token, where `include` asks for log-probabilities."),
+      .describe("Number of alternatives for every token, if `include` asks for log-probabilities."),
     include: includes
       .nullish()
       .describe(
-        `\`${LOGPROBS}\`: every token's log-probability. \`reasoning.encrypted_content\` changes nothing: reasoning is plain text anyway.`,
+        `\`${LOGPROBS}\`: every token's log-probability. \`reasoning.encrypted_content\` has no effect: reasoning is always plain text.`,
       ),
     max_tool_calls: notYet("running tools is"),
     context_management: notYet("compacting a conversation is", isNone),
     prompt: notYet("a stored prompt is"),
     prompt_cache_options: notYet("choosing what is cached is"),
     moderation: notYet("moderation is"),
-    service_tier: z.enum(["auto", "default"]).nullish().describe("Taken and not used."),
-    prompt_cache_key: z.string().nullish().describe("Taken and not used: equal beginnings are found without it."),
-    prompt_cache_retention: z.enum(["in_memory"]).nullish().describe("Taken and not used."),
+    service_tier: z.enum(["auto", "default"]).nullish().describe("Accepted and ignored."),
+    prompt_cache_key: z.string().nullish().describe("Accepted and ignored: common prefixes are found without it."),
+    prompt_cache_retention: z.enum(["in_memory"]).nullish().describe("Accepted and ignored."),
     safety_identifier: unused,
     user: unused,
   })
@@ -116,11 +116,11 @@ export const responseRequest = z
   .superRefine(checkResponseFormat)
   .refine(({ background, store }) => !background || store !== false, {
     path: ["store"],
-    error: "a response made in the background has to be stored, or nobody could retrieve it",
+    error: "a background response must be stored, or it could not be retrieved",
   })
   .refine(({ top_logprobs, include }) => !top_logprobs || include?.includes(LOGPROBS), {
     path: ["top_logprobs"],
-    error: `needs include to have ${LOGPROBS}`,
+    error: `requires ${LOGPROBS} in include`,
   })
   .refine(({ stream, stream_options }) => stream || stream_options === undefined || stream_options === null, {
     path: ["stream_options"],
@@ -132,10 +132,10 @@ export const responseSchema = z.object({
   id: z.string(),
   object: z.literal("response"),
   created_at: z.int().describe("Unix time in seconds."),
-  completed_at: z.int().nullable().describe("When it ended, however it did."),
+  completed_at: z.int().nullable().describe("When the response ended, successfully or not."),
   status: z
     .enum(["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"])
-    .describe("incomplete: `incomplete_details` says why. cancelled: on request, or because its client left."),
+    .describe("incomplete: `incomplete_details` says why. cancelled: on request, or because the client disconnected."),
   error: z
     .object({ code: z.enum(["server_error", "rate_limit_exceeded", "invalid_prompt"]), message: z.string() })
     .nullable(),
@@ -151,7 +151,7 @@ export const responseSchema = z.object({
       total_tokens: z.int(),
     })
     .optional()
-    .describe("Of one that is completed or incomplete."),
+    .describe("Only if the status is completed or incomplete."),
   instructions: z.string().nullable(),
   previous_response_id: z.string().nullable(),
   max_output_tokens: z.int().nullable(),
@@ -182,3 +182,34 @@ export const itemList = z.object({
   last_id: z.string().nullable(),
   has_more: z.boolean(),
 })
+
+const sequence_number = z.int().describe("Counts the events, from 0.")
+const ofResponse = <T extends string>(...types: T[]) =>
+  z.object({ type: z.enum(types), sequence_number, response: responseSchema })
+const ofItem = <T extends string>(type: T) =>
+  z.object({ type: z.literal(type), sequence_number, output_index: z.int(), item: outputItem })
+const inItem = { sequence_number, output_index: z.int(), item_id: z.string() }
+const inPart = { ...inItem, content_index: z.int() }
+const part = z.union([outputText, reasoningPart])
+
+/** One event of a response's stream. */
+export const responseEvent = z.discriminatedUnion("type", [
+  ofResponse("response.created", "response.queued", "response.in_progress"),
+  ofItem("response.output_item.added"),
+  z.object({ type: z.literal("response.content_part.added"), ...inPart, part }),
+  z.object({ type: z.literal("response.output_text.delta"), ...inPart, delta: z.string(), logprobs: outputLogprobs }),
+  z.object({ type: z.literal("response.output_text.done"), ...inPart, text: z.string(), logprobs: outputLogprobs }),
+  z.object({ type: z.literal("response.reasoning_text.delta"), ...inPart, delta: z.string() }),
+  z.object({ type: z.literal("response.reasoning_text.done"), ...inPart, text: z.string() }),
+  z.object({ type: z.literal("response.content_part.done"), ...inPart, part }),
+  z.object({ type: z.literal("response.function_call_arguments.delta"), ...inItem, delta: z.string() }),
+  z.object({
+    type: z.literal("response.function_call_arguments.done"),
+    ...inItem,
+    name: z.string(),
+    arguments: z.string(),
+  }),
+  ofItem("response.output_item.done"),
+  ofResponse("response.completed", "response.incomplete", "response.failed"),
+])
+export type ResponseEvent = z.output<typeof responseEvent>

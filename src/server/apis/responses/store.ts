@@ -1,4 +1,4 @@
-/** The responses that clients can come back to, in an SQLite database. */
+/** Stored responses, in an SQLite database. */
 
 import type { Database } from "bun:sqlite"
 import { z } from "zod"
@@ -6,40 +6,40 @@ import { IN_MEMORY, openDatabase } from "./database.ts"
 import { type StoredItem, storedItem } from "./items-schema.ts"
 import { type ResponseBody, responseSchema } from "./schema.ts"
 
-/** A response that has ended, and what was asked. */
+/** A response that has ended, and its input. */
 export interface StoredResponse {
   readonly response: ResponseBody
-  /** The request's own input, without what came before it. */
+  /** The request's own input, without that of the responses it continues. */
   readonly input: readonly StoredItem[]
 }
 
-export interface StoreLimits {
-  /** Responses at most. */
+interface StoreLimits {
+  /** Most responses. */
   readonly count: number
-  /** Bytes of JSON at most, over all responses. */
+  /** Most bytes of JSON, over all responses. */
   readonly bytes: number
-  /** Milliseconds without use after which a response is gone. */
+  /** Milliseconds without use after which a response is deleted. */
   readonly ageMs: number
 }
 
 const DAY_MS = 24 * 3600 * 1000
-export const FILE_LIMITS: StoreLimits = { count: 10_000, bytes: 256 * 2 ** 20, ageMs: 30 * DAY_MS }
-export const MEMORY_LIMITS: StoreLimits = { ...FILE_LIMITS, bytes: 64 * 2 ** 20 }
+const FILE_LIMITS: StoreLimits = { count: 10_000, bytes: 256 * 2 ** 20, ageMs: 30 * DAY_MS }
+const MEMORY_LIMITS: StoreLimits = { ...FILE_LIMITS, bytes: 64 * 2 ** 20 }
 
 const row = z.object({ response: z.string(), input: z.string() })
 const stored = z.object({ response: responseSchema, input: z.array(storedItem) })
 const totals = z.object({ n: z.int(), size: z.int() })
 
 /**
- * Keeps responses by the API key that made them, which alone finds them again. When there are too many, or they are too large, those
- * whose last use is longest ago go; going on from a response uses all that it goes on from.
+ * Stores responses under the API key that created them, and returns them only to that key. Beyond the limits, the least recently used
+ * responses are deleted. Continuing a response counts as a use of every response before it.
  */
 export class ResponseStore implements Disposable {
   readonly limits: StoreLimits
   readonly #db: Database
 
   /**
-   * @param path A file, made where it is missing. Default: in memory.
+   * @param path A file, which is created if it does not exist. Default: in memory.
    * @throws ResponseStoreError
    */
   constructor(path = IN_MEMORY, limits: StoreLimits = path === IN_MEMORY ? MEMORY_LIMITS : FILE_LIMITS) {
@@ -48,8 +48,8 @@ export class ResponseStore implements Disposable {
   }
 
   /**
-   * Keeps it, unless it is larger than all may be together.
-   * @param owner Who made it: the hash of the API key; "" without one.
+   * Stores a response, unless it alone exceeds the limit of bytes.
+   * @param owner The hash of the API key; "" without a key.
    */
   put({ response, input }: StoredResponse, owner: string, now = Date.now()): void {
     const { id, output } = response
@@ -79,8 +79,8 @@ export class ResponseStore implements Disposable {
   }
 
   /**
-   * A response and all before it, the first one first, each used now.
-   * @returns `undefined` where one of them is gone.
+   * A response and all responses that it continues, in order. Counts as a use of each.
+   * @returns `undefined` if one of them is missing.
    */
   chain(id: string, owner: string, now = Date.now()): StoredResponse[] | undefined {
     const chain: StoredResponse[] = []
@@ -110,7 +110,7 @@ export class ResponseStore implements Disposable {
     return holder && [...holder.input, ...holder.response.output].find((item) => item.id === id)
   }
 
-  /** False when there is none. */
+  /** @returns whether there was such a response. */
   delete(id: string, owner: string): boolean {
     return this.#db.query("DELETE FROM responses WHERE id = $id AND owner = $owner").run({ id, owner }).changes > 0
   }

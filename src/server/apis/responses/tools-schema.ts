@@ -1,8 +1,8 @@
-/** Tools as the Responses API writes them: flatter than those of chat completions, which they are turned into. */
+/** Tools in the Responses API's form, which is flatter than that of chat completions. */
 
 import { z } from "zod"
 import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
-import { checkTools, type FunctionTool, functionName, type ToolChoice, toolFields } from "../openai/tools-schema.ts"
+import { functionName, toolProblems } from "../openai/tools-schema.ts"
 
 const typeOf = (input: unknown): string =>
   typeof input === "object" && input !== null && "type" in input ? `${JSON.stringify(input.type)} tools` : "such tools"
@@ -13,14 +13,18 @@ const tool = z.discriminatedUnion(
     z.strictObject({
       type: z.literal("function"),
       name: functionName,
-      description: z.string().nullish().describe("What it does, and when to call it: the model reads it."),
-      parameters: boundedSchema.nullish().describe("JSON Schema of its arguments, an object. Default: it takes none."),
-      strict: z.boolean().nullish().describe("Arguments always validate against the schema."),
+      description: z.string().nullish().describe("What the function does, and when to call it. The model reads this."),
+      parameters: boundedSchema
+        .nullish()
+        .describe("JSON Schema of its arguments, which are an object. Default: no arguments."),
+      strict: z
+        .boolean()
+        .nullish()
+        .describe("Arguments always validate against the schema; a schema with an unsupported part is refused."),
     }),
   ],
   { error: (issue) => `${typeOf(issue.input)} are not supported; use function` },
 )
-type Tool = z.output<typeof tool>
 
 const named = z.strictObject({ type: z.literal("function"), name: z.string().min(1) })
 const allowed = z.strictObject({
@@ -40,12 +44,12 @@ export const responseToolFields = {
   tool_choice: choice
     .nullish()
     .describe(
-      "auto (default): as the model sees fit; none: no calls; required: at least one; a function: that one; allowed_tools: these alone.",
+      "auto (default): the model decides; none: no calls; required: at least one call; a function: a call of that one; allowed_tools: only calls of these.",
     ),
-  parallel_tool_calls: z.boolean().nullish().describe("false: one call at most. Default true."),
+  parallel_tool_calls: z.boolean().nullish().describe("false: at most one call. Default true."),
 }
 
-/** As a response says what it was asked. */
+/** A tool as a response repeats it. */
 export const toolBody = z.object({
   type: z.literal("function"),
   name: z.string(),
@@ -56,60 +60,24 @@ export const toolBody = z.object({
 export const toolChoiceBody = choice
 
 export interface ResponseTools {
-  tools?: Tool[] | null
+  tools?: z.output<typeof tool>[] | null
   tool_choice?: z.output<typeof choice> | null
   parallel_tool_calls?: boolean | null
 }
 
-const isAllowed = (choice: ResponseTools["tool_choice"]): choice is z.output<typeof allowed> =>
-  typeof choice === "object" && choice?.type === "allowed_tools"
-
-const asChat = z.object(toolFields).superRefine(checkTools)
-
-/** What holds for tools of chat completions holds for these, and those that are allowed are among them. */
+/** Every tool has a name of its own, and a choice is one among tools. */
 export function checkResponseTools(body: ResponseTools, { addIssue }: z.core.$RefinementCtx<ResponseTools>): void {
   const { tools, tool_choice } = body
   const refuse = (path: PropertyKey[], message: string) => addIssue({ code: "custom", path, message, input: body })
-  const known = new Set(tools?.map(({ name }) => name))
-  const stray = isAllowed(tool_choice) ? tool_choice.tools.findIndex(({ name }) => !known.has(name)) : -1
+  const names = tools?.map(({ name }) => name) ?? []
+  const choice = typeof tool_choice === "object" ? (tool_choice ?? undefined) : { mode: tool_choice }
+  const allowed = choice && "tools" in choice ? choice.tools : []
+  const stray = allowed.findIndex(({ name }) => !names.includes(name))
   if (stray >= 0) refuse(["tool_choice", "tools", stray, "name"], "none of the tools has this name")
-  const chat = { tools: tools?.map(chatTool), tool_choice: chatChoice(tool_choice) }
-  for (const { path, message } of asChat.safeParse(chat).error?.issues ?? [])
-    refuse(
-      path.filter((key) => key !== "function"),
-      message,
-    )
+  const required = choice !== undefined && "mode" in choice && choice.mode === "required"
+  const chosen = choice && "name" in choice ? choice.name : undefined
+  for (const { at, index, message } of toolProblems(names, required, chosen)) {
+    const place = at === "tool" ? ["tools", index] : ["tool_choice"]
+    refuse(at === "choice" ? place : [...place, "name"], message)
+  }
 }
-
-/** What chat completions call them. */
-export const chatTools = (body: ResponseTools) => ({
-  tools: offered(body).map(({ tool }) => chatTool(tool)),
-  tool_choice: chatChoice(body.tool_choice),
-  parallel_tool_calls: body.parallel_tool_calls,
-})
-
-const chatTool = ({ type, ...rest }: Tool): FunctionTool => ({ type, function: rest })
-
-/** Those that may be called, and their places in the request. */
-function offered({ tools, tool_choice }: ResponseTools): { tool: Tool; place: number }[] {
-  const all = tools?.map((tool, place) => ({ tool, place })) ?? []
-  if (!isAllowed(tool_choice)) return all
-  const names = new Set(tool_choice.tools.map(({ name }) => name))
-  return all.filter(({ tool }) => names.has(tool.name))
-}
-
-function chatChoice(choice: ResponseTools["tool_choice"]): ToolChoice | null | undefined {
-  if (isAllowed(choice)) return choice.mode
-  if (typeof choice !== "object" || choice === null) return choice
-  return { type: "function", function: { name: choice.name } }
-}
-
-/** The names of fields that chat completions have deeper. */
-export const toolFieldNames = (body: ResponseTools): Readonly<Record<string, string>> => ({
-  "tool_choice.function.name": "tool_choice.name",
-  ...Object.fromEntries(
-    offered(body).flatMap(({ place }, i) =>
-      ["name", "parameters", "strict"].map((field) => [`tools[${i}].function.${field}`, `tools[${place}].${field}`]),
-    ),
-  ),
-})

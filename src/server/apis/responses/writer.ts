@@ -1,22 +1,16 @@
-/** One response in the making: a conversation's typed deltas come in, the events of the Responses API go out. */
+/** A conversation's events → the response, and the events of its stream. */
 
 import type { Tokenizer } from "../../../text/tokenizer/types.ts"
 import type { ChatDelta, ChatEvent } from "../../chat/chat.ts"
-import { chatLogprobsOf, type ScoredToken } from "../../chat/logprobs.ts"
+import type { ScoredToken, TokenUsage } from "../../chat/choices.ts"
 import type { ApiError } from "../../http/errors.ts"
-import type { UsageBody } from "../openai/generation-schema.ts"
-import { formatBodyOf } from "../openai/response-format-schema.ts"
-import type { ResponseEvent } from "./events-schema.ts"
+import type { ResponseHead } from "../../http/job.ts"
+import { chatLogprobsOf } from "../openai/logprobs.ts"
+import { FIELDS } from "./errors.ts"
+import { formatBodyOf } from "./format-schema.ts"
 import { newId } from "./items.ts"
 import type { OutputItem, OutputLogprobs } from "./items-schema.ts"
-import type { ResponseBody, ResponseRequest } from "./schema.ts"
-
-export interface ResponseHead {
-  readonly id: string
-  /** Unix time in seconds. */
-  readonly created: number
-  readonly model: string
-}
+import type { ResponseBody, ResponseEvent, ResponseRequest } from "./schema.ts"
 
 /** A response before its first token. */
 export const newResponse = (head: ResponseHead, body: ResponseRequest): ResponseBody => ({
@@ -50,15 +44,15 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
 
 type Unnumbered<Event> = Event extends { sequence_number: number } ? Omit<Event, "sequence_number"> : never
 
-/** Writes the events of one response, and keeps the response as it is after each of them. */
+/** Writes the events of one response, and updates the response with each of them. */
 export class ResponseWriter {
   #sequence = 0
   /** The last item of the output, while more of it may come. */
   #open: OutputItem | undefined
-  /** Tokens whose text is held back, and with it what they belong to. */
+  /** Scored tokens whose text is held back, so that it is not known yet which item they belong to. */
   #held: ScoredToken[] = []
 
-  /** @param response is changed as events are written. */
+  /** @param response Is updated as events are written. */
   constructor(
     readonly response: ResponseBody,
     readonly tokenizer: Tokenizer,
@@ -72,7 +66,7 @@ export class ResponseWriter {
     return [...events, this.#ofResponse("response.in_progress")]
   }
 
-  /** What the next of the conversation's events brings. */
+  /** The events for one event of the conversation. */
   *write(event: ChatEvent): Generator<ResponseEvent, void, void> {
     const { response } = this
     switch (event.type) {
@@ -104,15 +98,16 @@ export class ResponseWriter {
     }
   }
 
-  /** It could not be made, or not to its end. */
-  fail({ status, message }: ApiError): ResponseEvent {
+  /** The event for a failure. */
+  fail(error: ApiError): ResponseEvent {
     this.#break("failed")
+    const { status } = error
     const code = status === 429 ? "rate_limit_exceeded" : status < 500 ? "invalid_prompt" : "server_error"
-    this.response.error = { code, message }
+    this.response.error = { code, message: error.shown(FIELDS).message }
     return this.#ofResponse("response.failed")
   }
 
-  /** Nobody wants the rest of it. */
+  /** Marks the response as cancelled. */
   cancel(): void {
     this.#break("cancelled")
   }
@@ -223,15 +218,17 @@ function newItem(type: ChatDelta["type"], withLogprobs: boolean): OutputItem {
   return { type: "message", id: newId("msg"), status, role: "assistant", content: [part] }
 }
 
-function usageOf(usage: UsageBody): NonNullable<ResponseBody["usage"]> {
-  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details, completion_tokens_details } = usage
-  return {
-    input_tokens: prompt_tokens,
-    input_tokens_details: { cached_tokens: prompt_tokens_details.cached_tokens, cache_write_tokens: 0 },
-    output_tokens: completion_tokens,
-    output_tokens_details: { reasoning_tokens: completion_tokens_details?.reasoning_tokens ?? 0 },
-    total_tokens,
-  }
-}
+const usageOf = ({
+  promptTokens,
+  cachedTokens,
+  completionTokens,
+  reasoningTokens = 0,
+}: TokenUsage): NonNullable<ResponseBody["usage"]> => ({
+  input_tokens: promptTokens,
+  input_tokens_details: { cached_tokens: cachedTokens, cache_write_tokens: 0 },
+  output_tokens: completionTokens,
+  output_tokens_details: { reasoning_tokens: reasoningTokens },
+  total_tokens: promptTokens + completionTokens,
+})
 
 const seconds = (): number => Math.floor(Date.now() / 1000)

@@ -6,16 +6,19 @@ import stylePath from "swagger-ui-dist/swagger-ui.css" with { type: "file" }
 import bundlePath from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" }
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
+import { answerErrors } from "../../http/errors.ts"
 import { swaggerPage } from "../../ui/swagger.tsx"
+import { openAiError } from "../openai/wire.ts"
 
 const file = (path: string, type: string) => () =>
   new Response(Bun.file(path), { headers: { "content-type": type, "cache-control": "public, max-age=86400" } })
 
 const hidden = { detail: { hide: true } }
 
-/** The page takes the place of the plugin's own, which loads its scripts from the web; the plugin's part is the description. */
+/** The plugin makes the description. Its own page would load scripts from the web, so this one takes its place. */
 export const docsRoutes = ({ locked }: ServerState) =>
   new Elysia()
+    .onError(answerErrors(openAiError))
     .get("/swagger/assets/swagger-ui.js", file(bundlePath, "text/javascript; charset=utf-8"), hidden)
     .get("/swagger/assets/swagger-ui.css", file(stylePath, "text/css; charset=utf-8"), hidden)
     .use(
@@ -28,7 +31,7 @@ export const docsRoutes = ({ locked }: ServerState) =>
               xApiKey: { type: "apiKey", in: "header", name: "x-api-key" },
             },
           },
-          // Either of them.
+          // One of the two.
           security: locked ? [{ apiKey: [] }, { xApiKey: [] }] : [],
           info: {
             title: "ROCmForge",

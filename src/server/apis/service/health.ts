@@ -2,17 +2,24 @@ import { Elysia } from "elysia"
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
-import { endpoint } from "../../http/openapi.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { endpoint, failures } from "../../http/openapi.ts"
+import { METRICS_TYPE } from "../../observe/metrics.ts"
 import type { ModelPool } from "../../pool/pool.ts"
 import { type ModelStatus, statusOf } from "../../pool/status.ts"
-import { type Health, health, type Ready, ready } from "./schema.ts"
+import { openAiError } from "../openai/wire.ts"
+import { type Health, health, type Ready, ready } from "./health-schema.ts"
 
-/** When a monitor may ask a server again that is not well, in seconds. */
+/** `Retry-After` of a server that is not ready, in seconds. */
 const RETRY_S = "1"
 
-/** `GET /health`: whether the default model serves, and how busy each one is; `GET /ready`: the first half of it alone. Neither wants an API key. */
-export const healthRoutes = ({ models, startedAt }: ServerState) =>
+/**
+ * `GET /health`: whether the first model serves, and the load of every model; `GET /ready`: the first part alone. Neither requires an API
+ * key. `GET /metrics`: the server in numbers, in the text format of Prometheus.
+ */
+export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
   new Elysia()
+    .onError(answerErrors(openAiError))
     .get(
       "/health",
       ({ set }): Health => {
@@ -36,7 +43,7 @@ export const healthRoutes = ({ models, startedAt }: ServerState) =>
           summary: "Health and load",
           response: health,
           errors: {},
-          others: { 503: { description: "The first model does not serve now; `reason` says why.", schema: health } },
+          others: { 503: { description: "The first model is not ready; `reason` says why.", schema: health } },
           open: true,
         }),
       },
@@ -59,11 +66,23 @@ export const healthRoutes = ({ models, startedAt }: ServerState) =>
           summary: "Whether requests can be sent here",
           response: ready,
           errors: {},
-          others: { 503: { description: "The first model does not serve now; `reason` says why.", schema: ready } },
+          others: { 503: { description: "The first model is not ready; `reason` says why.", schema: ready } },
           open: true,
         }),
       },
     )
+    .get("/metrics", async () => new Response(await metrics.render(), { headers: { "content-type": METRICS_TYPE } }), {
+      detail: {
+        tags: ["Service"],
+        summary: "Metrics for Prometheus",
+        description:
+          "Series named `vllm:…` mean what vLLM's mean, so that dashboards and inference routers made for it work; `rocmforge_…` are this server's own.",
+        responses: {
+          200: { description: "Success", content: { "text/plain": { schema: { type: "string" as const } } } },
+          ...failures({}),
+        },
+      },
+    })
 
 function judge({ draining }: ModelPool, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }

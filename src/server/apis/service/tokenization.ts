@@ -8,8 +8,10 @@ import { renderChat } from "../../chat/prompt.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { invalidRequest } from "../../http/errors.ts"
+import { answerErrors, invalidRequest } from "../../http/errors.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { toConversation } from "../openai/request.ts"
+import { openAiError } from "../openai/wire.ts"
 import {
   applyTemplateRequest,
   applyTemplateResponse,
@@ -21,10 +23,10 @@ import {
   tokenizeResponse,
 } from "./tokenization-schema.ts"
 
-/** Tokens that are decoded at a time; a list that is longer is long. */
+/** Tokens that are decoded at a time, and the most of a short list. */
 const SLICE = 1 << 13
 
-/** What these endpoints can answer besides success. */
+/** The error statuses of these endpoints. */
 const { 429: _, ...ERRORS } = GENERATION_ERRORS
 
 const TAG = "Models"
@@ -34,7 +36,7 @@ const EXAMPLE = [{ role: "user" as const, content: "Why is the sky blue?" }]
 export function tokenizationRoutes(state: ServerState) {
   const model = exampleModel(state)
   const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json"] as const
-  /** Holds the model, the first one by default, while `use` runs. */
+  /** Runs `use` with a model, the first one by default, which stays in memory meanwhile. */
   const withModel = async <T>(
     name: string | null | undefined,
     request: Request,
@@ -44,6 +46,7 @@ export function tokenizationRoutes(state: ServerState) {
     return await use(lease.model)
   }
   return new Elysia()
+    .onError(answerErrors(openAiError))
     .post("/tokenize", ({ body, request }) => withModel(body.model, request, (model) => tokenize(model, body)), {
       parse: [...parse],
       body: requestBody(tokenizeRequest, { model, prompt: "Why is the sky blue?" }),
@@ -62,7 +65,8 @@ export function tokenizationRoutes(state: ServerState) {
     )
     .post(
       "/apply-template",
-      ({ body, request }) => withModel(body.model, request, (model) => ({ prompt: renderChat(model, body) })),
+      ({ body, request }) =>
+        withModel(body.model, request, (model) => ({ prompt: renderChat(model, toConversation(body)) })),
       {
         parse: [...parse],
         body: requestBody(applyTemplateRequest, { model, messages: EXAMPLE }),
@@ -86,14 +90,14 @@ async function tokenize(model: LoadedModel, body: TokenizeRequest): Promise<Toke
     max_model_len: engine.limits.contextLength,
     token_strs: body.return_token_strs ? ids.map((id) => tokenizer.piece(id)) : null,
   }
-  // To check a long list again, as answers are, takes longer than to make it.
+  // A long list is not validated as other responses are: that takes longer than making it.
   return ids.length > SLICE ? (Response.json(answer) as unknown as TokenizeResponse) : answer
 }
 
 async function tokensOf(model: LoadedModel, body: TokenizeRequest): Promise<Int32Array> {
   const { tokenizer } = model
   const { messages, prompt, content } = body
-  if (messages) return await encodeChat(model, renderChat(model, { ...body, messages }))
+  if (messages) return await encodeChat(model, renderChat(model, toConversation({ ...body, messages })))
   const around = body.add_special ?? body.add_special_tokens ?? typeof prompt === "string"
   const special = body.parse_special ?? true
   return await encodeText(model, prompt ?? content ?? "", { special, addBos: around && tokenizer.addBos })

@@ -2,7 +2,7 @@ import { deserialize, serialize } from "bun:jsc"
 import { expect, test } from "bun:test"
 import { DeviceError } from "../../../../src/engine/device.ts"
 import { fromWire, toWire, wireErrorSchema } from "../../../../src/engine/process/wire-error.ts"
-import { EngineError, OverloadedError, RequestError } from "../../../../src/errors.ts"
+import { EngineError, FieldMessage, fieldMessage, OverloadedError, RequestError } from "../../../../src/errors.ts"
 import { GgufError } from "../../../../src/gguf/errors.ts"
 import { ModelError } from "../../../../src/models/errors.ts"
 import { NativeError } from "../../../../src/native/errors.ts"
@@ -44,6 +44,15 @@ for (const error of ERRORS) {
     } else expect(found.cause).toBeUndefined()
   })
 }
+
+test("a refused request can still be shown with other names", () => {
+  const error = sent(new RequestError(fieldMessage`{minTokens} is ${"{5}"}`, "minTokens", "invalid_value"))
+  if (!(error instanceof RequestError)) throw error
+  expect([error.message, error.param]).toEqual(["minTokens is {5}", "minTokens"])
+  const names = { minTokens: "min_tokens" }
+  expect(new FieldMessage(error.messageTemplate).render(names)).toBe("min_tokens is {5}")
+  expect(new FieldMessage(error.paramTemplate).render(names)).toBe("min_tokens")
+})
 
 test("what has no class of its own here keeps its name and message", () => {
   expect(sent(new RangeError("too far"))).toMatchObject({ name: "RangeError", message: "too far" })

@@ -3,8 +3,8 @@
 import { expect, test } from "bun:test"
 import fc from "fast-check"
 import type { EngineEvent, GenerateRequest } from "../../../../src/engine/types.ts"
-import type { ChatRequest } from "../../../../src/server/apis/openai/chat-schema.ts"
 import { type ChatEvent, chatEvents, collectChat, prepareChat } from "../../../../src/server/chat/chat.ts"
+import type { ChatRequest } from "../../../../src/server/chat/request.ts"
 import { ChatTemplate } from "../../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../../src/text/tokenizer/tokenizer.ts"
@@ -95,21 +95,22 @@ function pieces(bytes: Uint8Array, where: "bytes" | number[]): Uint8Array[] {
   return ends.map((end, i) => bytes.slice(ends[i - 1] ?? 0, end)).filter(({ length }) => length > 0)
 }
 
-const run = (id: string) => ({ id, controller: new AbortController(), standing: {} })
+const QUESTION = [{ role: "user" as const, content: "x" }]
+const run = (id: string) => ({ id, controller: new AbortController(), queue: {} })
 
 test("streamed = unstreamed = the definition", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, stop, fc.boolean(), fc.boolean(), async (bytes, where, stops, thinks, logprobs) => {
       const { model } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
-      const body = { model: "script", messages: [{ role: "user", content: "x" }], stop: stops, logprobs } as ChatRequest
+      const request: ChatRequest = { messages: QUESTION, stop: stops, ...(logprobs && { logprobs: 0 }) }
       const expected = reference(bytes, stops, thinks)
 
-      const { answers } = await collectChat(await prepareChat(model, run("a"), body))
+      const { answers } = await collectChat(await prepareChat(model, run("a"), request))
       expect({ reasoning: answers[0]?.reasoning, content: answers[0]?.content }).toEqual(expected as never)
 
       const streamed = { reasoning: "", content: "" }
       const events: ChatEvent[] = []
-      for await (const event of chatEvents(await prepareChat(model, run("b"), body))) {
+      for await (const event of chatEvents(await prepareChat(model, run("b"), request))) {
         events.push(event)
         if (event.type === "content" || event.type === "reasoning") {
           streamed[event.type] += event.text
@@ -130,8 +131,8 @@ test("every token that is heard is scored once", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, fc.boolean(), async (bytes, where, thinks) => {
       const { model, script } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
-      const body = { model: "script", messages: [{ role: "user", content: "x" }], logprobs: true } as ChatRequest
-      const { answers } = await collectChat(await prepareChat(model, run("c"), body))
+      const request: ChatRequest = { messages: QUESTION, logprobs: 0 }
+      const { answers } = await collectChat(await prepareChat(model, run("c"), request))
       expect(answers[0]?.scored.map(({ token }) => token)).toEqual(script.slice(0, -1))
     }),
     { numRuns: 300, seed: 10 },
@@ -170,7 +171,7 @@ const callAnswer = fc
   .map(([start, parts]) => Uint8Array.from(Buffer.from(start + parts.join(""))))
 
 test("calls: streamed = unstreamed = the definition", async () => {
-  const tools = [{ type: "function", function: { name: "f" } }]
+  const tools = [{ name: "f" }]
   await fc.assert(
     fc.asyncProperty(
       callAnswer,
@@ -179,8 +180,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
       fc.boolean(),
       async (bytes, where, template, logprobs) => {
         const { model } = modelSaying(pieces(bytes, where), template)
-        const messages = [{ role: "user", content: "x" }]
-        const body = { model: "script", messages, tools, stop: ["END"], logprobs } as ChatRequest
+        const request: ChatRequest = { messages: QUESTION, tools, stop: ["END"], ...(logprobs && { logprobs: 0 }) }
         const said = reference(bytes, ["END"], template.source().includes("</think>"))
         const splitter = new ToolCallSplitter(toolSupport(template).format, ["f"])
         const definition = { reasoning: said.reasoning, content: "", calls: [] as string[] }
@@ -189,7 +189,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
           else if (piece.type === "call") definition.calls.push("")
           else definition.calls.push(`${definition.calls.pop()}${piece.text}`)
 
-        const { answers } = await collectChat(await prepareChat(model, run("d"), body))
+        const { answers } = await collectChat(await prepareChat(model, run("d"), request))
         const [whole] = answers
         const calls = whole?.toolCalls ?? []
         expect({
@@ -200,7 +200,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
         expect(whole?.reason).toBe(splitter.called ? "tool_calls" : "stop")
 
         const streamed = { reasoning: "", content: "", calls: [] as string[] }
-        for await (const event of chatEvents(await prepareChat(model, run("e"), body))) {
+        for await (const event of chatEvents(await prepareChat(model, run("e"), request))) {
           if (event.type === "content" || event.type === "reasoning") streamed[event.type] += event.text
           else if (event.type === "tool_call") {
             expect(event.call).toBe(streamed.calls.length)

@@ -2,8 +2,9 @@
 
 import { describe, expect, test } from "bun:test"
 import Ajv from "ajv"
-import type { Constraint } from "../../../../src/grammar/constraint.ts"
-import { callingOf, type ToolFields, toolsConstraint } from "../../../../src/server/chat/tools.ts"
+import type { Form } from "../../../../src/grammar/constraint.ts"
+import type { ChatRequest } from "../../../../src/server/chat/request.ts"
+import { planTools } from "../../../../src/server/chat/tools.ts"
 import { ChatTemplate } from "../../../../src/text/chat-template.ts"
 import { writeCalls } from "../../../../src/text/tools/format.ts"
 import { ToolCallSplitter } from "../../../../src/text/tools/index.ts"
@@ -25,8 +26,8 @@ const SCHEMAS: Record<string, Record<string, unknown>> = {
   },
 }
 const tools = Object.entries(SCHEMAS).map(([name, parameters]) => ({
-  type: "function" as const,
-  function: { name, parameters },
+  name,
+  parameters,
 }))
 const ajv = new Ajv({ strict: false })
 const TEMPLATES = {
@@ -38,32 +39,27 @@ const TEMPLATES = {
   llama3: '{{ tools }} <|start_header_id|> "parameters"',
 }
 
-function setUp(template: string, fields: ToolFields) {
+function setUp(template: string, request: Omit<ChatRequest, "messages">) {
   const model = scriptModel(scriptEngine({ tokens: [] }), "script", { chatTemplate: new ChatTemplate(template) })
-  const calling = callingOf(model, fields)
-  if (calling === undefined) throw new Error("there are tools")
-  return { calling, masks: compiled(toolsConstraint(calling, fields, undefined), vocabulary.trie) }
+  const { calling, constraint } = planTools(model, request)
+  if (calling === undefined || constraint === undefined) throw new Error("there are tools")
+  return { calling, masks: compiled(constraint, vocabulary.trie) }
 }
 
 test("where there is no call, the answer can have a form of its own", () => {
-  const model = scriptModel(scriptEngine({ tokens: [] }), "script", {
-    chatTemplate: new ChatTemplate(TEMPLATES.hermes),
-  })
-  const calling = callingOf(model, { tools })
-  if (calling === undefined) throw new Error("there are tools")
   const schema = {
     type: "object",
     properties: { ok: { type: "boolean" } },
     required: ["ok"],
     additionalProperties: false,
   }
-  const masksOf = (form: Constraint) => compiled(toolsConstraint(calling, { tools }, undefined, form), vocabulary.trie)
+  const masksOf = (form: Form) => setUp(TEMPLATES.hermes, { tools, form: { form, field: "responseFormat" } }).masks
   const call = '<tool_call>\n{"name": "ask", "arguments": {"text": ""}}\n</tool_call>'
-  const validating = masksOf({ type: "json_schema", schema, param: "response_format" })
+  const validating = masksOf({ type: "json_schema", schema })
   for (const text of [call, '{"ok": true}']) expect(accepts(validating, vocabulary, text)).toBe(true)
   for (const text of ["", "Well.", '{"no": true}', `{"ok": true}${call}`, `Well, ${call}`])
     expect(accepts(validating, vocabulary, text)).toBe(false)
-  const object = masksOf({ type: "json_object", param: "response_format" })
+  const object = masksOf({ type: "json_object" })
   for (const text of [call, '{"no": [1]}']) expect(accepts(object, vocabulary, text)).toBe(true)
   for (const text of ["[]", "Well."]) expect(accepts(object, vocabulary, text)).toBe(false)
 })
@@ -73,7 +69,7 @@ test("SmolLM2 says that it makes no call by an empty list", () => {
   const { calling, masks } = setUp(TEMPLATES.smollm, { tools })
   expect(accepts(masks, vocabulary, none)).toBe(true)
   expect(read(calling, none)).toEqual({ content: "", calls: [] })
-  expect(accepts(setUp(TEMPLATES.smollm, { tools, tool_choice: "required" }).masks, vocabulary, none)).toBe(false)
+  expect(accepts(setUp(TEMPLATES.smollm, { tools, toolChoice: "required" }).masks, vocabulary, none)).toBe(false)
   expect(accepts(setUp(TEMPLATES.mistral, { tools }).masks, vocabulary, "[TOOL_CALLS][]")).toBe(false)
 })
 
@@ -90,8 +86,8 @@ function read({ format, names }: ReturnType<typeof setUp>["calling"], text: stri
 
 describe.each(Object.entries(TEMPLATES))("%s", (name, template) => {
   test("any answer that is kept to calls is read as calls that validate", () => {
-    for (const parallel_tool_calls of [true, false]) {
-      const { calling, masks } = setUp(template, { tools, tool_choice: "required", parallel_tool_calls })
+    for (const parallelToolCalls of [true, false]) {
+      const { calling, masks } = setUp(template, { tools, toolChoice: "required", parallelToolCalls })
       expect(calling.format.name).toBe(name)
       const random = randomNumbers(5)
       let n_read = 0
@@ -101,7 +97,7 @@ describe.each(Object.entries(TEMPLATES))("%s", (name, template) => {
         const { content, calls } = read(calling, text)
         expect(content).toBe("")
         expect(calls.length).toBeGreaterThan(0)
-        if (!parallel_tool_calls) expect(calls.length).toBe(1)
+        if (!parallelToolCalls) expect(calls.length).toBe(1)
         for (const call of calls) {
           const schema = SCHEMAS[call.name] ?? false
           expect(ajv.validate(schema, JSON.parse(call.arguments)) || ajv.errorsText()).toBe(true)
@@ -122,10 +118,10 @@ describe.each(Object.entries(TEMPLATES))("%s", (name, template) => {
     expect(read(auto.calling, text)).toEqual({ content: "", calls: made })
     for (const said of [text, `Well, ${text}`, "Well.", ""]) expect(accepts(auto.masks, vocabulary, said)).toBe(true)
     expect(accepts(auto.masks, vocabulary, text.replace("7", "21"))).toBe(false)
-    const required = setUp(template, { tools, tool_choice: "required" }).masks
+    const required = setUp(template, { tools, toolChoice: "required" }).masks
     expect(accepts(required, vocabulary, text)).toBe(true)
     for (const said of [`Well, ${text}`, "Well.", ""]) expect(accepts(required, vocabulary, said)).toBe(false)
-    const one = setUp(template, { tools, tool_choice: { type: "function", function: { name: "ask" } } })
+    const one = setUp(template, { tools, toolChoice: { function: "ask" } })
     const [ask = [], list = []] = made.map((call) => [call])
     expect(accepts(one.masks, vocabulary, writeCalls(one.calling.format.spelling, ask))).toBe(true)
     for (const other of [list, made])

@@ -3,6 +3,7 @@
 import { expect, test } from "bun:test"
 import { nextTurn } from "../../../../src/async.ts"
 import { EngineError } from "../../../../src/errors.ts"
+import { DATA_EVENTS } from "../../../../src/server/apis/openai/wire.ts"
 import { eventStream, HEAD_START_MS } from "../../../../src/server/http/stream.ts"
 import { FakeClock } from "../../../support/clock.ts"
 
@@ -26,7 +27,7 @@ function openStream(pingMs = 10_000) {
     }
   }
   const held = { [Symbol.dispose]: () => void ended.disposed++ }
-  const response = eventStream(events(), { controller, pingMs, held, clock })
+  const response = eventStream(events(), { controller, pingMs, format: DATA_EVENTS, held, clock })
   response.catch(() => {})
   return { clock, controller, ended, send, fail, response }
 }

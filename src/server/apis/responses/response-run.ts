@@ -1,100 +1,94 @@
-/** Makes one response, from the request to the store. */
+/** Generates one response, from the request to the store. */
 
 import type { LoadedModel } from "../../../engine/types.ts"
 import { OverloadedError } from "../../../errors.ts"
 import { type Chat, type ChatEvent, chatEvents, prepareChat } from "../../chat/chat.ts"
-import type { Run } from "../../chat/choices.ts"
 import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
-import { invalidRequest, toApiError } from "../../http/errors.ts"
-import { type FieldNames, renamed, renamingFields } from "../../http/field-names.ts"
+import { invalidRequest, reportUnexpected, toApiError } from "../../http/errors.ts"
+import type { JobContext } from "../../http/job.ts"
 import { HEAD_START_MS, type StreamFormat } from "../../http/stream.ts"
-import type { ResponseEvent } from "./events-schema.ts"
+import { FIELDS } from "./errors.ts"
 import { inputItems } from "./items.ts"
 import type { StoredItem } from "./items-schema.ts"
-import { fieldNames, toChatRequest, withoutOldest } from "./request.ts"
+import { toChatRequest, withoutOldest } from "./request.ts"
 import type { Responses, RunningResponse } from "./responses.ts"
-import type { ResponseBody, ResponseRequest } from "./schema.ts"
-import { newResponse, type ResponseHead, ResponseWriter } from "./writer.ts"
+import type { ResponseBody, ResponseEvent, ResponseRequest } from "./schema.ts"
+import { newResponse, ResponseWriter } from "./writer.ts"
 
-/** Server-sent events that name their type, as the Responses API sends them; nothing follows the last one. */
+/** Server-sent events with their types as names. The stream ends with the last of them. */
 export const RESPONSE_EVENTS: StreamFormat = {
   contentType: "text/event-stream; charset=utf-8",
   event: (item) => `event: ${(item as ResponseEvent).type}\ndata: ${JSON.stringify(item)}\n\n`,
   end: "",
-  failure: ({ message, param, code }) =>
-    `event: error\ndata: ${JSON.stringify({ type: "error", code, message, param, sequence_number: 0 })}\n\n`,
+  failure: (error) =>
+    `event: error\ndata: ${JSON.stringify({ type: "error", code: error.code, ...error.shown(FIELDS), sequence_number: 0 })}\n\n`,
   ping: ": ping\n\n",
 }
 
 /**
- * How long a failure may take to be answered as such, with a status of its own; then the first events go out, which need no token. Shorter
- * than what the stream waits for them.
+ * Milliseconds in which a failure still gets an HTTP status of its own. After them the first events, which need no token, are sent. Less
+ * than what the stream waits for its first event.
  */
 const FAILURE_MS = 0.8 * HEAD_START_MS
 
-/** One response that is ready to be made, once: by one of its three methods. */
-export class Responding {
-  /** {@link Responding.prepare} makes one of a request. */
+/** One response, ready to be generated: one of the three methods is called, once. */
+export class ResponseRun {
+  /** See {@link ResponseRun.prepare}. */
   constructor(
     readonly responses: Responses,
     readonly chat: Chat,
     readonly writer: ResponseWriter,
     readonly running: RunningResponse,
-    readonly names: FieldNames,
   ) {}
 
-  /** @throws ApiError 400 naming the field that cannot be served. */
+  /** @throws ApiError 400, RequestError */
   static async prepare(
     responses: Responses,
     model: LoadedModel,
-    head: Run & ResponseHead,
+    context: JobContext,
     body: ResponseRequest,
-  ): Promise<Responding> {
-    const owner = head.standing.key ?? ""
+  ): Promise<ResponseRun> {
+    const { controller, queue } = context
+    const owner = queue.key ?? ""
     const { input, request } = conversationOf(responses, body, owner)
-    const names = fieldNames(body)
-    const chat = await renamingFields(names, async () =>
-      prepareChat(model, head, body.truncation === "auto" ? await withoutOldest(model, request) : request),
-    )
-    const response = newResponse(head, body)
-    const { controller } = head
-    const writer = new ResponseWriter(response, model.tokenizer, request.logprobs === true)
-    return new Responding(responses, chat, writer, { response, input, owner, controller }, names)
+    const fitting = body.truncation === "auto" ? await withoutOldest(model, request) : request
+    const chat = await prepareChat(model, context, fitting)
+    const response = newResponse(context, body)
+    const writer = new ResponseWriter(response, model.tokenizer, request.logprobs !== undefined)
+    return new ResponseRun(responses, chat, writer, { response, input, owner, controller })
   }
 
-  /** @throws what the generation throws; then nothing is stored. */
+  /** @throws whatever the generation throws; then nothing is stored. */
   async complete(): Promise<ResponseBody> {
-    await renamingFields(this.names, async () => {
-      for await (const _ of this.#answer(chatEvents(this.chat))) {
-        // The response is what they make of it.
-      }
-    })
+    for await (const _ of this.#answer(chatEvents(this.chat))) {
+      // Each event has updated the response.
+    }
     return this.running.response
   }
 
-  /** Its events. A failure after they have begun is the last of them; one before it is thrown. */
+  /** The events. A failure before the first event is thrown; a later one is the last event. */
   async *events(): AsyncGenerator<ResponseEvent, void, void> {
     const events = chatEvents(this.chat)
     const first = events.next()
-    // It may fail before it is waited for.
+    // It may fail before anything awaits it.
     first.catch(() => {})
-    await renamingFields(this.names, () => Promise.race([first, Bun.sleep(FAILURE_MS)]))
-    yield* this.#whole(events, first)
+    await Promise.race([first, Bun.sleep(FAILURE_MS)])
+    yield* this.#allEvents(events, first)
   }
 
-  /** Makes it for nobody who waits: how it ends is in the store. */
+  /** Generates it without a connection. The result is in the store. */
   async inBackground(): Promise<void> {
     const { log } = this.running
     try {
-      for await (const event of this.#whole(chatEvents(this.chat))) log?.push(event)
+      for await (const event of this.#allEvents(chatEvents(this.chat))) log?.push(event)
     } finally {
       log?.end()
     }
   }
 
-  /** From `response.created` to the end, whichever it is. */
-  async *#whole(
+  /** The events from `response.created` to the end, also of a response that fails. */
+  async *#allEvents(
     events: AsyncGenerator<ChatEvent, void, void>,
     first = events.next(),
   ): AsyncGenerator<ResponseEvent, void, void> {
@@ -110,7 +104,8 @@ export class Responding {
         responses.keep(running)
         return
       }
-      const failed = writer.fail(toApiError(renamed(this.names, thrown)))
+      reportUnexpected(thrown)
+      const failed = writer.fail(toApiError(thrown))
       responses.keep(running)
       yield failed
     } finally {
@@ -125,7 +120,7 @@ export class Responding {
     try {
       for (let next = await first; !next.done; next = await events.next()) {
         for (const event of this.writer.write(next.value)) {
-          // Whoever reads the end can retrieve it.
+          // A client that reads the last event can retrieve the response.
           if (event.type === "response.completed" || event.type === "response.incomplete")
             this.responses.keep(this.running)
           yield event
@@ -137,36 +132,31 @@ export class Responding {
   }
 }
 
-/** Its client left, or cancelled it; the server's own reasons are failures. */
+/** Whether the client disconnected or cancelled the response. An abort by the server is a failure. */
 const isCancelled = (thrown: unknown, { reason }: AbortSignal): boolean =>
   thrown === reason && !(thrown instanceof OverloadedError)
 
-/**
- * Tokens of the prompt that a response would have.
- * @throws ApiError 400 naming the field that cannot be served.
- */
-export function countInput(
+/** The number of tokens that a response's prompt would have. @throws ApiError 400, RequestError */
+export async function countInput(
   responses: Responses,
   model: LoadedModel,
   owner: string,
   body: ResponseRequest,
 ): Promise<number> {
   const { request } = conversationOf(responses, body, owner)
-  return renamingFields(fieldNames(body), async () => {
-    const fitting = body.truncation === "auto" ? await withoutOldest(model, request) : request
-    return (await encodeChat(model, renderChat(model, fitting))).length
-  })
+  const fitting = body.truncation === "auto" ? await withoutOldest(model, request) : request
+  return (await encodeChat(model, renderChat(model, fitting))).length
 }
 
-/** The request's own input, and with what it goes on from what the model is asked. @throws ApiError 400 */
+/** The request's own input, and the neutral request with the whole conversation. @throws ApiError 400 */
 function conversationOf(responses: Responses, body: ResponseRequest, owner: string) {
   const input = inputItems(body.input, (id) => responses.store.item(id, owner))
   return { input, request: toChatRequest(body, [...history(responses, body.previous_response_id, owner), ...input]) }
 }
 
 /**
- * The items of a response and of all that it goes on from.
- * @throws ApiError 400 where one of them is not there, or not over.
+ * The items of a response and of all responses that it continues.
+ * @throws ApiError 400 when one of them does not exist, or has not ended.
  */
 function history(responses: Responses, id: string | null | undefined, owner: string): StoredItem[] {
   if (id === undefined || id === null) return []
@@ -177,7 +167,7 @@ function history(responses: Responses, id: string | null | undefined, owner: str
   if (chain === undefined) {
     const why = "it was not stored, was deleted, or is too old"
     const there = responses.store.get(id, owner) !== undefined
-    throw refuse(there ? `a response that '${id}' goes on from is gone` : `there is no response '${id}': ${why}`)
+    throw refuse(there ? `a response that '${id}' continues is gone` : `there is no response '${id}': ${why}`)
   }
   return chain.flatMap(({ response, input }) => [...input, ...response.output])
 }

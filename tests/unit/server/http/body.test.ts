@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import fc from "fast-check"
+import { checkStructure } from "../../../../src/server/http/body.ts"
 import { ApiError } from "../../../../src/server/http/errors.ts"
-import { checkStructure } from "../../../../src/server/http/json-structure.ts"
 import { LIMITS } from "../../../../src/server/http/limits.ts"
 
 /** The code of the error that a text is refused with. */

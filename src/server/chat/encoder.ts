@@ -1,3 +1,5 @@
+/** A tokenizer in a thread of its own. */
+
 import { Worker } from "node:worker_threads"
 import { EngineError } from "../../errors.ts"
 import { ENCODER, threadProgram } from "../../program.ts"
@@ -13,14 +15,14 @@ export interface ToEncoder {
 
 export type FromEncoder =
   | { readonly id: number; readonly tokens: Int32Array }
-  /** The text cannot be encoded, or (without a code) the thread cannot work. */
+  /** The text cannot be encoded, or (without a code) the thread failed. */
   | { readonly id: number; readonly message: string; readonly code: TokenizerError["code"] | undefined }
 
-/** Without work for so many milliseconds, the thread ends and gives its memory back. */
+/** Milliseconds without work after which the thread ends, to free its memory. */
 const IDLE_MS = 60_000
 
-/** A model's tokenizer in a thread of its own, which is started for the first text. Texts are encoded in the order they came. */
-export class EncoderThread {
+/** A model's tokenizer in a thread, which starts with the first text. Texts are encoded in the order of the calls. */
+export class Encoder {
   readonly #waiting = new Map<number, PromiseWithResolvers<Int32Array>>()
   #worker: Worker | undefined
   #idle: ReturnType<typeof setTimeout> | undefined
@@ -29,7 +31,7 @@ export class EncoderThread {
   /** @param path The model file. */
   constructor(readonly path: string) {}
 
-  /** @throws TokenizerError as the tokenizer does; EngineError where there is no thread to be had. */
+  /** @throws TokenizerError as the tokenizer does; EngineError when the thread cannot run. */
   encode(text: string, options: EncodeOptions): Promise<Int32Array> {
     const id = this.#ids++
     const result = Promise.withResolvers<Int32Array>()
@@ -42,7 +44,7 @@ export class EncoderThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(threadProgram("server/chat/encode-thread-main.ts"), { workerData: ENCODER })
+    const worker = new Worker(threadProgram("server/chat/encoder-worker.ts"), { workerData: ENCODER })
     worker.on("message", (message: FromEncoder) => this.#receive(message))
     worker.on("error", ({ message }: Error) => {
       for (const { reject } of this.#waiting.values())

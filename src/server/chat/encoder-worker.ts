@@ -1,11 +1,11 @@
-/** The thread that encodes long texts. */
+/** Entry of the thread that encodes long texts. */
 
 import { parentPort } from "node:worker_threads"
 import { openGguf } from "../../gguf/reader.ts"
 import { TokenizerError } from "../../text/index.ts"
 import { tokenizerFromMetadata } from "../../text/tokenizer/tokenizer.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import type { FromEncoder, ToEncoder } from "./encode-thread.ts"
+import type { FromEncoder, ToEncoder } from "./encoder.ts"
 
 let tokenizer: Promise<Tokenizer> | undefined
 

@@ -1,20 +1,15 @@
-/** Token log-probabilities in the two shapes that OpenAI gives them. */
+/** Token log-probabilities in OpenAI's two forms. */
 
-import type { TokenLogprobs } from "../../engine/types.ts"
-import { Detokenizer } from "../../text/index.ts"
-import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import type { ChatLogprobs } from "../apis/openai/chat-schema.ts"
-import type { CompletionLogprobs } from "../apis/openai/completions-schema.ts"
-
-/** A generated token with its log-probabilities. */
-export interface ScoredToken {
-  readonly token: number
-  readonly logprobs: TokenLogprobs
-}
+import type { TokenLogprobs } from "../../../engine/types.ts"
+import { Detokenizer } from "../../../text/index.ts"
+import type { Tokenizer } from "../../../text/tokenizer/types.ts"
+import type { ScoredToken } from "../../chat/choices.ts"
+import type { ChatLogprobs } from "./chat-schema.ts"
+import type { CompletionLogprobs } from "./completions-schema.ts"
 
 const lossy = new TextDecoder("utf-8", { ignoreBOM: true })
 
-/** A token's text; half a character shows as U+FFFD (`bytes` has it exactly). */
+/** A token's text. Half a character shows as U+FFFD; `bytes` is exact. */
 const tokenText = (tokenizer: Tokenizer, token: number): string => lossy.decode(tokenizer.tokenBytes(token))
 
 export function chatLogprobsOf(tokenizer: Tokenizer, tokens: readonly ScoredToken[]): ChatLogprobs {
@@ -32,7 +27,7 @@ export function chatLogprobsOf(tokenizer: Tokenizer, tokens: readonly ScoredToke
   }
 }
 
-/** Collects the older form, whose offsets count on through a stream: one for each choice. */
+/** Writes the form of completions, whose text offsets go on through a stream. Each choice has a writer of its own. */
 export class CompletionLogprobsWriter {
   readonly #detokenizer: Detokenizer
   #offset = 0
@@ -42,9 +37,9 @@ export class CompletionLogprobsWriter {
   }
 
   /**
-   * The prompt's tokens, before all others. The first has no score, since nothing is before it.
+   * The prompt's tokens; to be called before {@link take}. The first token has no score, since nothing comes before it.
    * @param scores [tokens.length - 1]
-   * @param text The prompt as it stands in the answer, which may lack the token that every text begins with.
+   * @param text The prompt as the answer repeats it, which may lack the beginning token.
    */
   takePrompt(tokens: Int32Array, scores: readonly TokenLogprobs[], text: string): CompletionLogprobs {
     const detokenizer = new Detokenizer(this.tokenizer, { special: true, continuation: false })
@@ -77,7 +72,8 @@ export class CompletionLogprobsWriter {
       }),
     }
   }
-  /** Several tokens can have one text (halves of characters do): the likeliest speaks for it. */
+
+  /** Several tokens can have the same text (halves of characters do); the most probable one is kept. */
   #byText({ top }: TokenLogprobs): Record<string, number> {
     const best = new Map<string, number>()
     for (const { token, logprob } of top) {

@@ -1,0 +1,148 @@
+/**
+ * What the server's core is asked for. Every API translates its validated body into these interfaces, and the core reads nothing else;
+ * it knows no API's field names. `undefined` is always "not given".
+ */
+
+import type { Form } from "../../grammar/constraint.ts"
+
+/** How tokens are chosen. Defaults: temperature 1, everything else off, a random seed. */
+interface SamplingOptions {
+  readonly temperature?: number
+  /** 0 or less: off. */
+  readonly topK?: number
+  readonly topP?: number
+  readonly minP?: number
+  readonly presencePenalty?: number
+  readonly frequencyPenalty?: number
+  readonly repetitionPenalty?: number
+  /** Added to the logits, by token id. */
+  readonly logitBias?: Readonly<Record<string, number>>
+  readonly seed?: number
+}
+
+/** What every request for generated text has. */
+export interface GenerationRequest extends SamplingOptions {
+  /** Choices for each prompt. Default 1. */
+  readonly n?: number
+  /** Default: what the prompt leaves of the context. */
+  readonly maxTokens?: number
+  /** Neither an end token nor a stop string ends the text before this many tokens. Default 0. */
+  readonly minTokens?: number
+  /** Texts that end the answer and are not part of it. */
+  readonly stop?: readonly string[]
+  /** Generate past the model's end tokens. */
+  readonly ignoreEos?: boolean
+  /** Report each token's log-probability, and those of this many alternatives. Default: none. */
+  readonly logprobs?: number
+  /** What the text must be. Default: any text. */
+  readonly form?: RequestedForm
+}
+
+/** A form of text, and the field that asks for it. */
+export interface RequestedForm {
+  readonly form: Form
+  readonly field: FormField
+}
+
+/** The fields by which an API can ask for a form. */
+type FormField = "responseFormat" | "regex" | "grammar" | "structuredOutputs"
+
+/** What a conversation's prompt is made of. */
+export interface Conversation {
+  readonly messages: readonly Message[]
+  readonly tools?: readonly Tool[]
+  /** Default `auto`. */
+  readonly toolChoice?: ToolChoice
+  /** The answer may have several calls. Default true. */
+  readonly parallelToolCalls?: boolean
+  /** End the prompt where the assistant's turn begins. Default true. */
+  readonly addGenerationPrompt?: boolean
+  /** The last message is the beginning of the answer. */
+  readonly continueFinalMessage?: boolean
+  /** Further variables of the chat template. */
+  readonly templateVariables?: Readonly<Record<string, unknown>>
+  /** false: turn thinking off, where the model has a switch for it. */
+  readonly thinking?: false
+  readonly reasoningEffort?: "minimal" | "low" | "medium" | "high" | "xhigh"
+}
+
+/** A conversation to be answered. */
+export interface ChatRequest extends GenerationRequest, Conversation {
+  /** Tokens of an earlier conversation, which come before the prompt. */
+  readonly precedingTokens?: readonly number[]
+}
+
+export interface Message {
+  readonly role: "system" | "user" | "assistant" | "tool"
+  readonly content: string
+  readonly name?: string
+  /** What the assistant thought before it answered. */
+  readonly reasoning?: string
+  /** Calls that the assistant made. */
+  readonly toolCalls?: readonly ToolCall[]
+  /** Of a tool's message: the call that it answers. */
+  readonly toolCallId?: string
+}
+
+/** A call of a function. */
+export interface ToolCall {
+  readonly id: string
+  readonly name: string
+  /** JSON; cut off where an answer is (`length`). */
+  readonly arguments: string
+}
+
+/** A function that the answer may call. */
+export interface Tool {
+  readonly name: string
+  readonly description?: string
+  /** JSON Schema of its arguments. Default: it takes none. */
+  readonly parameters?: Readonly<Record<string, unknown>>
+  /** Refuse a schema that cannot be enforced, where by default such a function accepts any object. */
+  readonly strict?: boolean
+}
+
+/**
+ * `none`: no calls; `auto`: as the model decides; `required`: at least one; `function`: a call of that one; `allowed`: `mode` among
+ * these alone, which are also the only ones that the prompt describes.
+ */
+export type ToolChoice =
+  | "none"
+  | "auto"
+  | "required"
+  | { readonly function: string }
+  | { readonly allowed: readonly string[]; readonly mode: "auto" | "required" }
+
+/** Prompts to continue. */
+export interface CompletionPrompts {
+  /** Texts or token ids. */
+  readonly prompt: readonly (string | readonly number[])[]
+  /** Fill the gap between the prompt and this text. */
+  readonly suffix?: string
+}
+
+/** Texts or token ids to embed. */
+export interface EmbeddingRequest {
+  readonly input: readonly (string | readonly number[])[]
+  /** Leading numbers of each vector that are kept. Default: all. */
+  readonly dimensions?: number
+  /** Default: what the model's file says, else the mean. */
+  readonly pooling?: "mean" | "cls" | "last"
+  /** Most tokens of a text. Default: the model's context. */
+  readonly maxLength?: number
+  /** Cut texts that have more, where by default they are refused. */
+  readonly truncate?: boolean
+}
+
+/** Everything that a refusal can name. An API maps each to its own name, or to `null` if it has no such field. */
+export type FieldKey =
+  | Exclude<keyof ChatRequest, "form">
+  | FormField
+  | keyof CompletionPrompts
+  | keyof EmbeddingRequest
+  | "model"
+  | "priority"
+  | "tools[].parameters"
+
+/** An API's names of the fields. */
+export type ApiFields = Readonly<Record<FieldKey, string | null>>
