@@ -1,13 +1,12 @@
 /** Tools with Anthropic's own client. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { serveFile } from "../support/http.ts"
+import { anthropicOf } from "./support/clients.ts"
 import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
-import { serveFile } from "./support/serve-file.ts"
-
-setDefaultTimeout(120_000)
 
 const TEMPLATE = new ChatTemplate(
   "{% if tools %}{{ tools | tojson }}\n{% endif %}{# <tool_call> </think> #}{% for m in messages %}<{{ m.role }}>" +
@@ -27,7 +26,7 @@ async function serve(answer: string) {
   const limits = { contextLength: 8192 }
   const server = await serveScript({ tokens: saying(answer) }, {}, limits, { chatTemplate: TEMPLATE })
   return Object.assign(server, {
-    client: new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 }),
+    anthropic: anthropicOf(server.url),
     prompt: () => byteTokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true }),
   })
 }
@@ -43,7 +42,7 @@ const use = (name: string, input: object) => ({
 describe("calls are blocks", () => {
   test("of a message, whose reason they are", async () => {
     await using server = await serve(CALLS)
-    const message = await server.client.messages.create(request)
+    const message = await server.anthropic.messages.create(request)
     expect(message.content as unknown[]).toEqual([
       { type: "text", text: "Hm.", citations: null },
       use("f", { x: "é" }),
@@ -58,7 +57,7 @@ describe("calls are blocks", () => {
 
   test("of a stream, with their input in pieces", async () => {
     await using server = await serve(`<think>Well.</think>${CALLS}`)
-    const stream = server.client.messages.stream(request)
+    const stream = server.anthropic.messages.stream(request)
     const events: Anthropic.RawMessageStreamEvent[] = []
     for await (const event of stream) events.push(event)
     const message = await stream.finalMessage()
@@ -88,7 +87,7 @@ describe("calls are blocks", () => {
 
   test("that may be cut off", async () => {
     await using server = await serve(CALLS)
-    const message = await server.client.messages.create({ ...request, max_tokens: 52 })
+    const message = await server.anthropic.messages.create({ ...request, max_tokens: 52 })
     expect(message.stop_reason).toBe("max_tokens")
     expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: null }, use("f", {})])
   })
@@ -96,7 +95,7 @@ describe("calls are blocks", () => {
 
 test("calls and their results are shown to the model", async () => {
   await using server = await serve("Done.")
-  const { client } = server
+  const { anthropic } = server
   const conversation: Anthropic.MessageParam[] = [
     ...messages,
     {
@@ -117,7 +116,7 @@ test("calls and their results are shown to the model", async () => {
       ],
     },
   ]
-  const message = await client.messages.create({ ...request, messages: conversation })
+  const message = await anthropic.messages.create({ ...request, messages: conversation })
   expect(message).toMatchObject({ content: [{ type: "text", text: "Done." }], stop_reason: "end_turn" })
   const [, ...shown] = server.prompt().split("\n")
   expect(shown.join("\n")).toBe(
@@ -125,13 +124,13 @@ test("calls and their results are shown to the model", async () => {
       '{"id": "b", "type": "function", "function": {"name": "g", "arguments": {}}};' +
       "<tool>42(a);<tool>Error: no g(b);<user>And now?;",
   )
-  const { input_tokens } = await client.messages.countTokens({ model: "script", messages: conversation, tools })
+  const { input_tokens } = await anthropic.messages.countTokens({ model: "script", messages: conversation, tools })
   expect(input_tokens).toBe(message.usage.input_tokens)
 })
 
 test("SmolLM2 uses the tool that it has to, with an input that validates", async () => {
   await using server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 1024 })
-  const client = new Anthropic({ baseURL: server.url, apiKey: "none", maxRetries: 0 })
+  const client = anthropicOf(server.url)
   const properties = { word: { enum: ["yes", "no"] }, n: { type: "integer", minimum: 3, maximum: 5 } }
   const input_schema = { type: "object" as const, properties, required: ["word", "n"], additionalProperties: false }
   const forced = {
@@ -166,7 +165,7 @@ test("SmolLM2 uses the tool that it has to, with an input that validates", async
 
 test("with the choice none there are no tools", async () => {
   await using server = await serve(CALLS)
-  const message = await server.client.messages.create({ ...request, tool_choice: { type: "none" } })
+  const message = await server.anthropic.messages.create({ ...request, tool_choice: { type: "none" } })
   expect(message).toMatchObject({ content: [{ type: "text", text: CALLS }], stop_reason: "end_turn" })
   expect(server.prompt()).toBe("<user>Do it.;")
 })
@@ -187,7 +186,7 @@ describe("what cannot be is refused, under its own name", () => {
     ],
   ])("%j names %s", async (fields, name) => {
     await using server = await serve("x")
-    const error = await server.client.messages.create({ ...request, ...fields } as never).catch((thrown) => thrown)
+    const error = await server.anthropic.messages.create({ ...request, ...fields } as never).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(Anthropic.BadRequestError)
     expect(error.message).toContain(`'${name}'`)
     expect(server.engine.requests).toEqual([])

@@ -1,6 +1,9 @@
 /** Small models with random weights, complete with tokenizer and chat template: the same bytes from the same options. */
 
 import { createHash } from "node:crypto"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import type { FormatName } from "../../src/gguf/formats.ts"
 import { type MetadataValue, meta } from "../../src/gguf/metadata.ts"
 import { encodeGguf, type TensorSource } from "../../src/gguf/writer.ts"
@@ -42,6 +45,21 @@ export async function writeTinyModel(path: string, options: TinyModelOptions = {
   const bytes = tinyModel(options)
   await Bun.write(path, bytes)
   return createHash("sha256").update(bytes).digest("hex")
+}
+
+export interface TinyModelFile extends AsyncDisposable {
+  /** A folder of the test's own, which holds the model's file alone. */
+  readonly folder: string
+  /** `tiny.gguf` in that folder. */
+  readonly path: string
+}
+
+/** Writes a tiny model into a temporary folder, which is removed when the result is disposed of. */
+export async function withTinyModel(options: TinyModelOptions = {}): Promise<TinyModelFile> {
+  const folder = await mkdtemp(join(tmpdir(), "rocmforge-tiny-"))
+  const path = join(folder, "tiny.gguf")
+  await writeTinyModel(path, options)
+  return { folder, path, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) }
 }
 
 /** The bytes of the model's GGUF file. */

@@ -1,9 +1,10 @@
 import type { EngineLimits, LoadedModel } from "../../../src/engine/types.ts"
 import { Gguf } from "../../../src/gguf/reader.ts"
-import { type RunningServer, type StartOptions, startServer } from "../../../src/server/index.ts"
+import type { StartOptions } from "../../../src/server/index.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
+import { serveModel, type TestServer } from "../../support/http.ts"
 import { type Script, ScriptEngine } from "./script-engine.ts"
 
 const CONTROL = ["<|im_start|>", "<|im_end|>"]
@@ -49,11 +50,8 @@ export const scriptModel = (
 export const scriptEngine = (script: Script, limits: Partial<EngineLimits> = {}): ScriptEngine =>
   new ScriptEngine(script, { nVocab: byteTokenizer.vocabSize, ...limits })
 
-export interface ScriptedServer extends AsyncDisposable {
-  url: string
-  server: RunningServer
-  engine: ScriptEngine
-  model: LoadedModel
+export interface ScriptedServer extends TestServer {
+  readonly engine: ScriptEngine
 }
 
 /** A server over a scripted engine, under the model name `script`. */
@@ -64,9 +62,7 @@ export async function serveScript(
   parts: Parameters<typeof scriptModel>[2] = {},
 ): Promise<ScriptedServer> {
   const engine = scriptEngine(script, limits)
-  const model = scriptModel(engine, "script", parts)
-  const server = await startServer({ models: [model], port: 0, ...options })
-  return { url: server.url, server, engine, model, [Symbol.asyncDispose]: () => server.stop() }
+  return { ...(await serveModel(scriptModel(engine, "script", parts), options)), engine }
 }
 
 /** Waits until a condition holds; fails after `limitMs`. Returns the milliseconds it took. */
