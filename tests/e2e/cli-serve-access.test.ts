@@ -164,10 +164,13 @@ describe("traces", () => {
     }
     expect((await refused.stop()).match(/WARN {2}traces could not be sent/g)).toHaveLength(1)
 
-    // The exporter itself would wait for an hour.
+    // By its own settings, the exporter would wait for an hour.
     using silent = Bun.listen({ port: 0, hostname: "127.0.0.1", socket: { data() {} } })
-    const endpoint = `http://127.0.0.1:${silent.port}`
-    const lost = await serve([], { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_EXPORTER_OTLP_TIMEOUT: "3600000" })
+    const lost = await serve([], {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${silent.port}`,
+      OTEL_EXPORTER_OTLP_TIMEOUT: "3600000",
+      OTEL_BSP_EXPORT_TIMEOUT: "3600000",
+    })
     expect((await complete(lost.url)).status).toBe(200)
     await lost.stop()
   })
