@@ -199,9 +199,10 @@ describe("shutting down", () => {
   const DAY_MS = 24 * 3600 * 1000
 
   test("lets streams end, and refuses what comes meanwhile", async () => {
-    // The engine goes on after the server has been asked, and the stream never reaches the end of its time.
+    // After one letter, the engine waits until the server has refused another request; the time to end never runs out.
     const gate = Promise.withResolvers<void>()
-    await using server = await serveScript({ tokens: saying("a good end"), before: () => gate.promise })
+    const before = (index: number) => (index === 1 ? gate.promise : undefined)
+    await using server = await serveScript({ tokens: saying("a good end"), before })
     const response = await post(server.url, { ...chat, stream: true })
     const drained = server.server.drain(DAY_MS)
     const refused = await post(server.url, chat)

@@ -91,9 +91,10 @@ describe("a stream", () => {
   })
 
   test("is kept alive by comments", async () => {
-    // The engine goes on after some pings have been read.
+    // After one letter, the engine waits until some pings have been read.
     const gate = Promise.withResolvers<void>()
-    await using server = await serveScript({ tokens: saying("slow"), before: () => gate.promise }, { pingMs: 5 })
+    const before = (index: number) => (index === 1 ? gate.promise : undefined)
+    await using server = await serveScript({ tokens: saying("slow"), before }, { pingMs: 5 })
     const response = await call(server.url, "", "POST", { ...ask, stream: true })
     let text = ""
     for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
