@@ -1,13 +1,20 @@
 /**
- * `npm test [-- FILTER… [-t PATTERN] [--verbose]]`: the native build without warnings, lint, types, then every test file in a Bun
- * process of its own, so that one that crashes or hangs is named and hides no other. A FILTER is a part of a test file's path;
- * with one, only the tests run. The last line is `N passed, N failed, N skipped`; the exit code is 1 unless all is well.
+ * `npm test [-- FILTER… [-t PATTERN] [--jobs N] [--verbose]]`: the native build without warnings, lint, types, then every test file in a
+ * Bun process of its own, so that one that crashes or hangs is named and hides no other. A FILTER is a part of a test file's path;
+ * with one, only the tests run. N files run at once, the slowest ones of the last run first. The last line is
+ * `N passed, N failed, N skipped`; the exit code is 1 unless all is well.
  */
 
+import { availableParallelism } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { Glob } from "bun"
 import { type FileResult, runTestFile } from "./test/run-file.ts"
+import { inOrder, readDurations, slowestFirst, writeDurations } from "./test/schedule.ts"
+
+/** More would only wait for each other's processors: a file's process has threads of its own. */
+const MOST_JOBS = 4
+const DURATIONS = "build/test-durations.json"
 
 const CHECKS = [
   { name: "native build without warnings", command: [process.execPath, "build.ts", "--present", "--werror"] },
@@ -23,10 +30,16 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     "test-name-pattern": { type: "string", short: "t" },
+    jobs: { type: "string", short: "j", default: String(Math.min(MOST_JOBS, availableParallelism())) },
     verbose: { type: "boolean", default: false },
   },
 })
 const pattern = values["test-name-pattern"]
+const jobs = Number(values.jobs)
+if (!Number.isInteger(jobs) || jobs < 1) {
+  console.error(`--jobs ${values.jobs}: a whole number from 1 is needed.`)
+  process.exit(2)
+}
 
 process.chdir(join(import.meta.dir, ".."))
 // For the tests that run a package's program.
@@ -51,22 +64,29 @@ async function runChecks(): Promise<string[]> {
 }
 
 async function runTests(): Promise<FileResult[]> {
-  const every = [...new Glob("tests/**/*.test.{ts,tsx}").scanSync(".")].sort()
-  const files = every.filter(
+  const every = [...new Glob("tests/**/*.test.{ts,tsx}").scanSync(".")]
+  const chosen = every.filter(
     (file) => positionals.length === 0 || positionals.some((part) => file.includes(trim(part))),
   )
+  const durations = readDurations(DURATIONS)
+  const files = slowestFirst(chosen, durations)
   const verbose = values.verbose || (files.length === 1 && positionals.length > 0)
-  const results: FileResult[] = []
-  for (const [i, file] of files.entries()) {
-    const result = await runTestFile({ file, pattern, verbose })
-    results.push(result)
+  const run = (file: string) => runTestFile({ file, pattern, verbose })
+  // What files print as they run must not mix.
+  const results = await inOrder(files, verbose ? 1 : jobs, run, (result, i) => {
+    const { file } = result
     const counts = `${result.passed} passed${result.failed > 0 ? `, ${result.failed} failed` : ""}`
     const skipped = result.skipped > 0 ? `, ${result.skipped} skipped` : ""
     const position = `[${i + 1}/${files.length}]`
     console.log(`${result.failed > 0 ? "FAIL" : "ok  "} ${seconds(result.ms)} ${position} ${file}: ${counts}${skipped}`)
     if (result.problem) console.log(`     ${result.problem}`)
     if (result.failed > 0 && !verbose) console.log(result.output.replace(/^\(pass\) .*\n/gm, ""))
-  }
+  })
+  if (pattern === undefined)
+    writeDurations(DURATIONS, {
+      ...durations,
+      ...Object.fromEntries(results.map(({ file, ms }) => [file, Math.round(ms)])),
+    })
   return results
 }
 
@@ -89,7 +109,7 @@ function report(failedChecks: string[], results: FileResult[]): void {
     const slowest = results.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
     console.log(`slowest files: ${slowest.map((each) => `${each.file} ${seconds(each.ms).trim()}`).join(", ")}`)
   }
-  // The kernel tests say themselves on which devices they ran; without a GPU that is the CPU alone.
+  // The kernel tests print on which devices they ran; without a GPU that is the CPU alone.
   for (const line of new Set(results.flatMap((result) => result.output.match(/^kernel suite on .*$/m) ?? [])))
     console.log(line)
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)

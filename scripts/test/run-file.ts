@@ -13,7 +13,7 @@ export interface FileResult {
   ms: number
   /** What Bun printed. */
   output: string
-  /** Something beside failing tests: a crash, a hang, a file without tests. */
+  /** A problem other than failing tests: a crash, a hang, a file without tests. */
   problem?: string
 }
 

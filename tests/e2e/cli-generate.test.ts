@@ -1,12 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { writeTinyModel } from "../support/tiny-model.ts"
 import { TINY_TOKENS } from "../support/tiny-tokenizer.ts"
 import { cleanEnvironment, cliJson, killLeftovers, ROOT, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
 
 const folder = temporaryFolder("generate")
 const model = join(folder.path, "tiny.gguf")

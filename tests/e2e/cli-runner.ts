@@ -17,7 +17,7 @@ export interface CliResult {
   stderr: string
 }
 
-/** The environment of a test's CLI: nothing that the developer's shell says about ROCmForge. */
+/** The environment of a test's CLI, without the variables for ROCmForge and the hub that the developer's shell sets. */
 export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string | undefined> {
   const own = Object.entries(process.env).filter(([name]) => !/^(ROCMFORGE_(?!LIBRARY_PATH)|HF_)/.test(name))
   return { ...Object.fromEntries(own), ...extra }
@@ -25,7 +25,7 @@ export function cleanEnvironment(extra: Record<string, string> = {}): Record<str
 
 const running = new Set<{ kill: (signal: "SIGKILL") => void }>()
 
-/** Kills what a test that failed has left; for `afterEach`. */
+/** Kills the processes that a failed test has left; for `afterEach`. */
 export function killLeftovers(): void {
   for (const child of running) child.kill("SIGKILL")
 }
@@ -54,7 +54,18 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
   return { code, stdout, stderr }
 }
 
-/** Runs and parses standard output; a failure shows what the CLI said. */
+/** The URL that `serve` prints once it listens. */
+export async function listening(child: {
+  stdout: ReadableStream<Uint8Array>
+  stderr: ReadableStream
+}): Promise<string> {
+  const line = new TextDecoder().decode((await child.stdout.getReader().read()).value)
+  const url = /^listening on (https?:\/\/\S+)\n$/.exec(line)?.[1]
+  if (!url) throw new Error(`serve printed ${JSON.stringify(line)}; ${await new Response(child.stderr).text()}`)
+  return url
+}
+
+/** Runs and parses standard output; a failure shows what the CLI printed. */
 export async function cliJson<T>(args: readonly string[], options: CliOptions = {}): Promise<T> {
   const { code, stdout, stderr } = await runCli([...args, "--json"], options)
   if (code !== 0) throw new Error(`rocmforge ${args.join(" ")} exited with ${code}: ${stderr}`)

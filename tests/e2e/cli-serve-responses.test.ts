@@ -1,13 +1,11 @@
 /** Where `rocmforge serve` keeps responses. */
 
-import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test"
 import { join } from "node:path"
 import OpenAI from "openai"
+import { clientOf } from "../support/http.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
-import { killLeftovers, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
+import { killLeftovers, listening, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 const folder = temporaryFolder("responses")
 const at = (name: string) => join(folder.path, name)
@@ -22,11 +20,8 @@ afterAll(folder.remove)
 /** A server, the client to it, and its end. */
 async function serve(args: string[]) {
   const child = startCli(["serve", model, "--port", "0", "--log-level", "warn", ...args])
-  const line = new TextDecoder().decode((await child.stdout.getReader().read()).value)
-  const url = /^listening on (\S+)\n$/.exec(line)?.[1]
-  if (!url) throw new Error(`serve said ${JSON.stringify(line)}; ${await new Response(child.stderr).text()}`)
   return {
-    responses: new OpenAI({ baseURL: `${url}/v1`, apiKey: "mine", maxRetries: 0 }).responses,
+    responses: clientOf(await listening(child), "mine").responses,
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGTERM")
       expect(await child.exited).toBe(0)
@@ -58,7 +53,7 @@ test("a file keeps them over a restart; without one they are gone", async () => 
   expect(error).toBeInstanceOf(OpenAI.NotFoundError)
 })
 
-test("what is no such file is said, and left as it is", async () => {
+test("a file that is no database is refused, and left as it is", async () => {
   const notes = "these are notes, and no database".repeat(20)
   await Bun.write(at("notes.txt"), notes)
   const { code, stderr } = await runCli(["serve", model, "--port", "0", "--responses-db", at("notes.txt")])

@@ -1,10 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
+import { post } from "../support/http.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
-import { cliJson, killLeftovers, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
+import { until } from "../support/until.ts"
+import { cliJson, killLeftovers, listening, runCli, startCli, temporaryFolder } from "./cli-runner.ts"
 
 const folder = temporaryFolder("serve")
 const first = join(folder.path, "first.gguf")
@@ -17,14 +16,10 @@ beforeAll(async () => {
 afterEach(killLeftovers)
 afterAll(folder.remove)
 
-/** Starts `serve` on a free port and waits for the line that says where. */
+/** Starts `serve` and waits until it listens. */
 async function startServe(args: string[], env: Record<string, string> = {}) {
   const child = startCli(["serve", ...args], { env })
-  const reader = child.stdout.getReader()
-  const line = new TextDecoder().decode((await reader.read()).value)
-  const url = /^listening on (http:\/\/\S+)\n$/.exec(line)?.[1]
-  if (!url) throw new Error(`serve said ${JSON.stringify(line)}; ${await new Response(child.stderr).text()}`)
-  return { child, url }
+  return { child, url: await listening(child) }
 }
 
 interface Listed {
@@ -35,11 +30,7 @@ const modelsOf = async (url: string) => ((await (await fetch(`${url}/v1/models`)
 const statesOf = async (url: string) => (await modelsOf(url)).map(({ state }) => state)
 
 const complete = (url: string, body: object) =>
-  fetch(`${url}/v1/completions`, {
-    method: "POST",
-    body: JSON.stringify({ prompt: "the", max_tokens: 3, ignore_eos: true, ...body }),
-    headers: { "content-type": "application/json" },
-  })
+  post(`${url}/v1/completions`, { prompt: "the", max_tokens: 3, ignore_eos: true, ...body })
 
 /** Processes that a process started. */
 async function childrenOf(pid: number): Promise<number[]> {
@@ -47,12 +38,6 @@ async function childrenOf(pid: number): Promise<number[]> {
   return text.split(" ").filter(Boolean).map(Number)
 }
 const isAlive = (pid: number) => Bun.file(`/proc/${pid}/cmdline`).exists()
-
-/** Waits until a condition holds; fails after ten seconds. */
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (const start = performance.now(); !(await condition()); await Bun.sleep(20))
-    if (performance.now() - start > 10_000) throw new Error(`still not so: ${condition}`)
-}
 
 describe("serve", () => {
   test("loads the first model at the start, others when they are asked for, each in a process of its own", async () => {
@@ -147,7 +132,7 @@ describe("serve", () => {
     await until(async () => !(await isAlive(engine)))
   })
 
-  test("says what is wrong with a model or a setting before it serves", async () => {
+  test("names what is wrong with a model or a setting before it serves", async () => {
     const broken = join(folder.path, "broken.gguf")
     await Bun.write(broken, "this is no model")
     const cases: [args: string[], code: number, message: string][] = [

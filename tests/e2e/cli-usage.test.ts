@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import packageJson from "../../package.json" with { type: "json" }
 import { tinyModel, writeTinyModel } from "../support/tiny-model.ts"
 import { runCli, temporaryFolder } from "./cli-runner.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
 
 const COMMANDS = ["generate", "serve", "inspect", "bench", "tokenize", "detokenize", "devices"]
 const folder = temporaryFolder("usage")

@@ -13,11 +13,13 @@ const WEIGHT_FILES = 60
 const ABI_CASES = 1000
 const SUPPORT = join(import.meta.dir, "support")
 const folder = mkdtempSync(join(tmpdir(), "rocmforge-fuzz-"))
+/** Longer than other tests get: the sanitizer slows each case down several times, and the library is compiled anew for it. */
+const SANITIZED_MS = 300_000
 let environment: Record<string, string>
 
 beforeAll(async () => {
   environment = await buildWithAsan()
-}, 300_000)
+}, SANITIZED_MS)
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -68,35 +70,47 @@ test("the sanitizer reports planted faults, so its silence means something", asy
   expect(none.stdout).toContain("leaks: 0")
 })
 
-test(`${FILES} damaged files through the whole load path`, async () => {
-  const run = await runWithAsan(environment, join(SUPPORT, "fuzz-files.ts"), [folder, "header", String(FILES)])
-  expectClean(run)
-  const counts = outcomes(run)
-  expect(total(counts)).toBe(FILES)
-  expect(run.stdout).toContain('{"leaks":0}')
-  // A generator whose files all failed at the first byte would prove nothing about the native side.
-  expect(counts.get("loaded") ?? 0).toBeGreaterThanOrEqual(10)
-  expect(counts.size).toBeGreaterThanOrEqual(12)
-}, 300_000)
+test(
+  `${FILES} damaged files through the whole load path`,
+  async () => {
+    const run = await runWithAsan(environment, join(SUPPORT, "fuzz-files.ts"), [folder, "header", String(FILES)])
+    expectClean(run)
+    const counts = outcomes(run)
+    expect(total(counts)).toBe(FILES)
+    expect(run.stdout).toContain('{"leaks":0}')
+    // A generator whose files all failed at the first byte would prove nothing about the native side.
+    expect(counts.get("loaded") ?? 0).toBeGreaterThanOrEqual(10)
+    expect(counts.size).toBeGreaterThanOrEqual(12)
+  },
+  SANITIZED_MS,
+)
 
 // This machine's best instruction set, and the one that every machine has.
 for (const isa of ["", "portable"]) {
-  test(`${WEIGHT_FILES} files with damaged weights load and run on ${isa || "the best"} kernels`, async () => {
-    const args = [folder, "weights", String(WEIGHT_FILES)]
-    const run = await runWithAsan({ ...environment, ROCMFORGE_CPU_ISA: isa }, join(SUPPORT, "fuzz-files.ts"), args)
-    expectClean(run)
-    expect(outcomes(run)).toEqual(new Map([["loaded", WEIGHT_FILES]]))
-    expect(run.stdout).toContain('{"leaks":0}')
-  }, 300_000)
+  test(
+    `${WEIGHT_FILES} files with damaged weights load and run on ${isa || "the best"} kernels`,
+    async () => {
+      const args = [folder, "weights", String(WEIGHT_FILES)]
+      const run = await runWithAsan({ ...environment, ROCMFORGE_CPU_ISA: isa }, join(SUPPORT, "fuzz-files.ts"), args)
+      expectClean(run)
+      expect(outcomes(run)).toEqual(new Map([["loaded", WEIGHT_FILES]]))
+      expect(run.stdout).toContain('{"leaks":0}')
+    },
+    SANITIZED_MS,
+  )
 }
 
-test(`${ABI_CASES} tensor tables, plans and steps with wrong words`, async () => {
-  const run = await runWithAsan(environment, join(SUPPORT, "fuzz-abi.ts"), [folder, String(ABI_CASES)])
-  expectClean(run)
-  const counts = outcomes(run)
-  expect(total(counts)).toBe(ABI_CASES)
-  expect(run.stdout).toContain('{"leaks":0}')
-  for (const status of ["INVALID_MODEL", "INVALID_PLAN", "INVALID_STEP"]) {
-    expect(counts.get(`NativeError ${status}`) ?? 0).toBeGreaterThanOrEqual(10)
-  }
-}, 300_000)
+test(
+  `${ABI_CASES} tensor tables, plans and steps with wrong words`,
+  async () => {
+    const run = await runWithAsan(environment, join(SUPPORT, "fuzz-abi.ts"), [folder, String(ABI_CASES)])
+    expectClean(run)
+    const counts = outcomes(run)
+    expect(total(counts)).toBe(ABI_CASES)
+    expect(run.stdout).toContain('{"leaks":0}')
+    for (const status of ["INVALID_MODEL", "INVALID_PLAN", "INVALID_STEP"]) {
+      expect(counts.get(`NativeError ${status}`) ?? 0).toBeGreaterThanOrEqual(10)
+    }
+  },
+  SANITIZED_MS,
+)

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { runCommand } from "../../scripts/build/command.ts"
@@ -12,16 +12,15 @@ import {
   RequestError,
   StopError,
 } from "../../src/index.ts"
+import { idle } from "../support/http.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
+import { until } from "../support/until.ts"
 import { ROOT, temporaryFolder } from "./cli-runner.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
 
 const folder = temporaryFolder("library")
 const file = join(folder.path, "tiny.gguf")
 const options = { device: "cpu", threads: 1, max_seqs: 4 }
-/** Greedy, and of a known length: what random weights say rarely ends. */
+/** Greedy, and of a known length: the text of random weights rarely ends. */
 const fixed = { temperature: 0, maxTokens: 24, ignoreEos: true }
 const messages = [{ role: "user", content: "Hello" }]
 
@@ -34,11 +33,6 @@ afterAll(async () => {
   await llm.close()
   folder.remove()
 })
-
-const idle = () => {
-  const { running, waiting, blocksFree, blocksTotal } = llm.model.engine.stats()
-  return running === 0 && waiting === 0 && blocksFree === blocksTotal
-}
 
 describe("load", () => {
   test("says what it loaded", () => {
@@ -74,7 +68,7 @@ describe("generate", () => {
     expect(logprobs).toBeUndefined()
   })
 
-  test("takes its input in any of its forms, and says the same", async () => {
+  test("takes its input in any of its forms, with the same result", async () => {
     const { text } = await llm.generate("Once upon", fixed).result()
     expect((await llm.generate({ prompt: "Once upon", ...fixed }).result()).text).toBe(text)
     expect((await llm.generate({ prompt: "Once upon", temperature: 2 }, fixed).result()).text).toBe(text)
@@ -111,7 +105,7 @@ describe("generate", () => {
     expect(refused).rejects.toMatchObject({ name: "RequestError", param: "constraint" })
   })
 
-  test("several at once say what each says alone", async () => {
+  test("several at once give the texts that each gives alone", async () => {
     const prompts = ["Once", "upon a", "time there was", "one"]
     const alone: string[] = []
     for (const prompt of prompts) alone.push((await llm.generate(prompt, fixed).result()).text)
@@ -125,7 +119,7 @@ describe("generate", () => {
     for await (const _ of left) break
     expect(await left.result()).toMatchObject({ finishReason: "cancelled" })
     expect((await left.result()).usage.completionTokens).toBeLessThan(100)
-    expect(idle()).toBe(true)
+    expect(idle(llm.model.engine)).toBe(true)
 
     const controller = new AbortController()
     const aborted = llm.generate({ prompt: "Once upon", ...long, signal: controller.signal })
@@ -140,11 +134,12 @@ describe("generate", () => {
 
     const cancelled = llm.generate("Once upon", long)
     const result = cancelled.result()
-    setTimeout(() => cancelled.cancel(), 5)
+    await until(() => llm.model.engine.stats().running === 1)
+    cancelled.cancel()
     expect((await result).finishReason).toBe("cancelled")
     const never = await llm.generate("Once upon", { ...long, signal: AbortSignal.abort() }).result()
     expect(never).toMatchObject({ text: "", finishReason: "cancelled" })
-    expect(idle()).toBe(true)
+    expect(idle(llm.model.engine)).toBe(true)
   })
 
   test("throws typed errors where it is read, not where it is made", async () => {
@@ -160,7 +155,7 @@ describe("generate", () => {
     await expect(llm.generate("x", { ...fixed, maxTokens: 2000, deadlineMs: 1 }).result()).rejects.toThrow(
       OverloadedError,
     )
-    expect(idle()).toBe(true)
+    expect(idle(llm.model.engine)).toBe(true)
   })
 })
 
@@ -183,7 +178,7 @@ describe("the end", () => {
         .generate("Once", { ...fixed, maxTokens: 2000 })
         .result()
         .catch((thrown) => thrown)
-      await Bun.sleep(5)
+      await until(() => engine.stats().running === 1)
     }
     expect(engine.health().state).toBe("closed")
     expect(await running).toBeInstanceOf(EngineError)

@@ -6,7 +6,7 @@ import { runCli, temporaryFolder } from "./cli-runner.ts"
 
 const MODEL = "smollm2-135m"
 const SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-/** The model may have to be downloaded first. */
+/** Longer than other tests get: the model may have to be downloaded first. */
 const DOWNLOAD_MS = 600_000
 
 /** One greedy answer. */
@@ -40,13 +40,9 @@ describe("SmolLM2-135M-Instruct", () => {
     ["Who wrote Romeo and Juliet?", /\bShakespeare\b/],
     ["What gas do plants take in from the air?", /carbon dioxide|CO2/i],
   ]
-  test.each(facts)(
-    "%s",
-    async (question, fact) => {
-      expect(await answer(question)).toMatch(fact)
-    },
-    60_000,
-  )
+  test.each(facts)("%s", async (question, fact) => {
+    expect(await answer(question)).toMatch(fact)
+  })
 
   test("writes fluent English, the same every time, and ends its answer by itself", async () => {
     const text = await answer("Explain in two sentences why the sky is blue.", 200)
@@ -72,13 +68,13 @@ describe("SmolLM2-135M-Instruct", () => {
     expect(text).not.toContain("�")
     expect(text).not.toContain("<|im_end|>")
     expect(await answer("Explain in two sentences why the sky is blue.", 200)).toBe(text)
-  }, 120_000)
+  })
 
   test("takes a prompt as long as a document", async () => {
     const filler = "The committee met again in the spring and went through the usual list of small matters. ".repeat(60)
     const prompt = `${filler}The secret word is pineapple. Remember it.\n\nWhat is the secret word?`
     expect((await answer(prompt, 32)).toLowerCase()).toContain("pineapple")
-  }, 120_000)
+  })
 })
 
 describe("an empty store without a hub", () => {

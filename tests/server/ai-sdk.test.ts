@@ -1,15 +1,13 @@
 /** Vercel's AI SDK through its provider for servers that speak OpenAI's API: what an app does that changes nothing but a URL. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
 import { APICallError, generateText, isStepCount, Output, streamText, tool } from "ai"
 import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
+import { serveFile, type TestServer } from "../support/http.ts"
 import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
-
-setDefaultTimeout(120_000)
 
 const provider = (url: string) =>
   createOpenAICompatible({
@@ -21,7 +19,7 @@ const provider = (url: string) =>
   })
 
 describe("with SmolLM2", () => {
-  let server: FileServer
+  let server: TestServer
   beforeAll(async () => {
     server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
   })

@@ -1,24 +1,19 @@
 /** Anthropic's own client against `/v1/messages`. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
 import { OverloadedError } from "../../src/errors.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
-import { type ScriptedServer, saying, serveScript, until } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
+import { post as postTo, serveFile, type TestServer } from "../support/http.ts"
+import { until } from "../support/until.ts"
+import { anthropicOf } from "./support/clients.ts"
+import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
-setDefaultTimeout(60_000)
-
-const clientOf = (url: string) => new Anthropic({ baseURL: url, apiKey: "none", maxRetries: 0 })
 const request = { model: "script", max_tokens: 500, messages: [{ role: "user" as const, content: "hi" }] }
 
 const post = (url: string, body: object, path = "/v1/messages") =>
-  fetch(url + path, {
-    method: "POST",
-    body: JSON.stringify(body),
-    headers: { "content-type": "application/json", "x-api-key": "none", "anthropic-version": "2023-06-01" },
-  })
+  postTo(url + path, body, { headers: { "x-api-key": "none", "anthropic-version": "2023-06-01" } })
 
 /** The stream's events, each checked to carry its own name. */
 const events = (text: string) =>
@@ -35,7 +30,7 @@ const events = (text: string) =>
 describe("a message", () => {
   test("has text, a reason and usage", async () => {
     await using server = await serveScript({ tokens: saying("Grüße, 東京") })
-    const message = await clientOf(server.url).messages.create(request)
+    const message = await anthropicOf(server.url).messages.create(request)
     expect(message).toMatchObject({
       type: "message",
       role: "assistant",
@@ -81,7 +76,7 @@ describe("a message", () => {
     [{ stop_sequences: ["zz", "de"] }, "abc", "stop_sequence", "de"],
   ])("with %j is %s and ends for %s", async (fields, text, stop_reason, stop_sequence) => {
     await using server = await serveScript({ tokens: saying("abcdefgh") })
-    const client = clientOf(server.url)
+    const client = anthropicOf(server.url)
     const message = await client.messages.create({ ...request, ...fields })
     expect(message).toMatchObject({ stop_reason, stop_sequence, content: [{ type: "text", text }] })
     const streamed = await client.messages.stream({ ...request, ...fields }).finalMessage()
@@ -90,7 +85,7 @@ describe("a message", () => {
 
   test("with nothing to say has no content", async () => {
     await using server = await serveScript({ tokens: saying("") })
-    const message = await clientOf(server.url).messages.create(request)
+    const message = await anthropicOf(server.url).messages.create(request)
     expect(message).toMatchObject({ content: [], stop_reason: "end_turn", usage: { output_tokens: 1 } })
   })
 })
@@ -131,10 +126,19 @@ describe("a stream", () => {
   })
 
   test("is kept alive by pings, which the client does not mind", async () => {
-    await using server = await serveScript({ tokens: saying("slow"), stepMs: 300 }, { pingMs: 50 })
-    const text = await (await post(server.url, { ...request, stream: true })).text()
-    expect(events(text).filter(({ type }) => type === "ping").length).toBeGreaterThan(8)
-    const message = await clientOf(server.url).messages.stream(request).finalMessage()
+    // After one letter, the engine waits until some pings have been read.
+    const gate = Promise.withResolvers<void>()
+    const before = (index: number) => (index === 1 ? gate.promise : undefined)
+    await using server = await serveScript({ tokens: saying("slow"), before }, { pingMs: 5 })
+    const response = await post(server.url, { ...request, stream: true })
+    let text = ""
+    for await (const piece of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += piece
+      if (text.split("event: ping\n").length > 8) gate.resolve()
+    }
+    expect(events(text).filter(({ type }) => type === "ping").length).toBeGreaterThanOrEqual(8)
+    expect(events(text).at(-1).type).toBe("message_stop")
+    const message = await anthropicOf(server.url).messages.stream(request).finalMessage()
     expect(message.content).toMatchObject([{ text: "slow" }])
   })
 
@@ -145,7 +149,7 @@ describe("a stream", () => {
       type: "error",
       error: { type: "api_error", message: "The engine failed: the device was lost" },
     })
-    const stream = clientOf(server.url).messages.stream(request)
+    const stream = anthropicOf(server.url).messages.stream(request)
     let text = ""
     stream.on("text", (delta) => {
       text += delta
@@ -158,10 +162,10 @@ describe("a stream", () => {
 
   test("that its client leaves stops at once", async () => {
     await using server = await serveScript({ tokens: [...Buffer.from("on and on ")], stepMs: 5 })
-    const stream = await clientOf(server.url).messages.create({ ...request, stream: true })
+    const stream = await anthropicOf(server.url).messages.create({ ...request, stream: true })
     let seen = 0
     for await (const event of stream) if (event.type === "content_block_delta" && ++seen === 5) break
-    expect(await until(() => server.engine.running === 0)).toBeLessThan(500)
+    await until(() => server.engine.running === 0)
     expect(server.engine.cancelled).toBe(1)
   })
 })
@@ -169,13 +173,14 @@ describe("a stream", () => {
 test("a plain request that its client leaves stops", async () => {
   await using server = await serveScript({ tokens: saying("x"), hang: true })
   const controller = new AbortController()
-  const answer = clientOf(server.url)
+  const answer = anthropicOf(server.url)
     .messages.create(request, { signal: controller.signal })
     .catch((thrown) => thrown)
   await until(() => server.engine.running === 1)
   controller.abort()
   expect(await answer).toBeInstanceOf(Anthropic.APIUserAbortError)
-  expect(await until(() => server.engine.running === 0)).toBeLessThan(500)
+  await until(() => server.engine.running === 0)
+  expect(server.engine.cancelled).toBe(1)
 })
 
 describe("a model that thinks", () => {
@@ -192,7 +197,7 @@ describe("a model that thinks", () => {
 
   test("does so in a block of its own, plain and streamed, and is given it back", async () => {
     await using server = await thinker()
-    const client = clientOf(server.url)
+    const client = anthropicOf(server.url)
     const message = await client.messages.create({ ...request, thinking: { type: "adaptive" } })
     expect(message.content as unknown[]).toEqual(blocks)
     expect(message.usage.output_tokens_details).toEqual({ thinking_tokens: "Two and two.</think>".length })
@@ -217,7 +222,7 @@ describe("a model that thinks", () => {
 
   test("can be told not to, where it has a switch", async () => {
     await using server = await thinker()
-    await clientOf(server.url).messages.create({ ...request, thinking: { type: "disabled" } })
+    await anthropicOf(server.url).messages.create({ ...request, thinking: { type: "disabled" } })
     const prompt = server.model.tokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [])
     expect(prompt).toEndWith("<assistant><think></think>")
     const always = new ChatTemplate("{{ messages[0].content.split('</think>')[-1] }}<think>")
@@ -239,7 +244,7 @@ test("goes on with what the assistant has begun", async () => {
   )
   await using server = await serveScript({ tokens: saying(" 4.") }, {}, {}, { chatTemplate })
   const begun = [...request.messages, { role: "assistant" as const, content: "The answer is" }]
-  const client = clientOf(server.url)
+  const client = anthropicOf(server.url)
   const message = await client.messages.create({ ...request, messages: begun })
   expect(message.content).toMatchObject([{ text: " 4." }])
   const prompt = "<user>hi;<assistant>The answer is"
@@ -250,7 +255,7 @@ test("goes on with what the assistant has begun", async () => {
 
 test("count_tokens counts what the prompt of the message has, and generates nothing", async () => {
   await using server = await serveScript({ tokens: saying("ok") })
-  const client = clientOf(server.url)
+  const client = anthropicOf(server.url)
   const prompt = { model: "script", system: "Be brief. ", messages: request.messages }
   expect(await client.messages.countTokens(prompt)).toEqual({ input_tokens: "Be brief. hi".length })
   expect(server.engine.requests).toEqual([])
@@ -311,7 +316,7 @@ describe("errors have Anthropic's shape", () => {
   })
 
   test("404 for a model, as the client's own error", async () => {
-    const error = await clientOf(server.url)
+    const error = await anthropicOf(server.url)
       .messages.create({ ...request, model: "claude" })
       .catch((thrown) => thrown)
     expect(error).toBeInstanceOf(Anthropic.NotFoundError)
@@ -342,11 +347,11 @@ describe("errors have Anthropic's shape", () => {
 })
 
 describe("with SmolLM2", () => {
-  let server: FileServer
+  let server: TestServer
   let client: Anthropic
   beforeAll(async () => {
     server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 128 })
-    client = clientOf(server.url)
+    client = anthropicOf(server.url)
   })
   afterAll(() => server[Symbol.asyncDispose]())
 

@@ -1,34 +1,24 @@
-/** The official client: choices that are ranked, and text for a gap. */
+/** The official client on `/v1/completions`: ranked choices, scored prompts, stop strings, and text that fills a gap. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import OpenAI from "openai"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import type OpenAI from "openai"
 import { GREEDY } from "../../src/engine/types.ts"
 import { CompletionLogprobsWriter } from "../../src/server/apis/openai/logprobs.ts"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
-import { writeTinyModel } from "../support/tiny-model.ts"
+import { serveFile, serveTiny, type TestServer } from "../support/http.ts"
+import { withTinyModel } from "../support/tiny-model.ts"
 import { saying, serveScript } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
 
-setDefaultTimeout(60_000)
+/** One model serves the tests that only ask it. */
+let server: TestServer
+beforeAll(async () => {
+  server = await serveTiny({ load: { maxSeqs: 8 } })
+})
+afterAll(() => server[Symbol.asyncDispose]())
 
 describe("best_of", () => {
-  let folder: string
-  let server: FileServer
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "rocmforge-completions-"))
-    await writeTinyModel(join(folder, "tiny.gguf"))
-    server = await serveFile(join(folder, "tiny.gguf"), { maxSeqs: 8 })
-  })
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]()
-    await rm(folder, { recursive: true })
-  })
-
   const create = (fields: object) =>
     server.client.completions.create({
       model: server.model.name,
@@ -46,7 +36,7 @@ describe("best_of", () => {
   test("returns the likeliest of them, and counts all", async () => {
     const all = await create({ n: 6, logprobs: 0 })
     const ranked = [...all.choices].sort((a, b) => mean(b) - mean(a)).map(({ text }) => text)
-    // They differ, or their order would say nothing.
+    // They differ; otherwise their order would prove nothing.
     expect(new Set(ranked).size).toBe(6)
     const two = await create({ n: 2, best_of: 6 })
     expect(two.choices.map(({ text }) => text)).toEqual(ranked.slice(0, 2))
@@ -99,18 +89,6 @@ const metadata = new Map<string, unknown>([
 const beginning = tokenizerFromMetadata((key) => metadata.get(key))
 
 describe("echo with logprobs", () => {
-  let folder: string
-  let server: FileServer
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), "rocmforge-echo-"))
-    await writeTinyModel(join(folder, "tiny.gguf"))
-    server = await serveFile(join(folder, "tiny.gguf"), { maxSeqs: 4 })
-  })
-  afterAll(async () => {
-    await server[Symbol.asyncDispose]()
-    await rm(folder, { recursive: true })
-  })
-
   const create = (fields: object) =>
     server.client.completions.create({
       model: server.model.name,
@@ -120,7 +98,7 @@ describe("echo with logprobs", () => {
       ...fields,
     } as OpenAI.CompletionCreateParamsNonStreaming)
 
-  test("scores a prompt as the model scored the same tokens when it said them", async () => {
+  test("scores a prompt as the model scored the same tokens when it generated them", async () => {
     const { tokenizer, engine } = server.model
     const prompt = tokenizer.encode("Once upon a time", { addBos: tokenizer.addBos })
     const ids = [...prompt]
@@ -196,9 +174,9 @@ describe("echo with logprobs", () => {
     }
   })
 
-  test("counts the token behind a prompt also where it ends the text", async () => {
+  test("counts the token after a prompt also where it ends the text", async () => {
     await using script = await serveScript({ tokens: saying("") })
-    const client = new OpenAI({ baseURL: `${script.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const { client } = script
     const request = { model: "script", prompt: [104], max_tokens: 1, logprobs: 0 }
     const echoed = await client.completions.create({ ...request, echo: true })
     expect(echoed.choices[0]).toMatchObject({ text: "h", logprobs: { token_logprobs: [null, -0.5] } as never })
@@ -218,9 +196,6 @@ describe("echo with logprobs", () => {
 
 describe("several choices with stop strings", () => {
   test("are one request, in which each ends where it would alone", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "rocmforge-stops-"))
-    await writeTinyModel(join(folder, "tiny.gguf"))
-    await using server = await serveFile(join(folder, "tiny.gguf"))
     const { model, client } = server
     const body = { model: model.name, prompt: "Once", max_tokens: 60, temperature: 1.2, seed: 9, stop: ["a", "e", "o"] }
     const { choices, usage } = await client.completions.create({ ...body, n: 4 })
@@ -229,15 +204,13 @@ describe("several choices with stop strings", () => {
       alone.map(({ choices: [choice] }) => [choice?.text, choice?.finish_reason] as never),
     )
     expect(choices.map(({ finish_reason }) => finish_reason)).toContain("stop")
-    // None goes on unheard for long.
+    // No choice goes on for long after its stop string.
     const heard = alone.reduce((sum, { usage }) => sum + (usage?.completion_tokens ?? 0), 0)
     expect(usage?.completion_tokens).toBeWithin(heard - 4, heard + 5)
     expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
-    await rm(folder, { recursive: true })
 
     await using script = await serveScript({ tokens: saying("abc") })
-    const scripted = new OpenAI({ baseURL: `${script.url}/v1`, apiKey: "none", maxRetries: 0 })
-    const said = await scripted.completions.create({ model: "script", prompt: ["x", "y"], n: 3, stop: "c" })
+    const said = await script.client.completions.create({ model: "script", prompt: ["x", "y"], n: 3, stop: "c" })
     expect(said.choices.map(({ text }) => text)).toEqual(Array(6).fill("ab"))
     expect(script.engine.requests.map(({ n }) => n)).toEqual([3, 3])
     expect([script.engine.running, script.engine.cancelled]).toEqual([0, 6])
@@ -246,10 +219,9 @@ describe("several choices with stop strings", () => {
 
 describe("min_tokens", () => {
   test("keeps the model from ending before, guessed tokens among them", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "rocmforge-least-"))
-    await writeTinyModel(join(folder, "tiny.gguf"))
+    await using file = await withTinyModel()
     for (const speculative of ["off", "ngram"] as const) {
-      await using server = await serveFile(join(folder, "tiny.gguf"), { speculative })
+      await using server = await serveFile(file.path, { speculative })
       const ends = Object.fromEntries([...server.model.tokenizer.eogIds].map((id) => [id, 100]))
       const body = { model: server.model.name, prompt: "Once", max_tokens: 40, temperature: 0, logit_bias: ends }
       for (const min_tokens of [0, 1, 12, 40]) {
@@ -262,12 +234,11 @@ describe("min_tokens", () => {
         .catch((thrown) => thrown)
       expect(error).toMatchObject({ status: 400, param: "min_tokens" })
     }
-    await rm(folder, { recursive: true })
   })
 
-  test("looks for stop strings behind it alone", async () => {
+  test("looks for stop strings after it alone", async () => {
     await using server = await serveScript({ tokens: saying("abcdbc") })
-    const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const { client } = server
     const messages = [{ role: "user" as const, content: "hi" }]
     const said = async (fields: object) => {
       const { choices } = await client.chat.completions.create({ model: "script", messages, ...fields })
@@ -281,13 +252,12 @@ describe("min_tokens", () => {
 
 describe("a suffix", () => {
   const parts = { tokenizer: beginning, chatTemplate: new ChatTemplate("") }
-  const clientOf = (url: string) => new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 })
 
   test("makes a prompt of prefix, suffix and middle, as text and as ids", async () => {
     // The padding token ends what fills the gap.
     const script = { tokens: [...Buffer.from("mid"), 261, ...Buffer.from("more")] }
     await using server = await serveScript(script, {}, { nVocab: beginning.vocabSize }, parts)
-    const client = clientOf(server.url)
+    const { client } = server
     const request = { model: "script", prompt: "a(", suffix: ")b", max_tokens: 20 }
     const { choices } = await client.completions.create(request)
     expect(choices[0]).toMatchObject({ text: "mid", finish_reason: "stop" })
@@ -301,8 +271,8 @@ describe("a suffix", () => {
 
   test("is refused where the model has no such tokens", async () => {
     await using server = await serveScript({ tokens: saying("x") })
-    const error = await clientOf(server.url)
-      .completions.create({ model: "script", prompt: "a", suffix: "b" })
+    const error = await server.client.completions
+      .create({ model: "script", prompt: "a", suffix: "b" })
       .catch((thrown) => thrown)
     expect(error).toMatchObject({ status: 400, param: "suffix", code: "unsupported_parameter" })
     expect(server.engine.requests).toEqual([])

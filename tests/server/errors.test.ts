@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { createConnection } from "node:net"
 import OpenAI from "openai"
+import { post as postTo } from "../support/http.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
 let server: ScriptedServer
@@ -8,7 +9,7 @@ let client: OpenAI
 
 beforeAll(async () => {
   server = await serveScript({ tokens: saying("hello") }, { maxBodyBytes: 2 ** 20 })
-  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })
+  client = server.client
 })
 afterAll(() => server[Symbol.asyncDispose]())
 
@@ -30,8 +31,8 @@ async function failure(response: Response): Promise<Failure> {
   return body.error
 }
 
-const post = (path: string, body: RequestInit["body"], type = "application/json") =>
-  fetch(server.url + path, { method: "POST", body, headers: { "content-type": type } })
+const post = (path: string, body: object | string, type = "application/json") =>
+  postTo(server.url + path, body, { headers: { "content-type": type } })
 
 const chat = { model: "script", messages: [{ role: "user", content: "hi" }], max_tokens: 2 }
 const completion = { model: "script", prompt: "hi", max_tokens: 2 }
@@ -265,11 +266,7 @@ test("an engine that fails is 503, and the next request is served", async () => 
   await using failing = await serveScript({ tokens: saying("hello"), failAfter: 0 })
   const url = `${failing.url}/v1/completions`
   for (const stream of [false, true]) {
-    const response = await fetch(url, {
-      method: "POST",
-      body: JSON.stringify({ ...completion, stream }),
-      headers: { "content-type": "application/json" },
-    })
+    const response = await postTo(url, { ...completion, stream })
     expect(response.status).toBe(503)
     expect(await failure(response)).toMatchObject({ type: "server_error", code: "engine_error" })
   }

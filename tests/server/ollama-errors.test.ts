@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { Ollama } from "ollama"
 import { OverloadedError } from "../../src/errors.ts"
-import { post, refusal } from "./support/ollama-requests.ts"
+import { ollamaOf } from "./support/clients.ts"
+import { curl, refusal } from "./support/ollama-requests.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
-const clientOf = (url: string) => new Ollama({ host: url })
 const request = { model: "script", messages: [{ role: "user", content: "hi" }] }
 
 describe("refused, in Ollama's form", () => {
@@ -61,7 +61,7 @@ describe("refused, in Ollama's form", () => {
       expect.stringContaining("'other' is not served"),
     ])
     expect(await refusal(url, "/api/nothing", {})).toEqual([404, expect.stringContaining("No route POST /api/nothing")])
-    await expect(clientOf(url).chat({ ...request, model: "other" })).rejects.toMatchObject({ status_code: 404 })
+    await expect(ollamaOf(url).chat({ ...request, model: "other" })).rejects.toMatchObject({ status_code: 404 })
     const wrong = await fetch(`${url}/api/chat`)
     expect([wrong.status, wrong.headers.get("allow"), await wrong.json()]).toEqual([
       405,
@@ -70,7 +70,7 @@ describe("refused, in Ollama's form", () => {
     ])
     await using busy = await serveScript({ tokens: [], refusal: new OverloadedError("too many wait", "queue_full", 3) })
     for (const stream of [true, false]) {
-      const response = await post(busy.url, "/api/chat", { ...request, stream })
+      const response = await curl(`${busy.url}/api/chat`, { ...request, stream })
       expect([response.status, response.headers.get("retry-after")]).toEqual([429, "3"])
     }
     await using locked = await serveScript({ tokens: saying("x") }, { apiKeys: [{ name: "a", key: "secret" }] })
@@ -81,12 +81,12 @@ describe("refused, in Ollama's form", () => {
 
   test("what a web page sends without asking", async () => {
     const form = { "content-type": "application/x-www-form-urlencoded" }
-    expect((await post(server.url, "/api/chat", request, form)).status).toBe(200)
+    expect((await curl(`${server.url}/api/chat`, request, form)).status).toBe(200)
     for (const [name, value] of [
       ["origin", "https://web.example"],
       ["sec-fetch-site", "cross-site"],
     ] as const) {
-      const response = await post(server.url, "/api/chat", request, { ...form, [name]: value })
+      const response = await curl(`${server.url}/api/chat`, request, { ...form, [name]: value })
       expect([response.status, (await response.json()).error]).toEqual([415, expect.stringContaining("content-type")])
     }
   })

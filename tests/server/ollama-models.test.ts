@@ -1,31 +1,31 @@
 /** Ollama's own client on the models: what there is, what is in memory and for how long, and embeddings. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { rm } from "node:fs/promises"
 import { join } from "node:path"
-import { Ollama } from "ollama"
+import type { Ollama } from "ollama"
 import { loadModel } from "../../src/engine/load.ts"
 import { ModelPool, startServer } from "../../src/server/index.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
-import { writeTinyModel } from "../support/tiny-model.ts"
-import { post, refusal } from "./support/ollama-requests.ts"
-import { saying, serveScript, until } from "./support/script-model.ts"
-
-setDefaultTimeout(60_000)
+import { post } from "../support/http.ts"
+import { type TinyModelFile, withTinyModel, writeTinyModel } from "../support/tiny-model.ts"
+import { until } from "../support/until.ts"
+import { ollamaOf } from "./support/clients.ts"
+import { curl, refusal } from "./support/ollama-requests.ts"
+import { saying, serveScript } from "./support/script-model.ts"
 
 const NAMES = ["smol", "owner/tiny:q8", "embedder"]
-let folder: string
+let tiny: TinyModelFile
 let manager: ModelPool
 let server: Awaited<ReturnType<typeof startServer>>
 let client: Ollama
 
 /** The real model, one that was quantized, and one for embeddings: none is in memory until a request asks for it. */
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "rocmforge-ollama-"))
-  const paths = [await resolveModel("smollm2-135m"), join(folder, "tiny.gguf"), join(folder, "embedder.gguf")]
-  await writeTinyModel(paths[1] as string, { format: "Q8_0", arch: "qwen2" })
-  await writeTinyModel(paths[2] as string, { pooling_type: 3 })
+  tiny = await withTinyModel({ format: "Q8_0", arch: "qwen2" })
+  const embedder = join(tiny.folder, "embedder.gguf")
+  await writeTinyModel(embedder, { pooling_type: 3 })
+  const paths = [await resolveModel("smollm2-135m"), tiny.path, embedder]
   manager = new ModelPool({
     models: NAMES.map((name, i) => ({
       name,
@@ -37,12 +37,12 @@ beforeAll(async () => {
     open: ({ name, path }) => loadModel(path, { device: "cpu", threads: 2, ctxSize: 64, name }),
   })
   server = await startServer({ models: manager, port: 0 })
-  client = new Ollama({ host: server.url })
+  client = ollamaOf(server.url)
 })
 afterAll(async () => {
   await server.stop()
   await manager.close()
-  await rm(folder, { recursive: true })
+  await tiny[Symbol.asyncDispose]()
 })
 
 const stateOf = (name: string) => manager.get(name).state
@@ -85,7 +85,7 @@ test("a model is shown with its template, metadata and capabilities", async () =
     "tokenizer.ggml.model": "gpt2",
     "tokenizer.ggml.tokens": null,
   })
-  const verbose = await (await post(server.url, "/api/show", { name: "smol:latest", verbose: true })).json()
+  const verbose = await (await curl(`${server.url}/api/show`, { name: "smol:latest", verbose: true })).json()
   expect(verbose.model_info["tokenizer.ggml.tokens"]).toHaveLength(49152)
   expect(verbose.tensors).toContainEqual({ name: "output_norm.weight", type: "F32", shape: [576] })
   expect((await client.show({ model: "embedder:latest" })).capabilities).toEqual(["embedding"])
@@ -94,7 +94,7 @@ test("a model is shown with its template, metadata and capabilities", async () =
   expect(await refusal(server.url, "/api/show", {})).toEqual([400, "'model': is required."])
   // As Ollama's own command line asks.
   const asked = { model: "smol", name: "", system: "", template: "", verbose: false, options: null }
-  expect((await post(server.url, "/api/show", asked)).status).toBe(200)
+  expect((await curl(`${server.url}/api/show`, asked)).status).toBe(200)
 })
 
 test("the version is one that clients accept, and HEAD / says that somebody is there", async () => {
@@ -106,13 +106,21 @@ test("the version is one that clients accept, and HEAD / says that somebody is t
 })
 
 describe("keep_alive", () => {
-  const left = async (name: string) => {
+  /** When a model will leave, in milliseconds of the clock. */
+  const expiry = async (name: string) => {
     const found = (await client.ps()).models.find((model) => model.name === name)
-    return found && (Date.parse(String(found.expires_at)) - Date.now()) / 1000
+    return found && Date.parse(String(found.expires_at))
   }
+  /** Sends a request, and expects its model to leave so many seconds after the request ended. */
+  async function staysFor(seconds: number, fields: { keep_alive?: string | number }) {
+    const before = Date.now()
+    await client.generate({ model, prompt: "x", options: { num_predict: 1 }, ...fields })
+    expect(await expiry(model)).toBeWithin(before + 1000 * seconds, Date.now() + 1000 * seconds + 1)
+  }
+  const model = "owner/tiny:q8"
+  const YEAR_9999 = Date.parse("9999-12-31T23:59:59Z")
 
-  test("says how long a model stays, until it leaves", async () => {
-    const model = "owner/tiny:q8"
+  test("sets how long a model stays before it leaves", async () => {
     expect(await client.generate({ model, prompt: "" })).toMatchObject({ done_reason: "load" })
     expect(stateOf(model)).toBe("ready")
     expect((await client.ps()).models[0]).toMatchObject({
@@ -125,22 +133,19 @@ describe("keep_alive", () => {
       ["1h30m", 5400],
       [120, 120],
       ["300000ms", 300],
-    ] as const) {
-      await client.generate({ model, prompt: "x", keep_alive, options: { num_predict: 1 } })
-      expect(await left(model)).toBeWithin(seconds - 5, seconds + 0.1)
-    }
+    ] as const)
+      await staysFor(seconds, { keep_alive })
     await client.embed({ model, input: "x", keep_alive: -1 })
-    expect(await left(model)).toBeGreaterThan(1e9)
-    // Requests that do not say leave it as it is.
-    await client.generate({ model, prompt: "x", keep_alive: "10m", options: { num_predict: 1 } })
-    await client.generate({ model, prompt: "x", options: { num_predict: 1 } })
-    expect(await left(model)).toBeWithin(595, 600.1)
+    expect(await expiry(model)).toBe(YEAR_9999)
+    // A request without the field leaves it as it is.
+    await staysFor(600, { keep_alive: "10m" })
+    await staysFor(600, {})
 
     await client.generate({ model, prompt: "x", keep_alive: 0, options: { num_predict: 8 } })
     await until(() => stateOf(model) === "unloaded")
-    expect(await left(model)).toBeUndefined()
+    expect(await expiry(model)).toBeUndefined()
     await client.generate({ model, prompt: "" })
-    expect(await left(model)).toBeGreaterThan(1e9)
+    expect(await expiry(model)).toBe(YEAR_9999)
     expect(await client.generate({ model, prompt: "", keep_alive: "0s" })).toMatchObject({ done_reason: "unload" })
     await until(() => stateOf(model) === "unloaded")
     expect(await client.chat({ model, messages: [], keep_alive: 0 })).toMatchObject({ done_reason: "unload" })
@@ -152,9 +157,7 @@ describe("embeddings", () => {
   test("of one text or several are those of /v1/embeddings", async () => {
     const model = "embedder"
     const v1 = async (input: string[], dimensions?: number) => {
-      const body = JSON.stringify({ model, input, dimensions })
-      const headers = { "content-type": "application/json" }
-      const { data } = await (await fetch(`${server.url}/v1/embeddings`, { method: "POST", body, headers })).json()
+      const { data } = await (await post(`${server.url}/v1/embeddings`, { model, input, dimensions })).json()
       return data.map(({ embedding }: { embedding: number[] }) => embedding)
     }
     const two = await client.embed({ model: "embedder:latest", input: ["one", "two"] })
@@ -185,20 +188,20 @@ describe("embeddings", () => {
 })
 
 test("a model whose file is gone is said to be", async () => {
-  const path = join(folder, "gone.gguf")
+  const path = join(tiny.folder, "gone.gguf")
   const spec = { name: "gone", path, arch: "llama", weights: 1, cache: 1 }
   const models = new ModelPool({ models: [spec], open: () => Promise.reject(new Error("not reached")) })
   const other = await startServer({ models, port: 0 })
   try {
     await writeTinyModel(path)
-    expect((await post(other.url, "/api/show", { model: "gone" })).status).toBe(200)
+    expect((await curl(`${other.url}/api/show`, { model: "gone" })).status).toBe(200)
     await rm(path)
     expect(await refusal(other.url, "/api/show", { model: "gone" })).toEqual([
       503,
       expect.stringContaining("The model 'gone' could not be loaded"),
     ])
     // What is known of it is known.
-    expect((await new Ollama({ host: other.url }).list()).models.map(({ name }) => name)).toEqual(["gone:latest"])
+    expect((await ollamaOf(other.url).list()).models.map(({ name }) => name)).toEqual(["gone:latest"])
   } finally {
     await other.stop()
   }
@@ -212,6 +215,6 @@ test("nothing changes the models, and each attempt is told what to do instead", 
       501,
       expect.stringContaining("does not change its models"),
     ])
-  await expect(new Ollama({ host: url }).pull({ model: "llama3" })).rejects.toThrow("rocmforge serve")
-  await expect(new Ollama({ host: url }).delete({ model: "script" })).rejects.toMatchObject({ status_code: 501 })
+  await expect(ollamaOf(url).pull({ model: "llama3" })).rejects.toThrow("rocmforge serve")
+  await expect(ollamaOf(url).delete({ model: "script" })).rejects.toMatchObject({ status_code: 501 })
 })

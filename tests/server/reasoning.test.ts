@@ -1,7 +1,7 @@
 /** The official client with models that think before they answer, and with answers that are begun for the model. */
 
 import { describe, expect, test } from "bun:test"
-import OpenAI from "openai"
+import type OpenAI from "openai"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
@@ -29,7 +29,6 @@ interface Thought {
 const serve = async (script: Script, chatTemplate: ChatTemplate, tokenizer = byteTokenizer) => {
   const server = await serveScript(script, {}, { nVocab: tokenizer.vocabSize }, { chatTemplate, tokenizer })
   return Object.assign(server, {
-    client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
     /** The prompt of the last request, as text. */
     prompt: () => tokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true }),
   })

@@ -1,12 +1,11 @@
 /** What `/v1/responses` refuses, and how it says so. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import OpenAI from "openai"
 import { OverloadedError } from "../../src/errors.ts"
-import { ask, call, clientOf } from "./support/responses.ts"
+import { clientOf } from "../support/http.ts"
+import { ask, call } from "./support/responses.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
-
-setDefaultTimeout(60_000)
 
 describe("errors have OpenAI's shape", () => {
   let server: ScriptedServer

@@ -1,15 +1,13 @@
 /** Responses in a given form, of the real model, with the official client and its helpers. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
 import { zodResponsesFunction, zodTextFormat } from "openai/helpers/zod"
 import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
+import { serveFile, type TestServer } from "../support/http.ts"
 
-setDefaultTimeout(300_000)
-
-let server: FileServer
+let server: TestServer
 let responses: OpenAI.Responses
 let model: string
 

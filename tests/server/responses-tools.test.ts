@@ -1,10 +1,9 @@
 /** Functions that responses call, with the official client and its helpers. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
-import { ask, call, clientOf, events, open, prompt } from "./support/responses.ts"
-
-setDefaultTimeout(60_000)
+import { clientOf } from "../support/http.ts"
+import { ask, call, events, open, prompt } from "./support/responses.ts"
 
 const tool = (name: string): OpenAI.Responses.FunctionTool => ({
   type: "function",

@@ -1,11 +1,10 @@
 /** OpenAI's own client against `/v1/responses`: what is made of what. */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import OpenAI from "openai"
-import { ask, clientOf, OPEN_TEMPLATE, open, prompt } from "./support/responses.ts"
+import { clientOf } from "../support/http.ts"
+import { ask, OPEN_TEMPLATE, open, prompt } from "./support/responses.ts"
 import { saying, serveScript } from "./support/script-model.ts"
-
-setDefaultTimeout(60_000)
 
 describe("a response", () => {
   test("has a message, a status and usage", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import OpenAI from "openai"
-import { clientOf, post as postTo, until } from "../support/http.ts"
+import { clientOf, post as postTo } from "../support/http.ts"
+import { until } from "../support/until.ts"
 import { saying, serveScript } from "./support/script-model.ts"
 
 const messages = [{ role: "user" as const, content: "hi" }]

@@ -1,16 +1,14 @@
 /** The official client with answers of a given form, from SmolLM2. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import OpenAI from "openai"
 import { zodResponseFormat } from "openai/helpers/zod"
 import { z } from "zod"
 import { resolveModel } from "../../src/store/resolve.ts"
+import { serveFile, type TestServer } from "../support/http.ts"
 import { validatorFor } from "../support/json-schemas.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
 
-setDefaultTimeout(120_000)
-
-let server: FileServer
+let server: TestServer
 let client: OpenAI
 let model: string
 

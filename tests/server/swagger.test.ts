@@ -1,47 +1,30 @@
-/** What the API's reference shows works as it stands: as requests, and in a browser, where it is tried out without the web. */
+/** The examples of the API reference work as they stand: as requests, and tried out in a browser without access to the web. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type { Browser, Page } from "playwright-core"
 import { createLog } from "../../src/server/index.ts"
-import { writeTinyModel } from "../support/tiny-model.ts"
+import { post as postTo, serveTiny, type TestServer } from "../support/http.ts"
 import { type Operation, operationsOf } from "./support/api-document.ts"
 import { launchBrowser, visit } from "./support/browser.ts"
 import { selfSigned } from "./support/certificate.ts"
 import { saying, serveScript } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
 
-// A browser starts slowly on a busy machine.
-setDefaultTimeout(120_000)
-
-let folder: string
-let server: FileServer
+let server: TestServer
 let browser: Browser
-/** Those whose body has an example. */
+/** The operations whose body has an example. */
 let examples: Operation[]
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "rocmforge-swagger-"))
-  const path = join(folder, "tiny.gguf")
-  await writeTinyModel(path, { context_length: 2048 })
-  server = await serveFile(path)
+  server = await serveTiny({ model: { context_length: 2048 } })
   browser = await launchBrowser()
   examples = (await operationsOf(server.url)).filter(({ body }) => body?.example !== undefined)
 })
 afterAll(async () => {
   await browser.close()
   await server[Symbol.asyncDispose]()
-  await rm(folder, { recursive: true })
 })
 
-const post = (path: string, body: object) =>
-  fetch(server.url + path, {
-    method: "POST",
-    body: JSON.stringify(body),
-    headers: { "content-type": "application/json" },
-  })
+const post = (path: string, body: object) => postTo(server.url + path, body)
 
 describe("the examples", () => {
   test("are there for every body", async () => {

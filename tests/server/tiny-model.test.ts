@@ -1,39 +1,22 @@
-/** The official client against the real engine and a small model of random weights: what it says is noise, but always the same noise. */
+/** The official client against the real engine and a small model of random weights, whose text is noise, but always the same noise. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { mkdtemp, rm } from "node:fs/promises"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
-import { writeTinyModel } from "../support/tiny-model.ts"
-import { until } from "./support/script-model.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
+import { endings, idle, serveTiny, type TestServer } from "../support/http.ts"
+import { until } from "../support/until.ts"
 
-let folder: string
-setDefaultTimeout(60_000)
-
-let server: FileServer
+let server: TestServer
 let client: OpenAI
 let model: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "rocmforge-server-"))
-  const path = join(folder, "tiny.gguf")
-  await writeTinyModel(path, { context_length: 32768 })
-  server = await serveFile(path, { maxSeqs: 4 })
+  server = await serveTiny({ model: { context_length: 32768 }, load: { maxSeqs: 4 } })
   client = server.client
   model = server.model.name
 })
-afterAll(async () => {
-  await server[Symbol.asyncDispose]()
-  await rm(folder, { recursive: true })
-})
+afterAll(() => server[Symbol.asyncDispose]())
 
 const ask = (content: string) => [{ role: "user" as const, content }]
-const idle = () => {
-  const { running, waiting, blocksFree: blocks_free, blocksTotal: blocks_total } = server.model.engine.stats()
-  return running === 0 && waiting === 0 && blocks_free === blocks_total
-}
 
 test("models", async () => {
   const list = await client.models.list()
@@ -180,16 +163,16 @@ test("a seed reproduces, another one differs, and choice 0 of several is the lon
   expect(new Set(three).size).toBe(3)
 })
 
-test("128 choices, of which four are made at a time, are each other's own", async () => {
+test("128 choices, computed four at a time, differ from each other", async () => {
   const request = { model, messages: ask("Hi"), max_tokens: 6, seed: 1, ignore_eos: true, n: 128 }
   const answer = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsNonStreaming)
   expect(answer.choices.map(({ index }) => index)).toEqual(Array.from({ length: 128 }, (_, i) => i))
   expect(answer.usage?.completion_tokens).toBe(6 * 128)
   expect(new Set(answer.choices.map((choice) => choice.message.content)).size).toBeGreaterThan(100)
-  expect(idle()).toBe(true)
+  expect(idle(server.model.engine)).toBe(true)
 })
 
-test("16 different requests at once each say what they say alone", async () => {
+test("16 different requests at once each get the text that they get alone", async () => {
   const requests = Array.from({ length: 16 }, (_, i) => ({
     model,
     messages: ask("x".repeat(1 + 13 * i)),
@@ -206,22 +189,31 @@ test("16 different requests at once each say what they say alone", async () => {
   const alone: object[] = []
   for (const request of requests) alone.push(await run(request))
   expect(await Promise.all(requests.map(run))).toEqual(alone as never)
-  expect(idle()).toBe(true)
+  expect(idle(server.model.engine)).toBe(true)
 })
 
 describe("a client that goes away", () => {
+  const settled = () => until(() => idle(server.model.engine))
+
   test.each([1, 4])("mid-stream: %i choices stop and their blocks are freed", async (n) => {
-    await until(idle)
+    await settled()
+    const before = await endings(server.url)
     const request = { model, messages: ask("Hi"), max_tokens: 30000, n, ignore_eos: true, stream: true }
     const stream = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsStreaming)
     let seen = 0
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content && ++seen === 8) break
-    expect(await until(idle)).toBeLessThan(500)
+    await settled()
+    // The request was cut off, and none of its choices reached its length.
+    expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + 1 })
   })
 
   test("while waiting in the queue: it never runs", async () => {
+    await settled()
+    const before = await endings(server.url)
     const request = { model, messages: ask("Hi"), max_tokens: 30000, n: 4, ignore_eos: true, stream: true }
     const stream = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsStreaming)
+    await until(() => server.model.engine.stats().running === 4)
+    const begun = server.model.engine.stats().promptTokens
     const controller = new AbortController()
     const queued = client.chat.completions
       .create({ model, messages: ask("later") }, { signal: controller.signal })
@@ -229,8 +221,11 @@ describe("a client that goes away", () => {
     await until(() => server.model.engine.stats().waiting === 1)
     controller.abort()
     await queued
-    expect(await until(() => server.model.engine.stats().waiting === 0)).toBeLessThan(500)
+    await until(() => server.model.engine.stats().waiting === 0)
+    // It left the queue while the others ran on, and its prompt was never begun.
+    expect(server.model.engine.stats()).toMatchObject({ running: 4, promptTokens: begun })
     stream.controller.abort()
-    expect(await until(idle)).toBeLessThan(500)
+    await settled()
+    expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + 2 })
   })
 })

@@ -3,7 +3,7 @@ import { createConnection } from "node:net"
 import { connect } from "node:tls"
 import OpenAI from "openai"
 import { checkTls } from "../../src/server/index.ts"
-import { until } from "../support/http.ts"
+import { until } from "../support/until.ts"
 import { selfSigned } from "./support/certificate.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 

@@ -3,6 +3,7 @@ import fc from "fast-check"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
+import { post as postTo } from "../support/http.ts"
 import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
 const BOS = 256
@@ -33,11 +34,7 @@ beforeAll(async () => {
 afterAll(() => server[Symbol.asyncDispose]())
 
 async function post(path: string, body: object): Promise<{ status: number; body: Record<string, unknown> }> {
-  const response = await fetch(server.url + path, {
-    method: "POST",
-    body: JSON.stringify(body),
-    headers: { "content-type": "application/json" },
-  })
+  const response = await postTo(server.url + path, body)
   return { status: response.status, body: (await response.json()) as Record<string, unknown> }
 }
 const ok = async (path: string, body: object) => {
@@ -77,11 +74,7 @@ describe("/tokenize", () => {
     const chat = [BOS, ...Buffer.from("u:hi"), END, ...Buffer.from("a:")]
     expect((await ok("/tokenize", { messages })).tokens).toEqual(chat)
     expect((await ok("/tokenize", { messages, add_generation_prompt: false })).tokens).toEqual(chat.slice(0, -2))
-    await fetch(`${server.url}/v1/chat/completions`, {
-      method: "POST",
-      body: JSON.stringify({ model: "script", messages, max_tokens: 1 }),
-      headers: { "content-type": "application/json" },
-    })
+    await post("/v1/chat/completions", { model: "script", messages, max_tokens: 1 })
     expect([...(server.engine.requests.at(-1)?.tokens ?? [])]).toEqual(chat)
   })
 

@@ -1,14 +1,12 @@
 /** Calls of a small model that would rather say something else: they are there where they must be, and always valid. */
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, expect, test } from "bun:test"
 import Ajv from "ajv"
 import type OpenAI from "openai"
 import { resolveModel } from "../../src/store/resolve.ts"
-import { type FileServer, serveFile } from "./support/serve-file.ts"
+import { serveFile, type TestServer } from "../support/http.ts"
 
-setDefaultTimeout(300_000)
-
-let server: FileServer
+let server: TestServer
 beforeAll(async () => {
   server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 2048 })
 })

@@ -1,7 +1,7 @@
 /** Calls of tools with the official client: plain and streamed, in every family's form, and back again. */
 
 import { describe, expect, test } from "bun:test"
-import OpenAI from "openai"
+import type OpenAI from "openai"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
 
@@ -52,7 +52,6 @@ async function serve(answer: string, template: string) {
     { chatTemplate: new ChatTemplate(template) },
   )
   return Object.assign(server, {
-    client: new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 }),
     prompt: () => byteTokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [], { special: true }),
   })
 }
@@ -141,7 +140,7 @@ test("the client's own loop runs them, plain and streamed", async () => {
       { contextLength: 8192 },
       { chatTemplate: new ChatTemplate(template) },
     )
-    const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 })
+    const { client } = server
     const ran: unknown[] = []
     const runnable = (name: string) => ({
       type: "function" as const,

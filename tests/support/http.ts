@@ -69,20 +69,22 @@ export const clientOf = (url: string, apiKey = "none", maxRetries = 0): OpenAI =
 
 export interface PostOptions {
   readonly headers?: Record<string, string>
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
+  readonly tls?: Bun.TLSOptions
 }
 
 /** POSTs a body as JSON to a URL. A body that is a string or bytes is sent as it is. */
 export const post = (
   url: string,
   body: object | string | Uint8Array<ArrayBuffer>,
-  { headers, signal }: PostOptions = {},
+  { headers, signal, tls }: PostOptions = {},
 ): Promise<Response> =>
   fetch(url, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers },
     body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
     ...(signal && { signal }),
+    ...(tls && { tls }),
   })
 
 /** True when no choice runs or waits, and no sequence holds a block of the cache. */
@@ -91,7 +93,10 @@ export function idle(engine: Pick<Engine, "stats">): boolean {
   return running === 0 && waiting === 0 && blocksFree === blocksTotal
 }
 
-/** How many generations of each kind have ended since the server started, by its own metrics; `abort`: the client left. */
+/**
+ * How many generations have ended since the server started, by their reason in its metrics. `abort`: the client left; such a request
+ * counts once, however many choices it asked for.
+ */
 export async function endings(url: string): Promise<Record<"stop" | "length" | "abort", number>> {
   const text = await (await fetch(`${url}/metrics`)).text()
   const count = (reason: string) => {
@@ -99,16 +104,4 @@ export async function endings(url: string): Promise<Record<"stop" | "length" | "
     return [...text.matchAll(series)].reduce((sum, [, value]) => sum + Number(value), 0)
   }
   return { stop: count("stop"), length: count("length"), abort: count("abort") }
-}
-
-/** Just under the 120 s that `npm test` gives a test, so that a failure names the condition. */
-const UNTIL_MS = 110_000
-
-/** Waits until a condition holds. It is no measure of speed: the limit is that of the test. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + UNTIL_MS
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`still false after ${UNTIL_MS / 1000} s: ${condition}`)
-    await Bun.sleep(2)
-  }
 }

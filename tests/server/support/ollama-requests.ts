@@ -1,11 +1,13 @@
 import { expect } from "bun:test"
+import { post } from "../../support/http.ts"
 
-/** As `curl -d` does, which names no content type that is JSON. */
-export const post = (url: string, path: string, body: object, headers: Record<string, string> = {}) =>
-  fetch(url + path, { method: "POST", body: JSON.stringify(body), headers })
-/** A request that is refused: its status, and the error that must be all there is. */
+/** POSTs a body as `curl -d` does, whose content type is not JSON. */
+export const curl = (url: string, body: object, headers: Record<string, string> = {}) =>
+  post(url, body, { headers: { "content-type": "application/x-www-form-urlencoded", ...headers } })
+
+/** The status of a request that is refused, and its error, which must be the body's only field. */
 export async function refusal(url: string, path: string, body: object) {
-  const response = await post(url, path, body)
+  const response = await curl(url + path, body)
   const { error, ...rest } = await response.json()
   expect(rest).toEqual({})
   return [response.status, error]

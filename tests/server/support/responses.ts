@@ -1,11 +1,9 @@
-/** What tests of `/v1/responses` share. */
+/** Requests, events and a template that the tests of `/v1/responses` share. */
 
 import { expect } from "bun:test"
-import OpenAI from "openai"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
 import { type ScriptedServer, saying, serveScript } from "./script-model.ts"
 
-export const clientOf = (url: string, apiKey = "none") => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 })
 export const ask = { model: "script", input: "hi" }
 
 export const call = (url: string, path: string, method = "GET", body?: object) =>

@@ -15,25 +15,29 @@ export interface Script {
   readonly tokens: ArrayLike<number>
   /** Milliseconds between tokens. */
   readonly stepMs?: number
+  /** Waited for before a request's token of this index, so that a test decides when the engine goes on. */
+  readonly before?: (index: number) => Promise<unknown> | undefined
   /** Fails with an EngineError after this many tokens of a request. */
   readonly failAfter?: number
   /** Never produces a token, until cancelled. */
   readonly hang?: boolean
-  /** Takes no request: what it throws instead. */
+  /** Thrown instead of taking a request. */
   readonly refusal?: Error
 }
 
 /**
- * An engine without a model: it says what its script says, and keeps count. For tests of what the HTTP side does with an engine that
- * is slow, hangs or fails, which a real one does too seldom.
+ * An engine without a model, which produces the tokens of its script and counts what it does. For tests of how the HTTP side handles
+ * an engine that is slow, hangs or fails, which a real engine does too seldom.
  */
 export class ScriptEngine implements Engine {
   readonly limits: EngineLimits
   readonly requests: GenerateRequest[] = []
   running = 0
+  /** The most choices that ran at once. */
+  peak = 0
   cancelled = 0
   closed = 0
-  /** What `health` says; a test may change it. */
+  /** What `health` returns; a test may change it. */
   state: EngineHealth = { state: "ready" }
   #steps = 0
   /** Choices to be ended, by their requests. */
@@ -47,11 +51,12 @@ export class ScriptEngine implements Engine {
   }
 
   async *generate(request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
-    const { tokens, stepMs = 0, failAfter = Number.POSITIVE_INFINITY, hang = false, refusal } = this.script
+    const { tokens, stepMs = 0, before, failAfter = Number.POSITIVE_INFINITY, hang = false, refusal } = this.script
     this.requests.push(request)
     if (refusal !== undefined) throw refusal
     let choices = Array.from({ length: request.n ?? 1 }, (_, index) => index)
     this.running += choices.length
+    this.peak = Math.max(this.peak, this.running)
     const ending = new Set<number>()
     this.#ending.set(request.id, ending)
     let made = 0
@@ -68,7 +73,7 @@ export class ScriptEngine implements Engine {
     try {
       while (made < request.maxTokens) {
         if (hang) await aborted
-        else await Promise.race([Bun.sleep(stepMs), aborted])
+        else await Promise.race([Promise.all([Bun.sleep(stepMs), before?.(made)]), aborted])
         if (signal?.aborted) {
           this.cancelled += choices.length
           yield* ends("cancelled")

@@ -27,7 +27,7 @@ export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
 /** The script's tokens for a text, then the end token. */
 export const saying = (text: string): number[] => [...Buffer.from(text), 257]
 
-/** A loaded model that says what its engine's script says. */
+/** A loaded model over a scripted engine. */
 export const scriptModel = (
   engine: ScriptEngine,
   name = "script",

@@ -1,4 +1,4 @@
-/** The client of `tests/bench/serve.ts` against the HTTP server, with an engine that says what it is told to. */
+/** The client of `tests/bench/serve.ts` against the HTTP server over a scripted engine. */
 
 import { expect, test } from "bun:test"
 import { OverloadedError } from "../../../src/errors.ts"
@@ -9,6 +9,7 @@ import { summarize } from "../../bench/serve/measure.ts"
 import { residentMemory } from "../../bench/serve/server.ts"
 import type { Script, ScriptEngine } from "../../server/support/script-engine.ts"
 import { saying, serveScript } from "../../server/support/script-model.ts"
+import { until } from "../../support/until.ts"
 
 const STEP_MS = 5
 
@@ -39,25 +40,22 @@ test("the time a request waited to be sent counts", () =>
 
 test("a closed loop keeps so many streams busy, and sends every request once", () =>
   serving(TALK, async (target, engine) => {
-    let most = 0
-    const timer = setInterval(() => {
-      most = Math.max(most, engine.running)
-    }, 1)
     const records = await closedLoop(target, { prompt: 4, generate: 5, seed: 1 }, 3, 10)
-    clearInterval(timer)
-    expect(most).toBe(3)
+    expect(engine.peak).toBe(3)
     expect(summarize(records)).toMatchObject({ requests: 10, served: 10, lost: 0, tokens: 50 })
     expect(engine.requests).toHaveLength(10)
     expect(new Set(engine.requests.map(({ tokens }) => tokens.join())).size).toBe(10)
   }))
 
-test("an open loop waits for no answer", () =>
-  serving({ tokens: saying("sky"), stepMs: 200 }, async (target, engine) => {
+test("an open loop waits for no answer", () => {
+  const gate = Promise.withResolvers<void>()
+  return serving({ tokens: saying("sky"), before: () => gate.promise }, async (target, engine) => {
     const running = openLoop(target, { prompt: 4, generate: 2, seed: 1 }, 200, 12)
-    await Bun.sleep(250)
-    expect(engine.running).toBeGreaterThan(3)
+    await until(() => engine.running === 12)
+    gate.resolve()
     expect(summarize(await running)).toMatchObject({ requests: 12, served: 12 })
-  }))
+  })
+})
 
 const FULL = new OverloadedError("the queue is full", "queue_full", 1)
 

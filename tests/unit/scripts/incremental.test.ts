@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Recipe } from "../../../scripts/build/backends.ts"
@@ -13,12 +13,20 @@ const search = await findCompiler()
 if ("missing" in search) throw new Error(search.missing)
 const { command } = search.compiler
 
+/** Seconds at which the newest file was written. Inputs that are as new as the build's start count as changing under it. */
+let clock = Date.now() / 1000 - 3600
+function write(path: string, text: string): void {
+  writeFileSync(path, text)
+  clock++
+  utimesSync(path, clock, clock)
+}
+
 /** A library of two sources, one of which includes a header, in a folder of its own whose name has a space. */
 function project(name: string) {
   const path = (file: string) => join(root, `${name}-${file}`)
-  writeFileSync(path("size.h"), "#define SIZE 1\n")
-  writeFileSync(path("a.cpp"), `#include "${path("size.h")}"\nextern "C" int size() { return SIZE; }\n`)
-  writeFileSync(path("b.cpp"), `extern "C" int other() { return 2; }\n`)
+  write(path("size.h"), "#define SIZE 1\n")
+  write(path("a.cpp"), `#include "${path("size.h")}"\nextern "C" int size() { return SIZE; }\n`)
+  write(path("b.cpp"), `extern "C" int other() { return 2; }\n`)
   const compile = [...command, "-std=c++17", "-fPIC", "-Wall", "-c"]
   const recipe: Recipe = {
     toolchain: "test",
@@ -38,29 +46,22 @@ function project(name: string) {
   return { path, recipe, build, said }
 }
 
-/** Inputs written in the same millisecond as the build starts count as changing under it. */
-const settle = () => Bun.sleep(20)
-
 describe("buildLibrary", () => {
   test("compiles once, then only what changed", async () => {
     const { path, build } = project("changes")
-    await settle()
     expect(await build()).toEqual({ compiled: 2, linked: true })
     expect(await build()).toEqual({ compiled: 0, linked: false })
 
-    writeFileSync(path("size.h"), "#define SIZE 1\n") // touched, not changed
-    await settle()
+    write(path("size.h"), "#define SIZE 1\n") // touched, not changed
     expect(await build()).toEqual({ compiled: 0, linked: false })
 
-    writeFileSync(path("size.h"), "#define SIZE 3\n")
-    await settle()
+    write(path("size.h"), "#define SIZE 3\n")
     expect(await build()).toEqual({ compiled: 1, linked: true })
     expect(await build({ force: true })).toEqual({ compiled: 2, linked: true })
   })
 
   test("notices other flags, another compiler and a removed library", async () => {
     const { path, recipe, build } = project("flags")
-    await settle()
     await build()
     const optimized = { ...recipe, units: recipe.units.map((unit) => ({ ...unit, command: [...unit.command, "-O1"] })) }
     expect(await build({ recipe: optimized })).toEqual({ compiled: 2, linked: true })
@@ -71,22 +72,19 @@ describe("buildLibrary", () => {
 
   test("a source that does not compile is an error with the compiler's words, and is tried again", async () => {
     const { path, build } = project("errors")
-    writeFileSync(path("b.cpp"), "int broken = ;\n")
-    await settle()
+    write(path("b.cpp"), "int broken = ;\n")
     for (let i = 0; i < 2; i++) {
       const error = await build().catch((thrown: unknown) => thrown)
       expect(error).toBeInstanceOf(BuildError)
       expect(String(error)).toContain("b.cpp:1:")
     }
-    writeFileSync(path("b.cpp"), "int fixed = 1;\n")
-    await settle()
+    write(path("b.cpp"), "int fixed = 1;\n")
     expect(await build()).toEqual({ compiled: 1, linked: true })
   })
 
   test("a warning is shown, and with werror it fails even when it was let through before", async () => {
     const { path, build, said } = project("warnings")
-    writeFileSync(path("b.cpp"), 'extern "C" int other() { int unused; return 2; }\n')
-    await settle()
+    write(path("b.cpp"), 'extern "C" int other() { int unused; return 2; }\n')
     await build()
     expect(said.join("\n")).toContain("unused")
     expect(await build()).toEqual({ compiled: 0, linked: false })
@@ -95,7 +93,6 @@ describe("buildLibrary", () => {
 
   test("the plain link is used where the preferred one is not possible", async () => {
     const { recipe, build } = project("link")
-    await settle()
     const linkPreferred = [...recipe.link, "-lno-such-library-anywhere"]
     expect(await build({ recipe: { ...recipe, linkPreferred } })).toEqual({ compiled: 2, linked: true })
     const error = await build({ force: true, recipe: { ...recipe, link: linkPreferred } }).catch(

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import { until } from "../../support/until.ts"
 
 /** Deterministic bytes that do not compress into a pattern: each file differs, and so does each offset. */
 export function fileBytes(length: number, seed: number): Uint8Array {
@@ -37,12 +38,17 @@ export class FakeHub implements AsyncDisposable {
   /** Everything that was asked, of hub and CDN. */
   readonly hubLog: Served[] = []
   readonly cdnLog: Served[] = []
-  /** Break the connection of the next bodies after so many bytes each. */
+  /** Break the connection of the next bodies after so many bytes each, once the client has `received` them. */
   cuts: number[] = []
+  /** Bytes of the file that the client has, as its test observes them: a reset would throw away what it has not read yet. */
+  received: () => number = () => 0
   /** Ignore Range, as some proxies do. */
   ignoreRanges = false
-  /** Bytes a chunk, and the pause between chunks. */
-  chunk = { bytes: 64 * 1024, pauseMs: 0 }
+  /** Bytes a chunk. */
+  chunk = 64 * 1024
+  /** Bodies stop after so many bytes, a multiple of `chunk`, until `release` is called. */
+  holdAfter: number | undefined
+  readonly #released = Promise.withResolvers<void>()
   /** Without this token: 401. */
   token: string | undefined
   /** Status instead of a file, for the next downloads. */
@@ -58,7 +64,13 @@ export class FakeHub implements AsyncDisposable {
     this.files.set(`${repo}/${path}`, { bytes, oid })
   }
 
+  release(): void {
+    this.holdAfter = undefined
+    this.#released.resolve()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.release()
     await this.#hub.stop(true)
     this.#cdn.closeAllConnections()
     this.#cdn.close()
@@ -126,20 +138,20 @@ export class FakeHub implements AsyncDisposable {
       status,
       isPartial ? { ...headers, "Content-Range": `bytes ${from}-${total - 1}/${total}` } : headers,
     )
-    void this.#sendBody(response, file.bytes.subarray(from), this.cuts.shift())
+    void this.#sendBody(response, file.bytes, from, this.cuts.shift())
   }
 
-  async #sendBody(response: ServerResponse, bytes: Uint8Array, cut: number | undefined): Promise<void> {
+  async #sendBody(response: ServerResponse, bytes: Uint8Array, from: number, cut = Number.POSITIVE_INFINITY) {
     const { chunk } = this
-    for (let at = 0; at < bytes.length && !response.destroyed; at += chunk.bytes) {
-      if (chunk.pauseMs > 0) await Bun.sleep(chunk.pauseMs)
-      if (cut !== undefined && at + chunk.bytes > cut) {
-        await new Promise<void>((resolve) => response.write(bytes.slice(at, cut), () => resolve()))
-        await Bun.sleep(100) // a reset throws away what the client has not read yet
+    for (let at = from; at < bytes.length && !response.destroyed; at += chunk) {
+      if (this.holdAfter !== undefined && at >= this.holdAfter) await this.#released.promise
+      if (at + chunk > from + cut) {
+        response.write(bytes.slice(at, from + cut))
+        await until(() => this.received() >= from + cut)
         response.socket?.destroy()
         return
       }
-      response.write(bytes.slice(at, at + chunk.bytes))
+      response.write(bytes.slice(at, at + chunk))
     }
     response.end()
   }

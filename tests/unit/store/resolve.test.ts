@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterEach, beforeEach, describe, expect, test } from "bun:test"
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
 import { join } from "node:path"
@@ -8,9 +8,6 @@ import { storeHome } from "../../../src/store/home.ts"
 import { parseHubReference, splitFiles } from "../../../src/store/reference.ts"
 import { resolveEntry, resolveModel } from "../../../src/store/resolve.ts"
 import { FakeHub, fileBytes, sha256 } from "./fake-hub.ts"
-
-// Processes start slowly on a busy machine.
-setDefaultTimeout(60_000)
 
 let home: string
 beforeEach(() => {

@@ -1,12 +1,9 @@
-import { setDefaultTimeout, test } from "bun:test"
+import { test } from "bun:test"
 import { existsSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { openGguf } from "../../../src/gguf/reader.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
 import { type Tokenizer, TokenType } from "../../../src/text/tokenizer/types.ts"
-
-// Loading a vocabulary of 150,000 tokens takes half a second on a free machine, and many times that on a busy one.
-setDefaultTimeout(60_000)
 
 /** Test data that is too large for the repository; by default it lies beside the checkout. */
 const DATA = process.env.ROCMFORGE_TEST_DATA ?? resolve(import.meta.dir, "../../../../shared/data")

@@ -1,0 +1,11 @@
+/** Just under the 120 s that `npm test` gives a test, so that a failure names the condition. */
+const UNTIL_MS = 110_000
+
+/** Waits until a condition holds. It is no measure of speed: the limit is that of the test. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = performance.now() + UNTIL_MS
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`still false after ${UNTIL_MS / 1000} s: ${condition}`)
+    await Bun.sleep(2)
+  }
+}
