@@ -5,9 +5,10 @@
 
 import { join } from "node:path"
 import { showProgress } from "../src/cli/progress.ts"
-import { catalogEntry } from "../src/store/catalog.ts"
+import { catalogEntry, DEFAULT_MODEL } from "../src/store/catalog.ts"
 import { isGenuine } from "../src/store/checksum.ts"
-import { DEFAULT_MODEL, modelsFolder, resolveEntry } from "../src/store/index.ts"
+import { modelsFolder } from "../src/store/home.ts"
+import { resolveEntry } from "../src/store/resolve.ts"
 
 const entry = catalogEntry(DEFAULT_MODEL)
 if (!entry) throw new Error(`${DEFAULT_MODEL} is not in the catalog`)

@@ -45,16 +45,10 @@ export {
 export { ModelError } from "./models/errors.ts"
 export { ARCHITECTURES, buildModel, type ModelDefinition } from "./models/registry.ts"
 export { NativeError } from "./native/errors.ts"
-export {
-  CATALOG,
-  ChecksumError,
-  DownloadError,
-  ModelNotFoundError,
-  type ResolveOptions,
-  resolveModel,
-  StoreError,
-  type StoreEvent,
-} from "./store/index.ts"
+export { CATALOG } from "./store/catalog.ts"
+export { ChecksumError, DownloadError, ModelNotFoundError, StoreError } from "./store/errors.ts"
+export type { StoreEvent } from "./store/fetch-file.ts"
+export { type ResolveOptions, resolveModel } from "./store/resolve.ts"
 export {
   type ChatMessage,
   ChatTemplate,

@@ -13,7 +13,7 @@ import {
 import { EngineError, RequestError } from "./errors.ts"
 import type { Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
-import type { StoreListener } from "./store/events.ts"
+import type { StoreListener } from "./store/fetch-file.ts"
 import { resolveModel } from "./store/resolve.ts"
 import { type ChatMessage, ChatTemplateError, type EncodeOptions, encodePrompt } from "./text/index.ts"
 

@@ -9,7 +9,8 @@ const DECLARED =
 const LISTED = /^export (?:type )?\{([^}]*)\}(?! from)/gm
 const TAKEN = /(?:import|export)\s+(?:type\s+)?([\w$]+\s*,\s*)?\{([^}]*)\}\s+from\s+"(\.[^"]+)"/g
 const WHOLE = /(?:import|export)\s+(?:type\s+)?\*(?:\s+as\s+[\w$]+)?\s+from\s+"(\.[^"]+)"/g
-const DYNAMIC = /\{([^{}]*)\}\s*=\s*await import\("(\.[^"]+)"\)/g
+/** Whoever imports a file at run time may use any of its names. */
+const DYNAMIC = /\bimport\("(\.[^"]+)"\)/g
 
 /** `type a as b` → `a`. */
 const nameIn = (specifier: string): string =>
@@ -34,8 +35,7 @@ export function unusedExports(root: string, entries: readonly string[]): string[
     const target = (from: string) => normalize(join(dirname(file), from))
     for (const [, , names = "", from = ""] of text.matchAll(TAKEN))
       for (const name of names.split(",")) used.add(`${target(from)} ${nameIn(name)}`)
-    for (const [, names = "", from = ""] of text.matchAll(DYNAMIC))
-      for (const name of names.split(",")) used.add(`${target(from)} ${nameIn(name)}`)
+    for (const [, from = ""] of text.matchAll(DYNAMIC)) whole.add(target(from))
     for (const [, from = ""] of text.matchAll(WHOLE)) whole.add(target(from))
     if (!file.startsWith("src/")) continue
     for (const [, name = ""] of text.matchAll(DECLARED)) exported.push([file, name])

@@ -5,7 +5,7 @@ import { buildModel } from "../models/registry.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
 import type { Dtype } from "../native/ops.ts"
 import { type DecodeTraffic, decodeTraffic, prefillOperations } from "./bench-traffic.ts"
-import { type Spread, spread } from "./statistics.ts"
+import { type Spread, spread } from "./format.ts"
 
 /** `concurrency` sequences decode at the same time. Each generates `tokens` measured tokens after `context` prompt tokens. */
 export interface DecodeShape {

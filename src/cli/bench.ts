@@ -2,12 +2,12 @@ import { chooseDevice } from "../engine/device.ts"
 import { type BenchResult, benchModel, contextNeeded } from "./bench-measure.ts"
 import type { CommandSpec } from "./command.ts"
 import { EXIT, UsageError } from "./exit.ts"
+import type { Spread } from "./format.ts"
 import { digits, formatBytes, table } from "./format.ts"
 import { refuseRest, takeModel } from "./model-argument.ts"
 import { ENGINE_OPTIONS, loadFor } from "./open-model.ts"
 import { readOptions } from "./options/commander.ts"
 import { printLine } from "./output.ts"
-import type { Spread } from "./statistics.ts"
 
 const BENCH_OPTIONS = ["benchPrompt", "benchGenerate", "benchContext", "concurrency", "repetitions", "json"] as const
 /** Larger than every cache, so that the memory's bandwidth is measured. */

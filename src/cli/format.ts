@@ -41,3 +41,23 @@ export function table(rows: readonly (readonly string[])[], indent = "  "): stri
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, (c) => (c === "\n" ? "\\n" : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`))
 }
+
+/** A summary of repeated measurements of one quantity. */
+export interface Spread {
+  median: number
+  min: number
+  max: number
+  runs: number[]
+}
+
+export function spread(runs: readonly number[]): Spread {
+  return { median: median(runs), min: Math.min(...runs), max: Math.max(...runs), runs: [...runs] }
+}
+
+/** The middle value, or the mean of the two middle values of an even number of them. */
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const high = sorted[middle] ?? Number.NaN
+  return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2
+}

@@ -1,6 +1,6 @@
 import { isatty } from "node:tty"
 import { Presets, SingleBar } from "cli-progress"
-import type { StoreEvent, StoreListener } from "../store/events.ts"
+import type { StoreEvent, StoreListener } from "../store/fetch-file.ts"
 import { formatBytes } from "./format.ts"
 import { note } from "./output.ts"
 

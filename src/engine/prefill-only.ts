@@ -16,7 +16,7 @@ interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority
 }
 
 /** `vector`: f32 [hidden size], of length 1. */
-export interface Embedding {
+interface Embedding {
   vector: Float32Array
   usage: Usage
 }

@@ -13,7 +13,7 @@ const GREATEST = 10 ** MAX_DIGITS - 1
 const DIGIT = oneOf("0123456789")
 
 /** Bounds of a number; `undefined` for no bound. */
-export interface Bounds {
+interface Bounds {
   minimum?: number | undefined
   maximum?: number | undefined
   exclusiveMinimum?: number | undefined

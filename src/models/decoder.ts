@@ -42,7 +42,7 @@ export interface Block<Name extends string = string> {
 }
 
 /** What the blocks of a layer share. */
-export interface Decoder {
+interface Decoder {
   p: PlanBuilder
   hiddenSize: number
   /** The residual stream, f32 [n_tokens, hidden_size]. */

@@ -19,7 +19,7 @@ import { openSymbols, type Symbols, stablePointer } from "./symbols.ts"
 
 export type Backend = "cpu" | "amd" | "nvidia"
 
-export interface DeviceInfo {
+interface DeviceInfo {
   name: string
   /** The instruction set in use (CPU), or the GPU's architecture. */
   arch: string
@@ -34,7 +34,7 @@ export interface DeviceInfo {
   lanes: number
 }
 
-export interface ModelFiles {
+interface ModelFiles {
   device: number
   /** The GGUF files; RfTensor.file counts them from 0. */
   paths: readonly string[]
@@ -54,7 +54,7 @@ export interface UploadProgress {
   total: number
 }
 
-export interface ContextOptions {
+interface ContextOptions {
   /** Threads that run the plan, the calling one included (CPU only). */
   nThreads: number
   /** The most rows, sequences and outputs of one step. */
@@ -70,7 +70,7 @@ export interface ContextOptions {
   deterministic?: boolean
 }
 
-export interface ContextInfo {
+interface ContextInfo {
   arenaBytes: number
   cacheBytes: number
   scratchBytes: number

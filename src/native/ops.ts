@@ -26,7 +26,7 @@ export type OpName = keyof typeof OPS
 
 export const OP_FLAGS = { add: 1, neox: 2, causal: 4 } as const
 
-export type FlagName = keyof typeof OP_FLAGS
+type FlagName = keyof typeof OP_FLAGS
 
 /** An unused buffer, tensor or cache slot (RF_NONE). */
 export const NONE = -1
@@ -52,7 +52,7 @@ export type Access = "in" | "out" | "update"
  * The slots of an op in the order of its record, written as `rf_layout` writes them: a buffer with its access (`qkv:update`), an
  * optional weight with a question mark (`q_norm?`). A slot that an op does not have is NONE or 0 in its record.
  */
-export interface OpSpec {
+interface OpSpec {
   readonly buffers: readonly `${string}:${Access}`[]
   readonly weights?: readonly string[]
   readonly dims?: readonly string[]

@@ -58,7 +58,7 @@ export function writeStepHeader(words: Words, sections: StepSections): void {
   for (const key of Object.keys(sections) as (keyof StepSections)[]) u[f[key].offset >> 2] = sections[key]
 }
 
-export interface StepSeq {
+interface StepSeq {
   row_start: number
   n_rows: number
   /** Tokens in the cache once the step is done. */

@@ -2,11 +2,11 @@
  * C struct layouts as data: fields in order, offsets by the natural alignment that the x86-64 and AArch64 ABIs share.
  */
 
-export type FieldType = "u32" | "i32" | "f32" | "u64" | "char"
+type FieldType = "u32" | "i32" | "f32" | "u64" | "char"
 
 const SIZES: Record<FieldType, number> = { u32: 4, i32: 4, f32: 4, u64: 8, char: 1 }
 
-export interface Field {
+interface Field {
   type: FieldType
   /** Elements, more than 1 for an array field. */
   count: number

@@ -29,7 +29,7 @@ import {
 } from "./operands.ts"
 import { Plan } from "./plan.ts"
 
-export interface AttentionOptions extends HeadShape {
+interface AttentionOptions extends HeadShape {
   /** Factor of q·k. Default 1/√head_dim. */
   scale?: number
   /** Keys that a query sees, itself included (`hip/ops.h` says which); 0: no window. */

@@ -7,7 +7,7 @@ import { type PlanBuffer, PlanError, type PlanOp } from "./operands.ts"
 export const ARENA_ALIGNMENT = 64
 
 /** How the op uses its buffer slot `slot`. With the flag `add` it adds to its output. */
-export function accessOf(op: PlanOp, slot: number): Access {
+function accessOf(op: PlanOp, slot: number): Access {
   const access = bufferAccess(op.kind, slot)
   return access === "out" && (op.flags & OP_FLAGS.add) !== 0 ? "update" : access
 }

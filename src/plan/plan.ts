@@ -14,7 +14,7 @@ import { writeStruct } from "../native/struct.ts"
 import { ARENA_ALIGNMENT, type ArenaLayout, liveness, placeBuffers } from "./memory.ts"
 import { type PlanBuffer, type PlanCache, PlanError, type PlanOp, type Weight } from "./operands.ts"
 
-export interface PackOptions {
+interface PackOptions {
   /** The most rows of one step, and the most of them that are sampled from. */
   maxTokens: number
   maxOutputs: number

@@ -2,8 +2,18 @@ import { type FileHandle, mkdir, open, rename, rm, statfs } from "node:fs/promis
 import { dirname } from "node:path"
 import { type Expected, writeReceipt } from "./checksum.ts"
 import { ChecksumError, DownloadError } from "./errors.ts"
-import type { StoreListener } from "./events.ts"
 import { fetchHeaders } from "./http.ts"
+
+/** Progress of a download. */
+export type StoreEvent =
+  /** A message for the user. */
+  | { type: "note"; message: string }
+  /** Bytes. `total` is `undefined` if the source does not give the size. */
+  | { type: "start"; label: string; total: number | undefined; done: number }
+  | { type: "progress"; done: number }
+  | { type: "end"; ok: boolean }
+
+export type StoreListener = (event: StoreEvent) => void
 
 /** A connection that delivers nothing for this time is closed and the download resumed. */
 const STALL_MS = 30_000

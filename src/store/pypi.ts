@@ -2,7 +2,7 @@ import { mkdir, readdir, rm } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import type { CatalogEntry } from "./catalog.ts"
 import { DownloadError } from "./errors.ts"
-import type { StoreListener } from "./events.ts"
+import type { StoreListener } from "./fetch-file.ts"
 import { appendPart, diskError, finishPart, openPart, partPath } from "./fetch-file.ts"
 import type { Environment } from "./home.ts"
 

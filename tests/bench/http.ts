@@ -10,7 +10,7 @@
  */
 
 import { parseArgs } from "node:util"
-import { resolveModel } from "../../src/store/index.ts"
+import { resolveModel } from "../../src/store/resolve.ts"
 import { FLOORS, type LoadReport, measureHttp } from "./http/measure.ts"
 
 const { values } = parseArgs({

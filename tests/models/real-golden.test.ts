@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test"
 import { loadModel } from "../../src/engine/load.ts"
 import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY } from "../../src/engine/types.ts"
-import { resolveModel } from "../../src/store/index.ts"
+import { resolveModel } from "../../src/store/resolve.ts"
 import { logSoftmax, mergedDivergence, type RealGolden, readRealGolden } from "../support/real-golden.ts"
 import { PlanRunner } from "../support/run-plan.ts"
 

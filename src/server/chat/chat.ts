@@ -6,7 +6,8 @@
 import type { LoadedModel, Usage } from "../../engine/types.ts"
 import { promptOptions, ReasoningSplitter } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import { ToolCallSplitter, type ToolPiece } from "../../text/tools/index.ts"
+import type { ToolPiece } from "../../text/tools/reader.ts"
+import { ToolCallSplitter } from "../../text/tools/splitter.ts"
 import {
   type Choices,
   checkPrompt,

@@ -9,7 +9,7 @@ import { encodeText, encodeToRead } from "./encode.ts"
 import type { EmbeddingRequest } from "./request.ts"
 
 /** A checked and tokenized request for embeddings. */
-export interface Embedding {
+interface Embedding {
   readonly model: LoadedModel
   readonly run: RunContext
   readonly texts: readonly Int32Array[]

@@ -9,14 +9,9 @@ import {
   type ChatRequest as TemplateRequest,
 } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
-import {
-  describedInFirst,
-  describedInSystem,
-  type ToolFunction,
-  toolJson,
-  toolSupport,
-  withCalls,
-} from "../../text/tools/index.ts"
+import { describedInFirst, describedInSystem, withCalls } from "../../text/tools/conversation.ts"
+import { toolSupport } from "../../text/tools/family.ts"
+import { type ToolFunction, toolJson } from "../../text/tools/format.ts"
 import { encodeToRead } from "./encode.ts"
 import { reasoningVariables, thinks } from "./reasoning.ts"
 import type { CompletionPrompts, Conversation, Message } from "./request.ts"

@@ -12,13 +12,8 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import {
-  ChecksumError,
-  DownloadError,
-  ModelNotFoundError,
-  StoreError,
-  type StoreEvent,
-} from "../../../src/store/index.ts"
+import { ChecksumError, DownloadError, ModelNotFoundError, StoreError } from "../../../src/store/errors.ts"
+import type { StoreEvent } from "../../../src/store/fetch-file.ts"
 import { resolveModel } from "../../../src/store/resolve.ts"
 import { skipWaitsOf } from "../../support/timers.ts"
 import { until } from "../../support/until.ts"

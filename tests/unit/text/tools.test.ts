@@ -4,18 +4,16 @@ import { describe, expect, test } from "bun:test"
 import fc from "fast-check"
 import type { ChatMessage } from "../../../src/text/chat-messages.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
+import { withCalls } from "../../../src/text/tools/conversation.ts"
+import { toolSupport } from "../../../src/text/tools/family.ts"
+import type { ToolFormat } from "../../../src/text/tools/format.ts"
 import { writeCalls } from "../../../src/text/tools/format.ts"
 import { hermes } from "../../../src/text/tools/hermes.ts"
-import {
-  ToolCallSplitter,
-  type ToolFormat,
-  type ToolPiece,
-  toolSupport,
-  withCalls,
-} from "../../../src/text/tools/index.ts"
 import { llama3 } from "../../../src/text/tools/llama3.ts"
 import { mistralList, mistralNamed, mistralSpaced } from "../../../src/text/tools/mistral.ts"
+import type { ToolPiece } from "../../../src/text/tools/reader.ts"
 import { smollm } from "../../../src/text/tools/smollm.ts"
+import { ToolCallSplitter } from "../../../src/text/tools/splitter.ts"
 
 const FORMATS = [hermes, smollm, mistralList, mistralSpaced, mistralNamed, llama3]
 const TOOLS = ["f", "get_time"]

@@ -8,7 +8,8 @@ import type { ChatRequest } from "../../../../src/server/chat/request.ts"
 import { ChatTemplate } from "../../../../src/text/chat-template.ts"
 import { BYTE_TO_CHAR } from "../../../../src/text/tokenizer/byte-map.ts"
 import { tokenizerFromMetadata } from "../../../../src/text/tokenizer/tokenizer.ts"
-import { ToolCallSplitter, toolSupport } from "../../../../src/text/tools/index.ts"
+import { toolSupport } from "../../../../src/text/tools/family.ts"
+import { ToolCallSplitter } from "../../../../src/text/tools/splitter.ts"
 import { scriptEngine, scriptModel } from "../../../server/support/script-model.ts"
 
 const THINKING = new ChatTemplate("{{ messages[0].content.split('</think>')[-1] }}")

@@ -7,7 +7,7 @@ import type { ChatRequest } from "../../../../src/server/chat/request.ts"
 import { planTools } from "../../../../src/server/chat/tools.ts"
 import { ChatTemplate } from "../../../../src/text/chat-template.ts"
 import { writeCalls } from "../../../../src/text/tools/format.ts"
-import { ToolCallSplitter } from "../../../../src/text/tools/index.ts"
+import { ToolCallSplitter } from "../../../../src/text/tools/splitter.ts"
 import { scriptEngine, scriptModel } from "../../../server/support/script-model.ts"
 import { accepts, compiled, randomNumbers, randomText, tinyVocabulary } from "../../../support/grammar.ts"
 

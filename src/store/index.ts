@@ -1,5 +1,0 @@
-export { CATALOG, DEFAULT_MODEL } from "./catalog.ts"
-export { ChecksumError, DownloadError, ModelNotFoundError, StoreError } from "./errors.ts"
-export type { StoreEvent } from "./events.ts"
-export { modelsFolder } from "./home.ts"
-export { type ResolveOptions, resolveEntry, resolveModel } from "./resolve.ts"

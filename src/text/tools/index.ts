@@ -1,5 +1,0 @@
-export { describedInFirst, describedInSystem, withCalls } from "./conversation.ts"
-export { toolSupport } from "./family.ts"
-export { type ToolFormat, type ToolFunction, toolJson } from "./format.ts"
-export type { ToolPiece } from "./reader.ts"
-export { ToolCallSplitter } from "./splitter.ts"
