@@ -2,7 +2,7 @@
 
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 
 /** Times that each line of each file ran. */
 type Coverage = ReadonlyMap<string, ReadonlyMap<number, number>>
@@ -10,9 +10,10 @@ type Coverage = ReadonlyMap<string, ReadonlyMap<number, number>>
 /**
  * Answers chats with the engine in the server's process and in one of its own, so that both sides of the boundary count; what
  * runs in the child alone does not.
- * @param root A built checkout. @returns paths relative to it, sorted.
+ * @param folderOfCheckout A built checkout. @returns paths relative to it, sorted.
  */
-export async function chatPath(root: string): Promise<string[]> {
+export async function chatPath(folderOfCheckout: string): Promise<string[]> {
+  const root = resolve(folderOfCheckout)
   const folder = await mkdtemp(join(tmpdir(), "rocmforge-chat-path-"))
   try {
     const found = new Set<string>()
