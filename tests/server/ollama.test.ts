@@ -303,9 +303,15 @@ describe("a text", () => {
   })
 
   test("with a suffix fills the gap, where the model can", async () => {
-    const tokenizer = { ...byteTokenizer, encode: byteTokenizer.encode.bind(byteTokenizer) }
-    const fills = Object.assign(Object.create(byteTokenizer), { fim: { prefix: 1, suffix: 2, middle: 3 } })
-    await using server = await serveScript({ tokens: saying("b") }, {}, {}, { tokenizer: fills })
+    const fim = { prefix: 1, suffix: 2, middle: 3 }
+    // The tokenizer's methods read private members, so they need the tokenizer itself as `this`.
+    const tokenizer = new Proxy(byteTokenizer, {
+      get(target, key) {
+        const value: unknown = key === "fim" ? fim : Reflect.get(target, key, target)
+        return typeof value === "function" ? value.bind(target) : value
+      },
+    })
+    await using server = await serveScript({ tokens: saying("b") }, {}, {}, { tokenizer })
     await ollamaOf(server.url).generate({ model: "script", prompt: "a", suffix: "c" })
     const [a, c] = [..."ac"].map((text) => tokenizer.encode(text)[0] as number)
     expect([...(server.engine.requests[0]?.tokens ?? [])]).toEqual([1, a, 2, c, 3] as number[])
