@@ -215,7 +215,7 @@ async function openEngine(
 function chooseCacheType({ plan }: ModelDefinition, kvType: Dtype): Dtype {
   const odd = plan.caches.find(({ headDim }) => headDim % CACHE_GROUP[kvType] !== 0)
   if (odd === undefined) return kvType
-  const message = `a ${kvType} cache stores groups of ${CACHE_GROUP[kvType]} elements, but this model's heads have ${odd.headDim}, which is no multiple`
+  const message = `a ${kvType} cache stores groups of ${CACHE_GROUP[kvType]} elements, and this model has heads of ${odd.headDim}, which is not a multiple`
   throw new NativeError("UNSUPPORTED", message, "use --kv-type f16")
 }
 
