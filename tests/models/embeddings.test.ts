@@ -1,6 +1,6 @@
 /** Embeddings of the tiny models against those that transformers computes, alone and beside other work. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -13,8 +13,6 @@ import { EngineError, OverloadedError, RequestError } from "../../src/errors.ts"
 import { CASES } from "../golden/models/cases.ts"
 import { goldenModels } from "../support/golden-models.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
-
-setDefaultTimeout(60_000)
 
 const vectors = z.object({ mean: z.array(z.number()), cls: z.array(z.number()), last: z.array(z.number()) })
 const golden = z

@@ -1,6 +1,6 @@
 /** Log-probabilities of prompts against the golden logits, alone and beside other work. */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -12,8 +12,6 @@ import { EngineError, RequestError } from "../../src/errors.ts"
 import { CASES } from "../golden/models/cases.ts"
 import { type GoldenModel, goldenModels } from "../support/golden-models.ts"
 import { writeTinyModel } from "../support/tiny-model.ts"
-
-setDefaultTimeout(60_000)
 
 const golden = await goldenModels()
 

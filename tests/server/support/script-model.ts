@@ -1,3 +1,5 @@
+/** Loaded models and servers over a scripted engine. */
+
 import type { EngineLimits, LoadedModel } from "../../../src/engine/types.ts"
 import { Gguf } from "../../../src/gguf/reader.ts"
 import type { StartOptions } from "../../../src/server/index.ts"
@@ -9,7 +11,7 @@ import { type Script, ScriptEngine } from "./script-engine.ts"
 
 const CONTROL = ["<|im_start|>", "<|im_end|>"]
 
-/** A tokenizer with one token for every byte, and two control tokens. */
+/** Metadata of a tokenizer with one token per byte, and two control tokens. */
 const METADATA = new Map<string, unknown>([
   ["tokenizer.ggml.model", "gpt2"],
   ["tokenizer.ggml.pre", "gpt-2"],
@@ -18,13 +20,13 @@ const METADATA = new Map<string, unknown>([
   ["tokenizer.ggml.merges", []],
   ["tokenizer.ggml.eos_token_id", 257],
 ])
-/** Joins the messages, and refuses a system message that is not the first. */
+/** A template that joins the messages, and raises an exception for a system message that is not the first. */
 const TEMPLATE =
   "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}{% endif %}{{ m.content }}{% endfor %}"
 
 export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
 
-/** The script's tokens for a text, then the end token. */
+/** Script tokens of a text, followed by the end token. */
 export const saying = (text: string): number[] => [...Buffer.from(text), 257]
 
 /** A loaded model over a scripted engine. */
@@ -63,14 +65,4 @@ export async function serveScript(
 ): Promise<ScriptedServer> {
   const engine = scriptEngine(script, limits)
   return { ...(await serveModel(scriptModel(engine, "script", parts), options)), engine }
-}
-
-/** Waits until a condition holds; fails after `limitMs`. Returns the milliseconds it took. */
-export async function until(condition: () => boolean, limitMs = 5000): Promise<number> {
-  const start = performance.now()
-  while (!condition()) {
-    if (performance.now() - start > limitMs) throw new Error(`still not so after ${limitMs} ms: ${condition}`)
-    await Bun.sleep(2)
-  }
-  return performance.now() - start
 }

@@ -1,1 +1,0 @@
-export { serveFile, type TestServer as FileServer } from "../../support/http.ts"
