@@ -1,11 +1,11 @@
 /**
- * The engine in this process with several streams at once, without HTTP:
+ * Measures the engine in this process with several concurrent streams, without HTTP:
  *
  *     bun tests/bench/batched.ts MODEL.gguf [--streams 1,4,8,16] [-p 64] [-n 128] [--threads 2] [--device cpu]
  *
- * All streams begin together with random prompts of -p tokens and generate -n tokens each, greedily. Prints JSON as
- * `tests/bench/peer/llama_cpp_batched.py` does: {"streams": {"8": {"tok_s", "decode_tok_s"}, …}}; tok_s counts the prompts' time,
- * decode_tok_s what comes after every stream has its first token.
+ * All streams start together, with random prompts of -p tokens, and generate -n tokens each, greedily. Prints the same JSON as
+ * `tests/bench/peer/llama_cpp_batched.py`: {"streams": {"8": {"tok_s", "decode_tok_s"}, …}}. tok_s includes prefill;
+ * decode_tok_s counts only the time after every stream has its first token.
  */
 
 import { parseArgs } from "node:util"

@@ -1,9 +1,9 @@
 /**
- * The speed of an 8B model's shape in four formats, beside llama.cpp's:
+ * Measures models of an 8B model's shape in four formats, and prints llama.cpp's figures beside them:
  * `bun tests/bench/gpu.ts [--device nvidia] [--formats Q4_0,F16] [--layers 32] [--kv-type q8_0] [--keep FOLDER] [--json]`.
  *
- * Writes each model with random weights (4 to 16 GB; gone afterwards unless --keep names a folder, and used again when it is there),
- * and measures what `rocmforge bench MODEL -p 512,2048 -n 64 -r 3 --context 1024 --concurrency 1,8,32 --ctx-size 2048` would.
+ * Writes each model with random weights (4 to 16 GB). The file is deleted afterwards, unless --keep names a folder; a later run reuses it.
+ * Measures the same as `rocmforge bench MODEL -p 512,2048 -n 64 -r 3 --context 1024 --concurrency 1,8,32 --ctx-size 2048`.
  */
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
@@ -23,12 +23,12 @@ import { loadModel, readModel, stepSizes } from "../../src/engine/load.ts"
 import { SHAPE_8B, type ShapeFormat, writeShapeModel } from "./shape-model.ts"
 
 interface Peer {
-  /** Tokens a second by sequences: of the first with 1024 tokens of context where that was measured, else with none. */
+  /** Tokens/s by number of sequences, with the first measured context: 1024 tokens if measured, else an empty one. */
   decode: Partial<Record<number, number>>
   prefill: Partial<Record<number, number>>
 }
 
-/** llama.cpp CUDA, H100 80GB: build de3ff81 of 2026, flash attention on, the same shape. Batches after prompts of 512 tokens. */
+/** llama.cpp CUDA on an H100 80GB, the same shape: build de3ff81 of 2026, flash attention on, batches after prompts of 512 tokens. */
 const PEERS: Record<ShapeFormat, Peer> = {
   F16: { decode: { 1: 163, 8: 919, 32: 2860 }, prefill: { 512: 20484, 2048: 22836 } },
   Q8_0: { decode: { 1: 230 }, prefill: { 512: 10338, 2048: 10932 } },
@@ -132,7 +132,7 @@ function printRows(format: ShapeFormat, { decode, prefill }: BenchResult): void 
   }
 }
 
-/** Weights alone, as the peer's share was counted. */
+/** Counts the weights only, as the peer's figure does. */
 function weightShare({ concurrency, tokens_per_second, bytes_per_step }: DecodeResult): number {
   return ((tokens_per_second.median / concurrency) * bytes_per_step.weights) / bandwidth
 }

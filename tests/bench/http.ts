@@ -1,12 +1,12 @@
 /**
- * What the server costs when the model costs nothing:
+ * Measures the cost of the server alone, over an engine that computes nothing:
  *
  *     bun tests/bench/http.ts [--engine inside|apart] [--model FILE] [--seconds 5] [--json]
  *
- * serves with an engine that answers at once (http/null-engine.ts), and with all that `rocmforge serve` has on by default: checks of
- * requests and answers, chat template, tokenizer, detokenizer, metrics, request ids, a log line for every request. The server has one
- * processor, and its 64 clients another. `inside`: the engine is in the server's process; `apart`: in a process of its own, beside the
- * clients. Exits with 1 below the floors: 3000 chat answers/s of 16 tokens, and 50000 streamed tokens/s.
+ * The engine answers at once (http/null-engine.ts). Everything that `rocmforge serve` enables by default is on: validation of requests
+ * and answers, chat template, tokenizer, detokenizer, metrics, request ids, a log line for every request. The server has one processor,
+ * and its 64 clients another. `inside`: the engine runs in the server's process; `apart`: in a child process, on the clients' processor.
+ * Exits with 1 below the floors: 3000 chat answers/s of 16 tokens, and 50000 streamed tokens/s.
  */
 
 import { parseArgs } from "node:util"

@@ -1,9 +1,9 @@
 /**
  * Times the cases of the kernel suite: `bun run tests/bench/kernels.ts [--op MATMUL] [--grep 512] [--min-ms 100] [--compute f16]`,
- * on every backend present; ROCMFORGE_TEST_BACKENDS=nvidia takes one. --compute is what matrix units multiply on a GPU.
+ * on every available backend; ROCMFORGE_TEST_BACKENDS=nvidia selects one. --compute sets the format that a GPU's matrix units multiply.
  *
- * The rate counts what a step has to move or compute at least (weights, inputs and outputs once), so GB/s is to be compared with the
- * read bandwidth printed first, and GFLOP/s with two operations a multiply-add.
+ * The rates count the minimum that a step moves or computes (weights, inputs and outputs once). Compare GB/s with the read bandwidth
+ * that is printed first. GFLOP/s counts a multiply-add as two operations.
  */
 
 import { readdirSync } from "node:fs"
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
   },
 })
 
-/** Files without a table of cases. */
+/** Files of the kernel suite that export no table of cases. */
 const NO_CASES = new Set(["formats.test.ts", "instruction-sets.test.ts"])
 
 collectForBench()
@@ -78,7 +78,7 @@ function report(backend: ReturnType<typeof backendsPresent>[number], table: Case
   )
 }
 
-/** Seconds of the fastest call within a time budget (the fastest, since other load can only slow a call down). */
+/** Duration of the fastest call within a time budget, in seconds. The fastest counts because other load can only slow a call down. */
 function bestOf(call: () => void, budget: number): number {
   let best = Number.POSITIVE_INFINITY
   const start = performance.now()

@@ -1,19 +1,20 @@
 /**
- * Load on a real HTTP server:
+ * Load test of a real HTTP server:
  *
  *     bun tests/bench/serve.ts [--streams 1,8] [--rate 2] [--show interference|prefix|flood] [--json] [-- SERVE-OPTION…]
  *
- * starts `rocmforge serve` with the options behind `--`, or takes any server with OpenAI's API by --url. Prompts are random tokens,
- * answers have full length (`ignore_eos`). --streams: so many clients, each sending its next request when the last one is answered
- * (closed loop). --rate: requests a second that arrive at random and wait for nobody (open loop, Poisson). Times are the client's.
- * --show runs what the serving engine is held to, and exits with 1 when it fails. Client and server share this machine's processors.
+ * Starts `rocmforge serve` with the options after `--`; --url selects a running server with OpenAI's API instead. Prompts are random
+ * tokens, answers have full length (`ignore_eos`). --streams: number of clients, each sending its next request when the previous one is
+ * answered (closed loop). --rate: requests per second, sent at random times whether or not others are answered (open loop, Poisson).
+ * Times are measured by the client. --show runs a check of the serving engine's guarantees, and exits with 1 when it fails. Client and
+ * server share this machine's processors.
  */
 
 import { parseArgs } from "node:util"
 import { loadText, numbers, showText } from "./serve/print.ts"
 import { runLoads, runShow, SHOWS } from "./serve/run.ts"
 
-/** Bun sends 256 requests at once unless this is set before it starts. */
+/** Bun sends at most 256 requests at once unless this variable is set before it starts. */
 const CONNECTIONS = "BUN_CONFIG_MAX_HTTP_REQUESTS"
 if (process.env[CONNECTIONS] === undefined) {
   const command = [process.execPath, import.meta.path, ...process.argv.slice(2)]

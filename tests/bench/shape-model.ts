@@ -1,4 +1,4 @@
-/** Models of a real one's shape with random weights, written as fast as the disk takes them: for speed, not for sense. */
+/** Writes model files with the shape of a real model and random weights, for benchmarks. */
 
 import { type FormatName, formatNamed, rowBytes } from "../../src/gguf/formats.ts"
 import { type MetadataValue, meta } from "../../src/gguf/metadata.ts"
@@ -27,10 +27,10 @@ export const SHAPE_8B: Shape = {
   context: 8192,
 }
 
-/** `Q4_K` stands for the mixture that is published as Q4_K_M. */
+/** `Q4_K` stands for the published mixture Q4_K_M. */
 export type ShapeFormat = "Q4_0" | "Q4_K" | "Q8_0" | "F16"
 
-/** What converters make of each matrix: under the 4-bit formats the output is Q6_K, and under Q4_K_M half of some others. */
+/** A matrix's format as converters choose it: with 4-bit formats the output matrix is Q6_K; with Q4_K_M, so are half of some others. */
 function formatOf(format: ShapeFormat, tensor: string, layer: number, layers: number): FormatName {
   if (tensor === "output") return format === "Q4_0" || format === "Q4_K" ? "Q6_K" : format
   if (format !== "Q4_K" || (tensor !== "attn_v" && tensor !== "ffn_down")) return format
@@ -86,7 +86,7 @@ export async function writeShapeModel(path: string, format: ShapeFormat, shape: 
   await writeGguf(path, { metadata, tensors })
 }
 
-/** A million random weights of each format, end to end as often as a tensor needs; the period divides no row. */
+/** About a million random weights of each format, repeated to fill a tensor. The period divides no row, so that rows differ. */
 class RepeatedBlocks {
   readonly #memory = new Map<FormatName, Uint8Array>()
 
@@ -108,7 +108,7 @@ class RepeatedBlocks {
   }
 }
 
-/** Every byte, two control tokens, and words that no text holds. */
+/** A vocabulary of every byte, two control tokens, and filler words that occur in no text. */
 function tokenizer(vocab: number): Record<string, MetadataValue> {
   const tokens = ["<|begin|>", "<|end|>", ...BYTE_TO_CHAR]
   for (let i = tokens.length; i < vocab; i++) tokens.push(`Ġ${i}`)

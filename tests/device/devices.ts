@@ -1,4 +1,4 @@
-/** `devices.ts BACKEND`: the backend's devices, one a line; fails when there is none. */
+/** `devices.ts BACKEND`: prints the backend's devices, one per line; fails when there is none. */
 
 import { loadNative } from "../../src/native/library.ts"
 import { backendArgument, report } from "./support.ts"

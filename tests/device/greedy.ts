@@ -1,6 +1,6 @@
 /**
- * `greedy.ts BACKEND MODEL.gguf [TOKENS]`: the greedy text of ten prompts on the CPU and on the backend. At least 8 must be the same;
- * of the others the place of the first difference is shown, since sums in another order may settle a near tie the other way.
+ * `greedy.ts BACKEND MODEL.gguf [TOKENS]`: compares the greedy texts of ten prompts on the CPU and on the backend. At least 8 must be
+ * equal. For the others it prints the first difference: sums in another order may resolve a near tie differently.
  */
 
 import { loadModel } from "../../src/engine/load.ts"

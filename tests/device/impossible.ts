@@ -1,5 +1,6 @@
 /**
- * `impossible.ts BACKEND`: a context that no device has room for is refused with the sizes, takes no memory, and the next context works.
+ * `impossible.ts BACKEND`: a context larger than the device's memory is refused with an error that names the sizes. It leaves no memory
+ * allocated, and the next context works.
  */
 
 import { openGguf } from "../../src/gguf/reader.ts"
@@ -21,7 +22,7 @@ await withTinyModel(async (path) => {
   model.openContext({ ...LIMITS, nBlocks: 8 }, packed).close()
   const free = freeMemory(library)
   const { memoryTotal } = library.deviceInfo(0)
-  // Once a hundred times the memory, once just more than all of it.
+  // One context needs a hundred times the device's memory, the other slightly more than all of it.
   for (const share of [100, 1.01]) {
     const nBlocks = Math.ceil((share * memoryTotal) / (plan.cacheBytesPerToken("f16") * BLOCK_SIZE))
     const error = refusal(() => model.openContext({ ...LIMITS, nBlocks }, packed))

@@ -1,6 +1,6 @@
 /**
- * `isolation.ts BACKEND MODEL.gguf`: 32 requests say the same, bit for bit, alone and all at once under `deterministic`: in large
- * chunks and in small ones, with prompts that begin alike and are found in the cache.
+ * `isolation.ts BACKEND MODEL.gguf`: with `deterministic`, 32 requests produce bit-identical output alone and all at once: in large
+ * and in small chunks, with shared prefixes that come from the prefix cache.
  */
 
 import { type LoadOptions, loadModel } from "../../src/engine/load.ts"

@@ -1,12 +1,12 @@
 /**
- * `reload.ts BACKEND [MODEL.gguf] [TIMES]`: loads a model, generates, and unloads it, 50 times. Device memory must come back to what
- * it was after the first time (which makes the driver's own context), and every time must give the same tokens.
+ * `reload.ts BACKEND [MODEL.gguf] [TIMES]`: loads a model, generates, and unloads it, 50 times. After every round the used device memory
+ * must be that after the first round (which creates the driver's own context), and every round must give the same tokens.
  */
 
 import { loadNative } from "../../src/native/library.ts"
 import { backendArgument, freeMemory, generateOnce, MIB, report, withTinyModel } from "./support.ts"
 
-/** Drivers hand out memory in chunks, and another process may take a little. */
+/** Tolerance in bytes: drivers allocate memory in chunks, and another process may allocate a little. */
 const SLACK = 2 * MIB
 
 const backend = backendArgument()

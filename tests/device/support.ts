@@ -1,4 +1,4 @@
-/** What the device checks share. Each check is a program of its own: `bun tests/device/NAME.ts BACKEND …`, exit code 0 when all is well. */
+/** Functions shared by the device checks. Each check is a program, `bun tests/device/NAME.ts BACKEND …`, with exit code 0 on success. */
 
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -22,7 +22,7 @@ export function freeMemory(library: NativeLibrary): number {
   return library.deviceInfo(0).memoryFree
 }
 
-/** A small model in a temporary folder, gone at the end of `use`. */
+/** Calls `use` with the path of a small model in a temporary folder, which is deleted afterwards. */
 export async function withTinyModel<T>(use: (path: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), "rocmforge-device-"))
   try {
@@ -45,7 +45,7 @@ export async function generateOnce(
   return await greedy(model, prompt, nTokens)
 }
 
-/** The next tokens, a stop token included. */
+/** The generated tokens, including a stop token. */
 export async function greedy(model: LoadedModel, prompt: Int32Array, nTokens: number): Promise<number[]> {
   const stopTokens = new Set(model.tokenizer.eogIds)
   const tokens: number[] = []
@@ -54,7 +54,7 @@ export async function greedy(model: LoadedModel, prompt: Int32Array, nTokens: nu
   return tokens
 }
 
-/** Prints one line, and leaves the exit code at 1 if the check failed. */
+/** Prints one line, and sets the exit code to 1 if the check failed. */
 export function report(ok: boolean, line: string): void {
   console.log(`${ok ? "ok  " : "FAIL"} ${line}`)
   if (!ok) process.exitCode = 1

@@ -1,6 +1,6 @@
 /**
- * `together.ts BACKEND`: ten threads, then ten processes open the device at once. Each must generate the tokens that one alone does, or
- * be refused by an error with a sentence.
+ * `together.ts BACKEND`: ten threads, then ten processes open the device at once. Each must generate the same tokens as one alone, or
+ * fail with a typed error that has a message.
  */
 
 import { NativeError } from "../../src/native/errors.ts"
@@ -16,7 +16,7 @@ async function attempt(path: string, backend: string): Promise<Outcome> {
   try {
     return { tokens: (await generateOnce(path, backend, PROMPT, N_TOKENS)).join(" ") }
   } catch (error) {
-    // Anything else is no clear refusal: it ends the thread or the process, which counts as a failure.
+    // Any other error ends the thread or the process, which counts as a failure.
     if (error instanceof NativeError) return { refused: error.message }
     throw error
   }
@@ -56,7 +56,7 @@ function processes(path: string, backend: string): Promise<PromiseSettledResult<
         child.exited,
       ])
       if (code !== 0) throw new Error(`exit code ${code}: ${err.trim().split("\n").at(-1)}`)
-      return JSON.parse(out) as Outcome // written by this same file
+      return JSON.parse(out) as Outcome // the child runs this same file
     }),
   )
 }

@@ -33,7 +33,7 @@ interface Inspected {
 }
 
 describe("inspect", () => {
-  test("counts parameters, formats and memory", async () => {
+  test("reports parameters, formats and memory", async () => {
     const found = await cliJson<Inspected>(["inspect", model, "--tensors", "--plan"])
     expect(found.architecture).toBe("llama")
     expect(found.runnable).toBe(true)
@@ -58,7 +58,7 @@ describe("inspect", () => {
     expect(wide.memory.kv).toBe(2 * short.memory.kv)
   })
 
-  test("prints for people", async () => {
+  test("prints a readable summary by default", async () => {
     const { code, stdout } = await runCli(["inspect", "--gguf", model])
     expect(code).toBe(0)
     for (const text of [
@@ -75,7 +75,7 @@ describe("inspect", () => {
     expect(more.stdout).toContain("MATMUL_SWIGLU")
   })
 
-  test("a file of an unknown architecture is shown, and its plan refused", async () => {
+  test("a file of an unknown architecture is shown without a plan", async () => {
     const path = join(folder.path, "alien.gguf")
     const metadata = { "general.architecture": meta.string("alien"), "general.name": meta.string("x\u001b[31mred") }
     const data = new Float32Array(32)
@@ -85,7 +85,7 @@ describe("inspect", () => {
     expect(found.problem).toContain('unknown architecture "alien"')
     const { stdout } = await runCli(["inspect", path])
     expect(stdout).toContain("cannot be run")
-    expect(stdout).not.toContain("\u001b") // a file cannot paint on the terminal
+    expect(stdout).not.toContain("\u001b") // escape sequences in a file do not reach the terminal
     const { code, stderr } = await runCli(["inspect", path, "--plan"])
     expect(stderr).toContain("llama")
     expect(code).toBe(3)
@@ -97,7 +97,7 @@ type Token = { id: number; piece: string }
 describe("tokenize and detokenize", () => {
   const text = "the thing: naïve 😀\n\ttab"
 
-  test("go round", async () => {
+  test("detokenize inverts tokenize", async () => {
     const tokens = await cliJson<Token[]>(["tokenize", model, text])
     expect(tokens.length).toBeGreaterThan(5)
     const ids = tokens.map(({ id }) => String(id))
@@ -111,7 +111,7 @@ describe("tokenize and detokenize", () => {
     })
   })
 
-  test("the text may come from a file or standard input, less its last newline", async () => {
+  test("the text may come from a file or standard input, without its last newline", async () => {
     const path = join(folder.path, "text.txt")
     writeFileSync(path, `${text}\n`)
     const expected = await cliJson<Token[]>(["tokenize", model, text])
@@ -122,11 +122,11 @@ describe("tokenize and detokenize", () => {
     expect(
       await cliJson<Token[]>(["tokenize", text], { env: { ROCMFORGE_MODEL: model } }).catch((e: Error) => e.message),
     ).toContain(
-      "exited with 3", // a first argument is the model, whatever the environment says
+      "exited with 3", // the first argument is the model even when the environment names one
     )
   })
 
-  test("--special reads control tokens, --bos puts one in front", async () => {
+  test("--special parses control tokens, --bos prepends BOS", async () => {
     const plain = await cliJson<Token[]>(["tokenize", model, "<|im_end|>"])
     expect(plain.length).toBeGreaterThan(1)
     const special = await cliJson<Token[]>(["tokenize", model, "<|im_end|>", "--special", "--bos"])
@@ -138,7 +138,7 @@ describe("tokenize and detokenize", () => {
     expect((await runCli(["detokenize", model, "2", "--special"])).stdout).toBe("<|im_end|>\n")
   })
 
-  test("one line a token for people; nothing for nothing", async () => {
+  test("prints one line per token by default, and nothing for empty input", async () => {
     const { stdout } = await runCli(["tokenize", model, "the\n"])
     expect(stdout.trimEnd().split("\n").length).toBe((await cliJson<Token[]>(["tokenize", model, "the\n"])).length)
     expect(await runCli(["tokenize", model, ""])).toEqual({ code: 0, stdout: "", stderr: "" })
@@ -161,7 +161,7 @@ describe("downloading a model", () => {
   const bytes = tinyModel()
   const NAME = "hf:maker/tiny/tiny.gguf"
 
-  test("from the hub on first use; Ctrl-C keeps what came, and the next run goes on from there", async () => {
+  test("from the hub on first use; after Ctrl-C, the next run resumes the partial download", async () => {
     await using hub = new FakeHub()
     hub.add("maker/tiny", "tiny.gguf", bytes)
     hub.chunk = 20_000

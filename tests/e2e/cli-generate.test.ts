@@ -44,12 +44,12 @@ describe("generate", () => {
     expect(stderr).toContain("using the CPU")
   })
 
-  test("says nothing about the device when it was asked for", async () => {
+  test("prints no device line when --device is given", async () => {
     const { stderr } = await runCli([...GREEDY, "--prompt", "the thing", "--device", "cpu"])
     expect(stderr).toMatch(/^prompt /)
   })
 
-  test("--json tells everything about the run", async () => {
+  test("--json prints one object with the text, tokens and speeds", async () => {
     const result = await generate(["--temperature", "0"])
     expect(result.device.backend).toBe("cpu")
     expect(result.finish_reason).toBe("length")
@@ -70,7 +70,7 @@ describe("generate", () => {
     expect((await runCli([...aliases, "--prompt", "the thing"])).stdout).toBe(stdout)
   })
 
-  test("a seed reproduces a run; another gives another; without one it is drawn and told", async () => {
+  test("a seed reproduces a run; another seed changes it; without --seed, a random one is used and printed", async () => {
     const seeded = await generate(["--seed", "7", "--temperature", "1.5"])
     expect(await generate(["--seed", "7", "--temperature", "1.5"])).toMatchObject({ tokens: seeded.tokens, seed: "7" })
     expect((await generate(["--seed", "8", "--temperature", "1.5"])).tokens).not.toEqual(seeded.tokens)
@@ -78,14 +78,14 @@ describe("generate", () => {
     expect((await generate(["--seed", drawn.seed, "--temperature", "1.5"])).tokens).toEqual(drawn.tokens)
   })
 
-  test("threads and the seed's high bits change nothing, or something, as they should", async () => {
+  test("the number of threads does not change the text; the seed's high bits do", async () => {
     const one = await generate(["--temperature", "0", "--threads", "1"])
     expect((await generate(["--temperature", "0", "--threads", "2"])).tokens).toEqual(one.tokens)
     const low = await generate(["--seed", "1", "--temperature", "1.5"])
     expect((await generate(["--seed", String(2n ** 32n + 1n), "--temperature", "1.5"])).tokens).not.toEqual(low.tokens)
   })
 
-  test("--top-k 1 is greedy whatever the temperature", async () => {
+  test("--top-k 1 is greedy at any temperature", async () => {
     const greedy = await generate(["--temperature", "0"])
     expect((await generate(["--top-k", "1", "--temperature", "5"])).tokens).toEqual(greedy.tokens)
     expect((await generate(["--top-p", "0", "--temperature", "5"])).tokens).toEqual(greedy.tokens)
@@ -100,7 +100,7 @@ describe("generate", () => {
     expect((await generate(["--temperature", "0", ...biases])).tokens).not.toContain(first)
   })
 
-  test("penalties keep a forced token from coming back", async () => {
+  test("penalties prevent a biased token from repeating", async () => {
     const forced = ["--temperature", "0", "--logit-bias", "70=12"]
     const repeats = (tokens: number[]) => tokens.filter((id) => id === 70).length
     const free = repeats((await generate(forced)).tokens)
@@ -109,7 +109,7 @@ describe("generate", () => {
     expect(repeats((await generate([...forced, "--repeat-penalty", "100"])).tokens)).toBeLessThan(free)
   })
 
-  test("--stop ends before its text, and says which one it was", async () => {
+  test("--stop ends the output before the stop string, and reports which string matched", async () => {
     const whole = await generate(["--temperature", "0", "--logit-bias", "70=100"])
     const letter = whole.text[0] ?? ""
     const stopped = await generate([
@@ -125,7 +125,7 @@ describe("generate", () => {
     expect(stopped).toMatchObject({ finish_reason: "stop", stop_string: letter.repeat(3), text: "" })
   })
 
-  test("the model's end token stops it, unless ignored", async () => {
+  test("the model's end token ends generation, unless --ignore-eos is given", async () => {
     const args = ["generate", model, "--prompt", "the", "--max-tokens", "5", "--temperature", "0"]
     const force = ["--logit-bias", `${TINY_TOKENS.IM_END}=100`]
     const stopped = await cliJson<Generated>([...args, ...force])
@@ -134,7 +134,7 @@ describe("generate", () => {
     expect(ignored).toMatchObject({ finish_reason: "length", usage: { completion_tokens: 5 } })
   })
 
-  test("--logprobs gives the chosen token and its alternatives", async () => {
+  test("--logprobs prints the chosen token and its alternatives", async () => {
     const { tokens, logprobs } = await generate(["--temperature", "0", "--logprobs", "3"])
     expect(logprobs?.map(({ id }) => id)).toEqual(tokens)
     for (const { id, logprob, top } of logprobs ?? []) {
@@ -145,7 +145,7 @@ describe("generate", () => {
     }
   })
 
-  test("--chat writes the prompt as the model's template does", async () => {
+  test("--chat formats the prompt with the model's chat template", async () => {
     const text = async (args: string[]) => {
       const { prompt_tokens } = await cliJson<Generated>([...GREEDY, ...args])
       return (await runCli(["detokenize", model, "--special", ...prompt_tokens.map(String)])).stdout.slice(0, -1)
@@ -171,7 +171,7 @@ describe("generate", () => {
     expect(code).toBe(2)
   })
 
-  test("a full context ends the text", async () => {
+  test("a full context ends generation", async () => {
     const args = [
       "generate",
       model,
@@ -192,7 +192,7 @@ describe("generate", () => {
 
 const LONG = ["generate", model, "--prompt", "the thing", "--ignore-eos", "--max-tokens", "8000", "--temperature", "0"]
 
-describe("being interrupted", () => {
+describe("interruption", () => {
   test("Ctrl-C ends the line, prints the speeds and exits with 130", async () => {
     const child = startCli(LONG)
     const reader = child.stdout.getReader()
@@ -210,7 +210,7 @@ describe("being interrupted", () => {
     expect(await new Response(child.stderr).text()).toMatch(/generated \d+ tokens, .* \| cancelled\n$/)
   })
 
-  test("a second Ctrl-C ends at once what does not end by itself", async () => {
+  test("a second Ctrl-C exits at once, even if generation does not stop", async () => {
     const script = `
       import { onInterrupt } from ${JSON.stringify(join(ROOT, "src/cli/interrupt.ts"))}
       using _ = onInterrupt(() => console.log("stopping"))
@@ -227,7 +227,7 @@ describe("being interrupted", () => {
     expect(child.signalCode).toBe("SIGINT")
   })
 
-  test("a reader that leaves early ends it quietly", async () => {
+  test("a closed output pipe ends the command without an error message", async () => {
     const command = `{ "${process.execPath}" src/cli.ts ${LONG.slice(0, 2).join(" ")} --prompt the --ignore-eos --max-tokens 8000 --device cpu; echo "exit $?" >&2; } | head -c 5`
     const shell = Bun.spawn(["sh", "-c", command], {
       cwd: ROOT,

@@ -17,7 +17,7 @@ export interface CliResult {
   stderr: string
 }
 
-/** The environment of a test's CLI, without the variables for ROCmForge and the hub that the developer's shell sets. */
+/** The environment of a CLI under test: the current one without the variables of ROCmForge and the hub. */
 export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string | undefined> {
   const own = Object.entries(process.env).filter(([name]) => !/^(ROCMFORGE_(?!LIBRARY_PATH)|HF_)/.test(name))
   return { ...Object.fromEntries(own), ...extra }
@@ -25,12 +25,12 @@ export function cleanEnvironment(extra: Record<string, string> = {}): Record<str
 
 const running = new Set<{ kill: (signal: "SIGKILL") => void }>()
 
-/** Kills the processes that a failed test has left; for `afterEach`. */
+/** Kills the processes left by a failed test. Call it in `afterEach`. */
 export function killLeftovers(): void {
   for (const child of running) child.kill("SIGKILL")
 }
 
-/** Starts the real command line. Standard input is empty unless given. */
+/** Starts the real CLI. Standard input is empty by default. */
 export function startCli(args: readonly string[], { stdin = "", env, cwd = ROOT }: CliOptions = {}) {
   const child = Bun.spawn([process.execPath, CLI, ...args], {
     cwd,
@@ -54,7 +54,7 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
   return { code, stdout, stderr }
 }
 
-/** The URL that `serve` prints once it listens. */
+/** The URL that `serve` prints when it listens. */
 export async function listening(child: {
   stdout: ReadableStream<Uint8Array>
   stderr: ReadableStream
@@ -65,14 +65,14 @@ export async function listening(child: {
   return url
 }
 
-/** Runs and parses standard output; a failure shows what the CLI printed. */
+/** Runs the CLI and parses its standard output as JSON; a failure shows the output. */
 export async function cliJson<T>(args: readonly string[], options: CliOptions = {}): Promise<T> {
   const { code, stdout, stderr } = await runCli([...args, "--json"], options)
   if (code !== 0) throw new Error(`rocmforge ${args.join(" ")} exited with ${code}: ${stderr}`)
   return JSON.parse(stdout) as T
 }
 
-/** A folder that goes away with the test file. */
+/** A folder that is deleted after the test file. */
 export function temporaryFolder(name: string): { path: string; remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), `rocmforge-${name}-`))
   mkdirSync(path, { recursive: true })

@@ -30,7 +30,7 @@ type Child = ReturnType<typeof startCli>
 async function served(child: Child) {
   return {
     url: await listening(child),
-    /** Ends it, and returns what it printed on standard error. */
+    /** Stops the server, and returns its standard error. */
     stop: async () => {
       child.kill("SIGTERM")
       const stderr = await new Response(child.stderr).text()
@@ -53,7 +53,7 @@ const complete = (url: string, headers: Record<string, string> = {}, prompt = "w
   )
 
 describe("API keys", () => {
-  test("come from flags and a file, and their names stand in the log", async () => {
+  test("are read from flags and a file, and the log names the key of a request", async () => {
     const { url, stop } = await serve(["--api-key", "sk-flag", "--api-key", "sk-two", "--api-key-file", at("keys.txt")])
     for (const key of ["sk-flag", "sk-two", "sk-ada", "sk-nameless"])
       expect(await statusFor(url, bearer(key))).toBe(200)
@@ -68,7 +68,7 @@ describe("API keys", () => {
     expect(stderr).not.toMatch(/sk-|whatnobodymayread|warning/)
   })
 
-  test("come from the environment", async () => {
+  test("are read from the environment", async () => {
     const { url, stop } = await serve([], { ROCMFORGE_API_KEY: "sk-env", ROCMFORGE_API_KEY_FILE: at("keys.txt") })
     expect(await statusFor(url)).toBe(401)
     expect(await statusFor(url, bearer("sk-env"))).toBe(200)
@@ -89,7 +89,7 @@ describe("API keys", () => {
   })
 })
 
-test("pages of listed origins may come in", async () => {
+test("--cors-origin allows pages of the listed origins", async () => {
   const { url, stop } = await serve([
     "--cors-origin",
     "https://chat.example",
@@ -103,7 +103,7 @@ test("pages of listed origins may come in", async () => {
   await stop()
 })
 
-test("--log-format json makes every line of standard error one JSON object, --log-level says which", async () => {
+test("--log-format json makes every line of standard error one JSON object, --log-level filters them", async () => {
   const { url, stop } = await serve(["--log-format", "json", "--log-level", "debug", "--host", "0.0.0.0"])
   const local = url.replace("0.0.0.0", "127.0.0.1")
   await (await complete(local)).text()
@@ -139,7 +139,7 @@ function traceReceiver() {
 
 describe("traces", () => {
   test.each(["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])(
-    "go where %s says, the last of them at the end",
+    "are sent to the endpoint in %s, the last ones at shutdown",
     async (variable) => {
       using receiver = traceReceiver()
       const endpoint = variable.includes("TRACES") ? `${receiver.url}/v1/traces` : receiver.url
@@ -150,7 +150,7 @@ describe("traces", () => {
     },
   )
 
-  test("that are refused are logged once, and those that nobody takes do not hold up the end", async () => {
+  test("refused by the receiver are logged once; an unreachable receiver does not delay shutdown", async () => {
     let refusals = 0
     const refuse = () => {
       refusals++
@@ -164,7 +164,7 @@ describe("traces", () => {
     }
     expect((await refused.stop()).match(/WARN {2}traces could not be sent/g)).toHaveLength(1)
 
-    // By its own settings, the exporter would wait for an hour.
+    // With the exporter's own settings, shutdown would wait for an hour.
     using silent = Bun.listen({ port: 0, hostname: "127.0.0.1", socket: { data() {} } })
     const lost = await serve([], {
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${silent.port}`,
@@ -186,7 +186,7 @@ test("--tls-cert and --tls-key serve HTTPS", async () => {
   await stop()
 })
 
-test("--max-body bounds what a request may carry", async () => {
+test("--max-body limits the size of a request body", async () => {
   const { url, stop } = await serve(["--max-body", "1K"])
   expect((await complete(url)).status).toBe(200)
   const response = await complete(url, {}, "x".repeat(1024))
@@ -203,7 +203,7 @@ test("an expired certificate is served with a warning", async () => {
   expect(await stop()).toContain("expired.pem expired on ")
 })
 
-test("what cannot work is said before anything is loaded", async () => {
+test("invalid access settings are refused before a model is loaded", async () => {
   const tls = (cert: string, key: string) => ["--tls-cert", at(cert), "--tls-key", at(key)]
   const cases: [args: string[], message: string][] = [
     [["--api-key", "two words"], "printable ASCII"],
@@ -231,7 +231,7 @@ test("what cannot work is said before anything is loaded", async () => {
   }
 })
 
-test("a compiled executable does the same: keys, HTTPS, JSON logs, traces, threads, and the pages' files", async () => {
+test("a compiled executable supports keys, HTTPS, JSON logs, traces, worker threads and the pages' files", async () => {
   const executable = at("rocmforge")
   const build = Bun.spawn([process.execPath, "build", "--compile", "src/cli.ts", "--outfile", executable], {
     cwd: ROOT,
@@ -262,7 +262,7 @@ test("a compiled executable does the same: keys, HTTPS, JSON logs, traces, threa
     expect([path, response.status]).toEqual([path, 200])
     return await response.json()
   }
-  // These two work in threads, which begin in the executable as well.
+  // Both requests use worker threads, which the executable must be able to start.
   expect(await answerTo("/tokenize", { content: "x".repeat(100_000) })).toMatchObject({ count: expect.any(Number) })
   const form = { type: "json_schema", json_schema: { name: "form", schema: { enum: ["yes", "no"] } } }
   const asked = { model: "tiny", messages: [{ role: "user", content: "well?" }], response_format: form }

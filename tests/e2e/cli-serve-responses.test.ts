@@ -1,4 +1,4 @@
-/** Where `rocmforge serve` keeps responses. */
+/** Storage of responses by `rocmforge serve`: in memory, or in a database file. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test"
 import { join } from "node:path"
@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterEach(killLeftovers)
 afterAll(folder.remove)
 
-/** A server, the client to it, and its end. */
+/** A running server with a client, and a function that stops it. */
 async function serve(args: string[]) {
   const child = startCli(["serve", model, "--port", "0", "--log-level", "warn", ...args])
   return {
@@ -30,14 +30,14 @@ async function serve(args: string[]) {
 }
 const request = { model: "tiny", input: "Hi", max_output_tokens: 5, temperature: 0 }
 
-test("a file keeps them over a restart; without one they are gone", async () => {
+test("responses survive a restart in a file, and are lost without one", async () => {
   const file = ["--responses-db", at("kept/responses.db")]
   let kept: OpenAI.Responses.Response
   let background: string
   {
     await using server = await serve(file)
     kept = await server.responses.create(request)
-    // The server is told to end while this one is made, and lets it end first.
+    // The server receives SIGTERM during this response, and completes it before it exits.
     background = (await server.responses.create({ ...request, max_output_tokens: 100, background: true })).id
   }
   {
@@ -53,7 +53,7 @@ test("a file keeps them over a restart; without one they are gone", async () => 
   expect(error).toBeInstanceOf(OpenAI.NotFoundError)
 })
 
-test("a file that is no database is refused, and left as it is", async () => {
+test("a file that is not a database is refused and left unchanged", async () => {
   const notes = "these are notes, and no database".repeat(20)
   await Bun.write(at("notes.txt"), notes)
   const { code, stderr } = await runCli(["serve", model, "--port", "0", "--responses-db", at("notes.txt")])

@@ -32,7 +32,7 @@ const statesOf = async (url: string) => (await modelsOf(url)).map(({ state }) =>
 const complete = (url: string, body: object) =>
   post(`${url}/v1/completions`, { prompt: "the", max_tokens: 3, ignore_eos: true, ...body })
 
-/** Processes that a process started. */
+/** Ids of a process's children. */
 async function childrenOf(pid: number): Promise<number[]> {
   const text = await Bun.file(`/proc/${pid}/task/${pid}/children`).text()
   return text.split(" ").filter(Boolean).map(Number)
@@ -40,7 +40,7 @@ async function childrenOf(pid: number): Promise<number[]> {
 const isAlive = (pid: number) => Bun.file(`/proc/${pid}/cmdline`).exists()
 
 describe("serve", () => {
-  test("loads the first model at the start, others when they are asked for, each in a process of its own", async () => {
+  test("loads the first model at startup and others on demand, each in its own process", async () => {
     const { child, url } = await startServe([first, "--model", second, "--port", "0"])
     await until(async () => (await fetch(`${url}/health`)).ok)
     expect((await modelsOf(url)).map(({ id }) => id)).toEqual(["first", "second"])
@@ -84,7 +84,7 @@ describe("serve", () => {
     expect(never.stderr).toContain("raise --memory-budget")
   })
 
-  test("on SIGTERM lets streams end, refuses what comes meanwhile, and leaves no process", async () => {
+  test("on SIGTERM completes streams, refuses new requests, and leaves no process", async () => {
     const { child, url } = await startServe([first, "--port", "0"])
     const response = await complete(url, { model: "first", max_tokens: 1000, stream: true, n: 2 })
     const engines = await childrenOf(child.pid)
@@ -103,7 +103,7 @@ describe("serve", () => {
     expect(await new Response(child.stderr).text()).toContain("stopping: 1 running request has 30 s to end")
   })
 
-  test("ends streams with an error after --drain-timeout, also on Ctrl-C; takes its settings from the environment", async () => {
+  test("ends streams with an error after --drain-timeout, also on Ctrl-C; reads settings from the environment", async () => {
     const env = { ROCMFORGE_MODEL: first, ROCMFORGE_PORT: "0", ROCMFORGE_DEVICE: "cpu" }
     const { child, url } = await startServe(["--drain-timeout", "0.1"], env)
     const response = await complete(url, { model: "first", max_tokens: 4000, stream: true, n: 8 })
@@ -119,7 +119,7 @@ describe("serve", () => {
     expect(stderr).not.toContain("using the CPU")
   })
 
-  test("a second signal ends it at once, and its engine with it", async () => {
+  test("a second signal kills the server and its engine at once", async () => {
     const { child, url } = await startServe([first, "--port", "0"])
     const response = await complete(url, { model: "first", max_tokens: 4000, stream: true, n: 8 })
     const [engine = 0] = await childrenOf(child.pid)
@@ -132,7 +132,7 @@ describe("serve", () => {
     await until(async () => !(await isAlive(engine)))
   })
 
-  test("names what is wrong with a model or a setting before it serves", async () => {
+  test("reports an invalid model or setting before it listens", async () => {
     const broken = join(folder.path, "broken.gguf")
     await Bun.write(broken, "this is no model")
     const cases: [args: string[], code: number, message: string][] = [
@@ -147,7 +147,7 @@ describe("serve", () => {
       [[first, "--drain-timeout", "-1"], 2, "90s"],
       [[first, "--watchdog", "0.5"], 2, "at least 1"],
       [[first, "--watchdog", "5", "--in-process"], 2, "leave out --in-process"],
-      // Found out when the model is loaded, after the server has begun to listen.
+      // These faults are found when the model is loaded, after the server has started to listen.
       [[first, "--memory-budget", "700K", "--ctx-size", "4096"], 1, "4096 tokens takes 1.0 MiB of K/V cache"],
       [[first, "--max-queue", "0"], 2, "whole number from 1"],
       [[first, "--speculative", "guess"], 2, "off or ngram"],
@@ -162,7 +162,7 @@ describe("serve", () => {
     }
   })
 
-  test("a port in use, and a model that is not there", async () => {
+  test("reports a port in use, and a missing model", async () => {
     const { child, url } = await startServe([first, "--port", "0"])
     const taken = await runCli(["serve", first, "--port", new URL(url).port])
     expect(taken.stderr).toContain(`127.0.0.1:${new URL(url).port}`)
@@ -193,14 +193,14 @@ describe("bench", () => {
     prefill: (Rates & { matrix_share: number | null })[]
     decode: Decode[]
   }
-  // Every matrix but the embedding table (one row of it a sequence), the norms, and the rotary frequencies, all F32.
+  // All F32: every matrix except the embedding table (one row per sequence), the norms, and the rotary frequencies.
   const layer = 64 * (64 + 32 + 32 + 64 + 3 * 96) + 2 * 64
   const weights = 4 * (2 * layer + 320 * 64 + 64 + 8)
   // 2 layers × K and V × 32 × 2 bytes.
   const kv = 2 * 2 * 32 * 2
   const small = ["bench", first, "-p", "32", "-n", "8", "-r", "3", "--threads", "1"]
 
-  test("measures prefill, decode and the bytes that decode reads", async () => {
+  test("measures prefill and decode, and counts the bytes read by decode", async () => {
     const result = await cliJson<Benched>(small)
     expect(result.threads).toBe(1)
     expect(result.bandwidth).toBeGreaterThan(1e8)
@@ -221,7 +221,7 @@ describe("bench", () => {
     expect(decode.bandwidth_share).toBeCloseTo(decode.bytes_per_second / result.bandwidth, 10)
   })
 
-  test("measures several prompt lengths, and sequences that decode together after a context", async () => {
+  test("measures several prompt lengths, and concurrent decoding after a given context", async () => {
     const several = ["-p", "8,40", "-n", "6", "--context", "20", "--concurrency", "1,4", "-r", "2", "--threads", "1"]
     const { prefill, decode } = await cliJson<Benched>(["bench", first, ...several])
     expect(prefill.map(({ tokens }) => tokens)).toEqual([8, 40])
@@ -238,7 +238,7 @@ describe("bench", () => {
     expect(refused.code).toBe(2)
   })
 
-  test("prints for people, and refuses what the context cannot hold", async () => {
+  test("prints a readable table, and refuses lengths beyond the context", async () => {
     const { code, stdout } = await runCli(small)
     expect(code).toBe(0)
     for (const text of ["prefill 32", "decode 8", "share of bandwidth", "tok/s"]) expect(stdout).toContain(text)
@@ -249,7 +249,7 @@ describe("bench", () => {
 })
 
 describe("devices", () => {
-  test("lists the CPU with its instruction set, and why others are not usable", async () => {
+  test("lists the CPU with its instruction set, and the reasons why other devices are unusable", async () => {
     const devices = await cliJson<{ device: string; usable: boolean; arch?: string; reason?: string }[]>(["devices"])
     const cpu = devices.find(({ device }) => device === "cpu")
     expect(cpu?.usable).toBe(true)

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(folder.remove)
 
 describe("help", () => {
-  test("--version is the package's", async () => {
+  test("--version prints the package's version", async () => {
     expect(await runCli(["--version"])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" })
   })
 
@@ -34,13 +34,13 @@ describe("help", () => {
     expect(stdout).toContain(`\nExamples:\n  `)
   })
 
-  test("no escape sequences reach a pipe", async () => {
+  test("prints no escape sequences to a pipe", async () => {
     const { stdout, stderr } = await runCli(["generate", "--nonsense"])
     expect(stdout + stderr).not.toContain("\u001b")
   })
 })
 
-describe("wrong usage exits with 2 and names the fault", () => {
+describe("wrong usage exits with 2 and an error that names the fault", () => {
   const cases: [string, string[], string][] = [
     ["no command", [], "Usage: rocmforge"],
     ["an unknown command", ["frobnicate"], "frobnicate"],
@@ -90,14 +90,14 @@ describe("wrong usage exits with 2 and names the fault", () => {
     expect(code).toBe(2)
   })
 
-  test("a bad environment variable is named beside its flag", async () => {
+  test("an invalid environment variable is named together with its flag", async () => {
     const { code, stderr } = await runCli(["generate", "M", "--prompt", "x"], { env: { ROCMFORGE_THREADS: "many" } })
     expect(stderr).toContain("--threads (or ROCMFORGE_THREADS) must be a whole number")
     expect(code).toBe(2)
   })
 })
 
-describe("a model that cannot be used exits with 3", () => {
+describe("an unusable model exits with 3", () => {
   const path = (name: string) => join(folder.path, name)
   beforeAll(() => {
     writeFileSync(path("not-gguf.gguf"), "this is a text file, and long enough to hold a header\n".repeat(4))
@@ -135,7 +135,7 @@ describe("a model that cannot be used exits with 3", () => {
   })
 })
 
-describe("a device that cannot be used exits with 4", () => {
+describe("an unusable device exits with 4", () => {
   const cases: [string, string[], Record<string, string>, string][] = [
     ["an unknown device", ["--device", "tpu"], {}, '"tpu" is not a device'],
     ["a second CPU", ["--device", "cpu:1"], {}, "this machine has"],

@@ -1,4 +1,4 @@
-/** Requests, memory and files after an engine process dies, hangs, fails, or cannot be restarted. */
+/** Requests, memory and open files after an engine process dies, hangs, fails, or cannot be restarted. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { join } from "node:path"
@@ -38,7 +38,7 @@ function expectEnded({ tokens, ends, error }: Outcome, maxTokens: number): void 
   else expect(error).toBeInstanceOf(EngineError)
 }
 
-test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing is left behind", async () => {
+test("SIGKILL during 16 streams, 20 times: every request ends exactly once, and nothing leaks", async () => {
   const { model, engine, reports } = await supervise(path, { maxSeqs: 8, ctxSize: 512 })
   const maxTokens = 300
   const prompts = Array.from({ length: 16 }, (_, i) => [i + 1, 2 * i + 1])
@@ -58,7 +58,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
     )
     for (const [i, found] of outcomes.entries()) {
       expectEnded(found, maxTokens)
-      // Repeated or not, the answer is the same.
+      // A replayed request gives the same answer as one that was not interrupted.
       expect(found.tokens).toEqual((expected[i]?.tokens ?? []).slice(0, found.tokens.length))
       if (found.error !== undefined) errors++
     }
@@ -87,7 +87,7 @@ test("SIGKILL during 16 streams, 20 times: every request ends once, and nothing 
   expect(children()).toEqual([])
 })
 
-test("SIGSEGV is reported by its name", async () => {
+test("SIGSEGV is reported by name", async () => {
   const clock = new FakeClock()
   const { engine, reports } = superviseFaulty({ clock, backOff: { firstMs: 100, maxMs: 100, healthyMs: 0 } })
   await engine.started
@@ -106,7 +106,7 @@ test("SIGSEGV is reported by its name", async () => {
   await engine.close()
 })
 
-test("a stopped process is taken for hung, and replaced", async () => {
+test("a stopped process counts as hung and is replaced", async () => {
   const clock = new FakeClock()
   const { engine, reports } = superviseFaulty({ clock, watchdogMs: 600 })
   await engine.started
@@ -124,8 +124,8 @@ test("a stopped process is taken for hung, and replaced", async () => {
   await engine.close()
 })
 
-describe("with steps that misbehave", () => {
-  test("neither a long answer whose steps advance nor an idle engine is taken for hung", async () => {
+describe("misbehaving steps", () => {
+  test("neither a long answer that makes progress nor an idle engine counts as hung", async () => {
     const clock = new FakeClock()
     const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
@@ -135,7 +135,7 @@ describe("with steps that misbehave", () => {
       if (event.type === "end") break
       const gate = ({ 3: "gate", 13: "secondGate" } as const)[++n]
       if (gate === undefined) continue
-      await clock.advance(299) // twice this is more than the limit, but there is progress between them
+      await clock.advance(299) // two such advances exceed the limit, but there is progress between them
       files.set(gate)
     }
     expect(n).toBe(60)
@@ -145,17 +145,17 @@ describe("with steps that misbehave", () => {
     await engine.close()
   })
 
-  test("a step that hangs fails the requests that had streamed; the next process answers the others", async () => {
+  test("a hanging step fails the requests that have streamed; the next process answers the others", async () => {
     const clock = new FakeClock()
     const { engine, reports, files } = superviseFaulty({ clock, watchdogMs: 400 })
     await engine.started
     const begun = await atGate(engine)
     const all = Promise.all([
       outcome(engine, request([FAULTS.hang])),
-      // More than run at the same time.
+      // More requests than can run at the same time.
       Promise.all([10, 20, 30, 40, 50, 60].map((token) => outcome(engine, request([token], { maxTokens: 40 })))),
     ])
-    await nextTurn() // the messages leave at the end of this turn
+    await nextTurn() // the messages are sent at the end of this turn
     await nextTurn()
     files.set("gate")
     const hangs = () => reports.filter((line) => line.includes("hung")).length
@@ -168,15 +168,15 @@ describe("with steps that misbehave", () => {
     }
     const [hung, others] = await settled(clock, all)
     expect((await begun.outcome).error).toBeInstanceOf(EngineError)
-    // It was in three processes, which all hung.
+    // This request ran in three processes, which all hung.
     expect(hung.error).toMatchObject({ message: expect.stringContaining("as did 2 before it that had this request") })
-    // They were in two of them, and then were held until the cause was known.
+    // These requests ran in two of the processes, and were then held back until the cause was known.
     for (const { error, tokens } of others) expect({ error, n: tokens.length }).toEqual({ error: undefined, n: 40 })
     expect(hangs()).toBe(3)
     await engine.close()
   })
 
-  test("a step that fails has the process replaced", async () => {
+  test("a failing step causes the process to be replaced", async () => {
     const { engine, reports } = superviseFaulty()
     await engine.started
     const failing = await outcome(engine, request([FAULTS.fail - 3], { maxTokens: 20 }))
@@ -187,7 +187,7 @@ describe("with steps that misbehave", () => {
     await engine.close()
   })
 
-  test("a process that exits is replaced, and its exit code reported", async () => {
+  test("a process that exits is replaced, and its exit code is reported", async () => {
     const { engine, reports } = superviseFaulty()
     await engine.started
     const { error } = await outcome(engine, request([FAULTS.exit - 3], { maxTokens: 20 }))
@@ -197,13 +197,13 @@ describe("with steps that misbehave", () => {
   })
 })
 
-test("a queue that is full refuses at once, also while the process computes", async () => {
+test("a full queue refuses a request at once, even while the process computes", async () => {
   const { engine, files } = superviseFaulty({ maxHeld: 8 })
   await engine.started
   const others = Array.from({ length: 3 }, (_, i) => outcome(engine, request([i], { maxTokens: 100 })))
   const running = await atGate(engine)
   others.push(running.outcome)
-  // The process computes until the gate is opened, and reads no message meanwhile.
+  // The process computes, and reads no messages, until the gate is opened.
   const queued = Array.from({ length: 8 }, (_, i) => outcome(engine, request([100 + i])))
   const { error } = await outcome(engine, request([1]))
   expect(error).toMatchObject({ name: "OverloadedError", code: "queue_full" })
@@ -229,7 +229,7 @@ describe("while there is no process", () => {
 
   const SLOW = { firstMs: 100, maxMs: 100, healthyMs: 0 }
 
-  test("requests are held, up to a limit, and can be cancelled, miss their deadline, or be answered", async () => {
+  test("requests are held, up to a limit, and can be answered, cancelled, or miss their deadline", async () => {
     const clock = new FakeClock()
     const { engine, files } = await broughtDown({ maxHeld: 4, backOff: SLOW, clock })
     const controller = new AbortController()
@@ -255,7 +255,7 @@ describe("while there is no process", () => {
     await engine.close()
   })
 
-  test("more requests than the next process can queue are all answered", async () => {
+  test("all requests are answered, even more of them than the next process can queue", async () => {
     const clock = new FakeClock()
     const { engine, files } = await broughtDown({ maxHeld: 20, backOff: SLOW, clock })
     const held = Array.from({ length: 20 }, (_, i) => outcome(engine, request([10 * i])))
@@ -296,8 +296,8 @@ describe("while there is no process", () => {
   })
 })
 
-describe("a process that does not come up", () => {
-  test("says how far the upload is, until it is ready", async () => {
+describe("a process that does not start", () => {
+  test("reports the progress of the weight upload until it is ready", async () => {
     const seen: number[] = []
     const { engine } = superviseFaulty({ onUpload: ({ done, total }) => seen.push(done / total) })
     expect(engine.health()).toMatchObject({ state: "starting" })

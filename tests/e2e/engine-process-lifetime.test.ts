@@ -34,7 +34,7 @@ beforeAll(async () => {
 })
 afterAll(() => folder.remove())
 
-/** Starts the program, and reads the line that it prints once its engine has answered. */
+/** Starts the program, and reads the line that it prints after its engine has answered. */
 async function startProgram(command: readonly string[], port = 0) {
   const program = Bun.spawn([...command, path, String(port)], {
     stdin: "ignore",
@@ -53,10 +53,10 @@ async function startProgram(command: readonly string[], port = 0) {
   return { program, said }
 }
 
-test("a load that is cancelled ends at once, and its process with it", async () => {
+test("a cancelled load ends at once, together with its process", async () => {
   const before = children()
   const controller = new AbortController()
-  // This process never sends that it is ready.
+  // This process never sends its ready message.
   const loading = superviseModel(path, { command: ["sleep", "infinity"], signal: controller.signal })
   loading.catch(() => {})
   await until("the process runs", () => children().length === before.length + 1)
@@ -66,10 +66,10 @@ test("a load that is cancelled ends at once, and its process with it", async () 
   await expect(superviseModel(path, { signal: AbortSignal.abort() })).rejects.toThrow(EngineError)
 })
 
-test("the engine ends when its parent is killed, and has left its port free", async () => {
+test("the engine exits when its parent is killed, and the parent's port is free again", async () => {
   const { program, said } = await startProgram([process.execPath, PROGRAM])
   expect(said).toMatchObject({ tokens: expected, compiled: false })
-  // A stopped engine cannot notice that its parent is gone. A socket inherited from the parent would stay open.
+  // A stopped engine cannot notice its parent's death. A socket inherited from the parent would stay open.
   process.kill(said.pid, "SIGSTOP")
   program.kill("SIGKILL")
   await program.exited
@@ -100,16 +100,16 @@ test("a compiled executable runs itself as its engine", async () => {
   await until("the engine is gone", () => !isAlive(said.pid))
 })
 
-test("the internal command refuses users", async () => {
+test("the internal command refuses to run without a parent server", async () => {
   const { code, stderr } = await runCli([ENGINE_COMMAND])
   expect(code).toBe(2)
   expect(stderr).toContain("the server's own use")
 })
 
-test("a program that does not know the command does not start itself for ever", async () => {
+test("a program without the internal command does not start itself endlessly", async () => {
   const program = `
     import { superviseModel } from ${JSON.stringify(join(ROOT, "src/engine/process/index.ts"))}
-    process.argv[2] = ${JSON.stringify(ENGINE_COMMAND)} // as its engine would have it
+    process.argv[2] = ${JSON.stringify(ENGINE_COMMAND)} // as in the arguments of its engine process
     await superviseModel(${JSON.stringify(path)}).catch((error) => console.log(error.name, error.message))`
   const child = Bun.spawn([process.execPath, "-e", program], { stdin: "ignore", stdout: "pipe" })
   expect(await new Response(child.stdout).text()).toMatch(/^EngineError this program has no command/)
@@ -128,7 +128,7 @@ test("an engine process ignores Ctrl-C and SIGTERM", async () => {
   await engine.close()
 })
 
-test("draining lets running requests end, and refuses new ones", async () => {
+test("draining completes running requests and refuses new ones", async () => {
   const { engine, files } = superviseFaulty({ clock: new FakeClock() })
   await engine.started
   const running = await Promise.all([10, 60].map((maxTokens) => atGate(engine, gated({ maxTokens }))))
@@ -163,7 +163,7 @@ test("draining fails requests that take too long", async () => {
   await engine.close()
 })
 
-test("closing ends every request and the process, at any time and twice", async () => {
+test("close ends every request and the process, at any time, also when called twice", async () => {
   const nOpen = openFiles()
   const { engine, files } = superviseFaulty()
   await engine.started

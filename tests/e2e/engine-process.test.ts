@@ -28,7 +28,7 @@ afterAll(async () => {
 
 const prompt = (i: number) => Array.from({ length: 3 + i }, (_, k) => (7 * i + 3 * k) % 300)
 
-test("the model is described as in this process", async () => {
+test("describes the model as an engine in this process does", async () => {
   await using local = await loadModel(path, { device: "cpu", threads: 1 })
   const { model } = supervised
   expect(model.engine.limits).toEqual(local.engine.limits)
@@ -39,7 +39,7 @@ test("the model is described as in this process", async () => {
   expect(model.tokenizer.encode("Hello")).toEqual(local.tokenizer.encode("Hello"))
 })
 
-test("sixteen requests at once: the same tokens, log-probabilities and ends as in this process", async () => {
+test("sixteen concurrent requests have the same tokens, log-probabilities and ends as in this process", async () => {
   await using local = await loadModel(path, { device: "cpu", threads: 1 })
   const sampling = {
     ...GREEDY,
@@ -75,7 +75,7 @@ test("sixteen requests at once: the same tokens, log-probabilities and ends as i
   expect(theirs?.every(({ ends }) => ends.every(({ usage }) => usage.prefillMs > 0))).toBe(true)
 })
 
-test("one sequence of several can be ended, between two steps", async () => {
+test("ends one sequence of several between two steps", async () => {
   const { engine, files } = superviseFaulty()
   await engine.started
   const asked = gated({ n: 3 })
@@ -83,7 +83,7 @@ test("one sequence of several can be ended, between two steps", async () => {
   const reasons: string[] = []
   for await (const event of engine.generate(asked)) {
     if (event.type === "end") reasons[event.index] = event.reason
-    // The first sequence is at the gate, and the others wait with it.
+    // The first sequence waits at the gate, and so does the whole step.
     else if (++(counts[event.index] as number) === 3 && event.index === 0) {
       for (const index of [0, 1]) engine.endSequence(asked.id, index)
       await nextTurn() // the messages are sent at the end of this turn
@@ -100,7 +100,7 @@ test("one sequence of several can be ended, between two steps", async () => {
   await engine.close()
 })
 
-test("a request that cannot be served is refused with the same error", async () => {
+test("an invalid request is refused with the same error as in this process", async () => {
   const { engine } = supervised
   const { error } = await outcome(engine, request([5000]))
   expect(error).toBeInstanceOf(RequestError)
@@ -110,7 +110,7 @@ test("a request that cannot be served is refused with the same error", async () 
   const second = await outcome(engine, request([1], { id: "twice" }))
   expect(second.error).toMatchObject({ name: "RequestError", code: "duplicate_id" })
   await first.return?.()
-  // The id is free again at once, whatever the other process has read.
+  // The id can be reused at once, whether or not the engine process has read the cancellation.
   const third = await outcome(engine, request([1], { id: "twice" }))
   expect(third.ends).toHaveLength(1)
 })
@@ -119,7 +119,7 @@ describe("cancelling", () => {
   const isIdle = ({ running, waiting, blocksFree, blocksTotal }: EngineStats) =>
     running === 0 && waiting === 0 && blocksFree === blocksTotal
 
-  test("a signal ends the request with what was generated, and frees its blocks", async () => {
+  test("a signal ends the request, keeps the generated tokens, and frees its blocks", async () => {
     const { engine, files } = superviseFaulty()
     await engine.started
     const controller = new AbortController()
@@ -133,12 +133,12 @@ describe("cancelling", () => {
       }
     }
     expect(end).toMatchObject({ type: "end", reason: "cancelled", usage: { promptTokens: 1, completionTokens: n } })
-    expect(isIdle(engine.stats())).toBe(true) // the message with the end has the new statistics
+    expect(isIdle(engine.stats())).toBe(true) // the end message carries the new statistics
     await engine.close()
   })
 
   // tests/unit/engine/engine.test.ts shows that no further step computes such a request. Here, steps run while the message travels.
-  test("after leaving the loop, the engine process frees the blocks and makes no further token", async () => {
+  test("after its reader leaves the loop, the engine process frees the blocks and generates no further token", async () => {
     const { engine } = supervised
     for await (const event of engine.generate(request([1, 2], { maxTokens: 4000 }))) if (event.type === "token") break
     // Messages keep their order: once a later request has ended, the engine process has read the cancellation.
@@ -152,14 +152,14 @@ describe("cancelling", () => {
     expect(isIdle(after)).toBe(true)
   })
 
-  test("a signal that has fired before generates nothing", async () => {
+  test("with a signal that is already aborted, nothing is generated", async () => {
     const { tokens, ends } = await outcome(supervised.engine, request([1, 2]), { signal: AbortSignal.abort() })
     expect(tokens).toEqual([])
     expect(ends).toMatchObject([{ reason: "cancelled", usage: { promptTokens: 2, completionTokens: 0 } }])
   })
 })
 
-test("a slow reader gets every token, and does not delay others", async () => {
+test("a slow reader receives every token and does not delay others", async () => {
   const { engine } = supervised
   const slow = engine.generate(request([9], { maxTokens: 400 }))[Symbol.asyncIterator]()
   await slow.next()
@@ -170,7 +170,7 @@ test("a slow reader gets every token, and does not delay others", async () => {
   expect(n).toBe(401)
 })
 
-test("a deadline ends a request with an error that says when to come again", async () => {
+test("a deadline ends a request with an error that has a retry time", async () => {
   const clock = new FakeClock()
   const { engine, files } = superviseFaulty({ clock })
   await engine.started
@@ -186,7 +186,7 @@ test("a deadline ends a request with an error that says when to come again", asy
   await engine.close()
 })
 
-test("a failed load throws the same error", async () => {
+test("a failed load throws the same error as in this process", async () => {
   const junk = join(folder.path, "junk.gguf")
   await Bun.write(junk, "not a model at all, but long enough for a header")
   const cases: [string, LoadOptions][] = [
@@ -201,7 +201,7 @@ test("a failed load throws the same error", async () => {
     const remote = await superviseModel(file, options).catch((error: unknown) => error as Error)
     if (!(local instanceof Error && remote instanceof Error)) throw new Error(`${file} was loaded`)
     expect(remote.constructor).toBe(local.constructor)
-    // Messages may name the free memory, which changes.
+    // Messages may contain the amount of free memory, which changes.
     const text = ({ message }: Error) => message.replace(/\d+(\.\d+)?/g, "N")
     expect(text(remote)).toBe(text(local))
     expect(Object.keys(remote).sort()).toEqual(Object.keys(local).sort())

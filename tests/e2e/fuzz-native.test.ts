@@ -1,4 +1,4 @@
-/** Damaged input under AddressSanitizer: every file is a typed error or a clean load, and nothing is read or written out of bounds. */
+/** Damaged input under AddressSanitizer: every file gives a typed error or a clean load, without an out-of-bounds access. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -13,7 +13,7 @@ const WEIGHT_FILES = 60
 const ABI_CASES = 1000
 const SUPPORT = join(import.meta.dir, "support")
 const folder = mkdtempSync(join(tmpdir(), "rocmforge-fuzz-"))
-/** Longer than other tests get: the sanitizer slows each case down several times, and the library is compiled anew for it. */
+/** Longer than the default: the sanitizer slows each case down several times, and the library is compiled for it first. */
 const SANITIZED_MS = 300_000
 let environment: Record<string, string>
 
@@ -23,14 +23,14 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-/** The last line that a child printed before it ended early names the case. */
+/** @throws Error for a child that did not end cleanly; the last line that it printed names the failed case */
 function expectClean(run: AsanRun): void {
   const where = run.stdout.trim().split("\n").at(-1)
   if (run.reports.length > 0) throw new Error(`${where}\n${run.reports.join("\n\n").slice(0, 8000)}`)
   if (run.code !== 0) throw new Error(`ended with ${run.signal ?? run.code} at: ${where}\n${run.stderr.slice(-4000)}`)
 }
 
-/** How often each outcome came, and the number of cases. */
+/** Counts of each outcome, and the number of cases. */
 function outcomes(run: AsanRun): Map<string, number> {
   const counts = new Map<string, number>()
   for (const line of run.stdout.split("\n").filter((each) => each.startsWith('{"seed"'))) {
@@ -48,7 +48,7 @@ function outcomes(run: AsanRun): Map<string, number> {
 
 const total = (counts: Map<string, number>) => [...counts.values()].reduce((sum, n) => sum + n, 0)
 
-test("the sanitizer reports planted faults, so its silence means something", async () => {
+test("the sanitizer reports planted faults (control for the tests below)", async () => {
   const search = await findCompiler()
   if ("missing" in search) throw new Error(search.missing)
   const library = join(folder, "planted-fault.so")
@@ -78,14 +78,14 @@ test(
     const counts = outcomes(run)
     expect(total(counts)).toBe(FILES)
     expect(run.stdout).toContain('{"leaks":0}')
-    // A generator whose files all failed at the first byte would prove nothing about the native side.
+    // Some files must load: if all failed at the first byte, the native side would not be tested.
     expect(counts.get("loaded") ?? 0).toBeGreaterThanOrEqual(10)
     expect(counts.size).toBeGreaterThanOrEqual(12)
   },
   SANITIZED_MS,
 )
 
-// This machine's best instruction set, and the one that every machine has.
+// This machine's best instruction set, and the baseline.
 for (const isa of ["", "portable"]) {
   test(
     `${WEIGHT_FILES} files with damaged weights load and run on ${isa || "the best"} kernels`,
@@ -101,7 +101,7 @@ for (const isa of ["", "portable"]) {
 }
 
 test(
-  `${ABI_CASES} tensor tables, plans and steps with wrong words`,
+  `${ABI_CASES} tensor tables, plans and steps with corrupted words`,
   async () => {
     const run = await runWithAsan(environment, join(SUPPORT, "fuzz-abi.ts"), [folder, String(ABI_CASES)])
     expectClean(run)

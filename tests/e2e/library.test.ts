@@ -20,7 +20,7 @@ import { ROOT, temporaryFolder } from "./cli-runner.ts"
 const folder = temporaryFolder("library")
 const file = join(folder.path, "tiny.gguf")
 const options = { device: "cpu", threads: 1, max_seqs: 4 }
-/** Greedy, and of a known length: the text of random weights rarely ends. */
+/** Greedy decoding of a fixed length: the text of random weights rarely ends by itself. */
 const fixed = { temperature: 0, maxTokens: 24, ignoreEos: true }
 const messages = [{ role: "user", content: "Hello" }]
 
@@ -35,13 +35,13 @@ afterAll(async () => {
 })
 
 describe("load", () => {
-  test("says what it loaded", () => {
+  test("describes the loaded model", () => {
     expect(llm.name).toBe("tiny")
     expect(llm.contextLength).toBe(2048)
     expect(llm.device.backend).toBe("cpu")
   })
 
-  test("fails with errors that have a type", async () => {
+  test("fails with typed errors", async () => {
     const wrong = join(folder.path, "wrong.gguf")
     writeFileSync(wrong, "this is no model")
     await expect(load(wrong, options)).rejects.toThrow(GgufError)
@@ -52,7 +52,7 @@ describe("load", () => {
 })
 
 describe("generate", () => {
-  test("is an iterable of text, with a result", async () => {
+  test("returns an async iterable of text, with a result", async () => {
     const generation = llm.generate("Once upon", fixed)
     const pieces: string[] = []
     for await (const piece of generation) pieces.push(piece)
@@ -68,7 +68,7 @@ describe("generate", () => {
     expect(logprobs).toBeUndefined()
   })
 
-  test("takes its input in any of its forms, with the same result", async () => {
+  test("gives the same result for every form of the input", async () => {
     const { text } = await llm.generate("Once upon", fixed).result()
     expect((await llm.generate({ prompt: "Once upon", ...fixed }).result()).text).toBe(text)
     expect((await llm.generate({ prompt: "Once upon", temperature: 2 }, fixed).result()).text).toBe(text)
@@ -78,7 +78,7 @@ describe("generate", () => {
     expect(answer).not.toBe(text)
   })
 
-  test("samples with its seed, and anew without one", async () => {
+  test("a seed reproduces sampling; without one, results differ", async () => {
     const hot = { ...fixed, temperature: 2, topK: 0, topP: 1, minP: 0 }
     const say = async (extra: object) => (await llm.generate("Once upon", { ...hot, ...extra }).result()).text
     expect(await say({ seed: 7 })).toBe(await say({ seed: 7n }))
@@ -97,7 +97,7 @@ describe("generate", () => {
     expect(stopped.logprobs?.[0]?.logprob).toBeLessThan(0)
   })
 
-  test("keeps to a constraint, and says which part of it cannot be kept", async () => {
+  test("enforces a constraint, and refuses an unsupported one", async () => {
     const schema = { type: "object", properties: { n: { type: "integer", minimum: 1, maximum: 9 } }, required: ["n"] }
     const { text } = await llm.generate("Once", { constraint: { type: "json_schema", schema } }).result()
     expect(JSON.parse(text).n).toBeWithin(1, 10)
@@ -105,7 +105,7 @@ describe("generate", () => {
     expect(refused).rejects.toMatchObject({ name: "RequestError", param: "constraint" })
   })
 
-  test("several at once give the texts that each gives alone", async () => {
+  test("concurrent generations give the same texts as sequential ones", async () => {
     const prompts = ["Once", "upon a", "time there was", "one"]
     const alone: string[] = []
     for (const prompt of prompts) alone.push((await llm.generate(prompt, fixed).result()).text)
@@ -113,7 +113,7 @@ describe("generate", () => {
     expect(together.map(({ text }) => text)).toEqual(alone)
   })
 
-  test("ends where its reader leaves, where it is told to, and where its signal says", async () => {
+  test("ends when its reader leaves the loop, on cancel, and on its signal", async () => {
     const long = { ...fixed, maxTokens: 2000 }
     const left = llm.generate("Once upon", long)
     for await (const _ of left) break
@@ -142,7 +142,7 @@ describe("generate", () => {
     expect(idle(llm.model.engine)).toBe(true)
   })
 
-  test("throws typed errors where it is read, not where it is made", async () => {
+  test("throws typed errors when it is read, not when it is created", async () => {
     const tooLong = llm.generate("x".repeat(20_000))
     const read = async () => {
       for await (const _ of tooLong) throw new Error("there is no text")
@@ -167,8 +167,8 @@ test("tokenize and detokenize", () => {
   expect(llm.tokenize("a", { addBos: true }).length).toBe(llm.tokenize("a").length + 1)
 })
 
-describe("the end", () => {
-  test("using and await using free the model, also under a generation", async () => {
+describe("close", () => {
+  test("using and await using free the model, also during a generation", async () => {
     let engine: Llm["model"]["engine"]
     let running: Promise<unknown>
     {
@@ -190,7 +190,7 @@ describe("the end", () => {
     expect(engine.health().state).toBe("closed")
   })
 
-  test("a closed model says so", async () => {
+  test("a closed model throws EngineError", async () => {
     const own = await load(file, options)
     await own.close()
     await own.close()
@@ -198,14 +198,14 @@ describe("the end", () => {
   })
 })
 
-describe("another project", () => {
+describe("a dependent project", () => {
   const project = join(folder.path, "project")
   const bin = (name: string) => join(ROOT, "node_modules/.bin", name)
 
   beforeAll(async () => {
     mkdirSync(join(project, "node_modules/@types"), { recursive: true })
     writeFileSync(join(project, "package.json"), JSON.stringify({ name: "project", private: true, type: "module" }))
-    // Linked, as npm 10 does by itself; npm 9 would copy it, and look for the newest of what it needs.
+    // Install a link, as npm 10 does by default; npm 9 would copy the package and resolve its newest dependencies.
     const flags = ["--install-links=false", "--offline", "--no-audit", "--no-fund", "--ignore-scripts"]
     const install = ["npm", "install", ...flags, ROOT]
     const { code, stderr } = await runCommand(install, project)
@@ -216,7 +216,7 @@ describe("another project", () => {
     writeFileSync(join(project, "serve.ts"), SERVE)
   })
 
-  test("imports it by name after npm install", async () => {
+  test("imports the package by name after npm install", async () => {
     const { text } = await llm.generate("Once upon", fixed).result()
     const { code, stdout, stderr } = await runCommand([process.execPath, "use.ts", file], project)
     expect(stderr).toBe("")
@@ -224,13 +224,13 @@ describe("another project", () => {
     expect(code).toBe(0)
   })
 
-  test("serves with it", async () => {
+  test("starts a server with the package", async () => {
     const { code, stdout } = await runCommand([process.execPath, "serve.ts", file], project)
     expect(stdout).toBe("tiny ready\n")
     expect(code).toBe(0)
   })
 
-  test("gets its types, under the settings that bun init writes", async () => {
+  test("type-checks against the package with the settings of bun init", async () => {
     const { code, stdout } = await runCommand([bin("tsc"), "--noEmit", "-p", "."], project)
     expect(stdout).toBe("")
     expect(code).toBe(0)
@@ -270,19 +270,19 @@ const refused = await llm.generate("").result().catch((error: unknown) => {
 })
 console.log(JSON.stringify({ text, finishReason, refused }))
 
-// What follows is not run: the types must refuse it.
+// The lines below are never run: the types must reject them.
 export const wrong = () => {
-  // @ts-expect-error: no such form of input
+  // @ts-expect-error: not a form of input
   llm.generate(5)
-  // @ts-expect-error: no such option
+  // @ts-expect-error: not an option
   llm.generate("x", { temprature: 1 })
-  // @ts-expect-error: text, not a number
+  // @ts-expect-error: text where a number is required
   const n: number = text
   return n
 }
 `
 
-// The server's sources import what only Bun's bundler has types for: this file is run, and not checked.
+// The server imports file types that only Bun's bundler knows, so this file is run but not type-checked.
 const SERVE = `// @ts-nocheck
 import { loadModel } from "rocmforge"
 

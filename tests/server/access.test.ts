@@ -14,7 +14,7 @@ const KEYS = [
 ]
 const locked = () => serveScript({ tokens: saying("hello") }, { apiKeys: KEYS })
 
-/** Sends bytes that no client would, and returns all that comes back. */
+/** Sends raw bytes, and returns the whole answer. */
 const raw = (url: string, text: string) =>
   new Promise<string>((resolve, reject) => {
     const socket = createConnection(Number(new URL(url).port), "127.0.0.1", () => socket.write(text))
@@ -29,7 +29,7 @@ const raw = (url: string, text: string) =>
 describe("API keys", () => {
   const bearer = { authorization: "Bearer sk-ada-1" }
 
-  /** Every route: those of the API's description, the pages, and what the pages load. */
+  /** Every route: those of the OpenAPI document, the pages, and the files that the pages load. */
   async function everyRoute(url: string): Promise<[method: string, path: string][]> {
     const get = async (path: string) => await (await fetch(url + path, { headers: bearer })).text()
     const { paths } = JSON.parse(await get("/swagger/json")) as { paths: Record<string, object> }
@@ -45,7 +45,7 @@ describe("API keys", () => {
   }
   const isOpen = (path: string) => path === "/health" || path === "/ready"
 
-  test("every route but /health and /ready wants one, and so do those that do not exist", async () => {
+  test("every route except /health and /ready requires a key, and so do unknown routes", async () => {
     await using server = await locked()
     const routes = await everyRoute(server.url)
     const unknown: [string, string][] = [
@@ -62,11 +62,11 @@ describe("API keys", () => {
     expect(server.engine.requests.length).toBe(0)
   })
 
-  test.each([bearer, { "x-api-key": "sk-bob-2" }])("every route opens to %j", async (headers) => {
+  test.each([bearer, { "x-api-key": "sk-bob-2" }])("every route accepts %j", async (headers) => {
     await using server = await locked()
     for (const [method, path] of await everyRoute(server.url)) {
       const response = await fetch(server.url + path, { method, headers })
-      // What is sent is no request of theirs, but what they say of it is not that the key is wrong.
+      // The requests have no body, so a route may refuse them, but not because of the key.
       expect([method, path, response.status === 401]).toEqual([method, path, false])
     }
   })
@@ -117,14 +117,14 @@ describe("API keys", () => {
     expect(error.message).not.toContain("sk-")
   })
 
-  test("a browser that opens a page is made to ask for the key", async () => {
+  test("a browser that opens a page is challenged for the key", async () => {
     await using server = await locked()
     const response = await fetch(server.url, { headers: { accept: "text/html,*/*" } })
     expect(response.status).toBe(401)
     expect(response.headers.get("www-authenticate")).toStartWith("Basic ")
   })
 
-  test("the official client gets its typed error, or its answer", async () => {
+  test("the official client receives an answer, or its typed error for a wrong key", async () => {
     await using server = await locked()
     const client = (apiKey: string) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey, maxRetries: 0 })
     const error = await client("wrong")
@@ -135,7 +135,7 @@ describe("API keys", () => {
     expect(answer.choices[0]?.message.content).toBe("he")
   })
 
-  test("so do Anthropic's client, by x-api-key or as a token, and Ollama's", async () => {
+  test("Anthropic's client (by x-api-key or bearer token) and Ollama's client authenticate", async () => {
     await using server = await locked()
     const ask = (options: ConstructorParameters<typeof Anthropic>[0]) =>
       new Anthropic({ baseURL: server.url, maxRetries: 0, apiKey: null, authToken: null, ...options }).messages.create(
@@ -152,7 +152,7 @@ describe("API keys", () => {
     expect(ollama("wrong").list()).rejects.toThrow("API key")
   })
 
-  test("the document says so", async () => {
+  test("the OpenAPI document describes the security schemes", async () => {
     await using server = await locked()
     const headers = { "x-api-key": "sk-ada-1" }
     const document = await (await fetch(`${server.url}/swagger/json`, { headers })).json()
@@ -165,7 +165,7 @@ describe("API keys", () => {
     expect(document.paths["/v1/models"].get.responses["401"]).toBeDefined()
   })
 
-  test("keys that cannot work are refused at the start", async () => {
+  test("invalid keys are refused at startup", async () => {
     const serve = (key: string, other = "sk-2") =>
       serveScript(
         { tokens: [1] },
@@ -181,7 +181,7 @@ describe("API keys", () => {
     expect(serve("sk-2")).rejects.toThrow("one and the same")
   })
 
-  test("a file of keys", () => {
+  test("a key file is parsed", () => {
     expect(parseKeyFile("# people\nada: sk-1\r\n\nsk-2\n", "keys.txt")).toEqual([
       { name: "ada", key: "sk-1" },
       { name: "line-4", key: "sk-2" },
@@ -191,7 +191,7 @@ describe("API keys", () => {
   })
 })
 
-describe("other origins", () => {
+describe("cross-origin requests", () => {
   const origin = "https://chat.example"
   const preflight = (url: string, from: string) =>
     fetch(`${url}/v1/chat/completions`, {
@@ -203,7 +203,7 @@ describe("other origins", () => {
       },
     })
 
-  test("may do nothing by default", async () => {
+  test("are refused by default", async () => {
     await using server = await serveScript({ tokens: saying("hello") })
     const response = await preflight(server.url, origin)
     expect(response.status).toBe(405)
@@ -212,7 +212,7 @@ describe("other origins", () => {
     expect(get.headers.get("access-control-allow-origin")).toBeNull()
   })
 
-  test("may come in where they are listed, with a key", async () => {
+  test("are allowed from listed origins, with a key", async () => {
     await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: [`${origin}/`], apiKeys: KEYS })
     const response = await preflight(server.url, origin)
     expect(response.status).toBe(204)
@@ -234,7 +234,7 @@ describe("other origins", () => {
     expect(refused.headers.get("access-control-allow-origin")).toBe(origin)
   })
 
-  test("all may come in with *", async () => {
+  test("are allowed from all origins with *", async () => {
     await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: ["*"] })
     expect((await preflight(server.url, "null")).status).toBe(204)
     const get = await fetch(`${server.url}/health`, { headers: { origin: "https://any.example" } })
@@ -243,7 +243,7 @@ describe("other origins", () => {
 })
 
 describe("limits", () => {
-  /** A request with exactly these headers beside Host. */
+  /** A request with Host and exactly these headers. */
   const send = (url: string, headers: Record<string, string>) =>
     new Promise<{ status: number; text: string }>((resolve, reject) => {
       httpRequest(`${url}/v1/models`, { headers }, (response) => {

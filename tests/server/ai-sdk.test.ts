@@ -1,4 +1,4 @@
-/** Vercel's AI SDK through its provider for servers that speak OpenAI's API: what an app does that changes nothing but a URL. */
+/** Vercel's AI SDK through its provider for OpenAI-compatible servers, as in an app that changes only the base URL. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
@@ -33,7 +33,7 @@ describe("with SmolLM2", () => {
     maxRetries: 0,
   })
 
-  test("chats, and streams the same", async () => {
+  test("chats, with the same text plain and streamed", async () => {
     const { text, finishReason, usage } = await generateText(ask())
     expect(text).toContain("Paris")
     expect(finishReason).toBe("stop")
@@ -49,7 +49,7 @@ describe("with SmolLM2", () => {
     expect(await stream.usage).toMatchObject({ inputTokens: usage.inputTokens, outputTokens: usage.outputTokens })
   })
 
-  test("calls a tool that it has to, with input that validates", async () => {
+  test("calls a required tool, with valid input", async () => {
     const inputSchema = z.object({ city: z.string().max(30), days: z.int().min(1).max(7) })
     const options = {
       ...ask(),
@@ -68,7 +68,7 @@ describe("with SmolLM2", () => {
     expect(streamed.map(({ input }) => input)).toEqual(toolCalls.map(({ input }) => input))
   })
 
-  test("makes objects of a schema, streamed too", async () => {
+  test("generates objects of a schema, plain and streamed", async () => {
     const schema = z.object({
       name: z.string().max(20),
       kind: z.enum(["cat", "dog"]),
@@ -94,7 +94,7 @@ describe("with SmolLM2", () => {
     expect(await stream.output).toEqual(output)
   })
 
-  test("gets errors as its own", async () => {
+  test("throws its own error classes", async () => {
     const error = await generateText({ ...ask(), temperature: 3 }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(APICallError)
     expect(error).toMatchObject({ statusCode: 400, isRetryable: false })
@@ -111,7 +111,7 @@ describe("tools", () => {
     `<tool_call>\n{"name": "weather", "arguments": {"city": ${JSON.stringify(city)}}}\n</tool_call>`
   const answers = [`Let me look.\n${call("Paris")}\n${call("Zürich")}`, "Sun, and snow."]
 
-  /** A model that gives these answers in turn. */
+  /** A server that returns these answers in turn. */
   async function serve() {
     const left = answers.map(saying)
     const script = {
@@ -151,7 +151,7 @@ describe("tools", () => {
     )
   }
 
-  test("are called, and their results answered", async () => {
+  test("are called, and their results are used in the answer", async () => {
     await using server = await serve()
     const { steps, text, finishReason } = await generateText(server.options)
     expect(steps.map((step) => step.finishReason)).toEqual(["tool-calls", "stop"])
@@ -162,7 +162,7 @@ describe("tools", () => {
     expectLoop(server.asked, server.prompt())
   })
 
-  test("are called from a stream, whose input comes in pieces", async () => {
+  test("are called from a stream, with input in pieces", async () => {
     await using server = await serve()
     const stream = streamText(server.options)
     const inputs = new Map<string, string[]>()

@@ -1,4 +1,4 @@
-/** Tools with Anthropic's own client. */
+/** Tool use with Anthropic's client. */
 
 import { describe, expect, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
@@ -39,8 +39,8 @@ const use = (name: string, input: object) => ({
   caller: { type: "direct" },
 })
 
-describe("calls are blocks", () => {
-  test("of a message, whose reason they are", async () => {
+describe("tool_use blocks", () => {
+  test("are content of a message with stop_reason tool_use", async () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create(request)
     expect(message.content as unknown[]).toEqual([
@@ -55,7 +55,7 @@ describe("calls are blocks", () => {
     )
   })
 
-  test("of a stream, with their input in pieces", async () => {
+  test("are streamed, with their input in pieces", async () => {
     await using server = await serve(`<think>Well.</think>${CALLS}`)
     const stream = server.anthropic.messages.stream(request)
     const events: Anthropic.RawMessageStreamEvent[] = []
@@ -85,7 +85,7 @@ describe("calls are blocks", () => {
     )
   })
 
-  test("that may be cut off", async () => {
+  test("of a message cut off by max_tokens may have incomplete input", async () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create({ ...request, max_tokens: 52 })
     expect(message.stop_reason).toBe("max_tokens")
@@ -93,7 +93,7 @@ describe("calls are blocks", () => {
   })
 })
 
-test("calls and their results are shown to the model", async () => {
+test("calls and their results are part of the next prompt", async () => {
   await using server = await serve("Done.")
   const { anthropic } = server
   const conversation: Anthropic.MessageParam[] = [
@@ -128,7 +128,7 @@ test("calls and their results are shown to the model", async () => {
   expect(input_tokens).toBe(message.usage.input_tokens)
 })
 
-test("SmolLM2 uses the tool that it has to, with an input that validates", async () => {
+test("SmolLM2 calls a required tool, with valid input", async () => {
   await using server = await serveFile(await resolveModel("smollm2-135m"), { ctxSize: 1024 })
   const client = anthropicOf(server.url)
   const properties = { word: { enum: ["yes", "no"] }, n: { type: "integer", minimum: 3, maximum: 5 } }
@@ -163,14 +163,14 @@ test("SmolLM2 uses the tool that it has to, with an input that validates", async
     }
 })
 
-test("with the choice none there are no tools", async () => {
+test("with tool_choice none, the prompt has no tools", async () => {
   await using server = await serve(CALLS)
   const message = await server.anthropic.messages.create({ ...request, tool_choice: { type: "none" } })
   expect(message).toMatchObject({ content: [{ type: "text", text: CALLS }], stop_reason: "end_turn" })
   expect(server.prompt()).toBe("<user>Do it.;")
 })
 
-describe("what cannot be is refused, under its own name", () => {
+describe("invalid fields are refused by name", () => {
   const last = { role: "assistant", content: [{ type: "tool_use", id: "a", name: "f", input: {} }] }
   test.each<[object, string]>([
     [{ tools: [{ type: "bash_20250124", name: "bash" }] }, "tools[0].type"],

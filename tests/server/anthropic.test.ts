@@ -1,4 +1,4 @@
-/** Anthropic's own client against `/v1/messages`. */
+/** `/v1/messages` with Anthropic's client. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import Anthropic from "@anthropic-ai/sdk"
@@ -15,7 +15,7 @@ const request = { model: "script", max_tokens: 500, messages: [{ role: "user" as
 const post = (url: string, body: object, path = "/v1/messages") =>
   postTo(url + path, body, { headers: { "x-api-key": "none", "anthropic-version": "2023-06-01" } })
 
-/** The stream's events, each checked to carry its own name. */
+/** The stream's events. Checks that each event's SSE name is its type. */
 const events = (text: string) =>
   text
     .split("\n\n")
@@ -28,7 +28,7 @@ const events = (text: string) =>
     })
 
 describe("a message", () => {
-  test("has text, a reason and usage", async () => {
+  test("has text, a stop reason and usage", async () => {
     await using server = await serveScript({ tokens: saying("Grüße, 東京") })
     const message = await anthropicOf(server.url).messages.create(request)
     expect(message).toMatchObject({
@@ -43,7 +43,7 @@ describe("a message", () => {
     expect(message.id).toStartWith("msg-")
   })
 
-  test("passes on sampling, limits and the system prompt", async () => {
+  test("passes sampling parameters, limits and the system prompt to the engine", async () => {
     await using server = await serveScript({ tokens: saying("ok") })
     await post(server.url, {
       ...request,
@@ -83,7 +83,7 @@ describe("a message", () => {
     expect(streamed).toMatchObject({ stop_reason, stop_sequence, content: [{ type: "text", text }] })
   })
 
-  test("with nothing to say has no content", async () => {
+  test("without generated text has no content", async () => {
     await using server = await serveScript({ tokens: saying("") })
     const message = await anthropicOf(server.url).messages.create(request)
     expect(message).toMatchObject({ content: [], stop_reason: "end_turn", usage: { output_tokens: 1 } })
@@ -91,7 +91,7 @@ describe("a message", () => {
 })
 
 describe("a stream", () => {
-  test("is the whole sequence of events, under their names", async () => {
+  test("has the complete sequence of named events", async () => {
     await using server = await serveScript({ tokens: saying("Grüß") })
     const response = await post(server.url, { ...request, stream: true })
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8")
@@ -125,8 +125,8 @@ describe("a stream", () => {
     ])
   })
 
-  test("is kept alive by pings, which the client does not mind", async () => {
-    // After one letter, the engine waits until some pings have been read.
+  test("is kept alive by pings, which the client ignores", async () => {
+    // After one token, the engine waits until some pings have been read.
     const gate = Promise.withResolvers<void>()
     const before = (index: number) => (index === 1 ? gate.promise : undefined)
     await using server = await serveScript({ tokens: saying("slow"), before }, { pingMs: 5 })
@@ -160,7 +160,7 @@ describe("a stream", () => {
     expect(text).toBe("hel")
   })
 
-  test("that its client leaves stops at once", async () => {
+  test("stops at once when its client disconnects", async () => {
     await using server = await serveScript({ tokens: [...Buffer.from("on and on ")], stepMs: 5 })
     const stream = await anthropicOf(server.url).messages.create({ ...request, stream: true })
     let seen = 0
@@ -170,7 +170,7 @@ describe("a stream", () => {
   })
 })
 
-test("a plain request that its client leaves stops", async () => {
+test("a plain request stops when its client disconnects", async () => {
   await using server = await serveScript({ tokens: saying("x"), hang: true })
   const controller = new AbortController()
   const answer = anthropicOf(server.url)
@@ -195,7 +195,7 @@ describe("a model that thinks", () => {
     { type: "text", text: "It is 4.", citations: null },
   ]
 
-  test("does so in a block of its own, plain and streamed, and is given it back", async () => {
+  test("returns a thinking block, plain and streamed, and accepts it in the next request", async () => {
     await using server = await thinker()
     const client = anthropicOf(server.url)
     const message = await client.messages.create({ ...request, thinking: { type: "adaptive" } })
@@ -220,7 +220,7 @@ describe("a model that thinks", () => {
     )
   })
 
-  test("can be told not to, where it has a switch", async () => {
+  test("can be switched to answer without thinking", async () => {
     await using server = await thinker()
     await anthropicOf(server.url).messages.create({ ...request, thinking: { type: "disabled" } })
     const prompt = server.model.tokenizer.decode(server.engine.requests.at(-1)?.tokens ?? [])
@@ -238,7 +238,7 @@ describe("a model that thinks", () => {
   })
 })
 
-test("goes on with what the assistant has begun", async () => {
+test("continues a final assistant message", async () => {
   const chatTemplate = new ChatTemplate(
     "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
   )
@@ -253,7 +253,7 @@ test("goes on with what the assistant has begun", async () => {
   expect(counted.input_tokens).toBe(prompt.length)
 })
 
-test("count_tokens counts what the prompt of the message has, and generates nothing", async () => {
+test("count_tokens counts the tokens of the message's prompt, and generates nothing", async () => {
   await using server = await serveScript({ tokens: saying("ok") })
   const client = anthropicOf(server.url)
   const prompt = { model: "script", system: "Be brief. ", messages: request.messages }
@@ -265,7 +265,7 @@ test("count_tokens counts what the prompt of the message has, and generates noth
   expect(error).toBeInstanceOf(Anthropic.NotFoundError)
 })
 
-test("x-api-key is the key, and 401 has Anthropic's shape too", async () => {
+test("x-api-key authenticates, and a 401 error has Anthropic's shape", async () => {
   const apiKeys = [{ name: "one", key: "correct-horse" }]
   await using server = await serveScript({ tokens: saying("ok") }, { apiKeys })
   const refused = await post(server.url, request)
@@ -315,7 +315,7 @@ describe("errors have Anthropic's shape", () => {
     expect(server.engine.requests).toEqual([])
   })
 
-  test("404 for a model, as the client's own error", async () => {
+  test("404 for an unknown model, as the client's NotFoundError", async () => {
     const error = await anthropicOf(server.url)
       .messages.create({ ...request, model: "claude" })
       .catch((thrown) => thrown)
@@ -323,19 +323,19 @@ describe("errors have Anthropic's shape", () => {
     expect(error.error).toMatchObject({ type: "error", error: { type: "not_found_error" } })
   })
 
-  test("413 for a body that is too large, 404 and 405 for paths and methods", async () => {
+  test("413 for a body that is too large, 404 and 405 for unknown paths and methods", async () => {
     const large = await post(server.url, { ...request, messages: [{ role: "user", content: "x".repeat(2 ** 17) }] })
     expect([large.status, (await large.json()).error.type]).toEqual([413, "request_too_large"])
     const batches = await post(server.url, {}, "/v1/messages/batches")
     expect([batches.status, (await batches.json()).type]).toEqual([404, "error"])
     const wrong = await fetch(`${server.url}/v1/messages`)
     expect([wrong.status, wrong.headers.get("allow"), (await wrong.json()).type]).toEqual([405, "POST", "error"])
-    // Other paths keep OpenAI's.
+    // Other paths keep OpenAI's error shape.
     const other = await post(server.url, {}, "/v1/messagesx")
     expect(Object.keys(await other.json())).toEqual(["error"])
   })
 
-  test("429 while too many wait, before any stream begins", async () => {
+  test("429 while the queue is full, before a stream begins", async () => {
     const refusal = new OverloadedError("too many requests wait", "queue_full", 3)
     await using busy = await serveScript({ tokens: [], refusal })
     for (const stream of [false, true]) {
@@ -358,7 +358,7 @@ describe("with SmolLM2", () => {
   const question = [{ role: "user" as const, content: "What is the capital of France?" }]
   const greedy = { temperature: 0 } as object
 
-  test("answers, the same streamed, and counts the same prompt", async () => {
+  test("answers with the same text plain and streamed, and counts the same prompt", async () => {
     const body = { ...greedy, model: server.model.name, max_tokens: 48, messages: question }
     const message = await client.messages.create(body)
     const [block] = message.content
@@ -372,7 +372,7 @@ describe("with SmolLM2", () => {
     expect(streamed.content as unknown[]).toEqual(message.content)
     expect(deltas.join("")).toBe(block.text)
     expect(deltas.length).toBeGreaterThan(3)
-    // What the second time comes from the cache is counted apart.
+    // Tokens from the prefix cache are counted separately the second time.
     const { input_tokens, cache_read_input_tokens } = streamed.usage
     expect(cache_read_input_tokens).toBeGreaterThan(0)
     expect(input_tokens + (cache_read_input_tokens ?? 0)).toBe(message.usage.input_tokens)
@@ -380,7 +380,7 @@ describe("with SmolLM2", () => {
     expect(counted.input_tokens).toBe(message.usage.input_tokens)
   })
 
-  test("says when the context is what ended the answer", async () => {
+  test("reports that a full context ended the answer", async () => {
     const stream = client.messages.stream({
       ...greedy,
       model: server.model.name,

@@ -1,4 +1,4 @@
-/** HTTP while the engine process is killed under it, again and again, and while clients vanish. */
+/** HTTP requests while the engine process is killed repeatedly, and while clients disconnect. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { type SupervisedModel, superviseModel } from "../../src/engine/process/index.ts"
@@ -36,7 +36,7 @@ const post = (prompt: string, max_tokens: number, signal?: AbortSignal): Promise
 
 interface Stream {
   text: string
-  /** How it ended: OpenAI's finish reason, or the error's code. */
+  /** Every end that the stream reported: a finish reason, or an error code. */
   ends: string[]
   done: boolean
 }
@@ -79,7 +79,7 @@ test("kill -9 during 16 streams, 20 times", async () => {
   const expected = await Promise.all(prompts.map(async (prompt) => read(await post(prompt, MAX_TOKENS))))
   for (const { ends, done } of expected) expect({ ends, done }).toEqual({ ends: ["length"], done: true })
 
-  // Asked all along; an answer that does not come fails the test.
+  // Polls /health throughout; a missing answer fails the test.
   const health: { status: number; state: string; reason: string | null }[] = []
   let asking = true
   const asker = (async () => {
@@ -103,7 +103,7 @@ test("kill -9 during 16 streams, 20 times", async () => {
     )
     expect(chunks).toBeGreaterThanOrEqual(killAfter)
     for (const [i, { text, ends, done }] of streams.entries()) {
-      expect(ends).toHaveLength(1) // every request ends, and once
+      expect(ends).toHaveLength(1) // every request ends exactly once
       expect(expected[i]?.text.startsWith(text)).toBe(true)
       expect(done).toBe(ends[0] === "length")
       if (ends[0] === "length") {
@@ -142,7 +142,7 @@ test("kill -9 during 16 streams, 20 times", async () => {
   expect(process.memoryUsage.rss() - start.rss).toBeLessThan(64 * 2 ** 20)
 })
 
-test("a client that vanishes frees its blocks", async () => {
+test("blocks are freed when clients disconnect", async () => {
   await until(() => idle(model.engine))
   const before = await endings(server.url)
   const { steps } = model.engine.stats()
@@ -153,5 +153,5 @@ test("a client that vanishes frees its blocks", async () => {
   for (const controller of controllers) controller.abort()
   await Promise.allSettled(streams)
   await until(() => idle(model.engine))
-  expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + 4 }) // none reached its length
+  expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + 4 }) // none reached max_tokens
 })

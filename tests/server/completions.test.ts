@@ -1,4 +1,4 @@
-/** The official client on `/v1/completions`: ranked choices, scored prompts, stop strings, and text that fills a gap. */
+/** `/v1/completions` with the official client: best_of, prompt log-probabilities, stop strings, and suffixes. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -11,7 +11,7 @@ import { serveFile, serveTiny, type TestServer } from "../support/http.ts"
 import { withTinyModel } from "../support/tiny-model.ts"
 import { saying, serveScript } from "./support/script-model.ts"
 
-/** One model serves the tests that only ask it. */
+/** One server shared by the tests that need no settings of their own. */
 let server: TestServer
 beforeAll(async () => {
   server = await serveTiny({ load: { maxSeqs: 8 } })
@@ -33,10 +33,10 @@ describe("best_of", () => {
     return scores.reduce((sum, score) => sum + score, 0) / scores.length
   }
 
-  test("returns the likeliest of them, and counts all", async () => {
+  test("returns the likeliest choices, and counts the tokens of all", async () => {
     const all = await create({ n: 6, logprobs: 0 })
     const ranked = [...all.choices].sort((a, b) => mean(b) - mean(a)).map(({ text }) => text)
-    // They differ; otherwise their order would prove nothing.
+    // The choices differ; otherwise their order would prove nothing.
     expect(new Set(ranked).size).toBe(6)
     const two = await create({ n: 2, best_of: 6 })
     expect(two.choices.map(({ text }) => text)).toEqual(ranked.slice(0, 2))
@@ -47,7 +47,7 @@ describe("best_of", () => {
     expect(two.usage?.completion_tokens).toBe(36)
   })
 
-  test("ranks each prompt's own, with their log-probabilities where asked for", async () => {
+  test("ranks the choices of each prompt, with log-probabilities if requested", async () => {
     const { choices } = await create({ prompt: ["Once", "Twice"], best_of: 4, logprobs: 1 })
     for (const [i, prompt] of ["Once", "Twice"].entries()) {
       const all = await create({ prompt, n: 4, logprobs: 1 })
@@ -56,7 +56,7 @@ describe("best_of", () => {
     }
   })
 
-  test("as many as n are all of them, streamed too", async () => {
+  test("equal to n returns every choice, plain and streamed", async () => {
     const { choices } = await create({ n: 2, best_of: 2 })
     expect(choices.map(({ text }) => text)).toEqual((await create({ n: 2 })).choices.map(({ text }) => text))
     const stream = await server.client.completions.create({
@@ -85,7 +85,7 @@ const metadata = new Map<string, unknown>([
   ["tokenizer.ggml.eos_token_id", 257],
   ["tokenizer.ggml.add_bos_token", true],
 ])
-/** Bytes, a token that begins every text, and the marks of gaps. */
+/** A vocabulary of bytes, a BOS token, and the tokens for fill-in-the-middle. */
 const beginning = tokenizerFromMetadata((key) => metadata.get(key))
 
 describe("echo with logprobs", () => {
@@ -98,7 +98,7 @@ describe("echo with logprobs", () => {
       ...fields,
     } as OpenAI.CompletionCreateParamsNonStreaming)
 
-  test("scores a prompt as the model scored the same tokens when it generated them", async () => {
+  test("gives prompt tokens the same log-probabilities as when they were generated", async () => {
     const { tokenizer, engine } = server.model
     const prompt = tokenizer.encode("Once upon a time", { addBos: tokenizer.addBos })
     const ids = [...prompt]
@@ -113,21 +113,21 @@ describe("echo with logprobs", () => {
     const read = await create({ prompt: ids, max_tokens: 0 })
     expect(read.choices[0]).toMatchObject({ finish_reason: "length" })
     expect(read.usage).toMatchObject({ prompt_tokens: ids.length, completion_tokens: 0, total_tokens: ids.length })
-    // The bits are the same, in whatever chunks.
+    // The values are bit-identical for every chunk size.
     const { text_offset: _, ...scores } = said.choices[0]?.logprobs ?? {}
     expect(read.choices[0]?.logprobs).toMatchObject(scores)
     expect(scores.token_logprobs).toHaveLength(ids.length)
     expect([scores.token_logprobs?.[0], scores.top_logprobs?.[0]]).toEqual([null, null] as never)
   })
 
-  test("tells where each token stands", async () => {
+  test("gives each token's text offset", async () => {
     const { choices } = await create({ prompt: "Hello, you there", max_tokens: 0 })
     const { text, logprobs } = choices[0] ?? {}
     expect(text).toBe("Hello, you there")
     const { tokens = [], text_offset = [] } = logprobs ?? {}
     expect(text_offset.map((start, i) => text?.slice(start, text_offset[i + 1]))).toEqual(tokens)
 
-    // A token that begins every text is no part of it.
+    // The BOS token is not part of the text.
     const writer = new CompletionLogprobsWriter(beginning)
     const score = { logprob: -1, top: [] }
     const { tokens: written, text_offset: starts } = writer.takePrompt(Int32Array.of(256, 97, 98), [score, score], "ab")
@@ -174,7 +174,7 @@ describe("echo with logprobs", () => {
     }
   })
 
-  test("counts the token after a prompt also where it ends the text", async () => {
+  test("counts a token after the prompt that ends the text", async () => {
     await using script = await serveScript({ tokens: saying("") })
     const { client } = script
     const request = { model: "script", prompt: [104], max_tokens: 1, logprobs: 0 }
@@ -194,8 +194,8 @@ describe("echo with logprobs", () => {
   })
 })
 
-describe("several choices with stop strings", () => {
-  test("are one request, in which each ends where it would alone", async () => {
+describe("choices with stop strings", () => {
+  test("share one request, and each ends where it would alone", async () => {
     const { model, client } = server
     const body = { model: model.name, prompt: "Once", max_tokens: 60, temperature: 1.2, seed: 9, stop: ["a", "e", "o"] }
     const { choices, usage } = await client.completions.create({ ...body, n: 4 })
@@ -204,7 +204,7 @@ describe("several choices with stop strings", () => {
       alone.map(({ choices: [choice] }) => [choice?.text, choice?.finish_reason] as never),
     )
     expect(choices.map(({ finish_reason }) => finish_reason)).toContain("stop")
-    // No choice goes on for long after its stop string.
+    // Each choice stops soon after its stop string.
     const heard = alone.reduce((sum, { usage }) => sum + (usage?.completion_tokens ?? 0), 0)
     expect(usage?.completion_tokens).toBeWithin(heard - 4, heard + 5)
     expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
@@ -218,7 +218,7 @@ describe("several choices with stop strings", () => {
 })
 
 describe("min_tokens", () => {
-  test("keeps the model from ending before, guessed tokens among them", async () => {
+  test("suppresses the end token before the minimum, also in speculative decoding", async () => {
     await using file = await withTinyModel()
     for (const speculative of ["off", "ngram"] as const) {
       await using server = await serveFile(file.path, { speculative })
@@ -236,7 +236,7 @@ describe("min_tokens", () => {
     }
   })
 
-  test("looks for stop strings after it alone", async () => {
+  test("ignores stop strings before the minimum", async () => {
     await using server = await serveScript({ tokens: saying("abcdbc") })
     const { client } = server
     const messages = [{ role: "user" as const, content: "hi" }]
@@ -253,8 +253,8 @@ describe("min_tokens", () => {
 describe("a suffix", () => {
   const parts = { tokenizer: beginning, chatTemplate: new ChatTemplate("") }
 
-  test("makes a prompt of prefix, suffix and middle, as text and as ids", async () => {
-    // The padding token ends what fills the gap.
+  test("builds a fill-in-the-middle prompt, from text and from ids", async () => {
+    // The padding token ends the middle.
     const script = { tokens: [...Buffer.from("mid"), 261, ...Buffer.from("more")] }
     await using server = await serveScript(script, {}, { nVocab: beginning.vocabSize }, parts)
     const { client } = server
@@ -264,12 +264,12 @@ describe("a suffix", () => {
     await client.completions.create({ ...request, prompt: [97, 40] })
     const bytes = [258, 97, 40, 259, 41, 98, 260]
     expect(server.engine.requests.map(({ tokens }) => [...tokens])).toEqual([[256, ...bytes], bytes])
-    // Without one, or with an empty one, the prompt is what it always is.
+    // Without a suffix, or with an empty one, the prompt is unchanged.
     await client.completions.create({ ...request, suffix: "" })
     expect([...(server.engine.requests.at(-1)?.tokens ?? [])]).toEqual([256, 97, 40])
   })
 
-  test("is refused where the model has no such tokens", async () => {
+  test("is refused by a model without fill-in-the-middle tokens", async () => {
     await using server = await serveScript({ tokens: saying("x") })
     const error = await server.client.completions
       .create({ model: "script", prompt: "a", suffix: "b" })

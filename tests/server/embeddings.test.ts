@@ -1,4 +1,4 @@
-/** `/v1/embeddings` by the official client. That the vectors are right is proved in tests/models/embeddings.test.ts. */
+/** `/v1/embeddings` with the official client. tests/models/embeddings.test.ts verifies the vectors themselves. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -27,7 +27,7 @@ const vectorOf = async (fields: Parameters<typeof post>[0]): Promise<number[]> =
 }
 const lengthOf = (vector: readonly number[]) => Math.sqrt(vector.reduce((sum, x) => sum + x * x, 0))
 
-test("a text, as floats and in base64 (which the client asks for by itself)", async () => {
+test("a text, as floats and in base64 (the client's default)", async () => {
   const { tokenizer, engine } = server.model
   const tokens = tokenizer.encode("Hello", { addBos: tokenizer.addBos })
   const { vector } = await embedTokens(engine, { id: "direct", tokens, pooling: "mean" })
@@ -48,7 +48,7 @@ test("a text, as floats and in base64 (which the client asks for by itself)", as
   expect(Array.from({ length: HIDDEN }, (_, i) => bytes.readFloatLE(4 * i))).toEqual([...vector])
 })
 
-test("lists of texts and of ids, in their order, and more of them than the queue holds", async () => {
+test("lists of texts and of ids keep their order, even beyond the queue's capacity", async () => {
   const { tokenizer } = server.model
   const ids = (text: string) => [...tokenizer.encode(text, { addBos: tokenizer.addBos })]
   const texts = Array.from({ length: 20 }, (_, i) => `text number ${i}`)
@@ -62,7 +62,7 @@ test("lists of texts and of ids, in their order, and more of them than the queue
   expect(new Set(many.data.map(({ embedding }) => embedding.join())).size).toBe(20)
 })
 
-test("pooling and dimensions", async () => {
+test("pooling and dimensions are applied", async () => {
   const [mean, cls, last] = await Promise.all([
     vectorOf({ input: "abc", pooling: "mean" }),
     vectorOf({ input: "abc", pooling: "cls" }),
@@ -79,14 +79,14 @@ test("pooling and dimensions", async () => {
   expect(await vectorOf({ input: "abc", dimensions: HIDDEN })).toEqual(mean)
 })
 
-test("a model that ranks texts gives none", async () => {
+test("a reranking model is refused", async () => {
   await using ranker = await serveTiny({ model: { pooling_type: 4 } })
   const refused = await ranker.client.embeddings.create({ model: "tiny", input: "x" }).catch((error) => error)
   expect(refused).toMatchObject({ status: 400, param: "model", code: "unsupported_model" })
   expect(refused.message).toContain("pooling_type is 4")
 })
 
-test("the pooling that the file asks for is the default", async () => {
+test("the pooling in the file's metadata is the default", async () => {
   expect(server.model.config.pooling).toBeUndefined()
   server.model.config.pooling = "last"
   try {
@@ -97,7 +97,7 @@ test("the pooling that the file asks for is the default", async () => {
   }
 })
 
-test("control tokens in a text are text", async () => {
+test("control tokens in a text are treated as text", async () => {
   const { tokenizer } = server.model
   const end = tokenizer.piece(tokenizer.eosId ?? -1)
   expect(await vectorOf({ input: end, pooling: "last" })).not.toEqual(
@@ -105,7 +105,7 @@ test("control tokens in a text are text", async () => {
   )
 })
 
-describe("refused, by name", () => {
+describe("invalid fields are refused by name", () => {
   const cases: [fields: Parameters<typeof post>[0], param: string, code: string][] = [
     [{ input: "" }, "input", "invalid_value"],
     [{ input: [] }, "input", "invalid_value"],
@@ -121,7 +121,7 @@ describe("refused, by name", () => {
     [{ pooling: "rank" }, "pooling", "invalid_value"],
     [{ stream: true } as object, "stream", "unknown_parameter"],
   ]
-  // Not named after the fields: one of them is long.
+  // The names do not contain the fields: one of them is very long.
   test.each(cases.map((one, i) => [`${i}: ${one[1]} ${one[2]}`, ...one] as const))(
     "%s",
     async (_, fields, param, code) => {
@@ -131,14 +131,14 @@ describe("refused, by name", () => {
     },
   )
 
-  test("a model that is not there", async () => {
+  test("an unknown model", async () => {
     const response = await post({ model: "other" })
     expect(response.status).toBe(404)
     expect(await response.json()).toMatchObject({ error: { code: "model_not_found", param: "model" } })
   })
 })
 
-test("a client that goes away takes its texts along", async () => {
+test("a disconnected client's texts are cancelled", async () => {
   const controller = new AbortController()
   const before = server.model.engine.stats().promptTokens
   const input = Array.from({ length: 200 }, () => "x".repeat(3000))
@@ -147,12 +147,12 @@ test("a client that goes away takes its texts along", async () => {
   controller.abort()
   expect(asked).rejects.toThrow()
   await until(() => idle(server.model.engine))
-  // Some of the texts were never begun.
+  // Some of the texts never started to run.
   const every = input.length * server.model.tokenizer.encode(input[0] ?? "").length
   expect(server.model.engine.stats().promptTokens - before).toBeLessThan(every)
 })
 
-/** Checked by the compiler: the body is what the official client says it gets (it decodes base64 itself). */
+/** Compile-time check: the body has the type that the official client declares (which decodes base64 itself). */
 export const embedding = (
   body: Omit<EmbeddingResponse, "data"> & { data: (EmbeddingResponse["data"][number] & { embedding: number[] })[] },
 ): OpenAI.CreateEmbeddingResponse => body

@@ -20,7 +20,7 @@ interface Failure {
   code: string | null
 }
 
-/** An error response, checked for its shape and for leaks. */
+/** Returns an error response's error, after checks of its shape and that it leaks no internals. */
 async function failure(response: Response): Promise<Failure> {
   expect(response.headers.get("content-type")).toStartWith("application/json")
   const text = await response.text()
@@ -38,7 +38,7 @@ const chat = { model: "script", messages: [{ role: "user", content: "hi" }], max
 const completion = { model: "script", prompt: "hi", max_tokens: 2 }
 const TOOL = { type: "function", function: { name: "f" } }
 
-describe("fields that are refused, by name", () => {
+describe("invalid fields are refused by name", () => {
   const image = { role: "user", content: [{ type: "image_url", image_url: { url: "data:" } }] }
   const cases: [path: string, fields: object, param: string, code: string][] = [
     ["chat/completions", { messages: undefined }, "messages", "missing_required_parameter"],
@@ -141,7 +141,7 @@ test.each([
   expect(response.status).toBe(200)
 })
 
-describe("the openai client gets its typed errors", () => {
+describe("the openai client throws its typed errors", () => {
   test("400 with the field", async () => {
     const error = await client.chat.completions.create({ ...chat, messages: [] }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(OpenAI.BadRequestError)
@@ -155,7 +155,7 @@ describe("the openai client gets its typed errors", () => {
     expect(await client.models.retrieve("gpt-9").catch((thrown) => thrown)).toBeInstanceOf(OpenAI.NotFoundError)
   })
 
-  test("404 for an endpoint that is not there", async () => {
+  test("404 for an unknown endpoint", async () => {
     const error = await client.moderations.create({ input: "x" }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(OpenAI.NotFoundError)
     expect(error).toMatchObject({ code: "unknown_url" })
@@ -187,7 +187,7 @@ describe("routes and methods", () => {
   )
 })
 
-test.each(["x", "pc", "a:1", "[::1]:80", ""])("the host %j finds its way", async (host) => {
+test.each(["x", "pc", "a:1", "[::1]:80", ""])("the host %j is routed", async (host) => {
   const get = (path: string) => fetch(server.url + path, { headers: { host } })
   expect((await get("/")).headers.get("content-type")).toStartWith("text/html")
   expect((await get("/v1/models/script")).status).toBe(200)
@@ -196,7 +196,7 @@ test.each(["x", "pc", "a:1", "[::1]:80", ""])("the host %j finds its way", async
   await failure(response)
 })
 
-describe("bodies that are no request", () => {
+describe("invalid bodies", () => {
   test.each(["", "{", '{"model":', "[1", "nul", '{"model":"script"}}', "\u0000"])(
     "malformed JSON: %j",
     async (body) => {
@@ -206,13 +206,13 @@ describe("bodies that are no request", () => {
     },
   )
 
-  test.each(["[]", "null", "3", '"text"'])("JSON that is no object: %s", async (body) => {
+  test.each(["[]", "null", "3", '"text"'])("JSON that is not an object: %s", async (body) => {
     const response = await post("/v1/completions", body)
     expect(response.status).toBe(400)
     expect((await failure(response)).type).toBe("invalid_request_error")
   })
 
-  test("bytes that are no UTF-8", async () => {
+  test("bytes that are not UTF-8", async () => {
     const response = await post("/v1/completions", new Uint8Array([0x22, 0xff, 0x22]))
     expect((await failure(response)).code).toBe("invalid_json")
   })
@@ -229,19 +229,19 @@ describe("bodies that are no request", () => {
     await failure(response)
   })
 
-  test("a prototype in the body stays a field", async () => {
+  test("__proto__ in the body is an ordinary field", async () => {
     const response = await post("/v1/completions", '{"model":"script","prompt":"x","__proto__":{"echo":true}}')
     expect(response.status).toBe(400)
     expect((await failure(response)).param).toBe("__proto__")
   })
 
-  test("one larger than the limit, declared", async () => {
+  test("a body larger than the limit, with Content-Length", async () => {
     const response = await post("/v1/completions", "x".repeat(40 * 2 ** 20))
     expect(response.status).toBe(413)
     expect((await failure(response)).code).toBe("request_too_large")
   })
 
-  test("one larger than the limit, in chunks without a length", async () => {
+  test("a body larger than the limit, chunked without a length", async () => {
     const answer = await new Promise<string>((resolve, reject) => {
       const socket = createConnection(Number(new URL(server.url).port), "127.0.0.1")
       let text = ""
@@ -262,7 +262,7 @@ describe("bodies that are no request", () => {
   })
 })
 
-test("an engine that fails is 503, and the next request is served", async () => {
+test("an engine failure gives 503, and the next request is served", async () => {
   await using failing = await serveScript({ tokens: saying("hello"), failAfter: 0 })
   const url = `${failing.url}/v1/completions`
   for (const stream of [false, true]) {

@@ -1,4 +1,4 @@
-/** Requests that are larger, deeper or longer than those of any client are refused by name, before they cost time or memory. */
+/** Requests beyond the limits on size, nesting and length are refused by name, before they cost time or memory. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { LIMITS } from "../../src/server/http/limits.ts"
@@ -33,11 +33,11 @@ async function post(path: string, body: string): Promise<Answer> {
     status = response.status
     error = ((await response.json()) as { error: Failure | string }).error
   })
-  // An error of Ollama's API is its message alone.
+  // Ollama's API returns the message only.
   return { status, cost, error: typeof error === "string" ? { message: error, param: null, code: null } : error }
 }
 
-/** Several times what any of these refusals costs, and far less than looking at all of what is sent. */
+/** Highest cost of a refusal: several times the measured cost, and far below the cost of processing the whole body. */
 const LITTLE = 5
 const user = { role: "user", content: "hi" }
 const chat = { model: "script", messages: [user], max_tokens: 2 }
@@ -65,7 +65,7 @@ describe("nesting", () => {
     expect(cost).toBeLessThan(LITTLE)
   })
 
-  test("up to the limit is read, and brackets inside strings do not count", async () => {
+  test("up to the limit is accepted, and brackets inside strings do not count", async () => {
     const metadata = (levels: number) => `{"model":"script","prompt":"x","user":${nested(levels)}}`
     expect((await post("/v1/completions", metadata(LIMITS.depth - 1))).error).toMatchObject({ param: "user" })
     expect((await post("/v1/completions", metadata(LIMITS.depth))).error.code).toBe("json_too_deep")
@@ -165,7 +165,7 @@ test.each([
   expect(cost).toBeLessThan(LITTLE)
 })
 
-describe("the forms of an answer", () => {
+describe("response formats", () => {
   const format = (schema: unknown) => ({
     response_format: { type: "json_schema", json_schema: { name: "form", schema } },
   })
@@ -201,7 +201,7 @@ describe("the forms of an answer", () => {
   })
 })
 
-describe("the schemas of tools", () => {
+describe("tool schemas", () => {
   const withSchema = (parameters: unknown) =>
     post(
       "/v1/chat/completions",
@@ -223,7 +223,7 @@ describe("the schemas of tools", () => {
   })
 })
 
-test("an error repeats little of what was sent", async () => {
+test("an error quotes only a short part of the request", async () => {
   const long = "x".repeat(100_000)
   for (const body of [
     { ...chat, [long]: 1 },

@@ -1,4 +1,4 @@
-/** Several models behind one server: loading on demand, the memory budget, keep-alive, and what /v1/models and /health say of it. */
+/** A server with several models: loading on demand, the memory budget, keep-alive, /v1/models and /health. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -22,15 +22,15 @@ interface ScriptedModels {
   url: string
   client: OpenAI
   pool: ModelPool
-  /** Every engine that was opened, oldest first. */
+  /** Every opened engine, oldest first. */
   engines: { name: string; engine: ScriptEngine }[]
   [Symbol.asyncDispose]: () => Promise<void>
 }
 
 interface ServeModelsOptions extends Omit<Partial<ModelPoolOptions>, "models"> {
-  /** Resolves when a load may end, or rejects. */
+  /** A model's load awaits this promise; a rejection fails the load. */
   gate?: (name: string) => Promise<void>
-  /** Resolves when requests may go on after their first event. */
+  /** Requests await this promise after their first event. */
   mayEnd?: Promise<void>
 }
 
@@ -90,7 +90,7 @@ const healthOf = async (url: string) => {
   return { code: response.status, retry: response.headers.get("retry-after"), body: (await response.json()) as Health }
 }
 
-test("a model is found by its name as it is, and escaped", async () => {
+test("a model is found by its plain and by its percent-encoded name", async () => {
   const names = ["owner/name:tag", "a b/c%d"]
   await using server = await serveModels(Object.fromEntries(names.map((name) => [name, { tokens: saying("hello") }])))
   const idOf = async (path: string) => ((await (await fetch(`${server.url}/v1/models/${path}`)).json()) as ModelBody).id
@@ -109,7 +109,7 @@ test("a model is found by its name as it is, and escaped", async () => {
 })
 
 describe("on demand", () => {
-  test("a model is loaded by its first request, once for all that come together", async () => {
+  test("the first request loads a model, once for all concurrent requests", async () => {
     const doors = new Map([["b", Promise.withResolvers<void>()]])
     await using server = await serveModels(
       { a: { tokens: saying("I am a") }, b: { tokens: saying("I am b") } },
@@ -128,7 +128,7 @@ describe("on demand", () => {
     expect((await modelsOf(server.url)).map(({ state }) => state)).toEqual(["ready", "ready"])
   })
 
-  test("/v1/models tells what is in memory, in OpenAI's form", async () => {
+  test("/v1/models lists the models in OpenAI's format, with their load state", async () => {
     await using server = await serveModels({ a: { tokens: saying("a") }, b: { tokens: saying("b") } })
     const before = Math.floor(Date.now() / 1000)
     await complete(server.url, "b")
@@ -153,7 +153,7 @@ describe("on demand", () => {
     expect(await server.client.models.retrieve("c").catch((thrown) => thrown)).toBeInstanceOf(OpenAI.NotFoundError)
   })
 
-  test("a model that cannot be loaded is 503 with its reason, and the others serve on", async () => {
+  test("a model that fails to load gives 503 with the reason, and the other models are still served", async () => {
     await using server = await serveModels(
       { a: { tokens: saying("a") }, b: { tokens: saying("b") } },
       { gate: async (name) => (name === "b" ? Promise.reject(new Error("b.gguf is cut off")) : undefined) },
@@ -190,7 +190,7 @@ describe("a request's hold on its model", () => {
     expect(server.engines[0]?.engine.closed).toBe(1)
   })
 
-  test("ends with a client that goes away, and with a request that is refused", async () => {
+  test("ends when the client disconnects, and when the request is refused", async () => {
     await using server = await serveModels({ a: { tokens: saying("on and on "), stepMs: 20 } }, { keepAliveMs: 0 })
     const stream = await server.client.completions.create({
       model: "a",
@@ -208,7 +208,7 @@ describe("a request's hold on its model", () => {
     expect(server.pool.requests).toBe(0)
   })
 
-  test("refuses its room to others with 503 and Retry-After, until it ends", async () => {
+  test("makes requests for other models fail with 503 and Retry-After until it ends", async () => {
     await using server = await serveModels(
       { a: { tokens: saying("a"), hang: true }, b: { tokens: saying("b") } },
       { budget: 15 },
@@ -231,7 +231,7 @@ describe("a request's hold on its model", () => {
 })
 
 describe("/health", () => {
-  test("is 503 until the first model is loaded, and ok again while it is only idle", async () => {
+  test("is 503 until the first model is loaded, and stays ok when that model is unloaded as idle", async () => {
     const clock = new FakeClock()
     const door = Promise.withResolvers<void>()
     await using server = await serveModels(
@@ -253,7 +253,7 @@ describe("/health", () => {
     expect(idle.body.models[0]).toMatchObject({ state: "unloaded", device: null, kv_blocks: { total: 0, free: 0 } })
   })
 
-  test("says that the first model could not be loaded", async () => {
+  test("reports that the first model could not be loaded", async () => {
     await using server = await serveModels(
       { a: { tokens: [] } },
       { gate: () => Promise.reject(new Error("no memory")) },
@@ -264,7 +264,7 @@ describe("/health", () => {
     expect(body.reason).toContain("no memory")
   })
 
-  test("repeats what the engine says of itself", async () => {
+  test("reports the engine's own health", async () => {
     await using server = await serveModels({ a: { tokens: saying("a") }, b: { tokens: saying("b") } })
     await complete(server.url, "a")
     await complete(server.url, "b")
@@ -278,7 +278,7 @@ describe("/health", () => {
     a.state = { state: "failed", reason: "it is gone for good" }
     expect(await healthOf(server.url)).toMatchObject({ code: 503, body: { status: "failed" } })
     a.state = { state: "ready" }
-    // Not the first model: the server serves.
+    // This is not the first model, so the server is healthy.
     b.state = { state: "failed", reason: "it is gone for good" }
     const partly = await healthOf(server.url)
     expect(partly).toMatchObject({ code: 200, body: { status: "ok" } })
@@ -298,7 +298,7 @@ describe("real models", () => {
   const load = (seed: number, memoryLimit?: number) =>
     loadModel(join(folder, `m${seed}.gguf`), { device: "cpu", threads: 1, maxSeqs: 4, memoryLimit })
 
-  test("a memory limit bounds the cache, and one without room for it is refused", async () => {
+  test("a memory limit bounds the cache, and a limit too small for the cache is refused", async () => {
     await using free = await load(1)
     const { weights, cache } = free.memory
     expect(cache).toBeGreaterThan(0)
@@ -308,7 +308,7 @@ describe("real models", () => {
     await expect(load(1, weights)).rejects.toThrow("--memory-budget")
   })
 
-  test("take turns in a budget that holds one of them, and say the same as alone", async () => {
+  test("take turns in a budget for one model, with the same answers as alone", async () => {
     const request = { prompt: "the same prompt", max_tokens: 12, temperature: 0, ignore_eos: true }
     const alone: (string | undefined)[] = []
     let weights = 0

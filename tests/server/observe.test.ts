@@ -1,4 +1,4 @@
-/** What a server tells those who watch it: metrics, request ids, logs and traces. */
+/** Observability of a server: metrics, request ids, logs and traces. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { createConnection } from "node:net"
@@ -39,7 +39,7 @@ describe("metrics of a real engine", () => {
     }
   }
 
-  test("count tokens, choices and what the prefix cache found", async () => {
+  test("count tokens, choices and prefix cache hits", async () => {
     const prompt = Array.from({ length: 40 }, (_, i) => i + 5)
     for (const n of [1, 2]) {
       const body = { model: "tiny", prompt, max_tokens: 6, ignore_eos: true, n }
@@ -50,7 +50,7 @@ describe("metrics of a real engine", () => {
     expect(value("vllm:generation_tokens_total")).toBe(18)
     expect(value("vllm:prompt_tokens_total")).toBe(80)
     expect(value("vllm:prefix_cache_queries_total")).toBe(80)
-    expect(value("vllm:prefix_cache_hits_total")).toBe(32) // two whole blocks, of the second request
+    expect(value("vllm:prefix_cache_hits_total")).toBe(32) // two full blocks of the second request
     expect(value("vllm:gpu_prefix_cache_hits_total")).toBe(32)
     expect(value("vllm:time_to_first_token_seconds_count")).toBe(3)
     expect(value("vllm:e2e_request_latency_seconds_count")).toBe(3)
@@ -60,7 +60,7 @@ describe("metrics of a real engine", () => {
     expect(value("vllm:kv_cache_usage_perc")).toBe(0)
   })
 
-  test("show what runs while it does", async () => {
+  test("show running requests", async () => {
     const stop = new AbortController()
     const body = { model: "tiny", prompt: [7], max_tokens: 8000, ignore_eos: true, stream: true }
     const response = await fetch(`${server.url}/v1/completions`, { ...json(body), signal: stop.signal })
@@ -74,7 +74,7 @@ describe("metrics of a real engine", () => {
   })
 })
 
-test("a request's id comes back, and names what the engine is asked for; one that is no name is replaced", async () => {
+test("a request's id is returned and used for the engine's request; an invalid id is replaced", async () => {
   await using server = await serveScript({ tokens: saying("hello") })
   const ask = (id: string) => fetch(`${server.url}/v1/chat/completions`, json(chat(), { "x-request-id": id }))
   expect((await ask("mine-1")).headers.get("x-request-id")).toBe("mine-1")
@@ -107,7 +107,7 @@ describe("logs", () => {
   test.each([false, true])("one JSON object for a request, streamed: %p", async (stream) => {
     const lines = await logged("json", async ({ url, engine }) => {
       await (await fetch(`${url}/v1/chat/completions`, json(chat({ stream }), key))).text()
-      // Asked so often that it is not worth a line, well or not.
+      // Polled endpoints are not logged, whether healthy or not.
       expect((await fetch(`${url}/health`)).status).toBe(200)
       engine.state = { state: "failed", reason: "the device was lost" }
       expect((await fetch(`${url}/health`)).status).toBe(503)
@@ -130,7 +130,7 @@ describe("logs", () => {
     })
   })
 
-  test("the same as text, and who is refused", async () => {
+  test("one text line per request, also for refused keys", async () => {
     const lines = await logged("text", async ({ url }) => {
       await (await fetch(`${url}/v1/chat/completions`, json(chat(), key))).text()
       await fetch(`${url}/v1/models`, { headers: { authorization: "Bearer wrong" } })
@@ -142,12 +142,12 @@ describe("logs", () => {
   })
 
   test.each(["content-length: 900", "transfer-encoding: chunked"])(
-    "a client that goes in the middle of its body (%s) is no failure of the server",
+    "a client that disconnects in the middle of its body (%s) is not logged as a server error",
     async (framing) => {
       const lines = await logged("json", async ({ url }) => {
         const socket = createConnection(Number(new URL(url).port), "127.0.0.1")
         const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\n`
-        // Once written, the bytes reach the server ahead of the end of the connection.
+        // The written bytes reach the server before the end of the connection.
         await new Promise((resolve) => socket.write(`${head}${framing}\r\n\r\n5\r\n{"a":\r\n`, resolve))
         socket.destroy()
       })
@@ -157,7 +157,7 @@ describe("logs", () => {
   )
 })
 
-test("traces go to an OTLP receiver, under the caller's trace and with the first token's time", async () => {
+test("traces are sent to an OTLP receiver, under the caller's trace and with the first token's time", async () => {
   const bodies: string[] = []
   const receiver = Bun.serve({
     port: 0,

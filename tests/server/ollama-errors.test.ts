@@ -1,4 +1,4 @@
-/** What Ollama's API refuses, and how its clients hear of it. */
+/** Requests that Ollama's API refuses, and their errors. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { Ollama } from "ollama"
@@ -9,7 +9,7 @@ import { type ScriptedServer, saying, serveScript } from "./support/script-model
 
 const request = { model: "script", messages: [{ role: "user", content: "hi" }] }
 
-describe("refused, in Ollama's form", () => {
+describe("errors have Ollama's shape", () => {
   let server: ScriptedServer
   beforeAll(async () => {
     server = await serveScript({ tokens: saying("x") })
@@ -54,7 +54,7 @@ describe("refused, in Ollama's form", () => {
     expect([status, error]).toEqual([400, expect.stringContaining(words)])
   })
 
-  test("whatever it is that failed", async () => {
+  test("unknown models and routes, wrong methods, a full queue, and a missing key", async () => {
     const { url } = server
     expect(await refusal(url, "/api/chat", { ...request, model: "other" })).toEqual([
       404,
@@ -79,7 +79,7 @@ describe("refused, in Ollama's form", () => {
     expect((await keyed.chat({ ...request })).message.content).toBe("x")
   })
 
-  test("what a web page sends without asking", async () => {
+  test("a form body is accepted from curl, and refused from a cross-origin page", async () => {
     const form = { "content-type": "application/x-www-form-urlencoded" }
     expect((await curl(`${server.url}/api/chat`, request, form)).status).toBe(200)
     for (const [name, value] of [

@@ -1,4 +1,4 @@
-/** Ollama's own client on the models: what there is, what is in memory and for how long, and embeddings. */
+/** Models with Ollama's client: the list, loaded models and their expiry, and embeddings. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { rm } from "node:fs/promises"
@@ -20,7 +20,7 @@ let manager: ModelPool
 let server: Awaited<ReturnType<typeof startServer>>
 let client: Ollama
 
-/** The real model, one that was quantized, and one for embeddings: none is in memory until a request asks for it. */
+/** The real model, a quantized model, and an embedding model. None is in memory before its first request. */
 beforeAll(async () => {
   tiny = await withTinyModel({ format: "Q8_0", arch: "qwen2" })
   const embedder = join(tiny.folder, "embedder.gguf")
@@ -47,7 +47,7 @@ afterAll(async () => {
 
 const stateOf = (name: string) => manager.get(name).state
 
-test("the list has every model with its tag, in memory or not", async () => {
+test("the list has every model with its tag, loaded or not", async () => {
   const { models } = await client.list()
   expect(models.map(({ name }) => name)).toEqual(["smol:latest", "owner/tiny:q8", "embedder:latest"])
   expect(models[0]).toMatchObject({
@@ -69,7 +69,7 @@ test("the list has every model with its tag, in memory or not", async () => {
   expect(await client.ps()).toEqual({ models: [] })
 })
 
-test("a model is shown with its template, metadata and capabilities", async () => {
+test("show returns a model's template, metadata and capabilities", async () => {
   const shown = await client.show({ model: "smol" })
   expect(shown).toMatchObject({
     license: "apache-2.0",
@@ -92,12 +92,12 @@ test("a model is shown with its template, metadata and capabilities", async () =
   expect((await client.show({ model: "owner/tiny:q8" })).details.family).toBe("qwen2")
   expect(await refusal(server.url, "/api/show", { model: "owner/tiny" })).toEqual([404, expect.any(String)])
   expect(await refusal(server.url, "/api/show", {})).toEqual([400, "'model': is required."])
-  // As Ollama's own command line asks.
+  // The request of Ollama's CLI.
   const asked = { model: "smol", name: "", system: "", template: "", verbose: false, options: null }
   expect((await curl(`${server.url}/api/show`, asked)).status).toBe(200)
 })
 
-test("the version is one that clients accept, and HEAD / says that somebody is there", async () => {
+test("clients accept the version, and HEAD / is answered", async () => {
   const { version } = await client.version()
   expect(Bun.semver.satisfies(version, ">=0.6.4")).toBe(true)
   const head = await fetch(server.url, { method: "HEAD" })
@@ -106,12 +106,12 @@ test("the version is one that clients accept, and HEAD / says that somebody is t
 })
 
 describe("keep_alive", () => {
-  /** When a model will leave, in milliseconds of the clock. */
+  /** The time at which a model will be unloaded, in milliseconds since the epoch. */
   const expiry = async (name: string) => {
     const found = (await client.ps()).models.find((model) => model.name === name)
     return found && Date.parse(String(found.expires_at))
   }
-  /** Sends a request, and expects its model to leave so many seconds after the request ended. */
+  /** Sends a request, and expects the model to expire `seconds` after the request's end. */
   async function staysFor(seconds: number, fields: { keep_alive?: string | number }) {
     const before = Date.now()
     await client.generate({ model, prompt: "x", options: { num_predict: 1 }, ...fields })
@@ -120,7 +120,7 @@ describe("keep_alive", () => {
   const model = "owner/tiny:q8"
   const YEAR_9999 = Date.parse("9999-12-31T23:59:59Z")
 
-  test("sets how long a model stays before it leaves", async () => {
+  test("sets how long an idle model stays loaded", async () => {
     expect(await client.generate({ model, prompt: "" })).toMatchObject({ done_reason: "load" })
     expect(stateOf(model)).toBe("ready")
     expect((await client.ps()).models[0]).toMatchObject({
@@ -137,7 +137,7 @@ describe("keep_alive", () => {
       await staysFor(seconds, { keep_alive })
     await client.embed({ model, input: "x", keep_alive: -1 })
     expect(await expiry(model)).toBe(YEAR_9999)
-    // A request without the field leaves it as it is.
+    // A request without the field keeps the current value.
     await staysFor(600, { keep_alive: "10m" })
     await staysFor(600, {})
 
@@ -154,7 +154,7 @@ describe("keep_alive", () => {
 })
 
 describe("embeddings", () => {
-  test("of one text or several are those of /v1/embeddings", async () => {
+  test("of one or several texts equal those of /v1/embeddings", async () => {
     const model = "embedder"
     const v1 = async (input: string[], dimensions?: number) => {
       const { data } = await (await post(`${server.url}/v1/embeddings`, { model, input, dimensions })).json()
@@ -169,7 +169,7 @@ describe("embeddings", () => {
     expect((await client.embed({ model, input: "two", dimensions: 8 })).embeddings).toEqual(await v1(["two"], 8))
   })
 
-  test("of texts that are too long are cut, or refused", async () => {
+  test("of texts that are too long are truncated, or refused", async () => {
     const model = "embedder"
     const long = "a".repeat(500)
     const cut = await client.embed({ model, input: long })
@@ -187,7 +187,7 @@ describe("embeddings", () => {
   })
 })
 
-test("a model whose file is gone is said to be", async () => {
+test("show fails for a model whose file was deleted", async () => {
   const path = join(tiny.folder, "gone.gguf")
   const spec = { name: "gone", path, arch: "llama", weights: 1, cache: 1 }
   const models = new ModelPool({ models: [spec], open: () => Promise.reject(new Error("not reached")) })
@@ -200,14 +200,14 @@ test("a model whose file is gone is said to be", async () => {
       503,
       expect.stringContaining("The model 'gone' could not be loaded"),
     ])
-    // What is known of it is known.
+    // The list still has the model.
     expect((await ollamaOf(other.url).list()).models.map(({ name }) => name)).toEqual(["gone:latest"])
   } finally {
     await other.stop()
   }
 })
 
-test("nothing changes the models, and each attempt is told what to do instead", async () => {
+test("requests that change models are refused with a hint what to do instead", async () => {
   await using other = await serveScript({ tokens: saying("x") })
   const { url } = other
   for (const path of ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/blobs/sha256:00"])

@@ -1,4 +1,4 @@
-/** Ollama's own client against `/api/chat` and `/api/generate`. */
+/** `/api/chat` and `/api/generate` with Ollama's client. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type { ChatRequest, ChatResponse, GenerateRequest, GenerateResponse, Ollama } from "ollama"
@@ -29,7 +29,7 @@ const textStream = async (url: string, fields: Partial<GenerateRequest> = {}) =>
   all<GenerateResponse>(await ollamaOf(url).generate({ model: "script", prompt: "hi", ...fields, stream: true }))
 
 describe("a chat", () => {
-  test("answers with text, a reason, counts and durations", async () => {
+  test("answers with text, a done reason, counts and durations", async () => {
     await using server = await serveScript({ tokens: saying("Grüße"), stepMs: 5 })
     const before = Date.now()
     const { created_at, total_duration, load_duration, ...answer } = await ollamaOf(server.url).chat({ ...request })
@@ -48,7 +48,7 @@ describe("a chat", () => {
     expect(load_duration).toBeLessThan(total_duration)
   })
 
-  test("is streamed by default, as one object a line, the same", async () => {
+  test("is streamed by default, as one JSON object per line, with the same text", async () => {
     await using server = await serveScript({ tokens: saying("Grüße") })
     const response = await curl(`${server.url}/api/chat`, request)
     expect(response.headers.get("content-type")).toBe("application/x-ndjson")
@@ -62,7 +62,7 @@ describe("a chat", () => {
     expect(streamed.map(({ message }) => message.content).join("")).toBe("Grüße")
   })
 
-  test("passes on every option, and Ollama's own defaults", async () => {
+  test("passes every option and Ollama's defaults to the engine", async () => {
     await using server = await serveScript({ tokens: saying("ok") })
     const options = {
       temperature: 0.25,
@@ -118,7 +118,7 @@ describe("a chat", () => {
     expect(streamed.at(-1)?.done_reason).toBe(done_reason)
   })
 
-  test("gives log-probabilities, all tokens of them", async () => {
+  test("returns log-probabilities of all tokens", async () => {
     await using server = await serveScript({ tokens: saying("ab") })
     const asked = { ...request, logprobs: true, top_logprobs: 1 }
     const score = (token: string) => ({ token, logprob: -0.5, bytes: [...Buffer.from(token)] })
@@ -128,7 +128,7 @@ describe("a chat", () => {
     expect(streamed.flatMap(({ logprobs }) => logprobs ?? []) as unknown).toEqual(scores)
   })
 
-  test("stops when the client goes away", async () => {
+  test("stops when the client disconnects", async () => {
     await using server = await serveScript({ tokens: saying("slow ".repeat(100)), stepMs: 20 })
     const client = ollamaOf(server.url)
     const stream = await client.chat({ ...request, stream: true })
@@ -139,7 +139,7 @@ describe("a chat", () => {
     expect(server.engine.cancelled).toBe(1)
   })
 
-  test("that fails on its way says so in its last line", async () => {
+  test("that fails midway ends with an error line", async () => {
     await using server = await serveScript({ tokens: saying("abcdefgh"), failAfter: 3, stepMs: 20 })
     const lines = (await (await curl(`${server.url}/api/chat`, request)).text()).trim().split("\n")
     expect(JSON.parse(lines.at(-1) ?? "")).toEqual({ error: "The engine failed: the device was lost" })
@@ -147,7 +147,7 @@ describe("a chat", () => {
     await expect(ollamaOf(server.url).chat({ ...request })).rejects.toMatchObject({ status_code: 503 })
   })
 
-  test("without messages only has the model loaded", async () => {
+  test("without messages only loads the model", async () => {
     await using server = await serveScript({ tokens: saying("no") })
     for (const body of [{ model: "script" }, { model: "script", messages: [], stream: false }]) {
       const answer = await (await curl(`${server.url}/api/chat`, body)).json()
@@ -170,7 +170,7 @@ describe("thinking", () => {
   )
   const answer = "<think>Two and two.</think>It is 4."
 
-  test("comes beside the answer, plain and streamed", async () => {
+  test("is returned separately from the answer, plain and streamed", async () => {
     await using server = await serveScript({ tokens: saying(answer) }, {}, {}, { chatTemplate })
     const client = ollamaOf(server.url)
     for (const think of [undefined, true]) {
@@ -187,7 +187,7 @@ describe("thinking", () => {
     expect(promptOf(server)).toBe("<user>2+2?;")
   })
 
-  test("can be turned off, and set where the template has levels", async () => {
+  test("can be turned off, or set to a level if the template has levels", async () => {
     await using server = await serveScript({ tokens: saying("4") }, {}, {}, { chatTemplate })
     const { message } = await ollamaOf(server.url).chat({ ...request, think: false })
     expect(message).toEqual({ role: "assistant", content: "4" })
@@ -199,7 +199,7 @@ describe("thinking", () => {
     expect(promptOf(other)).toBe("<user>hi;[high]")
   })
 
-  test("is refused of a model that does not", async () => {
+  test("is refused for a model without thinking", async () => {
     await using server = await serveScript({ tokens: saying("4") })
     const [status, error] = await refusal(server.url, "/api/chat", { ...request, think: true })
     expect(status).toBe(400)
@@ -223,7 +223,7 @@ describe("tools", () => {
   const serve = (answer: string) =>
     serveScript({ tokens: saying(answer) }, {}, { contextLength: 8192 }, { chatTemplate })
 
-  test("are called, each in one piece", async () => {
+  test("are called, each call in one piece", async () => {
     await using server = await serve(`Hm.\n${call("f", { x: "y" })}\n${call("g", {})}`)
     const expected = [
       { id: expect.any(String), function: { index: 0, name: "f", arguments: { x: "y" } } },
@@ -239,7 +239,7 @@ describe("tools", () => {
     expect(streamed.map(({ message }) => message.content).join("")).toBe("Hm.")
   })
 
-  test("and their results go back to the model, by name and in order", async () => {
+  test("results are passed to the model, by name and in order", async () => {
     await using server = await serve("ok")
     const made = (name: string, x: number) => ({ function: { name, arguments: { x } } })
     await ollamaOf(server.url).chat({
@@ -255,7 +255,7 @@ describe("tools", () => {
     expect(promptOf(server)).toMatch(/"x": ?1.*"x": ?2.*"x": ?3.*two.*one.*three/s)
   })
 
-  test("that are cut off are no calls", async () => {
+  test("calls that are cut off are omitted", async () => {
     await using server = await serve(call("f", { x: "a long text" }))
     const options = { num_predict: 50 }
     const { message, done_reason } = await ollamaOf(server.url).chat({ ...request, tools, options })
@@ -263,10 +263,10 @@ describe("tools", () => {
   })
 })
 
-describe("a text", () => {
+describe("generate", () => {
   const chatTemplate = new ChatTemplate(MARKED)
 
-  test("is put into the model's template, with the request's system message", async () => {
+  test("formats the prompt with the model's template and the request's system message", async () => {
     await using server = await serveScript({ tokens: saying("there") }, {}, {}, { chatTemplate })
     const answer = await ollamaOf(server.url).generate({ model: "script", prompt: "hi", system: "Be brief." })
     expect(answer).toMatchObject({ model: "script", response: "there", done: true, done_reason: "stop", eval_count: 6 })
@@ -276,7 +276,7 @@ describe("a text", () => {
     expect(streamed.at(-1)).toMatchObject({ done: true, done_reason: "stop", prompt_eval_count: 9 })
   })
 
-  test("goes on where its context ended", async () => {
+  test("continues from the context of an earlier answer", async () => {
     await using server = await serveScript({ tokens: saying("there") }, {}, {}, { chatTemplate })
     const client = ollamaOf(server.url)
     const { context } = await client.generate({ model: "script", prompt: "hi" })
@@ -291,7 +291,7 @@ describe("a text", () => {
     expect([status, error]).toEqual([400, expect.stringContaining("'context': token 9999 does not exist")])
   })
 
-  test("is the model's as it stands if it is raw, or there is no template", async () => {
+  test("sends the prompt unchanged if it is raw, or if there is no template", async () => {
     await using server = await serveScript({ tokens: saying("c") }, {}, {}, { chatTemplate })
     const answer = await ollamaOf(server.url).generate({ model: "script", prompt: "<user>a<|im_end|>b", raw: true })
     expect([promptOf(server), answer.response, answer.context]).toEqual(["<user>a<|im_end|>b", "c", undefined as never])
@@ -302,7 +302,7 @@ describe("a text", () => {
     expect([status, error]).toEqual([400, expect.stringContaining("has no chat template")])
   })
 
-  test("with a suffix fills the gap, where the model can", async () => {
+  test("with a suffix fills in the middle, if the model supports it", async () => {
     const fim = { prefix: 1, suffix: 2, middle: 3 }
     // The tokenizer's methods read private members, so they need the tokenizer itself as `this`.
     const tokenizer = new Proxy(byteTokenizer, {
@@ -333,7 +333,7 @@ describe("with SmolLM2", () => {
   const question = "What is the capital of France?"
   const options = { temperature: 0, num_predict: 40 }
 
-  test("a chat, a stream and a generated text say the same", async () => {
+  test("a chat, a stream and a generated text are equal", async () => {
     const model = `${server.model.name}:latest`
     const body = { model, messages: [{ role: "user", content: question }], options }
     const answer = await client.chat(body)
@@ -361,7 +361,7 @@ describe("with SmolLM2", () => {
     const hot = { temperature: 1.5, seed: 4, num_predict: 60 }
     const ask = "Describe a person as JSON."
 
-    test("is what the answer has, in a chat, a stream, and a text that is raw or not", async () => {
+    test("constrains the answer of a chat, a stream, and a raw or templated generation", async () => {
       const model = server.model.name
       const body = { model, messages: [{ role: "user", content: ask }], format: schema, options: hot }
       const { message } = await client.chat(body)
@@ -376,7 +376,7 @@ describe("with SmolLM2", () => {
       expect(any.response).toStartWith("{")
     })
 
-    test("that cannot be kept is refused by its name", async () => {
+    test("that is unsupported is refused by name", async () => {
       const request = { model: server.model.name, messages: [{ role: "user", content: ask }] }
       for (const format of [{ type: "string", pattern: "(?=a)b" }, { $ref: "#/nowhere" }]) {
         const [status, error] = await refusal(server.url, "/api/chat", { ...request, format })

@@ -1,6 +1,6 @@
 /**
- * Requests of all kinds to every operation of the live OpenAPI document: none may fail the server, hang, or get an answer that the
- * document does not describe. ROCMFORGE_FUZZ_REQUESTS sets their number (1000), ROCMFORGE_FUZZ_SEED chooses them.
+ * Valid and invalid requests to every operation of the live OpenAPI document: none may fail the server, hang, or receive an answer that
+ * the document does not describe. ROCMFORGE_FUZZ_REQUESTS sets their number (1000), ROCMFORGE_FUZZ_SEED the seed.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
@@ -13,9 +13,9 @@ import { type FuzzRequest, type Known, type OpenApi, requestsOf } from "./fuzz/r
 
 const REQUESTS = Number(process.env.ROCMFORGE_FUZZ_REQUESTS ?? 1000)
 const SEED = Number(process.env.ROCMFORGE_FUZZ_SEED ?? 5)
-/** Requests under way at once. */
+/** Number of concurrent requests. */
 const AT_ONCE = 8
-/** As long as `npm test` gives a test by default, and longer where more requests are asked for. */
+/** The default limit of `npm test`, or longer for more requests. */
 const TIMEOUT_MS = 120_000 * Math.max(1, REQUESTS / 1000)
 
 let server: TestServer
@@ -55,7 +55,7 @@ async function existing(): Promise<Known> {
 }
 
 test(
-  `${REQUESTS} requests out of the OpenAPI document, seed ${SEED}`,
+  `${REQUESTS} requests from the OpenAPI document, seed ${SEED}`,
   async () => {
     const document = (await (await fetch(`${server.url}/swagger/json`)).json()) as OpenApi
     const check = new DocumentCheck(document)
@@ -84,7 +84,7 @@ test(
     expect(problems.length).toBe(0)
     expect(failures).toEqual([])
 
-    // The requests got somewhere: every operation was answered, and those that take a body both took and refused some.
+    // Coverage: every operation was answered, and every operation with a body both accepted and refused requests.
     for (const [route, methods] of Object.entries(document.paths)) {
       for (const [method, { requestBody }] of Object.entries(methods)) {
         const count = (status: number) => statuses.get(`${method.toUpperCase()} ${route} ${status}`) ?? 0
@@ -98,7 +98,7 @@ test(
         })
       }
     }
-    // Responses in the background may still be made.
+    // Background responses may still run.
     await until(() => idle(server.model.engine))
   },
   TIMEOUT_MS,

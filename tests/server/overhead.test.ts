@@ -1,6 +1,7 @@
 /**
- * The server's own cost, over an engine that computes nothing, as a multiple of what a server without any API costs on the same machine.
- * Both are processor time. So the machine's speed does not count, and its load counts little; `bun tests/bench/http.ts` measures that.
+ * The server's own cost per request, over an engine that computes nothing, as a multiple of the cost of a bare HTTP server on the same
+ * machine. Both are processor times, so the ratio hardly depends on the machine's speed and load. `bun tests/bench/http.ts` measures
+ * absolute rates.
  */
 
 import { expect, test } from "bun:test"
@@ -9,11 +10,11 @@ import { load } from "../bench/http/load.ts"
 import { measureHttp } from "../bench/http/measure.ts"
 import { withTinyModel } from "../support/tiny-model.ts"
 
-/** In bare HTTP exchanges: three to four times the cost that the bench's `FLOORS` allow, with 13 µs for a bare exchange. */
+/** Highest cost in bare HTTP exchanges: three to four times the cost at the bench's `FLOORS`, if a bare exchange takes 13 µs. */
 const LIMITS = { chat: 100, stream: 4 }
-/** Other programs only ever add to a cost, by caches that they share. So the lowest of some measurements counts. */
+/** Number of measurements. The lowest counts, since other programs can only add to a cost (through shared caches). */
 const ATTEMPTS = 3
-/** Duration of one measurement, in milliseconds. Shorter ones would count mostly the compiler of the hot paths. */
+/** Duration of one measurement, in milliseconds. A shorter one would mostly measure JIT compilation. */
 const MS = 1000
 
 /** Processor time of a bare HTTP exchange with a small JSON body, in microseconds. */

@@ -1,4 +1,4 @@
-/** Too many requests, deadlines, a server that shuts down: every request gets an answer, and a refusal says when to come again. */
+/** Overload, deadlines and shutdown: every request is answered, and every refusal has Retry-After. */
 
 import { describe, expect, test } from "bun:test"
 import { once } from "node:events"
@@ -17,7 +17,7 @@ const errorOf = async (response: Response) => ((await response.json()) as { erro
 /** The JSON of the last `data:` line. */
 const lastEvent = (text: string) => JSON.parse(text.trimEnd().split("\n\n").at(-1)?.replace("data: ", "") ?? "")
 
-describe("a refusal is told as OpenAI would", () => {
+describe("a refusal has OpenAI's shape", () => {
   const cases: [code: OverloadedError["code"], status: number, type: string][] = [
     ["queue_full", 429, "rate_limit_error"],
     ["deadline", 503, "service_unavailable"],
@@ -36,7 +36,7 @@ describe("a refusal is told as OpenAI would", () => {
     }
   })
 
-  test("the openai client throws its own class for it, and comes again after Retry-After", async () => {
+  test("the openai client throws its own error class, and retries after Retry-After", async () => {
     const seconds = 37
     const refusal = new OverloadedError("64 requests wait", "queue_full", seconds)
     await using server = await serveScript({ tokens: [], refusal })
@@ -52,8 +52,8 @@ describe("a refusal is told as OpenAI would", () => {
   })
 })
 
-describe("a request's place among others", () => {
-  test("priority, cache salt, owner and deadline go to the engine", async () => {
+describe("scheduling parameters", () => {
+  test("priority, cache salt, key and deadline are passed to the engine", async () => {
     await using server = await serveScript({ tokens: saying("x") }, { deadlineMs: 1500 })
     const sent = async (fields: object, headers: Record<string, string> = {}) => {
       expect((await post(server.url, { ...chat, ...fields }, headers)).status).toBe(200)
@@ -70,7 +70,7 @@ describe("a request's place among others", () => {
     expect((await sent({}, { authorization: "Basic c2s6" })).key).toBeUndefined()
   })
 
-  test("prompts are cached by key where the server says so", async () => {
+  test("cacheByKey salts the prefix cache by API key", async () => {
     await using server = await serveScript({ tokens: saying("x") }, { cacheByKey: true })
     const salt = async (token: string | undefined, cache_salt?: string) => {
       const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
@@ -105,7 +105,7 @@ describe("a request's place among others", () => {
 const model = { context_length: 2048 }
 
 describe("the real engine", () => {
-  test("serves as many as its queue holds and refuses all others with Retry-After; none is lost", async () => {
+  test("serves a full queue and refuses all other requests with Retry-After; none is lost", async () => {
     await using server = await serveTiny({ model, load: { maxSeqs: 2, maxQueue: 4, threads: 1 } })
     const n = 40
     const request = { ...chat, model: server.model.name, max_tokens: 100, ignore_eos: true }
@@ -119,7 +119,7 @@ describe("the real engine", () => {
     const served = answers.filter(({ status }) => status === 200)
     const refused = answers.filter(({ status }) => status === 429)
     expect(served.length + refused.length).toBe(n)
-    expect(served.length).toBeGreaterThanOrEqual(4) // all places of the queue, though none had begun when they came
+    expect(served.length).toBeGreaterThanOrEqual(4) // the queue's capacity, although no request had started to run yet
     expect(refused.length).toBeGreaterThan(0)
     for (const { text } of served) expect(text).toMatch(/\[DONE\]|"finish_reason":"length"/)
     for (const { retry, text } of refused) {
@@ -132,7 +132,7 @@ describe("the real engine", () => {
 })
 
 test.each([true, false])(
-  "one key cannot tell what another asked, where the cache is kept by key: %p",
+  "a key finds the cached prompts of another key only without cacheByKey: %p",
   async (cacheByKey) => {
     await using server = await serveTiny({ model, load: { threads: 1 }, server: { cacheByKey } })
     const body = {
@@ -155,7 +155,7 @@ test.each([true, false])(
 )
 
 describe("a thousand connections", () => {
-  /** What a server answers on a connection of its own that sends `text` when told to. */
+  /** Opens a connection that sends `text` on demand and collects the answer. */
   async function connect(port: number) {
     const socket = createConnection(port, "127.0.0.1")
     let answer = ""
@@ -172,7 +172,7 @@ describe("a thousand connections", () => {
     return send
   }
 
-  test("at once against a bound of 64: all are answered, and a refusal says when to come again", async () => {
+  test("at once against a queue of 64: all are answered, and every refusal has Retry-After", async () => {
     await using server = await serveTiny({ model, load: { maxSeqs: 8, maxQueue: 64, threads: 1 } })
     const body = JSON.stringify({ model: server.model.name, prompt: "x", max_tokens: 30, ignore_eos: true })
     const head = `POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
@@ -198,8 +198,8 @@ describe("a thousand connections", () => {
 describe("shutting down", () => {
   const DAY_MS = 24 * 3600 * 1000
 
-  test("lets streams end, and refuses what comes meanwhile", async () => {
-    // After one letter, the engine waits until the server has refused another request; the time to end never runs out.
+  test("completes streams, and refuses new requests", async () => {
+    // After one token, the engine waits until the server has refused another request; the drain timeout is never reached.
     const gate = Promise.withResolvers<void>()
     const before = (index: number) => (index === 1 ? gate.promise : undefined)
     await using server = await serveScript({ tokens: saying("a good end"), before })
@@ -221,7 +221,7 @@ describe("shutting down", () => {
     await expect(fetch(`${server.url}/health`)).rejects.toThrow()
   })
 
-  test("ends what takes longer with an error that its client gets", async () => {
+  test("ends streams with an error after the drain timeout", async () => {
     await using server = await serveScript({ tokens: saying("on and on "), stepMs: 10 })
     const endless = { ...chat, ignore_eos: true }
     const plain = post(server.url, endless)
@@ -229,7 +229,7 @@ describe("shutting down", () => {
     await until(() => server.engine.running === 2)
     const { steps } = server.engine.stats()
     const [, answer, text] = await Promise.all([server.server.drain(200), plain, stream.text()])
-    // They went on in the time that they were given.
+    // The streams continued until the timeout.
     expect(server.engine.stats().steps).toBeGreaterThan(steps)
     expect(answer.status).toBe(503)
     expect(await errorOf(answer)).toMatchObject({ type: "service_unavailable", code: "unavailable" })
@@ -240,7 +240,7 @@ describe("shutting down", () => {
     expect(server.engine.running).toBe(0)
   })
 
-  test("takes no time when nothing runs", async () => {
+  test("finishes at once when nothing runs", async () => {
     await using server = await serveScript({ tokens: saying("x") })
     await (await post(server.url, chat)).text()
     await server.server.drain(DAY_MS) // does not wait that long

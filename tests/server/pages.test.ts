@@ -15,7 +15,7 @@ afterAll(async () => {
   await server[Symbol.asyncDispose]()
 })
 
-/** Text of a model card's field. */
+/** The element of a field on a model card. */
 const field = (page: Page, name: string) => page.locator(`#models article [data-field="${name}"]`)
 
 describe("the status page", () => {
@@ -35,7 +35,7 @@ describe("the status page", () => {
     expect(complaints).toEqual([])
   })
 
-  test("says so when the server goes away", async () => {
+  test("reports that the server is gone", async () => {
     const own = await serveScript({ tokens: saying("hello") })
     const page = await browser.newPage()
     await page.goto(own.url)
@@ -82,7 +82,7 @@ test("the API reference lists every endpoint and describes the request", async (
     "/metrics",
   ])
   await page.locator(".opblock-summary-control").first().click()
-  // Filled in after it opens.
+  // The form is filled in after it opens.
   await page.locator(".opblock-body", { hasText: "max_completion_tokens" }).waitFor()
   expect(complaints).toEqual([])
 })

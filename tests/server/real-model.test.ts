@@ -1,4 +1,4 @@
-/** The official client against the real model: this is what a user does. */
+/** The official client with the real model, as in a user's program. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -52,14 +52,14 @@ describe("stop strings", () => {
     expect(streamed).toBe(stopped.choices[0]?.text ?? "?")
   })
 
-  test("that never come change nothing", async () => {
+  test("that never occur change nothing", async () => {
     const free = await client.completions.create({ model, ...count })
     const stopped = await client.completions.create({ model, ...count, stop: ["never said"] })
     expect(stopped.choices[0]).toEqual(free.choices[0] as NonNullable<(typeof free.choices)[0]>)
   })
 })
 
-test("a system message matters, and text parts are joined", async () => {
+test("a system message changes the answer, and text parts are joined", async () => {
   const user = {
     role: "user" as const,
     content: [
@@ -86,7 +86,7 @@ test("a system message matters, and text parts are joined", async () => {
   }
 })
 
-test("a client that goes away mid-answer stops its generation", async () => {
+test("generation stops when the client disconnects mid-answer", async () => {
   await until(() => idle(server.model.engine))
   const before = await endings(server.url)
   const stream = await client.chat.completions.create({

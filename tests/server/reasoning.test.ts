@@ -1,4 +1,4 @@
-/** The official client with models that think before they answer, and with answers that are begun for the model. */
+/** Reasoning models, and continued assistant messages, with the official client. */
 
 import { describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -8,12 +8,12 @@ import { tokenizerFromMetadata } from "../../src/text/tokenizer/tokenizer.ts"
 import type { Script } from "./support/script-engine.ts"
 import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
 
-/** As Qwen's: earlier thoughts are left out, and `enable_thinking` decides how the answer begins. */
+/** A template like Qwen's: it omits earlier thoughts, and `enable_thinking` decides how the answer begins. */
 const SWITCHED = new ChatTemplate(
   "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %};{% endfor %}" +
     "{% if add_generation_prompt %}<assistant>{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}",
 )
-/** As DeepSeek's: the answer always begins with thoughts. */
+/** A template like DeepSeek's: the answer always begins with thoughts. */
 const ALWAYS = new ChatTemplate(
   "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }};{% endfor %}{% if add_generation_prompt %}<assistant><think>\n{% endif %}",
 )
@@ -56,7 +56,7 @@ async function streamed(client: OpenAI, fields: object) {
 describe("a model that thinks", () => {
   const answer = "<think>\nTwo and two.\n</think>\n\nIt is 4."
 
-  test("gives its reasoning beside its content, plain and streamed", async () => {
+  test("returns reasoning and content separately, plain and streamed", async () => {
     await using server = await serve({ tokens: saying(answer) }, SWITCHED)
     const { choices, usage } = await server.client.chat.completions.create(request)
     expect(choices[0]?.message as object).toEqual({
@@ -67,7 +67,7 @@ describe("a model that thinks", () => {
       refusal: null,
     })
     expect(usage?.completion_tokens).toBe(answer.length + 1)
-    // From the end of the opening mark to that of the closing one.
+    // Counted from the end of the opening mark to the end of the closing mark.
     expect(usage?.completion_tokens_details?.reasoning_tokens).toBe("\nTwo and two.\n</think>".length)
     expect(await streamed(server.client, {})).toEqual({
       content: "It is 4.",
@@ -77,21 +77,21 @@ describe("a model that thinks", () => {
     })
   })
 
-  test("has its thoughts begun by the prompt", async () => {
+  test("may have its thoughts opened by the prompt", async () => {
     await using server = await serve({ tokens: saying("Hm.\n</think>\n\n4") }, ALWAYS)
     const { choices } = await server.client.chat.completions.create(request)
     expect(choices[0]?.message as object).toMatchObject({ content: "4", reasoning_content: "Hm." })
     expect(server.prompt()).toEndWith("<assistant><think>\n")
   })
 
-  test("that runs out of tokens has thought only", async () => {
+  test("returns only reasoning when max_tokens cuts it off", async () => {
     await using server = await serve({ tokens: saying(answer) }, SWITCHED)
     const { choices } = await server.client.chat.completions.create({ ...request, max_tokens: 20 })
     expect(choices[0]?.finish_reason).toBe("length")
     expect(choices[0]?.message as object).toMatchObject({ content: "", reasoning: "Two and two." })
   })
 
-  test("scores every token, those of the marks too", async () => {
+  test("returns log-probabilities of every token, including the marks", async () => {
     await using server = await serve({ tokens: saying(answer) }, SWITCHED)
     const scored = { ...request, logprobs: true }
     const plain = await server.client.chat.completions.create(scored)
@@ -102,7 +102,7 @@ describe("a model that thinks", () => {
     expect(text).toBe(answer)
   })
 
-  test("whose marks are control tokens", async () => {
+  test("may use control tokens as marks", async () => {
     const tokens = [...BYTE_TO_CHAR, "<think>", "<|im_end|>", "</think>"]
     const metadata = new Map<string, unknown>([
       ["tokenizer.ggml.model", "gpt2"],
@@ -144,7 +144,7 @@ describe("the template's switches", () => {
     expect(server.prompt()).toEndWith("<assistant>")
   })
 
-  test("one that the template does not know is refused by name", async () => {
+  test("a switch that the template does not have is refused by name", async () => {
     await using server = await serve({ tokens: saying("4") }, ALWAYS)
     const unsupported = { status: 400, code: "unsupported_parameter" }
     expect(await refusal(server.client, { reasoning_effort: "low" })).toMatchObject({
@@ -163,7 +163,7 @@ describe("the template's switches", () => {
     expect(server.engine.requests).toEqual([])
   })
 
-  test("turning off what a model does not do anyway is no error", async () => {
+  test("turning thinking off is accepted for a model without thinking", async () => {
     await using server = await serve({ tokens: saying("4") }, new ChatTemplate("{{ messages[0].content }}"))
     await create(server.client, { chat_template_kwargs: { enable_thinking: false }, reasoning_effort: "none" })
     expect(server.prompt()).toBe("2+2?")
@@ -171,7 +171,7 @@ describe("the template's switches", () => {
 })
 
 describe("messages", () => {
-  test("of all roles, with parts, names, calls and thoughts, reach the template", async () => {
+  test("of all roles, with parts, names, calls and thoughts, are passed to the template", async () => {
     const template = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}{# tools, tool_calls, <tool_call> #}"
     await using server = await serve({ tokens: saying("ok") }, new ChatTemplate(template))
     const call = { id: "c1", type: "function" as const, function: { name: "add", arguments: '{"a":1}' } }
@@ -206,7 +206,7 @@ describe("messages", () => {
     ])
   })
 
-  test("the last one is continued when that is asked for", async () => {
+  test("continue_final_message continues the last message", async () => {
     await using server = await serve({ tokens: saying("c") }, SWITCHED)
     const begun = [...messages, { role: "assistant" as const, content: "a b " }]
     const ask = (fields: object) =>
@@ -220,7 +220,7 @@ describe("messages", () => {
     expect(server.prompt()).toBe("<user>2+2?;<assistant>a b ;")
   })
 
-  test("thoughts can be continued too", async () => {
+  test("an unfinished thought can be continued", async () => {
     await using server = await serve(
       { tokens: saying("see</think>4") },
       new ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}{# </think> #}"),

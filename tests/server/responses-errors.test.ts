@@ -1,4 +1,4 @@
-/** What `/v1/responses` refuses, and how it says so. */
+/** Requests that `/v1/responses` refuses, and their errors. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import OpenAI from "openai"
@@ -94,7 +94,7 @@ describe("errors have OpenAI's shape", () => {
     expect([response.status, (await response.json()).error.code]).toEqual([status, code])
   })
 
-  test("as the client's own, for a model that is not there", async () => {
+  test("are the client's NotFoundError for an unknown model", async () => {
     const error = await clientOf(server.url)
       .responses.create({ ...ask, model: "gpt-5" })
       .catch((thrown) => thrown)
@@ -102,7 +102,7 @@ describe("errors have OpenAI's shape", () => {
     expect(error.param).toBe("model")
   })
 
-  test("with a status of their own where a stream has not begun", async () => {
+  test("have an HTTP status if the stream has not begun", async () => {
     const refusal = new OverloadedError("too many requests wait", "queue_full", 3)
     await using full = await serveScript({ tokens: saying("x"), refusal })
     const error = await clientOf(full.url)

@@ -1,4 +1,4 @@
-/** Responses of the real model, with the official client: this is what a user does. */
+/** Responses of the real model with the official client, as in a user's program. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import OpenAI from "openai"
@@ -22,7 +22,7 @@ afterAll(() => server[Symbol.asyncDispose]())
 const greedy = { temperature: 0, max_output_tokens: 48 }
 const endless = { input: "Tell a long story.", ignore_eos: true, max_output_tokens: 1500 }
 
-test("a question is answered, streamed the same, and kept", async () => {
+test("answers a question, with the same text plain and streamed, and stores the response", async () => {
   const plain = await responses.create({ model, input: "What is the capital of France?", ...greedy })
   expect(plain.output_text).toContain("Paris")
   expect(plain).toMatchObject({ status: "completed", incomplete_details: null })
@@ -38,7 +38,7 @@ test("a question is answered, streamed the same, and kept", async () => {
   expect(gone).toBeInstanceOf(OpenAI.NotFoundError)
 })
 
-test("a conversation goes on by its id as it does by its messages, with the prompt found again", async () => {
+test("previous_response_id continues a conversation like its messages do, with a cached prompt", async () => {
   const first = await responses.create({ model, input: "What is the capital of France?", ...greedy })
   const next = await responses.create({ model, input: "And of Italy?", previous_response_id: first.id, ...greedy })
   expect(next.output_text).toContain("Rome")
@@ -73,7 +73,7 @@ describe("functions", () => {
   const input = "What will the weather be in Paris in the next three days, in degrees celsius?"
   const named = { type: "function" as const, name: "get_weather" }
 
-  test("that have to be called are, with arguments that the client parses, streamed the same", async () => {
+  test("that are required are called, with arguments that the client parses, plain and streamed", async () => {
     const body = { model, input, tools, tool_choice: named, temperature: 0, max_output_tokens: 100 }
     const parsed = await responses.parse(body)
     expect(parsed.status).toBe("completed")
@@ -86,7 +86,7 @@ describe("functions", () => {
     expect(streamed.output).toMatchObject([{ name: "get_weather", arguments: called.arguments, status: "completed" }])
   })
 
-  test("keep to their schemas however wild the sampling is, and the conversation goes on after them", async () => {
+  test("have valid arguments at a high temperature, and the conversation continues after them", async () => {
     const made = await Promise.all(
       Array.from({ length: 4 }, (_, seed) =>
         responses.parse({
@@ -130,7 +130,7 @@ describe("functions", () => {
   })
 })
 
-test("what is cut off by its length says so", async () => {
+test("a response cut off by max_output_tokens is incomplete", async () => {
   const response = await responses.create({
     model,
     ...endless,
@@ -143,9 +143,9 @@ test("what is cut off by its length says so", async () => {
   })
 })
 
-describe("blocks are free again", () => {
+describe("blocks are freed", () => {
   const body = () => ({ model, ...endless }) as OpenAI.Responses.ResponseCreateParamsNonStreaming
-  /** Runs `leave`, waits until the cache is free, and checks that so many generations were cut off, and none ended by itself. */
+  /** Runs `leave`, waits until all blocks are free, and checks that `count` generations were aborted and none ended by itself. */
   async function cutsOff(count: number, leave: () => Promise<void>) {
     const before = await endings(server.url)
     await leave()
@@ -153,14 +153,14 @@ describe("blocks are free again", () => {
     expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + count })
   }
 
-  test("when the client of a stream has left", () =>
+  test("when the client of a stream disconnects", () =>
     cutsOff(1, async () => {
       let seen = 0
       for await (const { type } of await responses.create({ ...body(), stream: true }))
         if (type === "response.output_text.delta" && ++seen === 5) break
     }))
 
-  test("when the client of a plain request has left", () =>
+  test("when the client of a plain request disconnects", () =>
     cutsOff(1, async () => {
       const controller = new AbortController()
       const answer = responses.create(body(), { signal: controller.signal }).catch((thrown) => thrown)
@@ -169,7 +169,7 @@ describe("blocks are free again", () => {
       expect(await answer).toBeInstanceOf(OpenAI.APIUserAbortError)
     }))
 
-  test("when a response in the background is cancelled, or deleted", () =>
+  test("when a background response is cancelled or deleted", () =>
     cutsOff(2, async () => {
       const cancelled = await responses.create({ ...body(), background: true })
       const deleted = await responses.create({ ...body(), background: true })

@@ -1,4 +1,4 @@
-/** OpenAI's own client against `/v1/responses`: how responses are streamed, kept, and stopped. */
+/** Streaming, background and cancellation of `/v1/responses`, with OpenAI's client. */
 
 import { describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -12,7 +12,7 @@ import { ask, call, events, open } from "./support/responses.ts"
 import { saying, serveScript } from "./support/script-model.ts"
 
 describe("a stream", () => {
-  test("is the whole sequence of events, under their names and numbers", async () => {
+  test("has the complete sequence of named and numbered events", async () => {
     await using server = await open("<think>Hm</think>Yes")
     const response = await call(server.url, "", "POST", { ...ask, stream: true })
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8")
@@ -59,12 +59,12 @@ describe("a stream", () => {
         { type: "response.output_item.done", output_index: 1, item: message },
       ]),
     )
-    // Whoever has read the end can retrieve it.
+    // The response can be retrieved once its last event has been read.
     expect(await clientOf(server.url).responses.retrieve(created.response.id)).toMatchObject(completed.response)
   })
 
-  test("adds up to what the client's helper makes of it, and can be retrieved while it is made", async () => {
-    // After four letters, the engine waits until the response has been retrieved.
+  test("adds up to the client's final response, and can be retrieved while it runs", async () => {
+    // After four tokens, the engine waits until the response has been retrieved.
     const gate = Promise.withResolvers<void>()
     const before = (index: number) => (index === 4 ? gate.promise : undefined)
     await using server = await serveScript({ tokens: saying("slowly said"), before })
@@ -91,7 +91,7 @@ describe("a stream", () => {
   })
 
   test("is kept alive by comments", async () => {
-    // After one letter, the engine waits until some pings have been read.
+    // After one token, the engine waits until some pings have been read.
     const gate = Promise.withResolvers<void>()
     const before = (index: number) => (index === 1 ? gate.promise : undefined)
     await using server = await serveScript({ tokens: saying("slow"), before }, { pingMs: 5 })
@@ -104,7 +104,7 @@ describe("a stream", () => {
     expect(events(text).at(-1).type).toBe("response.completed")
   })
 
-  test("that fails midway ends with response.failed, and is kept as it is", async () => {
+  test("that fails midway ends with response.failed, and the failed response is stored", async () => {
     await using server = await serveScript({ tokens: saying("hello"), stepMs: 5, failAfter: 3 })
     const { responses } = clientOf(server.url)
     const final = await responses.stream(ask).finalResponse()
@@ -116,7 +116,7 @@ describe("a stream", () => {
     expect(await responses.retrieve(final.id)).toMatchObject({ status: "failed", output_text: "hel" })
   })
 
-  test("that its client leaves stops at once, and is kept as cancelled", async () => {
+  test("stops at once when its client disconnects, and is stored as cancelled", async () => {
     await using server = await serveScript({ tokens: [...Buffer.from("on and on ")], stepMs: 5 })
     const { responses } = clientOf(server.url)
     const stream = await responses.create({ ...ask, stream: true })
@@ -134,7 +134,7 @@ describe("a stream", () => {
   })
 })
 
-test("a plain request that its client leaves stops", async () => {
+test("a plain request stops when its client disconnects", async () => {
   await using server = await serveScript({ tokens: saying("x"), hang: true })
   const controller = new AbortController()
   const answer = clientOf(server.url)
@@ -147,7 +147,7 @@ test("a plain request that its client leaves stops", async () => {
   expect(server.engine.cancelled).toBe(1)
 })
 
-describe("a response in the background", () => {
+describe("a background response", () => {
   const ended = async (client: OpenAI, id: string) => {
     for (;;) {
       const response = await client.responses.retrieve(id)
@@ -156,7 +156,7 @@ describe("a response in the background", () => {
     }
   }
 
-  test("is queued, made without its client, and retrieved", async () => {
+  test("is queued, runs without its client, and can be retrieved", async () => {
     const gate = Promise.withResolvers<void>()
     await using server = await serveScript({ tokens: saying("later"), before: () => gate.promise })
     const client = clientOf(server.url)
@@ -172,7 +172,7 @@ describe("a response in the background", () => {
     expect(next.status).toBe("completed")
   })
 
-  test("is cancelled, and stays so", async () => {
+  test("stays cancelled once it is cancelled", async () => {
     await using server = await serveScript({ tokens: [...Buffer.from("on and on ")], stepMs: 5 })
     const client = clientOf(server.url)
     const { id } = await client.responses.create({ ...ask, background: true })
@@ -184,7 +184,7 @@ describe("a response in the background", () => {
     expect((await client.responses.retrieve(id)).output_text).toStartWith("on an")
   })
 
-  test("is stopped by being deleted", async () => {
+  test("stops when it is deleted", async () => {
     await using server = await serveScript({ tokens: saying("x"), hang: true })
     const client = clientOf(server.url)
     const { id } = await client.responses.create({ ...ask, background: true })
@@ -194,8 +194,8 @@ describe("a response in the background", () => {
     expect(await client.responses.retrieve(id).catch((thrown) => thrown)).toBeInstanceOf(OpenAI.NotFoundError)
   })
 
-  test("is streamed to whoever reads, from where they stopped", async () => {
-    // After four letters, the engine waits until the first reader has left.
+  test("can be streamed by several readers, each from where it stopped", async () => {
+    // After four tokens, the engine waits until the first reader has left.
     const gate = Promise.withResolvers<void>()
     const before = (index: number) => (index === 4 ? gate.promise : undefined)
     await using server = await serveScript({ tokens: saying("read along"), before })
@@ -215,7 +215,7 @@ describe("a response in the background", () => {
     }
     expect(types.slice(0, 3)).toEqual(["response.created", "response.queued", "response.in_progress"])
     expect(server.engine.running).toBe(1)
-    // Its reader has left, another goes on, and one reads it all.
+    // The first reader has left; one reader resumes from there, another reads from the start.
     gate.resolve()
     const whole = responses.stream({ response_id: id })
     const rest: number[] = []
@@ -229,7 +229,7 @@ describe("a response in the background", () => {
     const final = await whole.finalResponse()
     expect(final).toMatchObject({ id, status: "completed", output_text: "read along" })
     expect(server.engine.cancelled).toBe(0)
-    // Those who come back when it has ended read the same.
+    // Readers that return after its end receive the same events.
     const again = await responses.stream({ response_id: id }).finalResponse()
     expect(again).toEqual(final)
     const end = []
@@ -244,7 +244,7 @@ describe("a response in the background", () => {
     expect([error.status, error.param, error.code]).toEqual([400, "stream", "not_streamed"])
   })
 
-  test("whose stream is cut off by cancelling it ends without more", async () => {
+  test("ends its stream when it is cancelled", async () => {
     await using server = await serveScript({ tokens: [...Buffer.from("on and on ")], stepMs: 5 })
     const { responses } = clientOf(server.url)
     const stream = await responses.create({ ...ask, background: true, stream: true })
@@ -256,7 +256,7 @@ describe("a response in the background", () => {
     expect((await responses.retrieve(id)).status).toBe("cancelled")
   })
 
-  test("that fails says why", async () => {
+  test("reports the reason of a failure", async () => {
     const refusal = new OverloadedError("too many requests wait", "queue_full", 3)
     await using server = await serveScript({ tokens: saying("x"), refusal })
     const client = clientOf(server.url)
@@ -266,7 +266,7 @@ describe("a response in the background", () => {
     expect(error).toEqual({ code: "rate_limit_exceeded", message: "Too many requests wait; try again in 3 s." })
   })
 
-  test("is over when the server is, and others cannot be cancelled", async () => {
+  test("fails when the server stops; a response that is not in the background cannot be cancelled", async () => {
     const folder = await mkdtemp(join(tmpdir(), "rocmforge-responses-"))
     const responsesPath = join(folder, "responses.db")
     let id = ""
@@ -284,14 +284,14 @@ describe("a response in the background", () => {
       const error = await responses.cancel(plain).catch((thrown) => thrown)
       expect([error.status, error.code]).toEqual([400, "not_in_background"])
     }
-    // What is kept in a file survives a restart.
+    // Responses in a file survive a restart.
     await using server = await serveScript({ tokens: saying("x") }, { responsesPath })
     expect((await clientOf(server.url).responses.retrieve(plain)).output_text).toBe("x")
     await rm(folder, { recursive: true })
   })
 })
 
-test("belongs to the API key that made it", async () => {
+test("a response belongs to the API key that created it", async () => {
   const apiKeys = [
     { name: "one", key: "key-one" },
     { name: "two", key: "key-two" },

@@ -1,4 +1,4 @@
-/** Responses in a given form, of the real model, with the official client and its helpers. */
+/** Structured output of `/v1/responses`, by the real model, with the official client and its helpers. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -26,7 +26,7 @@ const Person = z.object({
 const format = zodTextFormat(Person, "person", { description: "Somebody." })
 const ask = () => ({ model, input: "Make up a person, as JSON.", max_output_tokens: 300 })
 
-test("a schema is kept to, parsed by the client's helper, streamed the same, and said again", async () => {
+test("follows a schema, plain and streamed; the client's helper parses it, and the response repeats the format", async () => {
   const body = { ...ask(), text: { format }, temperature: 0 }
   const parsed = await responses.parse(body)
   expect(parsed.status).toBe("completed")
@@ -39,7 +39,7 @@ test("a schema is kept to, parsed by the client's helper, streamed the same, and
   expect([kept.output_text, kept.text]).toEqual([parsed.output_text, parsed.text])
 })
 
-test("it is kept to however wild the sampling is", async () => {
+test("follows a schema at a high temperature", async () => {
   const made = await Promise.all(
     Array.from({ length: 4 }, (_, seed) =>
       responses.create({
@@ -56,7 +56,7 @@ test("it is kept to however wild the sampling is", async () => {
   for (const { status } of made) expect(status).toMatch(/^(completed|incomplete)$/)
 })
 
-test("what is cut off within it says so", async () => {
+test("an answer that is cut off is incomplete", async () => {
   const response = await responses.parse({ ...ask(), text: { format }, max_output_tokens: 4 })
   expect(response).toMatchObject({
     status: "incomplete",
@@ -66,7 +66,7 @@ test("what is cut off within it says so", async () => {
   expect(response.output_parsed).toBeNull()
 })
 
-test("a JSON object, a regular expression and a grammar are kept to as well", async () => {
+test("follows json_object, a regular expression and a grammar", async () => {
   const object = await responses.create({ ...ask(), text: { format: { type: "json_object" } }, temperature: 0 })
   expect(object.text?.format).toEqual({ type: "json_object" })
   if (object.status === "completed") expect(JSON.parse(object.output_text)).toBeObject()
@@ -77,7 +77,7 @@ test("a JSON object, a regular expression and a grammar are kept to as well", as
   expect(await form({ grammar: 'root ::= "yes" | "no"' })).toMatch(/^(yes|no)$/)
 })
 
-test("functions may stand beside it: the text is either calls or of the form", async () => {
+test("with functions, the output is either calls or text in the format", async () => {
   const add = zodResponsesFunction({ name: "add", parameters: z.object({ a: z.int(), b: z.int() }) })
   const body = { ...ask(), text: { format }, tools: [add], temperature: 1 }
   for (const tool_choice of ["none", "required", "auto"] as const) {
@@ -91,7 +91,7 @@ test("functions may stand beside it: the text is either calls or of the form", a
   }
 })
 
-describe("what is refused", () => {
+describe("invalid formats are refused", () => {
   const unsupported = "unsupported_parameter"
   const tools = [{ type: "function", name: "f" }]
   test.each([

@@ -1,4 +1,4 @@
-/** Functions that responses call, with the official client and its helpers. */
+/** Function calls in `/v1/responses`, with the official client and its helpers. */
 
 import { describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -24,7 +24,7 @@ describe("calls", () => {
   ]
   const items = [{ type: "message", status: "completed", content: [{ text: "Hm." }] }, ...calls]
 
-  test("are items behind the message, plain and by the client's helper", async () => {
+  test("are output items after the message, plain and parsed by the client's helper", async () => {
     await using server = await open(CALLS, {}, {}, wide)
     const { responses } = clientOf(server.url)
     const plain = await responses.create({ ...ask, tools })
@@ -45,7 +45,7 @@ describe("calls", () => {
     expect(await responses.retrieve(streamed.id)).toMatchObject({ output: items })
   })
 
-  test("come as their own events, arguments in pieces", async () => {
+  test("are streamed as events of their own, with arguments in pieces", async () => {
     await using server = await open(CALLS, {}, {}, wide)
     const list = events(await (await call(server.url, "", "POST", { ...ask, tools, stream: true })).text())
     const { output } = list.at(-1).response
@@ -67,7 +67,7 @@ describe("calls", () => {
     expect(list.map(({ type }) => type)).not.toContain("response.failed")
   })
 
-  test("that are cut off leave the response incomplete, and the call as it is", async () => {
+  test("that are cut off leave the response and the call incomplete", async () => {
     await using server = await open(CALLS, {}, {}, wide)
     const max_output_tokens = CALLS.indexOf('y"}}')
     const { status, output, incomplete_details } = await clientOf(server.url).responses.create({
@@ -79,7 +79,7 @@ describe("calls", () => {
     expect(output[1]).toMatchObject({ type: "function_call", status: "incomplete", arguments: '{"x": "' })
   })
 
-  test("are answered by items that name them", async () => {
+  test("are answered by function_call_output items", async () => {
     await using server = await open(CALLS, {}, {}, wide)
     const { responses } = clientOf(server.url)
     const first = await responses.create({ ...ask, tools })
@@ -94,7 +94,7 @@ describe("calls", () => {
     expect(continued).toEndWith(
       "<tool_response>\nresult of f\n</tool_response>\n<tool_response>\nresult of g\n</tool_response>;<assistant>",
     )
-    // The same without the store, and as the client's helper gives it, with what it has parsed.
+    // The same without stored responses, and with the items of the client's helper, including its parsed fields.
     const helped = await responses.stream({ ...ask, tools }).finalResponse()
     expect(helped.output[1]).toHaveProperty("parsed_arguments")
     for (const { output } of [first, helped]) {
@@ -110,8 +110,8 @@ describe("calls", () => {
   })
 })
 
-describe("a choice", () => {
-  test("of none offers no tool, and of some offers those", async () => {
+describe("tool_choice", () => {
+  test("none offers no tools, and allowed_tools only the listed ones", async () => {
     await using server = await open("Hm.", {}, {}, wide)
     const { responses } = clientOf(server.url)
     const none = await responses.create({ ...ask, tools, tool_choice: "none" })

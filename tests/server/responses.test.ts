@@ -1,4 +1,4 @@
-/** OpenAI's own client against `/v1/responses`: what is made of what. */
+/** `/v1/responses` with OpenAI's client: input, output, conversations and token counts. */
 
 import { describe, expect, test } from "bun:test"
 import OpenAI from "openai"
@@ -44,7 +44,7 @@ describe("a response", () => {
     expect(Math.abs((response.completed_at ?? 0) - response.created_at)).toBeLessThan(60)
   })
 
-  test("passes on sampling and limits", async () => {
+  test("passes sampling parameters and limits to the engine", async () => {
     await using server = await serveScript({ tokens: saying("abcdefghijkl") })
     const body = {
       ...ask,
@@ -68,7 +68,7 @@ describe("a response", () => {
     })
   })
 
-  test.each([3, 8])("that is cut off after %d tokens is incomplete, and so is its item", async (max_output_tokens) => {
+  test.each([3, 8])("cut off after %d tokens is incomplete, and so is its item", async (max_output_tokens) => {
     await using server = await serveScript({ tokens: saying("abcdefgh") })
     const { responses } = clientOf(server.url)
     const plain = await responses.create({ ...ask, max_output_tokens })
@@ -83,13 +83,13 @@ describe("a response", () => {
       })
   })
 
-  test("with nothing to say is an empty message", async () => {
+  test("without generated text has an empty message", async () => {
     await using server = await serveScript({ tokens: saying("") })
     const response = await clientOf(server.url).responses.create(ask)
     expect(response).toMatchObject({ status: "completed", output: [{ content: [{ text: "" }] }], output_text: "" })
   })
 
-  test("has log-probabilities where include asks for them, plain and streamed", async () => {
+  test("has log-probabilities if include requests them, plain and streamed", async () => {
     await using server = await serveScript({ tokens: saying("é!") })
     const { responses } = clientOf(server.url)
     const body = { ...ask, include: ["message.output_text.logprobs" as const], top_logprobs: 1 }
@@ -111,7 +111,7 @@ describe("a response", () => {
 })
 
 describe("input", () => {
-  test("is a text or items, behind the instructions", async () => {
+  test("is a text or items, and follows the instructions in the prompt", async () => {
     await using server = await open("ok")
     const { responses } = clientOf(server.url)
     await responses.create({ ...ask, instructions: "Be brief." })
@@ -135,7 +135,7 @@ describe("input", () => {
     expect(prompt(server)).toBe("<system>Be brief.\n\nBe kind.;<user>one two;<assistant>three;<user>four;<assistant>")
   })
 
-  test("takes calls of functions, their results and reasoning as one turn", async () => {
+  test("combines reasoning, function calls and their results into one turn", async () => {
     await using server = await open("ok")
     await clientOf(server.url).responses.create({
       model: "script",
@@ -158,7 +158,7 @@ describe("input", () => {
     )
   })
 
-  test("is listed, page by page, the last item first", async () => {
+  test("is listed in pages, last item first", async () => {
     await using server = await open("ok")
     const { responses } = clientOf(server.url)
     const { id } = await responses.create({
@@ -180,7 +180,7 @@ describe("input", () => {
     expect(rest.has_more).toBeFalse()
   })
 
-  test("leaves out the oldest turns where truncation is auto, and is refused where it is not", async () => {
+  test("too long for the context loses its oldest turns with truncation auto, and is refused otherwise", async () => {
     await using server = await serveScript(
       { tokens: saying("ok") },
       {},
@@ -203,7 +203,7 @@ describe("input", () => {
     const response = await responses.create({ ...body, truncation: "auto" })
     expect(response.truncation).toBe("auto")
     expect(prompt(server)).toBe("<system>Count.;<user>question 3;<assistant>answer 3;<user>next;<assistant>")
-    // Room for the answer is kept, the last turn stays, and what fits is left as it is.
+    // Truncation reserves space for the answer, keeps the last turn, and leaves an input that fits unchanged.
     await responses.create({ ...body, truncation: "auto", max_output_tokens: 50 })
     expect(prompt(server)).toBe("<system>Count.;<user>next;<assistant>")
     await responses.create({ ...ask, truncation: "auto" })
@@ -215,7 +215,7 @@ describe("input", () => {
   })
 })
 
-test("input is counted as its response would count it, and nothing is generated", async () => {
+test("input_tokens counts the input as its response would, and generates nothing", async () => {
   await using server = await open("pong")
   const { responses } = clientOf(server.url)
   const first = await responses.create({ ...ask, input: "ping" })
@@ -235,7 +235,7 @@ test("input is counted as its response would count it, and nothing is generated"
 })
 
 describe("a conversation", () => {
-  test("goes on from a response, whose instructions do not carry over", async () => {
+  test("continues from a response without its instructions", async () => {
     await using server = await open("pong")
     const { responses } = clientOf(server.url)
     const first = await responses.create({ ...ask, input: "ping", instructions: "One." })
@@ -253,7 +253,7 @@ describe("a conversation", () => {
     expect(data).toHaveLength(1)
   })
 
-  test("takes earlier output back, whole or by its id", async () => {
+  test("accepts earlier output items, in full or by id", async () => {
     await using server = await open("<think>why</think>pong")
     const { responses } = clientOf(server.url)
     const first = await responses.create({ ...ask, input: "ping" })
@@ -275,7 +275,7 @@ describe("a conversation", () => {
     expect(items.data.slice(0, 3).map(({ id }) => id)).toEqual(ids)
   })
 
-  test("cannot go on from what is not there, is deleted, or was not stored", async () => {
+  test("cannot continue from an unknown, deleted or unstored response", async () => {
     await using server = await open("pong")
     const { responses } = clientOf(server.url)
     const first = await responses.create(ask)
@@ -295,7 +295,7 @@ describe("a conversation", () => {
 })
 
 describe("a model that thinks", () => {
-  test("can be told not to, where it has a switch", async () => {
+  test("can be switched to answer without thinking", async () => {
     await using server = await open("Yes")
     const { responses } = clientOf(server.url)
     const response = await responses.create({ ...ask, reasoning: { effort: "none", summary: "auto" } })

@@ -1,7 +1,7 @@
 /**
- * Large requests hold up no others: the server does their work in threads, or in many short turns of its event loop. The longest turn
- * is measured in processor time of the server's main thread, so that other programs do not count, and compared with a fixed piece of
- * work on the same thread, so that the machine's speed does not count.
+ * Large requests do not delay others: the server processes them in threads, or in many short turns of its event loop. The longest turn
+ * is measured in processor time of the server's main thread, which excludes other programs, and compared with a fixed amount of work
+ * on the same thread, which cancels the machine's speed.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
@@ -18,7 +18,7 @@ const words = (length: number) => "a quick fox, Straße 東京 12345; ".repeat(l
 let file: TinyModelFile
 let server: Bun.Subprocess
 let url: string
-/** Takes the server's next message. */
+/** Resolves with the server's next message. */
 let receive: (message: unknown) => void
 const nextMessage = () =>
   new Promise<unknown>((resolve) => {
@@ -40,7 +40,7 @@ afterAll(async () => {
   await file[Symbol.asyncDispose]()
 })
 
-/** The server's turns since this was called last. */
+/** Turns of the server's event loop since the previous call. */
 async function turns(): Promise<TurnTimes> {
   const message = nextMessage()
   server.send("turns")
@@ -51,7 +51,7 @@ const completion = (prompt: unknown) => ({ prompt, max_tokens: 1 })
 const chat = (fields: object) => ({ messages: [{ role: "user", content: "hi" }], max_tokens: 1, ...fields })
 
 /**
- * `limit`: how long a turn may be, in units of the reference work: one and a half times to three times the measured value, which is
+ * `limit`: longest accepted turn, in units of the reference work. It is one and a half to three times the measured value, which is
  * mostly the parsing of the body and the writing of the answer. As one piece, the long word takes 3 units and many prompts take 6.
  */
 const cases: [what: string, path: string, body: object, status: number, limit: number][] = [

@@ -18,7 +18,7 @@ const events = (text: string) =>
     .map((part) => part.slice(6))
 
 describe("a stream", () => {
-  test("has a role, text in whole characters, a reason, usage and [DONE], as event-stream", async () => {
+  test("is an event stream with a role, text in whole characters, a finish reason, usage and [DONE]", async () => {
     await using server = await serveScript({ tokens: saying("Grüße, 東京") })
     const response = await post(server.url, { ...request, stream: true, stream_options: { include_usage: true } })
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8")
@@ -40,13 +40,13 @@ describe("a stream", () => {
     expect(new Set(chunks.map((chunk) => chunk.id)).size).toBe(1)
   })
 
-  test("without include_usage has no usage at all", async () => {
+  test("has no usage without include_usage", async () => {
     await using server = await serveScript({ tokens: saying("hello") })
     const text = await (await post(server.url, { ...request, stream: true })).text()
     expect(text).not.toContain("usage")
   })
 
-  test("is kept alive by comments while nothing comes, and clients do not mind them", async () => {
+  test("is kept alive by comments while no tokens come, and clients ignore them", async () => {
     // Far more pings fall due between two tokens than one; tests/unit/server/http/stream.test.ts counts them.
     await using server = await serveScript({ tokens: saying("slow"), stepMs: 300 }, { pingMs: 5 })
     const response = await post(server.url, { ...request, stream: true })
@@ -59,10 +59,10 @@ describe("a stream", () => {
     expect(answer).toBe("slow")
   })
 
-  test("begins before the first token when that takes long", async () => {
+  test("begins before a slow first token", async () => {
     await using server = await serveScript({ tokens: saying("x"), hang: true }, { pingMs: 100 })
     const controller = new AbortController()
-    // There is no token until the request is cancelled, so only a head that does not wait for one arrives.
+    // The request never gets a token, so the head arrives only if the server does not wait for one.
     const response = await post(server.url, { ...request, stream: true }, controller.signal)
     expect(response.status).toBe(200)
     expect(server.engine.running).toBe(1)
@@ -89,7 +89,7 @@ describe("a stream", () => {
     expect(server.engine.running).toBe(0)
   })
 
-  test("of several choices carries each in order under its index", async () => {
+  test("of several choices carries each choice's text in order, under its index", async () => {
     await using server = await serveScript({ tokens: saying("abcdef"), stepMs: 2 })
     const stream = await clientOf(server.url).chat.completions.create({ ...request, n: 4, stream: true })
     const texts = ["", "", "", ""]
@@ -101,11 +101,11 @@ describe("a stream", () => {
       }
     expect(texts).toEqual(["abcdef", "abcdef", "abcdef", "abcdef"])
     expect(reasons).toEqual(["stop", "stop", "stop", "stop"])
-    // They share their prompt: one request.
+    // The choices share their prompt in one engine request.
     expect(server.engine.requests.map(({ n }) => n)).toEqual([4])
   })
 
-  test("of several choices with a stop string ends each by itself", async () => {
+  test("of several choices with a stop string ends each choice separately", async () => {
     await using server = await serveScript({ tokens: saying("abcdef"), stepMs: 2 })
     const { choices, usage } = await clientOf(server.url).chat.completions.create({
       ...request,
@@ -125,13 +125,13 @@ describe("a stream", () => {
 })
 
 test("a stream may be silent for longer than the idle timeout", async () => {
-  // In real time: Bun measures the idle timeout itself, in whole seconds and not exactly.
+  // This runs in real time, because Bun itself measures the idle timeout, inexactly and in whole seconds.
   await using server = await serveScript({ tokens: saying("x"), stepMs: 5500 }, { idleTimeout: 1, pingMs: 60_000 })
   const response = await post(server.url, { ...request, max_tokens: 1, stream: true })
   expect(events(await response.text()).at(-1)).toBe("[DONE]")
 })
 
-describe("a client that goes away", () => {
+describe("a client that disconnects", () => {
   test.each([1, 3])("stops its stream's %i choices at once", async (n) => {
     await using server = await serveScript({ tokens: saying("on and on "), stepMs: 5 })
     const stream = await clientOf(server.url).chat.completions.create({
@@ -143,7 +143,7 @@ describe("a client that goes away", () => {
     let seen = 0
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content && ++seen === 5) break
     await until(() => server.engine.running === 0)
-    // Not ended by themselves: `ignore_eos` would let them run to `max_tokens`.
+    // With `ignore_eos` the choices would otherwise run to `max_tokens`.
     expect(server.engine.cancelled).toBe(n)
   })
 
@@ -158,7 +158,7 @@ describe("a client that goes away", () => {
     expect(server.engine.cancelled).toBe(1)
   })
 
-  test("while the prompt is still being read stops a stream", async () => {
+  test("stops a stream during prefill", async () => {
     await using server = await serveScript({ tokens: saying("x"), hang: true })
     const controller = new AbortController()
     const answer = post(server.url, { ...request, stream: true }, controller.signal).catch((thrown) => thrown)
@@ -170,7 +170,7 @@ describe("a client that goes away", () => {
   })
 })
 
-test("stopping the server cancels what runs", async () => {
+test("stopping the server cancels running requests", async () => {
   const server = await serveScript({ tokens: saying("x"), hang: true })
   const answer = post(server.url, request).catch((thrown) => thrown)
   await until(() => server.engine.running === 1)
@@ -180,13 +180,13 @@ test("stopping the server cancels what runs", async () => {
   expect(server.engine.cancelled).toBe(1)
 })
 
-test("a port that is taken is an error that names it", async () => {
+test("a port in use gives an error that names it", async () => {
   await using server = await serveScript({ tokens: saying("x") })
   const port = Number(new URL(server.url).port)
   await expect(serveScript({ tokens: saying("x") }, { port })).rejects.toThrow(`127.0.0.1:${port}`)
 })
 
-test("two models of one name are refused", async () => {
+test("two models with the same name are refused", async () => {
   const { createServer } = await import("../../src/server/index.ts")
   await using server = await serveScript({ tokens: saying("x") })
   expect(() => createServer({ models: [server.model, server.model] })).toThrow("named 'script'")

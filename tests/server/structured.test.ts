@@ -1,4 +1,4 @@
-/** The official client with answers of a given form, from SmolLM2. */
+/** Structured output of SmolLM2 with the official client. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import OpenAI from "openai"
@@ -84,7 +84,7 @@ describe("response_format", () => {
     else expect(finish_reason).toBe("length")
   })
 
-  test("text: no form", async () => {
+  test("text: no constraint", async () => {
     const request = { model, messages, max_tokens: 12, temperature: 0 }
     const [plain, text] = await Promise.all([
       client.chat.completions.create(request),
@@ -93,13 +93,13 @@ describe("response_format", () => {
     expect(text.choices[0]?.message.content).toBe(plain.choices[0]?.message.content as string)
   })
 
-  test("an answer that is cut off says so", async () => {
+  test("an answer that is cut off has finish_reason length", async () => {
     const { choices } = await client.chat.completions.create({ ...base(), max_tokens: 6 })
     expect(choices[0]?.finish_reason).toBe("length")
     expect(() => JSON.parse(choices[0]?.message.content ?? "")).toThrow()
   })
 
-  test("twelve at once, some without a form: each has its own", async () => {
+  test("twelve at once, some without a format: each follows its own", async () => {
     const answers = await Promise.all(
       Array.from({ length: 12 }, (_, i) => {
         if (i % 3 === 2) return client.chat.completions.create({ model, messages, max_tokens: 20, temperature: 0 })
@@ -137,7 +137,7 @@ describe("extensions", () => {
     expect(choices[0]?.finish_reason).toBe("stop")
   })
 
-  test("completions keep to them too, for each prompt and choice, and streamed", async () => {
+  test("completions follow them too, for each prompt and choice, plain and streamed", async () => {
     const request = { model, prompt: ["One:", "Two:"], n: 2, max_tokens: 20, temperature: 1.5, regex: " [a-z]{4}" }
     const { choices } = await client.completions.create(request)
     expect(choices).toHaveLength(4)
@@ -164,7 +164,7 @@ const refusal = async (fields: object) => {
 }
 const format = (schema: object) => ({ response_format: { type: "json_schema", json_schema: { name: "x", schema } } })
 
-describe("what cannot be kept is refused by name", () => {
+describe("unsupported formats are refused by name", () => {
   test.each([
     [format({ not: {} }), "response_format", "'not' is not supported"],
     [format({ type: "object", properties: { a: { minProperties: 1 } } }), "response_format", "#/properties/a"],

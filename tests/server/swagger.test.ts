@@ -1,4 +1,4 @@
-/** The examples of the API reference work as they stand: as requests, and tried out in a browser without access to the web. */
+/** The examples of the API reference work unchanged: as requests, and in a browser without internet access. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type { Browser, Page } from "playwright-core"
@@ -11,7 +11,7 @@ import { saying, serveScript } from "./support/script-model.ts"
 
 let server: TestServer
 let browser: Browser
-/** The operations whose body has an example. */
+/** The operations with an example body. */
 let examples: Operation[]
 
 beforeAll(async () => {
@@ -27,13 +27,13 @@ afterAll(async () => {
 const post = (path: string, body: object) => postTo(server.url + path, body)
 
 describe("the examples", () => {
-  test("are there for every body", async () => {
+  test("exist for every body", async () => {
     const bodies = (await operationsOf(server.url)).filter(({ body }) => body !== undefined)
     expect(bodies.length).toBeGreaterThan(7)
     expect(bodies.filter(({ body }) => body?.example === undefined).map(({ path }) => path)).toEqual([])
   })
 
-  test("work as they stand, and name the model that is served", async () => {
+  test("work unchanged, and name the served model", async () => {
     for (const { path, body } of examples) {
       expect(body?.example).toMatchObject({ model: server.model.name })
       const response = await post(path, body?.example ?? {})
@@ -41,7 +41,7 @@ describe("the examples", () => {
     }
   })
 
-  test("work streamed, where the answer can be a stream", async () => {
+  test("work streamed, if the operation supports it", async () => {
     const streams = examples.filter(({ body }) => body?.properties?.stream !== undefined)
     expect(streams.length).toBeGreaterThan(2)
     for (const { path, body, responses } of streams) {
@@ -76,7 +76,7 @@ async function tryOut(page: Page, operation: Pick<Operation, "tag" | "operationI
 describe("in a browser", () => {
   const TRIED = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/tokenize"]
 
-  test("examples can be tried out, without the web", async () => {
+  test("examples can be tried out without internet access", async () => {
     await using visited = await visit(browser, `${server.url}/swagger`)
     const { page, complaints } = visited
     await page.locator(".opblock").first().waitFor()
@@ -99,7 +99,7 @@ describe("in a browser", () => {
     expect(text).toContain("data: [DONE]")
   })
 
-  test("the Authorize button sends the key that it is given", async () => {
+  test("the Authorize button makes requests send the entered key", async () => {
     const lines: string[] = []
     const log = createLog({ format: "json", level: "info", write: (line) => lines.push(line) })
     const apiKeys = [

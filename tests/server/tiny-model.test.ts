@@ -1,4 +1,4 @@
-/** The official client against the real engine and a small model of random weights, whose text is noise, but always the same noise. */
+/** The official client with the real engine and a small model of random weights, whose output is noise but reproducible. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -24,7 +24,7 @@ test("models", async () => {
   expect(await client.models.retrieve(model)).toMatchObject({ id: model, object: "model", owned_by: "rocmforge" })
 })
 
-test("a chat completion, and the same as a stream", async () => {
+test("a chat completion has the same text plain and streamed", async () => {
   const request = { model, messages: ask("Hello"), max_completion_tokens: 40, seed: 7, ignore_eos: true }
   const plain = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsNonStreaming)
   expect(plain).toMatchObject({ object: "chat.completion", model })
@@ -32,7 +32,7 @@ test("a chat completion, and the same as a stream", async () => {
   expect(plain.choices[0]).toMatchObject({ index: 0, finish_reason: "length", logprobs: null })
   expect(plain.usage?.completion_tokens).toBe(40)
   expect(plain.usage?.total_tokens).toBe(40 + (plain.usage?.prompt_tokens ?? 0))
-  // The template's own tokens count too.
+  // The template's own tokens are counted as well.
   expect(plain.usage?.prompt_tokens).toBeGreaterThan("Hello".length)
 
   const stream = client.chat.completions.stream({
@@ -71,7 +71,7 @@ describe("completions", () => {
       ...fields,
     } as OpenAI.CompletionCreateParamsNonStreaming)
 
-  test("text, ids and lists of them agree", async () => {
+  test("a text, its ids, and lists of both give the same completion", async () => {
     const ids = [...server.model.tokenizer.encode("Once", { special: true, addBos: server.model.tokenizer.addBos })]
     const one = await create({})
     const text = one.choices[0]?.text ?? ""
@@ -108,7 +108,7 @@ describe("completions", () => {
     expect(streamed).toBe(`Once${text}`)
   })
 
-  test("log-probabilities: greedy takes the best, and offsets are where tokens start", async () => {
+  test("log-probabilities: greedy picks the best, and offsets are the starts of tokens", async () => {
     const { choices } = await create({ logprobs: 3 })
     const logprobs = choices[0]?.logprobs
     expect(logprobs?.tokens).toHaveLength(12)
@@ -137,7 +137,7 @@ test("chat log-probabilities: bytes make up the text, alternatives are sorted", 
   } as OpenAI.ChatCompletionCreateParamsNonStreaming)
   const content = choices[0]?.logprobs?.content ?? []
   expect(content).toHaveLength(10)
-  // Control tokens are scored like others, but are no part of the text.
+  // Control tokens have log-probabilities, but are not part of the text.
   const bytes = content.filter(({ token }) => !token.startsWith("<|")).flatMap((token) => token.bytes ?? [])
   expect(new TextDecoder().decode(Uint8Array.from(bytes))).toBe(choices[0]?.message.content ?? "")
   for (const token of content) {
@@ -148,7 +148,7 @@ test("chat log-probabilities: bytes make up the text, alternatives are sorted", 
   }
 })
 
-test("a seed reproduces, another one differs, and choice 0 of several is the lone choice", async () => {
+test("a seed reproduces a text, another seed changes it, and choice 0 of several equals a single choice", async () => {
   const run = async (fields: object) => {
     const request = { model, messages: ask("Hi"), max_tokens: 24, ignore_eos: true, ...fields }
     const answer = await client.chat.completions.create(request as OpenAI.ChatCompletionCreateParamsNonStreaming)
@@ -172,7 +172,7 @@ test("128 choices, computed four at a time, differ from each other", async () =>
   expect(idle(server.model.engine)).toBe(true)
 })
 
-test("16 different requests at once each get the text that they get alone", async () => {
+test("16 different concurrent requests each get the same text as alone", async () => {
   const requests = Array.from({ length: 16 }, (_, i) => ({
     model,
     messages: ask("x".repeat(1 + 13 * i)),
@@ -192,7 +192,7 @@ test("16 different requests at once each get the text that they get alone", asyn
   expect(idle(server.model.engine)).toBe(true)
 })
 
-describe("a client that goes away", () => {
+describe("a client that disconnects", () => {
   const settled = () => until(() => idle(server.model.engine))
 
   test.each([1, 4])("mid-stream: %i choices stop and their blocks are freed", async (n) => {
@@ -203,7 +203,7 @@ describe("a client that goes away", () => {
     let seen = 0
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content && ++seen === 8) break
     await settled()
-    // The request was cut off, and none of its choices reached its length.
+    // The request was aborted, and none of its choices reached max_tokens.
     expect(await endings(server.url)).toEqual({ ...before, abort: before.abort + 1 })
   })
 
@@ -222,7 +222,7 @@ describe("a client that goes away", () => {
     controller.abort()
     await queued
     await until(() => server.model.engine.stats().waiting === 0)
-    // It left the queue while the others ran on, and its prompt was never begun.
+    // It left the queue while the others ran, and its prompt was never computed.
     expect(server.model.engine.stats()).toMatchObject({ running: 4, promptTokens: begun })
     stream.controller.abort()
     await settled()

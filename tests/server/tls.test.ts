@@ -19,20 +19,20 @@ const json = (body: unknown): RequestInit => ({
 describe("a server with a certificate", () => {
   let server: ScriptedServer
   beforeAll(async () => {
-    // The idle timeout is longer than a test may take, so that it closes no connection for the server.
+    // The idle timeout exceeds a test's limit, so that it cannot be what closes a connection.
     server = await serveScript({ tokens: saying("hello") }, { tls: { cert, key }, idleTimeout: 255 })
   })
   afterAll(() => server[Symbol.asyncDispose]())
 
   const get = (path: string) => fetch(server.url + path, { tls })
 
-  test("speaks HTTPS to those who trust it", async () => {
+  test("serves HTTPS to clients that trust its certificate", async () => {
     expect(server.url).toStartWith("https://127.0.0.1:")
     expect(fetch(`${server.url}/health`)).rejects.toThrow(/self.signed/i)
     expect(await (await get("/health")).json()).toMatchObject({ status: "ok" })
   })
 
-  test("answers the official client, whole and streamed", async () => {
+  test("answers the official client, plain and streamed", async () => {
     const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0, fetchOptions: { tls } })
     const answer = await client.chat.completions.create(chat)
     expect(answer.choices[0]?.message.content).toBe("hello")
@@ -44,7 +44,7 @@ describe("a server with a certificate", () => {
     expect((await client.models.retrieve("script")).id).toBe("script")
   })
 
-  test("has every page and route under its own path", async () => {
+  test("serves every page and route", async () => {
     for (const path of ["/", "/swagger", "/swagger/json", "/swagger/assets/swagger-ui.js", "/ui/status.js", "/metrics"])
       expect([path, (await get(path)).status]).toEqual([path, 200])
     expect((await get("/v1/nowhere")).status).toBe(404)
@@ -77,7 +77,7 @@ describe("a server with a certificate", () => {
     },
   )
 
-  test("answers no plain HTTP, and no noise, but does not keep it waiting", async () => {
+  test("closes connections with plain HTTP or noise", async () => {
     const port = new URL(server.url).port
     for (const bytes of ["GET /health HTTP/1.1\r\nhost: x\r\n\r\n", "\u0016\u0003\u0001noise".repeat(100)]) {
       const answer = await new Promise<string>((resolve) => {
@@ -96,7 +96,7 @@ describe("a server with a certificate", () => {
   })
 })
 
-test("a client that goes away over TLS stops its generation", async () => {
+test("generation stops when a TLS client disconnects", async () => {
   await using server = await serveScript({ tokens: saying("hello"), stepMs: 5 }, { tls: { cert, key } })
   const stop = new AbortController()
   const body = { ...chat, max_tokens: 1000, ignore_eos: true, stream: true }
@@ -108,8 +108,8 @@ test("a client that goes away over TLS stops its generation", async () => {
   expect(server.engine.cancelled).toBe(1)
 })
 
-test("no idle timeout ends a generation over TLS", async () => {
-  // In real time: Bun measures the idle timeout itself, in whole seconds and not exactly.
+test("the idle timeout does not end a generation over TLS", async () => {
+  // This runs in real time, because Bun itself measures the idle timeout, inexactly and in whole seconds.
   await using server = await serveScript(
     { tokens: saying("h"), stepMs: 2500 },
     { tls: { cert, key }, idleTimeout: 1, apiKeys: [{ name: "ada", key: "sk-1" }] },
@@ -121,7 +121,7 @@ test("no idle timeout ends a generation over TLS", async () => {
 })
 
 describe("a certificate and a key", () => {
-  test("are read, with the time until which they are good", () => {
+  test("are read, with their expiry time", () => {
     expect(checkTls({ cert, key }).getTime()).toBeGreaterThan(Date.now() + 3000 * 24 * 3600 * 1000)
     expect(checkTls(selfSigned(-1)).getTime()).toBeLessThan(Date.now())
   })

@@ -46,7 +46,7 @@ const ok = async (path: string, body: object) => {
 const messages = [{ role: "user", content: "hi" }]
 
 describe("/tokenize", () => {
-  test("in llama-server's form: without BOS unless asked for, pieces as text or bytes", async () => {
+  test("in llama-server's form: without BOS by default, pieces as text or bytes", async () => {
     expect(await ok("/tokenize", { content: "hé" })).toMatchObject({ tokens: [104, 195, 169], count: 3 })
     expect((await ok("/tokenize", { content: "h", add_special: true })).tokens).toEqual([BOS, 104])
     expect((await ok("/tokenize", { content: "h<|im_end|>" })).tokens).toEqual([104, END])
@@ -70,7 +70,7 @@ describe("/tokenize", () => {
     expect((await ok("/tokenize", { prompt: "a", add_special_tokens: false })).tokens).toEqual([97])
   })
 
-  test("of a conversation: what the template writes", async () => {
+  test("a conversation is formatted with the template first", async () => {
     const chat = [BOS, ...Buffer.from("u:hi"), END, ...Buffer.from("a:")]
     expect((await ok("/tokenize", { messages })).tokens).toEqual(chat)
     expect((await ok("/tokenize", { messages, add_generation_prompt: false })).tokens).toEqual(chat.slice(0, -2))
@@ -96,7 +96,7 @@ describe("/tokenize", () => {
 })
 
 describe("/detokenize", () => {
-  test("gives the text under both names, control tokens included", async () => {
+  test("returns the text under both names, with control tokens", async () => {
     expect(await ok("/detokenize", { tokens: [104, 195, 169, END] })).toEqual({
       content: "hé<|im_end|>",
       prompt: "hé<|im_end|>",
@@ -111,7 +111,7 @@ describe("/detokenize", () => {
     ])
       expect(await post("/detokenize", { tokens })).toMatchObject({ status: 400, body: { error: { param } } })
   })
-  test("undoes /tokenize", async () => {
+  test("inverts /tokenize", async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: "grapheme", maxLength: 30 }), async (content) => {
         const { tokens } = await ok("/tokenize", { content })
@@ -123,7 +123,7 @@ describe("/detokenize", () => {
 })
 
 describe("/apply-template", () => {
-  test("gives the prompt", async () => {
+  test("returns the prompt", async () => {
     expect(await ok("/apply-template", { messages })).toEqual({ prompt: "<|begin|>u:hi<|im_end|>a:" })
     expect(await ok("/apply-template", { messages, chat_template_kwargs: { enable_thinking: true } })).toEqual({
       prompt: "<|begin|>u:hi<|im_end|>a:<think>",
@@ -147,7 +147,7 @@ describe("/apply-template", () => {
       })
     expect(await post("/tokenize", { prompt: "a", tools })).toMatchObject({ body: { error: { param: "tools" } } })
   })
-  test("refuses what the template does not know", async () => {
+  test("refuses variables that the template does not use", async () => {
     expect(await post("/apply-template", { messages, chat_template_kwargs: { colour: 1 } })).toMatchObject({
       status: 400,
       body: { error: { param: "chat_template_kwargs.colour" } },

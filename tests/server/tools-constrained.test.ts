@@ -1,4 +1,4 @@
-/** Calls of a small model that would rather say something else: they are there where they must be, and always valid. */
+/** Constrained tool calls of a small model that rarely calls tools by itself: required calls occur, and every call is valid. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import Ajv from "ajv"
@@ -54,7 +54,7 @@ function validate({ name, arguments: text }: { name: string; arguments: string }
   expect(ajv.validate(schema, JSON.parse(text)) || ajv.errorsText()).toBe(true)
 }
 
-/** Checks all calls of a choice, but for one that is cut off. @returns how many it checked */
+/** Checks all calls of a choice, except one that is cut off. @returns the number of checked calls */
 function validateCalls({ message, finish_reason }: OpenAI.ChatCompletion.Choice): number {
   const calls = message.tool_calls?.flatMap((call) => (call.type === "function" ? [call.function] : [])) ?? []
   if (finish_reason === "length") calls.pop()
@@ -71,7 +71,7 @@ const request = <T extends Partial<OpenAI.ChatCompletionCreateParamsNonStreaming
   ...fields,
 })
 
-test("calls that are required come, and validate, at any temperature", async () => {
+test("required calls occur and validate at any temperature", async () => {
   for (const temperature of [0, 1.5, 2]) {
     const n = temperature === 0 ? 1 : 3
     const { choices } = await server.client.chat.completions.create(
@@ -85,7 +85,7 @@ test("calls that are required come, and validate, at any temperature", async () 
   }
 })
 
-test("the function that is named is called, once, the same streamed", async () => {
+test("a named function is called once, plain and streamed", async () => {
   const named = request({
     tool_choice: { type: "function", function: { name: "order" } },
     temperature: 1.5,
@@ -106,7 +106,7 @@ test("the function that is named is called, once, the same streamed", async () =
   expect(pieces.length).toBeGreaterThan(5)
 })
 
-test("one call and no more, where one is required and calls are not to be parallel", async () => {
+test("exactly one call with tool_choice required and without parallel calls", async () => {
   const single = { tool_choice: "required", parallel_tool_calls: false, temperature: 1.5, n: 6, seed: 5 } as const
   const { choices } = await server.client.chat.completions.create(request(single))
   for (const choice of choices) {
@@ -125,7 +125,7 @@ test("calls that the model begins by itself validate too", async () => {
   expect(Math.max(...checked)).toBeGreaterThan(0)
 })
 
-test("an answer that calls nothing keeps to its own schema", async () => {
+test("an answer without calls follows its response_format schema", async () => {
   const schema = {
     type: "object",
     properties: { mood: { enum: ["good", "bad"] } },
@@ -141,7 +141,7 @@ test("an answer that calls nothing keeps to its own schema", async () => {
   for (const { message } of answers) expect(ajv.validate(schema, JSON.parse(message.content ?? ""))).toBe(true)
 })
 
-test("one that runs out of tokens says so", async () => {
+test("a call cut off by max_tokens has finish_reason length", async () => {
   const { choices } = await server.client.chat.completions.create(
     request({ tool_choice: "required", temperature: 0, max_completion_tokens: 20 }),
   )

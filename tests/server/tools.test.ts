@@ -1,4 +1,4 @@
-/** Calls of tools with the official client: plain and streamed, in every family's form, and back again. */
+/** Tool calls with the official client, in every family's format: plain, streamed, and in the next prompt. */
 
 import { describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
@@ -8,7 +8,7 @@ import { byteTokenizer, saying, serveScript } from "./support/script-model.ts"
 const MESSAGES =
   "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %};{% endfor %}"
 const TOOLS = "{% if tools %}{{ tools | tojson }}{% endif %}"
-/** By family: a template in its words, and an answer in its form that says "Hm." and calls f({"x": "y"}) and g({}). */
+/** Per family: a template with its markers, and an answer in its format with the text "Hm." and the calls f({"x": "y"}) and g({}). */
 const FAMILIES: Record<string, [template: string, answer: string]> = {
   hermes: [
     `${TOOLS}{# <tool_call> #}${MESSAGES}`,
@@ -63,7 +63,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
     { id: expect.stringMatching(id), type: "function", function: { name: "g", arguments: "{}" } },
   ]
 
-  test("calls come beside the content", async () => {
+  test("calls are returned separately from the content", async () => {
     await using server = await serve(answer, template)
     const { choices, usage } = await server.client.chat.completions.create(request)
     expect(choices).toEqual([
@@ -78,7 +78,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
     expect(server.prompt()).toContain('"description"')
   })
 
-  test("streamed, they are the same, arguments in pieces", async () => {
+  test("streamed calls are the same, with arguments in pieces", async () => {
     await using server = await serve(answer, template)
     const stream = server.client.chat.completions.stream(request)
     const deltas: OpenAI.ChatCompletionChunk.Choice.Delta.ToolCall[] = []
@@ -87,7 +87,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
     expect(choice?.finish_reason).toBe("tool_calls")
     expect(choice?.message.content).toBe("Hm.")
     expect(choice?.message.tool_calls).toMatchObject(expected)
-    // The name comes once, ahead of its arguments, which come letter by letter, since each is a token.
+    // The name comes once, before its arguments. Those come letter by letter, since each letter is a token.
     expect(deltas[0]).toEqual({
       index: 0,
       id: expected[0]?.id,
@@ -98,7 +98,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
     expect(deltas.filter((delta) => delta.id !== undefined).map(({ index }) => index)).toEqual([0, 1])
   })
 
-  test("what was called is shown to the model again, with its result", async () => {
+  test("calls and their results are part of the next prompt", async () => {
     await using server = await serve("Done.", template)
     const { choices } = await server.client.chat.completions.create({
       ...request,
@@ -115,7 +115,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
     expect(choices[0]).toMatchObject({ finish_reason: "stop", message: { content: "Done." } })
     expect(choices[0]?.message.tool_calls).toBeUndefined()
     const prompt = server.prompt()
-    // As an object where the template writes it, and as the model's own text where it does not.
+    // An object if the template writes calls, else the model's own text.
     expect(prompt).toContain(
       family === "smollm"
         ? '<tool_call>[{"name": "f", "arguments": {"x":"é"}}]</tool_call>'
@@ -125,7 +125,7 @@ describe.each(Object.entries(FAMILIES))("%s", (family, [template, answer]) => {
   })
 })
 
-test("the client's own loop runs them, plain and streamed", async () => {
+test("the client's tool loop runs the calls, plain and streamed", async () => {
   const [template, answer] = FAMILIES.hermes ?? ["", ""]
   for (const stream of [false, true]) {
     const left = [answer, "Done."].map(saying)
@@ -166,7 +166,7 @@ test("the client's own loop runs them, plain and streamed", async () => {
   }
 })
 
-describe("what the answer is kept to", () => {
+describe("the constraint of an answer", () => {
   const HERMES = FAMILIES.hermes?.[0] ?? ""
   const constraintOf = async (fields: object, template = HERMES) => {
     await using server = await serve("x", template)
@@ -187,7 +187,7 @@ describe("what the answer is kept to", () => {
     parallel: true,
   }
 
-  test("is calls of the tools among free text, of that tool alone, or one at most", async () => {
+  test("allows calls among free text, only the named tool, or at most one call", async () => {
     expect(await constraintOf({})).toEqual(expected as never)
     expect(await constraintOf({ tool_choice: "required", parallel_tool_calls: false })).toEqual({
       ...expected,
@@ -204,12 +204,12 @@ describe("what the answer is kept to", () => {
     expect(await constraintOf({ tools: [] })).toBeUndefined()
   })
 
-  test("begins behind a thinking model's thoughts", async () => {
+  test("begins after a thinking model's thoughts", async () => {
     const constraint = await constraintOf({}, `${HERMES}{# </think> #}<think>`)
     expect(constraint?.reasoning).toEqual({ open: "<think>", close: "</think>", inside: true })
   })
 
-  test("is any object where a schema that is not strict has more to it than can be kept", async () => {
+  test("allows any object for a non-strict schema that is not supported", async () => {
     const functions = [
       { name: "f", parameters: { type: "object", not: { required: ["x"] } } },
       { name: "g", parameters: { properties: { x: { type: "string" } } } },
@@ -224,7 +224,7 @@ describe("what the answer is kept to", () => {
   })
 })
 
-test("schemas that are too large together are refused", async () => {
+test("schemas with too large a total size are refused", async () => {
   await using server = await serve("x", `{# tools <tool_call> #}${MESSAGES}`)
   const large = (name: string) => ({
     type: "function" as const,
@@ -235,7 +235,7 @@ test("schemas that are too large together are refused", async () => {
   expect(error).toMatchObject({ status: 400, param: "tools", code: "constraint_too_large" })
 })
 
-test("a template that knows no tools has them described in a system prompt, and calls written as text", async () => {
+test("for a template without tools, a system prompt describes the tools, and calls are written as text", async () => {
   await using server = await serve('<tool_call>{"name": "g"}</tool_call>', MESSAGES)
   const call = (id: string, name: string) => ({ id, type: "function" as const, function: { name, arguments: "{}" } })
   const { choices } = await server.client.chat.completions.create({
@@ -259,14 +259,14 @@ test("a template that knows no tools has them described in a system prompt, and 
   )
 })
 
-test("a template that takes no system prompt has it in front of the first message", async () => {
+test("for a template without a system prompt, it is prepended to the first message", async () => {
   const template = `{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}${MESSAGES}`
   await using server = await serve("Hm.", template)
   await server.client.chat.completions.create(request)
   expect(server.prompt()).toMatch(/^<user># Tools[\s\S]*\n\nDo it\.;$/)
 })
 
-test("a template that insists on turns gets them", async () => {
+test("for a template that requires alternating turns, messages are merged into turns", async () => {
   const template = `{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}{% endif %}<{{ m.role }}>{{ m.content }};{% endfor %}`
   await using server = await serve("Hm.", template)
   const made = { id: "a", type: "function" as const, function: { name: "f", arguments: "{}" } }
@@ -283,7 +283,7 @@ test("a template that insists on turns gets them", async () => {
   expect(server.prompt()).toEndWith("<user><tool_response>\n1\n</tool_response>\nAnd?;")
 })
 
-test("a template that makes text of each tool by itself, as SmolLM3's does, gets them as text", async () => {
+test("a template that converts each tool to a string, as SmolLM3's does, receives tools as JSON text", async () => {
   const template = `{% if tools %}{% set xml_tools = tools %}{% endif %}{% for t in xml_tools %}{{ t | string }}\n{% endfor %}{# <tool_call> #}${MESSAGES}`
   await using server = await serve("Hm.", template)
   await server.client.chat.completions.create(request)
@@ -291,7 +291,7 @@ test("a template that makes text of each tool by itself, as SmolLM3's does, gets
   expect(server.prompt()).toBe(`${first}\n${second}\n<user>Do it.;`)
 })
 
-test("with tool_choice none, the model is told of no tools, and calls none", async () => {
+test("with tool_choice none, the prompt has no tools, and calls are not parsed", async () => {
   const [template, answer] = FAMILIES.hermes ?? ["", ""]
   await using server = await serve(answer, template)
   const { choices } = await server.client.chat.completions.create({ ...request, tool_choice: "none" })
@@ -299,7 +299,7 @@ test("with tool_choice none, the model is told of no tools, and calls none", asy
   expect(server.prompt()).toBe("<user>Do it.;")
 })
 
-test("an answer that is cut off within a call says so", async () => {
+test("an answer that is cut off within a call has finish_reason length", async () => {
   await using server = await serve(
     '<tool_call>{"name": "f", "arguments": {"x": "yes"}}</tool_call>',
     `${TOOLS}{# <tool_call> #}${MESSAGES}`,
@@ -309,7 +309,7 @@ test("an answer that is cut off within a call says so", async () => {
   expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "f", arguments: '{"x": "ye' } }])
 })
 
-test("a stop string within a call ends it, and the reason is that one", async () => {
+test("a stop string within a call ends the answer with finish_reason stop", async () => {
   const [template, answer] = FAMILIES.hermes ?? ["", ""]
   await using server = await serve(answer, template)
   const within = await server.client.chat.completions.create({ ...request, stop: ["y"] })
@@ -324,7 +324,7 @@ test("a stop string within a call ends it, and the reason is that one", async ()
   })
 })
 
-test("where calls are required, the beginning of one is no content", async () => {
+test("with required calls, an incomplete call is not returned as content", async () => {
   await using server = await serve('<tool_call>{"name": "f"', `${TOOLS}{# <tool_call> #}${MESSAGES}`)
   const cut = { ...request, max_tokens: 20, logprobs: true }
   const { choices } = await server.client.chat.completions.create({ ...cut, tool_choice: "required" })
@@ -334,7 +334,7 @@ test("where calls are required, the beginning of one is no content", async () =>
   expect(auto.choices[0]?.message.content).toBe('<tool_call>{"name": ')
 })
 
-test("every choice has calls of its own, and every token its score", async () => {
+test("every choice has its own calls, and every token a log-probability", async () => {
   const [template, answer] = FAMILIES.hermes ?? ["", ""]
   await using server = await serve(answer, template)
   const { choices } = await server.client.chat.completions.create({ ...request, n: 2, logprobs: true })
@@ -343,7 +343,7 @@ test("every choice has calls of its own, and every token its score", async () =>
   for (const { logprobs } of choices) expect(logprobs?.content?.map(({ token }) => token).join("")).toBe(answer)
 })
 
-test("thoughts come first, and no calls are looked for in them", async () => {
+test("calls within thoughts are not parsed", async () => {
   const template = `${TOOLS}{# <tool_call> </think> #}${MESSAGES}`
   const thought = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
   await using server = await serve(`<think>${thought}</think>\n\n${thought}`, template)

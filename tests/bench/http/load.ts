@@ -1,4 +1,4 @@
-/** Clients as light as they can be: sockets that are kept alive, and answers of which little more than the frame is read. */
+/** Lightweight HTTP clients: keep-alive sockets, and parsers that read little more than the framing of an answer. */
 
 import type { Socket } from "bun"
 
@@ -7,15 +7,15 @@ export interface LoadOptions {
   readonly connections: number
   /** The JSON of every request. */
   readonly body: string
-  /** The body asks for a stream. */
+  /** Whether the body requests a stream. */
   readonly stream: boolean
-  /** How long to load the server, in milliseconds; requests that have begun by then end. */
+  /** How long to load the server, in milliseconds. Requests that are running then are completed. */
   readonly ms: number
 }
 
 export interface LoadCount {
   requests: number
-  /** Of streams: their `data:` lines. */
+  /** Number of `data:` lines in all streams; 0 for plain answers. */
   events: number
   seconds: number
   /** The first answer's body. */
@@ -26,7 +26,10 @@ const HEAD_END = Buffer.from("\r\n\r\n")
 const EVENT = Buffer.from("data: ")
 const LAST_CHUNK = Buffer.from("\r\n0\r\n\r\n")
 
-/** Sends requests over so many connections, on each the next one when the last is answered. @throws Error for an answer that is not 200. */
+/**
+ * Sends requests over `connections` connections, each sending its next request when the previous one is answered.
+ * @throws Error for an answer whose status is not 200
+ */
 export async function load({ port, connections, body, stream, ms }: LoadOptions): Promise<LoadCount> {
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\ncontent-type: application/json\r\n`
   const request = Buffer.from(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
@@ -67,13 +70,13 @@ function checkStatus(head: string): void {
   if (!head.startsWith("HTTP/1.1 200 ")) throw new Error(`the server refused: ${head}`)
 }
 
-/** An answer whose head tells its length. */
+/** Parses an answer with Content-Length. */
 class AnswerReader {
   #bytes: Buffer = Buffer.alloc(0)
 
   constructor(readonly count: LoadCount) {}
 
-  /** Whether it is complete. */
+  /** Whether the answer is complete. */
   take(bytes: Buffer): boolean {
     this.#bytes = Buffer.concat([this.#bytes, bytes])
     const end = this.#bytes.indexOf(HEAD_END)
@@ -88,9 +91,9 @@ class AnswerReader {
   }
 }
 
-/** An answer in chunks. */
+/** Parses a chunked answer. */
 class StreamReader {
-  /** The end of what was read, which may begin what is looked for. */
+  /** The last bytes read so far, which may hold the start of a marker that continues in the next chunk. */
   #rest: Buffer = Buffer.alloc(0)
   #begun = false
   #sample = ""

@@ -1,28 +1,28 @@
-/** Starts the server over a null engine, loads it, and reads from /proc what it took. Linux only. */
+/** Starts the server over a null engine, puts it under load, and reads its processor time from /proc. Linux only. */
 
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { type LoadCount, load } from "./load.ts"
 
 export interface MeasureOptions {
-  /** A GGUF file, of which the tokenizer and the chat template are read. */
+  /** Path of a GGUF file. Only its tokenizer and chat template are used. */
   readonly model: string
-  /** Where the engine is: in the server's process, or in one of its own. */
+  /** Where the engine runs: in the server's process, or in a child process. */
   readonly engine: "inside" | "apart"
   readonly seconds: number
-  /** Tokens of a chat answer, and of a streamed one. */
+  /** Tokens of a plain chat answer, and of a streamed answer. */
   readonly tokens: { readonly chat: number; readonly stream: number }
-  /** The server gets a processor to itself, and everything else another. */
+  /** Whether the server has one processor to itself, and the clients and the engine process share another. */
   readonly pinned: boolean
 }
 
 export interface LoadReport {
-  /** Requests, or tokens, in a second. */
+  /** Requests per second, or tokens per second for streams. */
   perSecond: number
-  /** Processor time of the server, and of its engine's process, for each, in microseconds. */
+  /** Processor time of the server and of its engine process per request (per token for streams), in microseconds. */
   serverUs: number
   engineUs: number
-  /** Share of the time that the server, and the clients, used a processor. */
+  /** Processor time of the server and of the clients, as a share of the wall time. */
   serverBusy: number
   clientsBusy: number
 }
@@ -32,7 +32,7 @@ export interface HttpReport {
   stream: LoadReport
 }
 
-/** What the server must do in a second, on one processor: chat answers of 16 tokens, and streamed tokens. */
+/** Lowest accepted rates per second, with one processor for the server: chat answers of 16 tokens, and streamed tokens. */
 export const FLOORS = { chat: 3000, stream: 50_000 }
 
 const STREAMS = 64
@@ -44,7 +44,7 @@ const MESSAGES = [
 export async function measureHttp(options: MeasureOptions): Promise<HttpReport> {
   const { model, engine, seconds, tokens, pinned } = options
   const command = [process.execPath, join(import.meta.dir, "server.ts"), model, engine]
-  // The clients' processor is for everything that this process starts afterwards, too.
+  // Child processes that this process starts inherit the processor; the server gets its own by `taskset`.
   if (pinned) pin(process.pid, 1)
   const child = Bun.spawn(pinned ? ["taskset", "-c", "0", ...command] : command, {
     stdin: "pipe",
@@ -69,7 +69,7 @@ export async function measureHttp(options: MeasureOptions): Promise<HttpReport> 
         clientsBusy: clients / count.seconds,
       }
     }
-    // Compilers of the hot paths have to have seen them.
+    // Warm-up: lets the JIT compile the hot paths.
     for (const stream of [false, true]) await run(tokens.chat, stream, Math.min(seconds, 1) * 1000)
     return {
       chat: await run(tokens.chat, false, seconds * 1000),
@@ -81,7 +81,7 @@ export async function measureHttp(options: MeasureOptions): Promise<HttpReport> 
   }
 }
 
-/** @throws Error when an answer is not what was asked for. */
+/** @returns the number of answers. @throws Error when the sample answer has no text or another number of tokens. */
 function checkedAnswers({ requests, sample }: LoadCount, tokens: number): number {
   const { usage, choices } = JSON.parse(sample)
   if (usage.completion_tokens !== tokens || choices[0].message.content === "")
@@ -89,7 +89,7 @@ function checkedAnswers({ requests, sample }: LoadCount, tokens: number): number
   return requests
 }
 
-/** Every stream has an event for each token, one before and one behind them, and `[DONE]`. */
+/** @returns the number of streamed tokens. A stream has one event per token, one before them, one after them, and `[DONE]`. */
 function streamedTokens({ requests, events, sample }: LoadCount, tokens: number): number {
   if (events !== requests * (tokens + 3))
     throw new Error(`${requests} streams of ${tokens} tokens had ${events} events: ${sample}`)

@@ -16,8 +16,8 @@ interface Running {
 }
 
 /**
- * An engine that computes nothing: every step gives each request its next token of a fixed text, and steps follow each other as fast as
- * the event loop turns, as the real engine's do. What is left of the time is what all the rest costs.
+ * An engine that computes nothing: every step gives each request the next token of a fixed text. One step follows another at every turn
+ * of the event loop, as in the real engine, so the measured time is the cost of everything but the model.
  */
 export class NullEngine implements Engine {
   readonly limits: EngineLimits
@@ -25,7 +25,7 @@ export class NullEngine implements Engine {
   #looping = false
   #steps = 0
 
-  /** @param tokens What every answer repeats. */
+  /** @param tokens The token ids that every answer repeats. */
   constructor(
     readonly tokens: ArrayLike<number>,
     nVocab: number,

@@ -1,7 +1,7 @@
 /**
- * The server under test, in a process of its own: `bun server.ts MODEL ENGINE` with ENGINE `inside` or `apart` (in a child process, as
- * `rocmforge serve` has it), or `bun server.ts MODEL child` for that child. Prints its address, and its engine's process id where it
- * has one; ends with its standard input.
+ * The server under test, as a separate process: `bun server.ts MODEL ENGINE`. ENGINE is `inside`, or `apart` for an engine in a child
+ * process, as with `rocmforge serve`; `bun server.ts MODEL child` is that child. Prints its port, and the engine's process id if the
+ * engine has a process of its own. Exits when its standard input closes.
  */
 
 import { joinModel, readModel } from "../../../src/engine/load.ts"
@@ -11,7 +11,7 @@ import type { LoadedEngine } from "../../../src/engine/types.ts"
 import { createLog, startServer } from "../../../src/server/index.ts"
 import { NullEngine } from "./null-engine.ts"
 
-/** What every answer repeats. */
+/** The text that every answer repeats. */
 const TEXT =
   "The sky is blue because the air scatters short waves of light far more than long ones (Rayleigh, 1871). At dusk the light has a longer way, and what is left of it is red.\n"
 

@@ -1,11 +1,11 @@
-"""Several streams at once: our speed against llama.cpp's on the same file, in pairs, so that a machine that drifts does not decide:
+"""Compares our speed with llama.cpp's on the same file, with several streams at once, in pairs that cancel the machine's drift:
 
     python tests/bench/peer/batched.py MODEL.gguf [--rounds 3] [--streams 1,4,8,16] [-p 64] [-n 128] [--threads 2] [--http] [--json]
 
-Each round runs ours (`tests/bench/batched.ts`: the engine in process; with --http also `tests/bench/serve.ts`: its clients, the server
-and the engine process on the same processors) and the peer's C loop (`llama_cpp_batched.py`), each in a process of its own, in
-alternating order. Printed are tokens a second with the prompts' time counted, for every number of streams: medians and the median
-ratio. Use an idle machine: any other load decides the outcome. Dependencies: see llama_cpp_batched.py; and the native library.
+Each round runs ours (`tests/bench/batched.ts`: the engine in process; with --http also `tests/bench/serve.ts`: clients, server and
+engine process on the same processors) and the peer's C loop (`llama_cpp_batched.py`), each in a separate process, in alternating
+order. Prints tokens per second including prefill for every number of streams: the medians and the median ratio. Use an idle machine:
+any other load distorts the result. Dependencies: those of llama_cpp_batched.py, and the native library (`bun run build`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     parties = {"engine": engine, "peer": peer} | ({"http": http} if args.http else {})
     rounds: list[dict[str, dict[str, float]]] = []
     for i in range(args.rounds):
-        # Whoever runs second finds the file in memory and the processor warm: take turns.
+        # Alternate the order: the second program has the file in memory and a warm processor.
         order = list(parties) if i % 2 == 0 else list(reversed(parties))
         rounds.append({name: parties[name](args) for name in order})
 

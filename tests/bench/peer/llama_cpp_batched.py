@@ -1,10 +1,10 @@
-"""The speed of llama.cpp's own C loop with several sequences at once:
+"""Measures llama.cpp's own C loop with several sequences at once:
 
     python tests/bench/peer/llama_cpp_batched.py MODEL.gguf [--streams 1,4,8,16] [-p 64] [-n 128] [--threads 2] [--flash on|off|best]
 
-All streams begin together: their prompts in one batch each, then -n - 1 batches of one token of every stream, greedy, f16 K/V cache. The
-best token is found with numpy's argmax on each row. Each figure after a warm-up. `best` keeps the faster of with and without flash
-attention. Prints JSON: {"streams": {"8": {"tok_s", "decode_tok_s"}, ...}}; tok_s counts the prompts' time, decode_tok_s does not.
+All streams start together: one batch per prompt, then -n - 1 batches with one token of every stream; greedy, f16 K/V cache. numpy's
+argmax finds the best token of each row. Every measurement follows a warm-up. `best` measures with and without flash attention and
+keeps the faster. Prints JSON: {"streams": {"8": {"tok_s", "decode_tok_s"}, ...}}. tok_s includes prefill, decode_tok_s does not.
 
 Dependencies (PyPI): llama-cpp-python, built on this machine so that it uses its instruction set; numpy.
 """
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "oracle")
 
 
 class Batched:
-    """A context of several sequences. What peers.LlamaCpp has for one."""
+    """A llama.cpp context with several sequences; peers.LlamaCpp has one with a single sequence."""
 
     def __init__(self, path: str, n_threads: int, n_streams: int, n_tokens: int, flash_attn: bool):
         from llama_cpp import llama_cpp as c
@@ -58,7 +58,7 @@ class Batched:
         self.c.llama_memory_clear(self.c.llama_get_memory(self.context), True)
 
     def decode(self, rows: list[tuple[int, int, int, bool]]) -> list[int]:
-        """(token, position, sequence, wanted) of each row; the best next token of each wanted row."""
+        """Decodes rows of (token, position, sequence, logits requested); returns the best next token of each row with logits."""
         batch = self.batch
         batch.n_tokens = len(rows)
         for i, (token, position, sequence, wanted) in enumerate(rows):

@@ -1,10 +1,10 @@
-"""The speed of llama.cpp's own C loop on this machine:
+"""Measures llama.cpp's own C loop on this machine:
 
     python tests/bench/peer/llama_cpp_bench.py MODEL.gguf [-p 512] [-n 128] [--threads 2] [--flash on|off|best]
 
 Prefill: one batch of -p tokens. Decode: -n tokens, one `llama_decode` each, from an empty cache of one token, as `rocmforge bench`
-does; the sampled token is not computed, which favours the peer. Both after a warm-up, f16 K/V cache. `best` measures with and
-without flash attention and keeps the faster of each. Prints JSON: {"prefill_tok_s", "decode_tok_s", ...}.
+does; no token is sampled, which favours the peer. Both follow a warm-up; f16 K/V cache. `best` measures with and without flash
+attention and keeps the faster of each. Prints JSON: {"prefill_tok_s", "decode_tok_s", ...}.
 
 Dependencies (PyPI): llama-cpp-python, built on this machine so that it uses its instruction set; numpy.
 """

@@ -1,10 +1,10 @@
-"""Our speed against llama.cpp's on the same file, in pairs, so that a machine that drifts does not decide:
+"""Compares our speed with llama.cpp's on the same file, in pairs that cancel the machine's drift:
 
     python tests/bench/peer/paired.py MODEL.gguf [--rounds 5] [-p 512] [-n 128] [--threads 2] [--json]
 
-Each round runs ours and the peer once, in alternating order, each in a process of its own that warms up first. Printed are both
-rates of each round with their ratio, the medians, and the median ratio. Use an idle machine: any other load decides the outcome.
-Dependencies: see llama_cpp_bench.py; and the native library (`bun run build`).
+Each round runs ours and the peer once, in alternating order, each in a separate process that warms up first. Prints both rates of
+each round with their ratio, the medians, and the median ratio. Use an idle machine: any other load distorts the result.
+Dependencies: those of llama_cpp_bench.py, and the native library (`bun run build`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
     rounds = []
     for i in range(args.rounds):
-        # Whoever runs second finds the file in memory and the processor warm: take turns.
+        # Alternate the order: the second program has the file in memory and a warm processor.
         first, second = (ours, peer) if i % 2 == 0 else (peer, ours)
         a, b = first(args), second(args)
         mine, theirs = (a, b) if first is ours else (b, a)

@@ -1,25 +1,25 @@
-/** One streamed completion against any server with OpenAI's API, timed. */
+/** A timed, streamed completion on any server with OpenAI's API. */
 
 import { z } from "zod"
 import type { RequestRecord } from "./measure.ts"
 
 export interface Target {
-  /** Without a slash at the end. */
+  /** Base URL, without a trailing slash. */
   url: string
   model: string
   n_vocab: number
-  /** More fields for every request, such as `cache_prompt` of llama.cpp. */
+  /** Additional fields for every request, such as llama.cpp's `cache_prompt`. */
   extra: Readonly<Record<string, unknown>>
-  /** How often a request that is told to try again does. */
+  /** How often a request is sent again after a refusal with Retry-After. */
   retries: number
 }
 
 export interface CompletionRequest {
   prompt: readonly number[]
   max_tokens: number
-  /** When it should have been sent, by `performance.now()`; default: now. */
+  /** When the request was due, as a `performance.now()` time. Default: now. */
   due?: number
-  /** Called at every piece of text, with the pieces so far. */
+  /** Called at every piece of text, with the number of pieces so far. */
   onPiece?: (pieces: number) => void
   signal?: AbortSignal
 }
@@ -35,13 +35,13 @@ const event = z.object({
   error: z.unknown().optional(),
 })
 
-/** Seconds that a refusal asks to wait; `undefined` when it does not say, which makes a 5xx a loss. */
+/** A refusal's Retry-After in seconds. `undefined` without one: such a 5xx counts as lost. */
 const retryAfter = (response: Response): number | undefined => {
   const header = response.headers.get("retry-after")
   return header === null || !/^\d+$/.test(header) ? undefined : Number(header)
 }
 
-/** Sends a completion, again where it is told so, and records what came. Never throws: a failure is a record as well. */
+/** Sends a completion, with retries after refusals, and records its outcome. Never throws: a failure is recorded as well. */
 export async function complete(target: Target, request: CompletionRequest): Promise<RequestRecord> {
   const record: RequestRecord = {
     due: request.due ?? performance.now(),
@@ -68,7 +68,7 @@ export async function complete(target: Target, request: CompletionRequest): Prom
   return record
 }
 
-/** @returns the seconds to wait where the server told to try again. */
+/** @returns the seconds to wait, when the server refused the request with Retry-After */
 async function attempt(target: Target, request: CompletionRequest, record: RequestRecord): Promise<number | undefined> {
   const response = await fetch(`${target.url}/v1/completions`, {
     method: "POST",
@@ -128,7 +128,7 @@ async function readStream(body: AsyncIterable<Uint8Array>, request: CompletionRe
   else record.reason = "the stream ended without a finish reason"
 }
 
-/** The data of each server-sent event; comments (pings) are passed over. */
+/** Yields the data of each server-sent event, and skips comments (pings). */
 export async function* sseData(body: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, void> {
   const decoder = new TextDecoder()
   let rest = ""

@@ -1,4 +1,4 @@
-/** More connections than the server takes requests: what becomes of each, and of the server's memory. */
+/** More connections than the server's queue holds: the outcome of every request, and the growth of the server's memory. */
 
 import { complete, type Target } from "./client.ts"
 import type { RequestRecord } from "./measure.ts"
@@ -7,11 +7,11 @@ import { residentMemory } from "./server.ts"
 
 export interface FloodOptions {
   connections: number
-  /** Requests that may wait at the server; as those begin, others take their places. */
+  /** Capacity of the server's queue. A request that starts to run leaves its place to another. */
   bound: number
   prompt: number
   generate: number
-  /** 0: every connection asks once. Otherwise all of them ask again and again for so long. */
+  /** Minutes during which every connection repeats its request; 0: every connection sends one request. */
   minutes: number
 }
 
@@ -21,17 +21,17 @@ export interface FloodReport extends FloodOptions {
   refused: number
   lost: number
   reasons: string[]
-  /** Most answers being streamed at once. */
+  /** Highest number of answers being streamed at once. */
   peak_streams: number
-  /** Bytes without mapped files, of the server's processes, at even intervals; empty for a server that is not ours. */
+  /** Resident bytes of the server's processes, without mapped files, at even intervals. Empty for a server given by --url. */
   memory: number[]
-  /** Mean of the last fifth of the samples over that of the second fifth (the first one warms up). */
+  /** Mean of the last fifth of the samples divided by that of the second fifth (the first is warm-up). */
   memory_growth: number | undefined
   passed: boolean
 }
 
 const SAMPLE_MS = 2000
-/** Growth that is taken for noise. */
+/** Growth up to this ratio counts as noise. */
 const FLAT = 1.05
 
 export async function flood(target: Target, options: FloodOptions, pid: number | undefined): Promise<FloodReport> {
@@ -60,7 +60,7 @@ export async function flood(target: Target, options: FloodOptions, pid: number |
       count.requests++
       count[record.outcome]++
       if (record.outcome === "lost" && record.reason) reasons.add(record.reason)
-      // As a client that does what Retry-After says at the least.
+      // Waits at least as long as Retry-After says.
       if (record.outcome === "refused" && minutes > 0) await Bun.sleep(1000 + 1000 * Math.random())
     } while (performance.now() < until)
   }
@@ -76,7 +76,7 @@ export async function flood(target: Target, options: FloodOptions, pid: number |
   return { ...options, ...count, reasons: [...reasons], peak_streams, memory, memory_growth, passed }
 }
 
-/** How much the last fifth is above the second one; `undefined` of fewer than ten samples. */
+/** Mean of the last fifth divided by the mean of the second fifth; `undefined` for fewer than ten samples. */
 export function growth(samples: readonly number[]): number | undefined {
   const fifth = Math.floor(samples.length / 5)
   if (fifth < 2) return undefined

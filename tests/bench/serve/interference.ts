@@ -1,4 +1,4 @@
-/** What a long prompt does to the streams that are decoding when it arrives. */
+/** Effect of a long prompt on the streams that are decoding when it arrives. */
 
 import { complete, type Target } from "./client.ts"
 import { firstPiece, gaps, percentile, type RequestRecord } from "./measure.ts"
@@ -8,24 +8,24 @@ export interface InterferenceOptions {
   streams: number
   /** Tokens of the long prompt. */
   long: number
-  /** Prompt tokens that the server computes in one step while others decode. */
+  /** Prompt tokens that the server computes in one step while other requests decode (`--chunk-size`). */
   chunk: number
   rounds: number
 }
 
 export interface InterferenceReport extends InterferenceOptions {
-  /** Between tokens while the streams are alone, and between the long prompt's arrival and its first token. */
+  /** Time between tokens: while the streams run alone, and from the long prompt's arrival to its first token. */
   alone_ms: { p50: number; p99: number }
   during_ms: { p50: number; p99: number }
-  /** One chunk's time: a chunk's share of the time that such a long prompt takes the idle server. */
+  /** Estimated duration of one chunk: the idle server's time for such a prompt, divided by its number of chunks. */
   chunk_ms: number
-  /** 3 × undisturbed p50 + one chunk. */
+  /** Limit for the disturbed latency: 3 × undisturbed p50 + one chunk. */
   bound_ms: number
   long_ttft_ms: number
   passed: boolean
 }
 
-/** Tokens that every stream generates before the long prompt is sent, so that the server is in its stride. */
+/** Tokens that every stream generates before the long prompt is sent, as warm-up. */
 const STRIDE = 48
 const PROMPT = 64
 const CHUNK_RUNS = 3
@@ -48,7 +48,7 @@ export async function interference(
   for (let round = 0; round < rounds; round++) {
     const warm = Array.from({ length: streams }, () => Promise.withResolvers<void>())
     const stop = new AbortController()
-    // More tokens than they get to generate: they are stopped when the long prompt has been answered.
+    // More tokens than the streams ever generate: they are aborted when the long prompt has been answered.
     const running = warm.map(({ resolve }) =>
       complete(target, {
         prompt: prompt(PROMPT),

@@ -1,18 +1,18 @@
-/** Two shapes of load: clients that wait for their answers, and clients that do not wait for each other. */
+/** Closed-loop load (a client waits for its answer) and open-loop load (requests arrive independently). */
 
 import { complete, type Target } from "./client.ts"
 import type { RequestRecord } from "./measure.ts"
 import { poissonArrivals, randomPrompt } from "./random.ts"
 
 export interface Shape {
-  /** Tokens of every prompt, and of every answer. */
+  /** Length of every prompt, and of every answer, in tokens. */
   prompt: number
   generate: number
-  /** Makes the prompts differ from those of other runs, which the server may have cached. */
+  /** Seed of the prompts. A new seed avoids prompts that the server has cached from another run. */
   seed: number
 }
 
-/** `streams` clients, each sending its next request when the last one is answered, `requests` in all. */
+/** Runs `streams` clients, each sending its next request when the previous one is answered; `requests` in total. */
 export async function closedLoop(target: Target, shape: Shape, streams: number, requests: number) {
   const records: RequestRecord[] = []
   let sent = 0
@@ -23,7 +23,7 @@ export async function closedLoop(target: Target, shape: Shape, streams: number, 
   return records
 }
 
-/** `requests` requests that arrive as a Poisson process with `rate` a second, however many are still unanswered. */
+/** Sends `requests` requests as a Poisson process of `rate` per second, however many are still unanswered. */
 export async function openLoop(target: Target, shape: Shape, rate: number, requests: number): Promise<RequestRecord[]> {
   const start = performance.now()
   const arrivals = poissonArrivals(requests, rate, shape.seed)

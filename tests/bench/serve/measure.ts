@@ -1,24 +1,24 @@
-/** What a client saw of its requests, and what that comes to. Times are milliseconds of one clock. */
+/** Client-side records of requests, and their summary. Times are milliseconds of `performance.now()`. */
 
-/** `lost`: neither tokens nor a clear answer (a broken connection, a 5xx without `Retry-After`, a stream without an end). */
+/** `lost`: a broken connection, a 5xx without `Retry-After`, or a stream without an end. */
 export type Outcome = "served" | "refused" | "lost"
 
-/** One request, from the moment it was due. */
+/** The record of one request. */
 export interface RequestRecord {
-  /** When it was due: sending may lag behind it, and that is the client's wait as well. */
+  /** When the request was due. It may be sent later; latencies include that delay. */
   due: number
-  /** Arrival of each piece of text. */
+  /** Arrival time of each piece of text. */
   pieces: number[]
   end: number
   outcome: Outcome
-  /** Of the answer; 0 where there was none. */
+  /** HTTP status of the answer; 0 without an answer. */
   status: number
-  /** The server's count, or the pieces where it gives none. */
+  /** Generated tokens as counted by the server, or else the number of pieces. */
   tokens: number
-  /** Prompt tokens that the server had in its cache. */
+  /** Prompt tokens that came from the server's prefix cache. */
   cached: number
   text: string
-  /** Times it was told to try again, and did. */
+  /** Number of retries after refusals. */
   retries: number
   reason?: string
 }
@@ -33,23 +33,23 @@ export interface Latency {
 export interface LoadReport {
   requests: number
   served: number
-  /** Told to try again, and given up. */
+  /** Requests that were still refused after all retries. */
   refused: number
   lost: number
   retries: number
-  /** From the first request's due time to the last end. */
+  /** Time from the first request's due time to the last request's end. */
   seconds: number
   tokens: number
   tokens_per_second: number
-  /** From due time to the first piece. */
+  /** Time to first token: from the due time to the first piece. */
   ttft_ms: Latency
-  /** Between the pieces of one answer. */
+  /** Inter-token latency: time between consecutive pieces of one answer. */
   itl_ms: Latency
-  /** Of what was lost, each once. */
+  /** The distinct reasons of lost requests. */
   reasons: string[]
 }
 
-/** The smallest value that at least `share` (0 … 1) of all do not exceed: nearest rank. NaN of none. */
+/** Nearest-rank percentile: the smallest value that is >= at least `share` (0 … 1) of all values. NaN for an empty list. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN
@@ -60,7 +60,7 @@ export function latency(values: readonly number[]): Latency {
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) }
 }
 
-/** Milliseconds between pieces that follow one another; `keep` chooses by the times of both. */
+/** Milliseconds between consecutive pieces; `keep` selects gaps by the times of both pieces. */
 export function gaps(
   { pieces }: Pick<RequestRecord, "pieces">,
   keep: (before: number, at: number) => boolean = () => true,
@@ -73,7 +73,7 @@ export function gaps(
   return found
 }
 
-/** Milliseconds from the due time to the first piece; `undefined` without one. */
+/** Milliseconds from the due time to the first piece; `undefined` without a piece. */
 export function firstPiece({ due, pieces }: Pick<RequestRecord, "due" | "pieces">): number | undefined {
   return pieces[0] === undefined ? undefined : pieces[0] - due
 }

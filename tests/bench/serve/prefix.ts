@@ -1,11 +1,11 @@
-/** What the prefix cache saves: the same long prompt twice, and the same prefix before another question. */
+/** Time saved by the prefix cache, for a repeated long prompt and for another prompt with the same prefix. */
 
 import { complete, type Target } from "./client.ts"
 import { firstPiece, percentile, type RequestRecord } from "./measure.ts"
 import { randomPrompt } from "./random.ts"
 
 export interface PrefixOptions {
-  /** Tokens that the requests have in common, and of each one's own. */
+  /** Tokens of the shared prefix, and tokens of each prompt after it. */
   prefix: number
   own: number
   generate: number
@@ -13,15 +13,15 @@ export interface PrefixOptions {
 }
 
 export interface PrefixReport extends PrefixOptions {
-  /** To the first token: with nothing cached, of the same prompt again, and of another prompt with the same prefix. */
+  /** Median time to first token: nothing cached, the same prompt again, and another prompt with the same prefix. */
   ttft_ms: { cold: number; same: number; prefix: number }
   /** Median over the rounds of cold / cached. */
   ratio: { same: number; prefix: number }
-  /** Of the last round, in tokens. */
+  /** Cached prompt tokens in the last round. */
   cached: { same: number; prefix: number }
-  /** Rounds in which the second answer was the first one's, to the last character. */
+  /** Rounds in which the second answer had the same text as the first. */
   equal: number
-  /** At least 8 times sooner, with the same answers. */
+  /** True when the first token came at least 8 times sooner, with equal answers in all rounds. */
   passed: boolean
 }
 

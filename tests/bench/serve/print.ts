@@ -1,9 +1,9 @@
-/** What people read of a run. */
+/** Formats the result of a run as text. */
 
 import { digits, table } from "../../../src/cli/format.ts"
 import type { LoadResult, ShowResult } from "./run.ts"
 
-/** `1,8` → [1, 8]. @throws when that is not a list of numbers. */
+/** Parses `1,8` to [1, 8]. @throws Error when the text is not a list of numbers */
 export function numbers(text: string, option: string): number[] {
   const found = text.split(",").map(Number)
   if (found.some((each) => !Number.isFinite(each) || each < 0))

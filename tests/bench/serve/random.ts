@@ -1,6 +1,6 @@
-/** Reproducible randomness: the same seed gives the same prompts and the same arrivals. */
+/** Seeded random prompts and arrival times: the same seed gives the same ones. */
 
-/** Uniform in [0, 1): the 32-bit generator mulberry32. */
+/** Uniform numbers in [0, 1) by the 32-bit generator mulberry32. */
 export function uniform(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -12,17 +12,17 @@ export function uniform(seed: number): () => number {
   }
 }
 
-/** Low ids are control tokens and single bytes in most vocabularies. */
+/** Ids below this are control tokens and single bytes in most vocabularies. */
 const FIRST_TOKEN = 1000
 
-/** A prompt of `length` token ids below `n_vocab` that no other seed's prompt begins like. */
+/** A prompt of `length` token ids below `n_vocab`. Prompts of different seeds share no prefix. */
 export function randomPrompt(length: number, seed: number, n_vocab: number): number[] {
   const next = uniform(seed)
   const first = Math.min(FIRST_TOKEN, n_vocab >> 2)
   return Array.from({ length }, () => first + Math.floor(next() * (n_vocab - first)))
 }
 
-/** Milliseconds at which `n` requests of a Poisson process with `rate` a second arrive, from 0 on: gaps are exponential. */
+/** Arrival times of `n` requests in milliseconds, from 0: a Poisson process of `rate` per second, with exponential gaps. */
 export function poissonArrivals(n: number, rate: number, seed: number): number[] {
   const next = uniform(seed)
   let at = 0

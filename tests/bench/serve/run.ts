@@ -1,4 +1,4 @@
-/** Starts a server where none is given, and runs loads or shows against it. */
+/** Runs loads or shows against a server, and starts one if no URL is given. */
 
 import type { Target } from "./client.ts"
 import { complete } from "./client.ts"
@@ -12,13 +12,13 @@ import { startServer } from "./server.ts"
 
 export interface RunOptions {
   model: string
-  /** Of a server that runs; without it, one is started with `serveArgs`. */
+  /** URL of a running server. Without it, a server is started with `serveArgs`. */
   url: string | undefined
   serveArgs: readonly string[]
   n_vocab: number
   retries: number
   extra: Readonly<Record<string, unknown>>
-  /** Tokens of every prompt, and of every answer. */
+  /** Length of every prompt, and of every answer, in tokens. */
   prompt: number
   generate: number
   seed: number
@@ -29,7 +29,7 @@ export type LoadResult = Load & LoadReport
 
 export interface LoadRun extends RunOptions {
   loads: readonly Load[]
-  /** For each load; default: three for every stream, 32 for every rate. */
+  /** Number of requests per load. Default: three per stream, 32 for a rate. */
   requests?: number
 }
 
@@ -81,7 +81,7 @@ export async function runShow(show: ShowName, run: ShowRun): Promise<ShowResult>
   return { show, report: await withServer(run, args, (target, pid) => flood(target, options, pid)) }
 }
 
-/** Gives `body` a server that has answered once. */
+/** Calls `body` with a server that has answered a warm-up request. */
 async function withServer<T>(
   options: RunOptions,
   args: readonly string[],
@@ -96,7 +96,7 @@ async function withServer<T>(
   return await body(target, server?.pid)
 }
 
-/** The first model that the server names. */
+/** The first model in the server's list. */
 async function servedModel(url: string): Promise<string> {
   const response = await fetch(`${url}/v1/models`)
   const body = (await response.json()) as { data?: { id?: string }[] }

@@ -1,4 +1,4 @@
-/** `rocmforge serve` as a process of its own, and the memory of its family of processes. */
+/** Runs `rocmforge serve` as a child process, and measures the memory of that process and its descendants. */
 
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -11,7 +11,7 @@ export interface ServerProcess extends AsyncDisposable {
   pid: number
 }
 
-/** Starts the server on a free port, and returns when its model is loaded. @throws with what it wrote when it ends before. */
+/** Starts the server on a free port, and returns when its model is loaded. @throws Error with its output when it exits before that */
 export async function startServer(model: string, args: readonly string[]): Promise<ServerProcess> {
   const command = [process.execPath, "src/cli.ts", "serve", model, "--port", "0", ...args]
   const child = Bun.spawn(command, { cwd: ROOT, stdin: "ignore", stdout: "pipe", stderr: "pipe" })
@@ -62,12 +62,12 @@ async function ready(url: string, ended: () => boolean): Promise<void> {
 }
 
 export interface ResidentMemory {
-  /** Bytes of a process and its descendants, without what is mapped from files (the weights). */
+  /** Resident bytes of a process and its descendants, without mapped files (the weights). */
   anonymous: number
   processes: number
 }
 
-/** Of a process and all that come from it. Linux only. */
+/** Ids of a process and all its descendants. Linux only. */
 export function residentMemory(pid: number): ResidentMemory {
   const parents = new Map<number, number>()
   for (const name of readdirSync("/proc")) {
@@ -86,6 +86,6 @@ function statusOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/status`, "utf8")
   } catch {
-    return "" // it ended meanwhile
+    return "" // the process has exited
   }
 }

@@ -19,8 +19,8 @@ export interface AsanRun {
 
 /**
  * Brings build/asan up to date.
- * @returns the variables that a process needs to open it: the runtime to preload, and the symbolizer.
- * @throws Error that names the package to install where the sanitizer is missing: without it these tests prove nothing.
+ * @returns the environment variables for a process that opens it: the runtime to preload, and the symbolizer
+ * @throws Error that names the package to install, when the sanitizer is missing
  */
 export async function buildWithAsan(): Promise<Record<string, string>> {
   const { code, stdout, stderr } = await runCommand([process.execPath, "build.ts", "--asan", "--backend", "cpu"], ROOT)

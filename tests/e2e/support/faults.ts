@@ -1,4 +1,4 @@
-/** Control of `faulty-engine.ts` by a test: through tokens of its requests, and through files in a shared folder. */
+/** Controls `faulty-engine.ts` from a test, through tokens of its requests and files in a shared folder. */
 
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -36,7 +36,7 @@ export class FaultFiles {
     return existsSync(join(this.folder, name))
   }
 
-  /** Steps that have hung so far. */
+  /** Number of hung steps so far. */
   get nHangs(): number {
     return this.isSet("hangs") ? readFileSync(join(this.folder, "hangs")).length : 0
   }

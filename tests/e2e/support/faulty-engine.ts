@@ -11,7 +11,7 @@ import { NullContext } from "../../unit/engine/null-context.ts"
 import { FAULTS, FaultFiles } from "./faults.ts"
 
 const N_BLOCKS = 64
-/** Longer than a test may take, so that a process whose test was killed ends. */
+/** Lifetime of the process, longer than a test's limit: the process exits even if its test was killed. */
 const FOR_EVER_MS = 200_000
 
 const files = new FaultFiles(process.argv[3])

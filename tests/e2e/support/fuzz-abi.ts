@@ -1,10 +1,10 @@
 /**
- * Child process: hands the native library tensor tables, plans and steps in which single words are wrong, past every check
- * that TypeScript would make.
+ * Child process: passes tensor tables, plans and steps with single corrupted words to the native library, without the checks of the
+ * TypeScript side.
  *
  *   fuzz-abi.ts FOLDER COUNT
  *
- * Output as fuzz-files.ts.
+ * The output has the format of fuzz-files.ts.
  */
 
 import { join } from "node:path"
@@ -19,7 +19,7 @@ import { writeTinyModel } from "../../support/tiny-model.ts"
 import { expectedError, LIMITS } from "./open-and-step.ts"
 import { countLeaks, dropSignalStack } from "./sanitizer.ts"
 
-/** Words that are likely to break bounds checks, besides small numbers and neighbours of the right one. */
+/** Words likely to break bounds checks. Small numbers and neighbours of the right word are tried as well. */
 const ATTACKS = [0, 1, 2, 15, 16, 17, 0x7f, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff]
 
 const [folder = ".", count = "0"] = process.argv.slice(2)
@@ -71,7 +71,7 @@ function attempt(target: Target, random: () => number): void {
       ],
     })
     const bytes = spoiled("step", new Uint8Array(words.u32.buffer))
-    // Exactly as long as the step, so that the sanitizer sees a read past its end.
+    // Exactly as long as the step, so that the sanitizer detects a read past its end.
     const step = new Uint32Array(bytes.slice().buffer)
     context.step(step, step.length, results.u32)
     context.step(step, step.length, results.u32)

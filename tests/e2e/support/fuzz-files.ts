@@ -1,11 +1,11 @@
 /**
- * Child process: drives damaged GGUF files through everything that loading a model does, and one step.
+ * Child process: loads damaged GGUF files through the whole load path, and runs one step with those that load.
  *
  *   fuzz-files.ts FOLDER header|weights COUNT
  *
  * `header` damages whole files as tests/support/gguf-mutate.ts does, which nearly always hits the header; `weights` only damages
- * tensor data, so that every file loads and the kernels meet infinities, NaNs and blocks that no quantizer writes.
- * Before each seed it prints the seed, so that a crash has a name; after it `{seed, outcome}`; at the end `{leaks}`.
+ * tensor data, so that every file loads and the kernels receive infinities, NaNs and blocks that no quantizer writes.
+ * It prints each seed before its case, which identifies a crash, then `{seed, outcome}`, and `{leaks}` at the end.
  */
 
 import { join } from "node:path"
@@ -20,7 +20,7 @@ import { type TinyModelOptions, tinyModel } from "../../support/tiny-model.ts"
 import { expectedError, openAndStep } from "./open-and-step.ts"
 import { countLeaks, dropSignalStack } from "./sanitizer.ts"
 
-/** Every family, and formats of every shape: plain, with and without a minimum, with 256 elements a block. */
+/** Every family, and formats of every layout: plain, with and without a minimum, with 256 elements per block. */
 const BASES: readonly TinyModelOptions[] = [
   { arch: "llama", format: "F32" },
   { arch: "llama", format: (name) => (name.includes("ffn_down") ? "Q8_0" : "Q4_1"), tied: true },
@@ -39,7 +39,7 @@ const files = BASES.map(tinyModel)
 dropSignalStack()
 const native = loadNative("cpu")
 for (let seed = 0; seed < Number(count); seed++) {
-  // mutateGguf makes one of four changes, by the seed modulo 4. Each base gets all of them.
+  // mutateGguf selects one of four mutations by the seed modulo 4. Each base file gets all of them.
   const base = Math.floor(seed / 4) % files.length
   const file = files[base] as Uint8Array
   const { bytes, description } =

@@ -34,8 +34,8 @@ export function openAndStep(native: NativeLibrary, definition: ModelDefinition, 
 }
 
 /**
- * The class and code of an error that a damaged file may end in.
- * @throws the error itself when it is of no such class, or says that the native side lost its way.
+ * The class and code of an expected error for a damaged file.
+ * @throws the error itself, when its class is not an expected one or it reports an internal fault of the native side
  */
 export function expectedError(error: unknown): string {
   if (error instanceof NativeError && error.status !== "INTERNAL" && error.status !== "LIBRARY") {

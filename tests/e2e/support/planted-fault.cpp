@@ -1,4 +1,4 @@
-// Faults on purpose: what the sanitizer must report before its silence means anything.
+// Deliberate faults that the sanitizer must report: the control for the fuzz tests.
 #include <stdlib.h>
 
 extern "C" __attribute__((visibility("default"))) int read_past_end(int size) {

@@ -1,12 +1,12 @@
-/** For child processes that `runWithAsan` started. */
+/** Helpers for child processes started by `runWithAsan`. */
 
 import { dlopen } from "bun:ffi"
 
 const SS_DISABLE = 2
 
 /**
- * Gives up the main thread's alternate signal stack. Bun's starts at an address that is no multiple of 8, and the sanitizer,
- * which clears that stack's shadow whenever C++ throws, stops at that. Call it before the first native call.
+ * Disables the main thread's alternate signal stack. Bun's stack starts at an address that is not a multiple of 8, and the sanitizer
+ * aborts on it when it clears the stack's shadow at a C++ throw. Call it before the first native call.
  */
 export function dropSignalStack(): void {
   const { symbols } = dlopen("libc.so.6", { sigaltstack: { args: ["ptr", "ptr"], returns: "i32" } })
@@ -16,7 +16,7 @@ export function dropSignalStack(): void {
 }
 
 /**
- * Looks for leaks now, because Bun leaves without running what is registered for the exit.
+ * Runs the leak check now, because Bun exits without running the exit handlers.
  * @returns 0, or 1 with a report on stderr.
  */
 export function countLeaks(): number {

@@ -1,6 +1,6 @@
 /**
- * A program with a supervised engine: arguments MODEL and PORT. It prints its engine's process id and the tokens of one request, and
- * then serves HTTP until it is killed. Also compiled into an executable by a test.
+ * A program with a supervised engine; its arguments are MODEL and PORT. It prints its engine's process id and the tokens of one request,
+ * then serves HTTP until it is killed. One test compiles it into an executable.
  */
 
 import { ENGINE_COMMAND, superviseModel } from "../../../src/engine/process/index.ts"

@@ -9,7 +9,7 @@ import { type Engine, type EngineEvent, type GenerateRequest, GREEDY } from "../
 import type { FakeClock } from "../../support/clock.ts"
 import { FAULTS, FaultFiles } from "./faults.ts"
 
-/** Restarts without a wait. */
+/** Back-off options for restarts without a delay. */
 const AT_ONCE = { firstMs: 0, maxMs: 0, healthyMs: 0 }
 
 let ids = 0
@@ -23,7 +23,7 @@ export const request = (tokens: number[], changes: Partial<GenerateRequest> = {}
   ...changes,
 })
 
-/** A request whose third token is followed by a step that waits at the gate of `faulty-engine.ts`. */
+/** A request that waits at the gate of `faulty-engine.ts` after its third token. */
 export const gated = (changes: Partial<GenerateRequest> = {}): GenerateRequest =>
   request([FAULTS.gate - 3], { maxTokens: 60, ...changes })
 
@@ -64,7 +64,7 @@ export async function supervise(path: string, options: SuperviseOptions = {}) {
   return { model, engine: model.engine, reports }
 }
 
-/** Starts a {@link gated} request. @returns the promise of its outcome, once the engine process waits at the gate. */
+/** Starts a {@link gated} request, and waits until the engine process is at the gate. @returns the promise of its outcome */
 export async function atGate(engine: Engine, asked = gated()): Promise<{ outcome: Promise<Outcome> }> {
   const three = Promise.withResolvers<void>()
   let n = 0
@@ -124,7 +124,7 @@ export async function until(what: string, condition: () => boolean, limitMs = 11
   }
 }
 
-/** Turns the clock by `ms` repeatedly until the condition holds. */
+/** Advances the clock by `ms` repeatedly until the condition holds. */
 export async function turnUntil(clock: FakeClock, ms: number, condition: () => boolean): Promise<void> {
   while (!condition()) {
     await clock.advance(ms)

@@ -1,4 +1,4 @@
-/** Whether an answer is one that the OpenAPI document tells of. */
+/** Checks answers against the OpenAPI document. */
 
 import Ajv, { type ValidateFunction } from "ajv"
 import type { FuzzRequest, OpenApi, Operation } from "./requests.ts"
@@ -16,7 +16,7 @@ export class DocumentCheck {
 
   constructor(readonly document: OpenApi) {}
 
-  /** What is wrong with an answer; `undefined`: nothing. */
+  /** Describes the fault of an answer; `undefined` for a valid answer. */
   problem(request: FuzzRequest, answer: FuzzAnswer): string | undefined {
     const { status, headers, text } = answer
     if (status >= 500) return `the server failed: ${status}`
@@ -24,7 +24,7 @@ export class DocumentCheck {
     const operations = this.document.paths[request.route] ?? {}
     const operation = operations[request.method.toLowerCase()]
     if (request.method === "HEAD" && operations.get !== undefined) {
-      // As `GET`, without the body.
+      // HEAD is answered like GET, without a body.
       return text === "" && operations.get.responses[status] !== undefined
         ? undefined
         : `HEAD was answered with ${status}, ${text}`
@@ -37,11 +37,11 @@ export class DocumentCheck {
     if (documented === undefined) return `content type '${type}' of status ${status} is not documented`
     if (status === 200 && this.#refuses(operation, request)) return "it takes what its schema refuses"
     const { schema } = documented
-    // Other texts are strings, which need no check.
+    // Other content is a plain string, which needs no check.
     return schema && type !== "text/plain" ? this.#bodyProblem(schema, type, text) : undefined
   }
 
-  /** A path's other methods are 405 and name the right ones. */
+  /** An undocumented method must be answered with 405, and `Allow` must list the documented ones. */
   #wrongMethod({ method, route }: FuzzRequest, { status, headers }: FuzzAnswer): string | undefined {
     if (status !== 405) return `${method} is not documented, and was answered with ${status}`
     const methods = Object.keys(this.document.paths[route] ?? {}).map((name) => name.toUpperCase())
@@ -52,7 +52,7 @@ export class DocumentCheck {
   #refuses({ requestBody }: Operation, { json }: FuzzRequest): boolean {
     const schema = requestBody?.content["application/json"]?.schema
     if (schema === undefined || json === undefined) return false
-    // As the server reads it, which has neither -0 nor a second field of one name.
+    // The value after JSON serialization, as the server parses it: without -0 and duplicate fields.
     return !this.#validate(schema)(JSON.parse(JSON.stringify(json)))
   }
 
@@ -79,7 +79,7 @@ export class DocumentCheck {
   }
 }
 
-/** The JSON texts of an answer: one, or those of a stream's events. */
+/** The JSON texts of an answer: one for a plain answer, one per event for a stream. */
 function partsOf(type: string, text: string): string[] {
   if (type === "text/event-stream") {
     const lines = text.split("\n").filter((line) => line.startsWith("data: "))
@@ -88,7 +88,7 @@ function partsOf(type: string, text: string): string[] {
   return type === "application/x-ndjson" ? text.split("\n").filter((line) => line !== "") : [text]
 }
 
-/** OpenAPI 3.0's dialect → JSON schema: `nullable`, and exclusive bounds that are flags. */
+/** Converts OpenAPI 3.0's schema dialect to JSON Schema: `nullable`, and boolean exclusive bounds. */
 function jsonSchema(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(jsonSchema)
   if (typeof schema !== "object" || schema === null) return schema

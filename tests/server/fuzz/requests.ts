@@ -1,4 +1,4 @@
-/** Requests to every operation of an OpenAPI document: as it wants them, nearly so, and not at all. */
+/** Generates requests to every operation of an OpenAPI document: valid, nearly valid, and invalid ones. */
 
 import fc from "fast-check"
 import { allowed, type Schema, spoiled } from "./schema-values.ts"
@@ -12,7 +12,7 @@ interface Parameter {
 
 type Contents = Readonly<Record<string, { readonly schema?: Schema }>>
 
-/** One method of one path. */
+/** An operation: one method of one path. */
 export interface Operation {
   readonly parameters?: readonly Parameter[]
   readonly requestBody?: { readonly content: Contents }
@@ -23,22 +23,22 @@ export interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
 }
 
-/** One request; printed as it is when its answer is wrong. */
+/** One request. It is printed when its answer is wrong. */
 export interface FuzzRequest {
   readonly method: string
-  /** The document's path that it is for. */
+  /** The path in the document, with `{parameters}`. */
   readonly route: string
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | undefined
-  /** Where the body is JSON. */
+  /** The body's value, if the body is JSON. */
   readonly json?: unknown
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 const word = fc.string({ minLength: 1, maxLength: 12 })
-/** What a header may carry: no line breaks, no NUL. */
+/** Valid header values: no line breaks, no NUL. */
 const headerText = fc.string({
   unit: fc.integer({ min: 0x20, max: 0x7e }).map((code) => String.fromCharCode(code)),
   maxLength: 40,
@@ -83,7 +83,7 @@ const oddQuery = fc.oneof(
   fc.array(fc.tuple(word, word), { maxLength: 3 }).map((pairs) => `?${new URLSearchParams(pairs)}`),
 )
 
-/** Texts that are no JSON, or hardly. */
+/** Invalid and borderline JSON texts. */
 function brokenJson(text: fc.Arbitrary<string>): fc.Arbitrary<string> {
   return fc.oneof(
     fc.constantFrom(
@@ -110,10 +110,10 @@ function brokenJson(text: fc.Arbitrary<string>): fc.Arbitrary<string> {
   )
 }
 
-/** Values of things that exist, such as models, by the name of the parameter or field that takes them. */
+/** Ids of existing objects, such as models, by the name of the parameter or field that takes them. */
 export type Known = Readonly<Record<string, readonly string[]>>
 
-/** Requests for a whole document; most of them are for what exists. */
+/** Requests for a whole document; most of them address documented operations. */
 export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRequest> {
   const operations = Object.entries(document.paths).flatMap(([route, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({
@@ -122,7 +122,7 @@ export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRe
     })),
   )
   const routes = Object.keys(document.paths)
-  // `HEAD` is taken wherever `GET` is.
+  // The server accepts `HEAD` wherever it accepts `GET`.
   const takes = (route: string, method: string) =>
     document.paths[route]?.[method === "HEAD" ? "get" : method.toLowerCase()] !== undefined
   const wrongMethod = fc
@@ -142,7 +142,7 @@ export function requestsOf(document: OpenApi, known: Known): fc.Arbitrary<FuzzRe
   return fc.oneof({ weight: 20, arbitrary: fc.oneof(...operations) }, { weight: 1, arbitrary: wrongMethod })
 }
 
-/** Whether a path is one of a route's, whose pattern may hold `{parameters}`. */
+/** Whether a path matches a route's pattern, which may contain `{parameters}`. */
 const covers = (route: string, path: string): boolean =>
   new RegExp(`^${route.replace(/[.]/g, "\\.").replace(/\{\w+\}/g, "[^/]+")}$`).test(path)
 
@@ -199,13 +199,13 @@ function bodyOf(schema: Schema, known: Known): fc.Arbitrary<Pick<FuzzRequest, "b
   const { properties = {}, example } = schema
   const names = Object.keys(properties).filter((name) => known[name] !== undefined)
   const existing = fc.record(Object.fromEntries(names.map((name) => [name, fc.constantFrom(...(known[name] ?? []))])))
-  /** With what exists in place of what was made up. */
+  /** Replaces generated ids with ids of existing objects. */
   const settled = (values: fc.Arbitrary<unknown>) =>
     fc.tuple(values, existing).map(([value, all]) => {
       const fields = Object.entries(all).filter(([name]) => name === "model" || Object.hasOwn(value as object, name))
       return { ...(value as object), ...Object.fromEntries(fields) }
     })
-  // The example and a few fields more: most of these are served.
+  // The example with a few additional fields: the server accepts most of these.
   const extended = fc.tuple(allowed({ ...schema, required: [] }), fc.nat(2)).map(([value, n]) => ({
     ...(example as object),
     ...Object.fromEntries(Object.entries(value as object).slice(0, n)),

@@ -1,8 +1,8 @@
-/** Values out of the schemas of an OpenAPI 3.0 document: valid ones, and what is left of them after something went wrong. */
+/** Generates values from the schemas of an OpenAPI 3.0 document: valid ones, and corrupted ones. */
 
 import fc from "fast-check"
 
-/** A schema object of OpenAPI 3.0, as far as this server's document uses it. */
+/** A schema object of OpenAPI 3.0, with the keywords that this server's document uses. */
 export interface Schema {
   readonly type?: "object" | "array" | "string" | "number" | "integer" | "boolean"
   readonly nullable?: boolean
@@ -26,9 +26,9 @@ export interface Schema {
   readonly example?: unknown
 }
 
-/** Lists and texts of generated values are no longer: long ones are for other tests. */
+/** Longest generated list or text; other tests cover long ones. */
 const LONGEST = 4
-/** Below this level optional fields are left out. */
+/** Nesting level below which optional fields are omitted. */
 const DEEPEST = 6
 
 const text = fc.oneof(
@@ -53,7 +53,7 @@ const text = fc.oneof(
   },
 )
 
-/** JSON schemas: those that answers and calls can be held to, and others. */
+/** JSON schemas for structured output and tools: supported and unsupported ones. */
 const formOf = fc.letrec<{ form: object }>((tie) => ({
   form: fc.oneof(
     { maxDepth: 3 },
@@ -91,7 +91,7 @@ const formOf = fc.letrec<{ form: object }>((tie) => ({
   ),
 })).form
 
-/** Fields that take more than their schema says. */
+/** Generators for fields whose valid values the schema does not fully describe. */
 const SPECIAL: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   schema: formOf,
   parameters: formOf,
@@ -119,7 +119,7 @@ const SPECIAL: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   ),
 }
 
-/** Values that a schema allows. Where it says nothing, anything. */
+/** Values that a schema allows; arbitrary values where the schema has no constraint. */
 export function allowed(schema: Schema, level = 0): fc.Arbitrary<unknown> {
   const value = withoutNull(schema, level)
   return schema.nullable
@@ -186,7 +186,7 @@ function objectOf(schema: Schema, level: number): fc.Arbitrary<object> {
     }),
   )
   const optional = names.filter((name) => !required.includes(name))
-  // Of many optional fields, few: else every request would be wrong in some field.
+  // Few of many optional fields: otherwise nearly every request would have an invalid field.
   const known = fc
     .subarray(optional, { maxLength: Math.min(optional.length, LONGEST) })
     .chain((chosen) =>
@@ -200,7 +200,7 @@ function objectOf(schema: Schema, level: number): fc.Arbitrary<object> {
   return fc.tuple(known, others).map(([own, other]) => ({ ...other, ...own }))
 }
 
-/** What no field expects. */
+/** Values that no field expects. */
 const ODD: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(
     null,
@@ -236,14 +236,14 @@ const ODD: fc.Arbitrary<unknown> = fc.oneof(
 
 type Path = (string | number)[]
 
-/** All places within a value. */
+/** The paths of all nodes of a value. */
 function placesOf(value: unknown, path: Path = []): Path[] {
   if (typeof value !== "object" || value === null) return [path]
   const keys = Array.isArray(value) ? [...value.keys()] : Object.keys(value)
   return [path, ...keys.flatMap((key) => placesOf((value as Record<string | number, unknown>)[key], [...path, key]))]
 }
 
-/** The value with another one at `path`; `undefined` takes it away. */
+/** The value with its node at `path` replaced; `undefined` removes the node. */
 function replaced(value: unknown, [key, ...rest]: Path, put: unknown): unknown {
   if (key === undefined) return put
   if (Array.isArray(value)) {
@@ -272,7 +272,7 @@ function changed(value: unknown, { where, how, odd, name }: Change): unknown {
   return Array.isArray(value) ? [...value, odd] : { ...value, [name]: odd }
 }
 
-/** A value of which a few places hold something else, are missing, or have company. */
+/** Corrupts values: a few nodes are replaced or removed, or a field or item is added. */
 export function spoiled(values: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const how = fc.constantFrom("put" as const, "drop" as const, "add" as const)
   const changes = fc.array(fc.record({ where: fc.nat(), how, odd: ODD, name: text }), { minLength: 1, maxLength: 3 })

@@ -1,4 +1,4 @@
-/** Checked by the compiler alone: what the server says it answers is what Anthropic's client says it gets. */
+/** Compile-time check: the types of the server's answers are those that Anthropic's client declares. */
 
 import type Anthropic from "@anthropic-ai/sdk"
 import type { MessageEvent, MessagesResponse } from "../../../src/server/apis/anthropic/schema.ts"

@@ -1,4 +1,4 @@
-/** The API's own description, as `/swagger/json` gives it, as far as tests read it. */
+/** The OpenAPI document at `/swagger/json`, with the fields that tests read. */
 
 export interface ApiSchema {
   example?: object
@@ -10,7 +10,7 @@ export interface Operation {
   path: string
   operationId: string
   tag: string
-  /** The schema of its JSON body, where it has one. */
+  /** Schema of the operation's JSON body, if it has a body. */
   body: ApiSchema | undefined
   responses: Record<string, { content?: Record<string, unknown> }>
 }
@@ -30,7 +30,7 @@ interface Document {
   >
 }
 
-/** Every operation that a server describes. */
+/** Every operation in a server's document. */
 export async function operationsOf(url: string, headers: Record<string, string> = {}): Promise<Operation[]> {
   const { paths } = (await (await fetch(`${url}/swagger/json`, { headers })).json()) as Document
   return Object.entries(paths).flatMap(([path, methods]) =>

@@ -1,6 +1,6 @@
 /**
- * The least that any server can cost, for overhead.test.ts: reads a JSON body and answers with fixed JSON. It sends its port to the
- * parent process, and for each message after that its processor time so far, in milliseconds.
+ * A minimal HTTP server, the baseline of overhead.test.ts: it reads a JSON body and answers with fixed JSON. It sends its port to the
+ * parent process, and then answers each message with its processor time so far, in milliseconds.
  */
 
 const answer = JSON.stringify({

@@ -1,6 +1,6 @@
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core"
 
-/** A browser without a screen, which asks nothing of the web by itself. */
+/** A headless browser that makes no network requests of its own. */
 export const launchBrowser = (): Promise<Browser> =>
   chromium.launch({
     executablePath: process.env.CHROMIUM_PATH ?? "/usr/bin/chromium",
@@ -17,7 +17,7 @@ export const launchBrowser = (): Promise<Browser> =>
 
 export interface Visit extends AsyncDisposable {
   page: Page
-  /** What a visitor or an administrator would hold against the page. */
+  /** Problems of the page: console errors and warnings, failed requests, and requests to other hosts. */
   complaints: string[]
 }
 

@@ -1,8 +1,8 @@
-/** Self-signed certificates for tests, written in DER (X.690) as RFC 5280 lays them out: no program is needed that issues them. */
+/** Self-signed certificates for tests, encoded in DER (X.690) as specified in RFC 5280, without an external program. */
 
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto"
 
-/** A value with its tag and length. */
+/** A DER value: tag, length and contents. */
 function der(tag: number, ...parts: Uint8Array[]): Buffer {
   const content = Buffer.concat(parts)
   const { length } = content
@@ -14,7 +14,7 @@ const sequence = (...parts: Uint8Array[]) => der(0x30, ...parts)
 const integer = (value: number) => der(0x02, Buffer.from([value]))
 const octets = (content: Uint8Array) => der(0x04, content)
 const oid = (hex: string) => der(0x06, Buffer.from(hex, "hex"))
-/** UTCTime: good until 2049. */
+/** UTCTime, which ends in 2049. */
 const time = (date: Date) => der(0x17, Buffer.from(`${date.toISOString().replace(/[-:T]/g, "").slice(2, 14)}Z`))
 
 const ECDSA_WITH_SHA256 = sequence(oid("2a8648ce3d040302"))
@@ -33,7 +33,7 @@ export interface TestCertificate {
   privateKey: KeyObject
 }
 
-/** A certificate of `localhost` and 127.0.0.1 that vouches for itself. @param days how long it is good for; negative: it has expired */
+/** A self-signed certificate for `localhost` and 127.0.0.1. @param days its validity in days; negative for an expired certificate */
 export function selfSigned(days = 3650): TestCertificate {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" })
   const day = 24 * 3600 * 1000

@@ -1,4 +1,4 @@
-/** Clients of the other APIs for a server; OpenAI's is in tests/support/http.ts. */
+/** API clients for a server under test, except OpenAI's, which is in tests/support/http.ts. */
 
 import Anthropic from "@anthropic-ai/sdk"
 import { Ollama } from "ollama"

@@ -1,4 +1,4 @@
-/** Checked by the compiler alone: what the server says it answers is what Ollama's client says it gets. */
+/** Compile-time check: the types of the server's answers are those that Ollama's client declares. */
 
 import type {
   ChatResponse,
@@ -17,10 +17,10 @@ import type {
 } from "../../../src/server/apis/ollama/models-schema.ts"
 import type { OllamaChatResponse, OllamaGenerateResponse } from "../../../src/server/apis/ollama/schema.ts"
 
-/** Times are texts, whatever the client's types say, and its `Map` is an object. */
+/** Differences from the client's types: times are strings in JSON, and its `Map` is an object. */
 type Sent<T> = Omit<T, "created_at" | "modified_at" | "expires_at" | "model_info">
 
-/** The last piece of a stream has everything. */
+/** The last chunk of a stream has all fields. */
 export const chat = (body: Required<OllamaChatResponse>): Sent<ChatResponse> => body
 export const generate = (body: Required<OllamaGenerateResponse>): Sent<GenerateResponse> => body
 export const running = (body: z.output<typeof psResponse>["models"][number]): Sent<ModelResponse> => body

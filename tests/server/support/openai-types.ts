@@ -1,4 +1,4 @@
-/** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
+/** Compile-time check: the types of the server's answers are those that the official client declares. */
 
 import type OpenAI from "openai"
 import type { ChatChunk, ChatResponse } from "../../../src/server/apis/openai/chat-schema.ts"
@@ -7,7 +7,7 @@ import type { ModelBody } from "../../../src/server/apis/openai/models-schema.ts
 
 export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
 export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body
-/** A prompt's first token has no log-probability, which the client's types do not know. */
+/** Difference from the client's types: a prompt's first token has no log-probability. */
 type Choice = Omit<OpenAI.CompletionChoice, "logprobs">
 export const completion = (body: CompletionResponse): Omit<OpenAI.Completion, "choices"> & { choices: Choice[] } => body
 export const model = (body: ModelBody): OpenAI.Model => body

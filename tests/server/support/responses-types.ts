@@ -1,10 +1,10 @@
-/** Checked by the compiler alone: what the server says it answers is what the official client says it gets. */
+/** Compile-time check: the types of the server's answers are those that the official client declares. */
 
 import type OpenAI from "openai"
 import type { StoredItem } from "../../../src/server/apis/responses/items-schema.ts"
 import type { ResponseBody, ResponseEvent } from "../../../src/server/apis/responses/schema.ts"
 
-/** The client adds `output_text` itself. */
+/** The client itself adds `output_text`. */
 export const response = (body: ResponseBody): Omit<OpenAI.Responses.Response, "output_text"> => body
 export const item = (body: StoredItem): OpenAI.Responses.ResponseItem => body
 type Bare<Event> = Event extends { response: unknown } ? Omit<Event, "response"> : Event

@@ -1,4 +1,4 @@
-/** Requests, events and a template that the tests of `/v1/responses` share. */
+/** Requests, events and a chat template for the tests of `/v1/responses`. */
 
 import { expect } from "bun:test"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
@@ -13,7 +13,7 @@ export const call = (url: string, path: string, method = "GET", body?: object) =
     ...(body && { body: JSON.stringify(body) }),
   })
 
-/** The stream's events, each checked to carry its own name and number. */
+/** The stream's events. Checks that each event's SSE name is its type, and that the sequence numbers have no gaps. */
 export const events = (text: string) =>
   text
     .split("\n\n")
@@ -25,7 +25,7 @@ export const events = (text: string) =>
       return event
     })
 
-/** Writes every message with its role, and what was thought before it. */
+/** A template that writes every message with its role and reasoning. */
 export const OPEN_TEMPLATE = new ChatTemplate(
   "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}" +
     "{{ (m.content or '').split('</think>')[-1] }};{% endfor %}" +

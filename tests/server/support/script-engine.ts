@@ -11,36 +11,36 @@ import {
 import { EngineError } from "../../../src/errors.ts"
 
 export interface Script {
-  /** The tokens of every answer; repeated when a request asks for more. */
+  /** The tokens of every answer, repeated if a request needs more. */
   readonly tokens: ArrayLike<number>
   /** Milliseconds between tokens. */
   readonly stepMs?: number
-  /** Waited for before a request's token of this index, so that a test decides when the engine goes on. */
+  /** Awaited before the token with this index, so that a test controls when the engine continues. */
   readonly before?: (index: number) => Promise<unknown> | undefined
-  /** Fails with an EngineError after this many tokens of a request. */
+  /** A request fails with an EngineError after this many tokens. */
   readonly failAfter?: number
-  /** Never produces a token, until cancelled. */
+  /** Whether requests produce no token and run until they are cancelled. */
   readonly hang?: boolean
-  /** Thrown instead of taking a request. */
+  /** Thrown for every request. */
   readonly refusal?: Error
 }
 
 /**
- * An engine without a model, which produces the tokens of its script and counts what it does. For tests of how the HTTP side handles
- * an engine that is slow, hangs or fails, which a real engine does too seldom.
+ * An engine without a model: it produces the tokens of its script, and counts its requests. For tests of the HTTP side with an engine
+ * that is slow, hangs or fails, since a real engine rarely does.
  */
 export class ScriptEngine implements Engine {
   readonly limits: EngineLimits
   readonly requests: GenerateRequest[] = []
   running = 0
-  /** The most choices that ran at once. */
+  /** Highest number of choices that ran at once. */
   peak = 0
   cancelled = 0
   closed = 0
-  /** What `health` returns; a test may change it. */
+  /** The result of `health`; a test may change it. */
   state: EngineHealth = { state: "ready" }
   #steps = 0
-  /** Choices to be ended, by their requests. */
+  /** Choices that are to end, by request id. */
   readonly #ending = new Map<string, Set<number>>()
 
   constructor(

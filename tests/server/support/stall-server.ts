@@ -1,6 +1,6 @@
 /**
- * The server of stalls.test.ts, in a process of its own over an engine that computes nothing: `bun stall-server.ts MODEL`. It sends its
- * URL to the parent process, and for each message after that, how long the turns of its event loop were since the previous message.
+ * The server of stalls.test.ts, a child process over an engine that computes nothing: `bun stall-server.ts MODEL`. It sends its URL to
+ * the parent process, and then answers each message with the longest turn of its event loop since the previous message.
  */
 
 import { joinModel, readModel } from "../../../src/engine/load.ts"
@@ -9,15 +9,15 @@ import { NullEngine } from "../../bench/http/null-engine.ts"
 
 /** Processor times of the server's main thread, in milliseconds. */
 export interface TurnTimes {
-  /** The longest turn of the event loop, during which no other request can be served. */
+  /** The longest turn of the event loop. No other request is served during a turn. */
   readonly longest: number
-  /** The work of {@link referenceWork}, measured now. */
+  /** Duration of {@link referenceWork}, measured at the same time. */
   readonly reference: number
 }
 
 const numbers = JSON.stringify(Array.from({ length: 2 ** 20 }, (_, i) => i))
 
-/** A fixed piece of work of the kind that servers do, as a measure of this machine: a million numbers from JSON and back. */
+/** A fixed amount of typical server work, to measure the machine's speed: parses and serializes a million numbers as JSON. */
 const referenceWork = () => JSON.stringify(JSON.parse(numbers))
 
 const path = process.argv[2] ?? ""
