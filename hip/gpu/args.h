@@ -5,10 +5,11 @@
 // - Pointers are device addresses. `step` is the step buffer as the host packed it (RfStepHeader and sections, abi.h).
 // - A kernel is launched for a bucket, which has at least as many rows as the step. It reads the live count from the step and does
 //   not touch the rows beyond it, so that a captured graph serves every step of its bucket.
-// - Groups of 32 lanes are the unit everywhere; a wave64 holds two. Blocks are one-dimensional, kBlock threads unless said
-//   otherwise.
-// - Activations in the arena are float. Matrix units read copies of them: `half` holds f16 or bf16, `planes` two int8 planes
-//   as in hip/cpu/activations.h (x = scale · (256 · high + low), blocks of 32).
+// - Kernels work in subgroups of 32 lanes; a wave64 holds two subgroups. Blocks are one-dimensional and have kBlock threads unless
+//   the kernel's struct gives another number.
+// - Activations in the arena are float. Matrix products read copies of them: `half` holds f16 or bf16 for the matrix units, `int8`
+//   holds two int8 per activation for the block formats: x = scale · (256 · high + low), one scale for 32 activations, as in
+//   hip/cpu/activations.h.
 #pragma once
 #include <stdint.h>
 
@@ -20,7 +21,7 @@ namespace rf {
 constexpr uint32_t kBlock = 256, kSubgroup = 32;  // threads of a block, lanes of a subgroup
 constexpr uint32_t kMaxPlanes = 4;
 
-// Which rows of a buffer are live.
+// The number of live rows of a buffer.
 struct Rows {
   const uint32_t* step;
   uint32_t kind;   // RfRows
@@ -33,7 +34,7 @@ struct DeviceWeight {
   const uint8_t* plane[kMaxPlanes];
   uint32_t format;  // ggml type number
   uint32_t rows, cols;
-  uint32_t first;  // its first output column
+  uint32_t first;  // the weight's first output column
 };
 
 struct PrepareArgs {  // rf_prepare: the sequence and the position of each row, once a step
@@ -58,40 +59,42 @@ struct RmsNormArgs {  // rf_rms_norm
   Rows rows;
   const float* in;
   const float* weight;
-  float* out;      // [rows, width]
-  int8_t* planes;  // of `out`, as rf_to_planes makes them, or NULL; only for kNormWidest columns and fewer
-  float* info;
+  float* out;    // [rows, width]
+  int8_t* int8;  // int8 copy of `out` in the layout of ConvertArgs.int8, or NULL; requires width ≤ kNormWidest
+  float* info;   // ConvertArgs.info of that copy
   uint32_t width;
   float eps;
 };
-// Threads of rf_rms_norm: each holds up to four quadruples of the row.
+// rf_rms_norm: a thread holds up to kNormQuads groups of four elements of the row. kNormWidest: the widest row with an int8 copy.
 constexpr uint32_t kNormThreads = 1024, kNormQuads = 4, kNormWidest = kNormThreads * kNormQuads * 4;
 constexpr uint32_t norm_threads(uint32_t width) {
   return width / 4 >= kNormThreads ? kNormThreads : width < 128 ? 32 : (width / 4 + 31) / 32 * 32;
 }
-struct ConvertArgs {  // rf_to_half, rf_to_planes: copies of activations for matrix products
+struct ConvertArgs {  // rf_to_half, rf_to_int8: copies of activations for matrix products
   Rows rows;
   const float* in;  // [rows, width]
   uint16_t* half;   // [rows, width]
-  // [rows, 2, 2, width/32, 16]: the high plane, then the low; each has the first halves of all blocks, then the second halves, so
-  // that lanes with neighbouring blocks read neighbouring bytes.
-  int8_t* planes;
-  float* info;  // [rows, 4, width/32]: scales, scale · Σ q, and that of the first and of the second halves
+  // [rows, 2, 2, width/32, 16]: all high bytes of a row, then all low bytes; each has the first halves of all blocks of 32, then
+  // the second halves, so that lanes with neighbouring blocks read neighbouring bytes.
+  int8_t* int8;
+  float* info;  // [rows, 4, width/32]: scale; scale · Σ q over the block; the same over its first half; over its second half
   uint32_t width;
   uint32_t compute;  // rf_to_half: RF_COMPUTE_F16 or RF_COMPUTE_BF16
 };
-constexpr uint32_t to_planes_blocks(uint32_t width) { return (width / 4 + kBlock - 1) / kBlock; }  // of rf_to_planes, a row
-// Bytes a row of ConvertArgs.planes and .info.
-constexpr uint32_t kPlanesGroup = 32;  // activations that share a scale
-constexpr uint64_t planes_row_bytes(uint32_t width) { return uint64_t(width / kPlanesGroup) * kPlanesGroup * 2; }
-constexpr uint64_t info_row_bytes(uint32_t width) { return uint64_t(width / kPlanesGroup) * 4 * sizeof(float); }
+// Thread blocks of rf_to_int8 per row.
+constexpr uint32_t to_int8_blocks(uint32_t width) { return (width / 4 + kBlock - 1) / kBlock; }
+constexpr uint32_t kInt8Group = 32;  // activations that share a scale
+// Bytes per row of ConvertArgs.int8 and ConvertArgs.info.
+constexpr uint64_t int8_row_bytes(uint32_t width) { return uint64_t(width / kInt8Group) * kInt8Group * 2; }
+constexpr uint64_t info_row_bytes(uint32_t width) { return uint64_t(width / kInt8Group) * 4 * sizeof(float); }
 struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
   Rows rows;
   const float* in;       // [rows, k]
-  const uint16_t* half;  // rf_to_half's
-  const int8_t* planes;  // rf_to_planes'
+  const uint16_t* half;  // written by rf_to_half
+  const int8_t* int8;    // written by rf_to_int8, rf_rms_norm or rf_attention_merge, as is `info`
   const float* info;
-  // Up to three weights of one format, each with its own columns of `out` (a missing one has 0 rows); or gate and up of a SwiGLU.
+  // Up to three weights of one format, each with its own columns of `out` (an absent weight has 0 rows); or the gate and up of a
+  // SwiGLU.
   DeviceWeight weight[3];
   const float* bias[3];  // [weight[i].rows] or NULL
   float* out;            // [rows, out_width]
@@ -105,9 +108,9 @@ struct MatmulArgs {  // rf_matvec_* and rf_matmul_*
 //   block  kBlock threads
 //   unit   matmul-f16.hip or matmul-bf16.hip, by HALF
 //   dynamic shared bytes: kMatmulShared on NVIDIA (more than the default: raise the function's limit first), 0 on AMD
-// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and shape, and no bias. A weight's
-// columns of `out` begin at weight[i].first. k is a multiple of 32 for the block formats, anything for F32, F16 and BF16.
-// With few rows there are too few wide tiles to fill a GPU: on an H100 narrow tiles are faster up to about this many rows.
+// A swiglu kernel reads weight[0] as the gate and weight[1] as `up`, both of the named format and of equal shape, and no bias. The
+// columns of weight i in `out` begin at weight[i].first. k is a multiple of 32 for the block formats; F32, F16 and BF16 take any k.
+// With few rows, wide tiles are too few to fill a GPU: on an H100, narrow tiles are faster up to about kMatmulNarrowMost rows.
 constexpr uint32_t kMatmulNarrowMost = 192;
 constexpr uint32_t kMatmulWideRows = 128, kMatmulWideColumns = 128;    // t128
 constexpr uint32_t kMatmulNarrowRows = 32, kMatmulNarrowColumns = 32;  // t32
@@ -120,7 +123,8 @@ struct RopeTableArgs {  // rf_rope_table
   uint32_t width;
   float magnitude;
 };
-struct CacheArgs {  // a layer's paged cache: K and V are [n_blocks, n_kv_heads] tiles of [RF_BLOCK_SIZE, head_dim], as cache.h says
+// A layer's paged cache: K and V are [n_blocks, n_kv_heads] tiles of [RF_BLOCK_SIZE, head_dim]; see ../cache.h.
+struct CacheArgs {
   uint8_t* k;
   uint8_t* v;
   uint32_t n_kv_heads, head_dim, dtype;
@@ -146,14 +150,14 @@ struct AttentionArgs {  // rf_attention_*
   CacheArgs cache;
   uint32_t q_stride, n_heads, window;
   float scale, softcap;
-  // Split-K decode: each split leaves its running maximum, sum and output here; rf_attention_merge joins them.
+  // Split-K decode: each split writes its unnormalized output, maximum and sum of weights here; rf_attention_merge joins them.
   float* partial;  // [max_rows, n_heads, n_splits, head_dim + 2]
   uint32_t n_splits;
-  uint32_t by_length;  // 1: a row has attention_row_splits of its own length, n_splits at most
-  // rf_attention_split_*: 1 leaves sequences of more than kAttentionFlashRows rows to rf_attention_flash_*.
-  uint32_t flash;
-  int8_t* planes;  // rf_attention_merge: of `out`, as rf_to_planes makes them, or NULL; only for a head_dim of whole blocks of 32
-  float* info;
+  uint32_t by_length;  // 1: the splits of a row depend only on its own length (attention_row_splits, at most n_splits)
+  uint32_t flash;      // rf_attention_split_*: 1 skips sequences of more than kAttentionFlashRows rows (rf_attention_flash_*)
+  // rf_attention_merge: int8 copy of `out` in the layout of ConvertArgs.int8, or NULL; requires a head_dim divisible by 32.
+  int8_t* int8;
+  float* info;  // ConvertArgs.info of that copy
 };
 struct GatherArgs {  // rf_gather
   const uint32_t* step;
@@ -162,9 +166,9 @@ struct GatherArgs {  // rf_gather
   uint32_t width;
 };
 constexpr uint32_t kSampleThreads = 1024;
-// Scratch of rf_sample for an output: adjusted logits, later weights; and a list of candidates, their weights and ids.
+// Scratch of rf_sample for one output: the adjusted logits, which become weights, then the weights and the ids of the candidates.
 constexpr uint64_t sample_scratch_floats(uint32_t n_vocab) { return 3 * uint64_t(n_vocab); }
-struct SampleArgs {  // rf_sample: one block of kSampleThreads an output
+struct SampleArgs {  // rf_sample: one block of kSampleThreads threads per output
   const uint32_t* step;
   const float* logits;  // [n_outputs, width]
   uint32_t width, n_vocab;
@@ -180,7 +184,7 @@ struct ElementArgs {  // rf_scale, rf_add, rf_swiglu: elementwise over [rows, wi
   uint32_t width;
   float factor;
 };
-struct MaskArgs {  // rf_causal_mask, rf_softmax (which has no n_queries and n_keys)
+struct MaskArgs {  // rf_causal_mask, rf_softmax (ignores n_queries and n_keys)
   Rows rows;
   const float* in;
   float* out;
@@ -206,7 +210,7 @@ struct StreamArgs {  // rf_copy_stream: the bandwidth measurement
   uint8_t* to;
   uint64_t n_bytes;
 };
-constexpr uint32_t kRateProducts = 8;  // of 16 × 16 × 16, each wave and round
+constexpr uint32_t kRateProducts = 8;  // products of 16 × 16 × 16 per wave and round
 struct RateArgs {                      // rf_multiply_registers: any number of blocks
   float* out;                          // [blocks, kBlock]
   uint32_t rounds;

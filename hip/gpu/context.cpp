@@ -77,7 +77,7 @@ void GpuContext::allocate() {
   const uint64_t cached = ranges.total();
   cache_bytes_ = cached - arena - (d.arena_bytes + 255) / 256 * 256;
   const uint64_t row_seq = ranges.add(uint64_t(d.max_tokens) * 4), row_pos = ranges.add(uint64_t(d.max_tokens) * 4);
-  const uint64_t half = ranges.add(sizes.half), planes = ranges.add(sizes.planes), info = ranges.add(sizes.info),
+  const uint64_t half = ranges.add(sizes.half), int8 = ranges.add(sizes.int8), info = ranges.add(sizes.info),
                  gate = ranges.add(sizes.gate), partial = ranges.add(sizes.partial), sample = ranges.add(sizes.sample),
                  results = ranges.add(d.max_outputs * sizeof(RfStepResult));
   scratch_bytes_ = ranges.total() - cached;
@@ -94,7 +94,7 @@ void GpuContext::allocate() {
   at_.row_seq = base + row_seq;
   at_.row_pos = base + row_pos;
   at_.half = base + half;
-  at_.planes = base + planes;
+  at_.int8 = base + int8;
   at_.info = base + info;
   at_.gate = base + gate;
   at_.partial = base + partial;

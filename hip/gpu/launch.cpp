@@ -74,7 +74,7 @@ class Scratch {
     const bool half = plan_.desc.compute != RF_COMPUTE_F32;
     const uint64_t n = plan_.max_rows(in), n_vec = half ? std::min<uint64_t>(n, kMatvecMost) : n;
     if (half) sizes.half = n * in.width * sizeof(uint16_t);
-    sizes.planes = n_vec * planes_row_bytes(in.width);
+    sizes.int8 = n_vec * int8_row_bytes(in.width);
     sizes.info = n_vec * info_row_bytes(in.width);
     return sizes;
   }
@@ -91,7 +91,7 @@ ScratchSizes scratch_sizes(const Plan& plan, const GpuModel& weights) {
   for (const RfOp& op : plan.ops)
     visit_op(op, plan, [&](const auto& view) {
       const ScratchSizes sizes = scratch.of(view);
-      for (uint64_t ScratchSizes::* size : {&ScratchSizes::half, &ScratchSizes::planes, &ScratchSizes::info, &ScratchSizes::gate,
+      for (uint64_t ScratchSizes::* size : {&ScratchSizes::half, &ScratchSizes::int8, &ScratchSizes::info, &ScratchSizes::gate,
                                             &ScratchSizes::partial, &ScratchSizes::sample})
         most.*size = std::max(most.*size, sizes.*size);
     });
@@ -118,14 +118,14 @@ void Launcher::run(const Shape& shape) {
   n_launched_ = 0;
   launch("rf_prepare", 1, 1, 1, kBlock,
          PrepareArgs{step(), pointer<uint32_t>(memory_.row_seq), pointer<uint32_t>(memory_.row_pos)});
-  half_of_ = planes_of_ = nullptr;
+  half_of_ = int8_of_ = nullptr;
   std::optional<Product> product = plan_.ops.empty() ? std::nullopt : product_of(plan_.ops[0], plan_);
   for (size_t i = 0; i < plan_.ops.size(); i++) {
     next_ = i + 1 < plan_.ops.size() ? product_of(plan_.ops[i + 1], plan_) : std::nullopt;
-    made_planes_ = nullptr;
+    made_int8_ = nullptr;
     visit_op(plan_.ops[i], plan_, [this](const auto& op) { run(op); });
     if (!product || overlap(product->out, half_of_)) half_of_ = nullptr;
-    if (!product || overlap(product->out, planes_of_)) planes_of_ = made_planes_;
+    if (!product || overlap(product->out, int8_of_)) int8_of_ = made_int8_;
     product = next_;
   }
 }
@@ -136,7 +136,7 @@ bool Launcher::overlap(const RfBuffer* a, const RfBuffer* b) const {
 }
 
 // Whether the next op multiplies this op's output by a weight of a block format, row by row.
-bool Launcher::next_reads_planes(const RfBuffer& out) const {
+bool Launcher::next_reads_int8(const RfBuffer& out) const {
   if (!next_ || next_->in != &out || !by_rows(count(out))) return false;
   for (const TensorId id : next_->weight)
     if (id != TensorId::none && !plain_format(weight(id).format)) return true;
@@ -150,7 +150,7 @@ void Launcher::run(const EmbedOp& op) {
          EmbedArgs{step(), table, at(op.out()), op.scale()});
 }
 
-// A norm whose output feeds products of block formats also writes the planes that they read.
+// A norm whose output feeds products of block formats also writes the int8 copy that those products read.
 void Launcher::run(const RmsNormOp& op) {
   const uint32_t width = op.in().width;
   RmsNormArgs args{};
@@ -160,10 +160,10 @@ void Launcher::run(const RmsNormOp& op) {
   args.out = at(op.out());
   args.width = width;
   args.eps = op.eps();
-  if (width <= kNormWidest && next_reads_planes(op.out())) {
-    args.planes = pointer<int8_t>(memory_.planes);
+  if (width <= kNormWidest && next_reads_int8(op.out())) {
+    args.int8 = pointer<int8_t>(memory_.int8);
     args.info = pointer<float>(memory_.info);
-    made_planes_ = &op.out();
+    made_int8_ = &op.out();
   }
   launch("rf_rms_norm", count(op.in()), 1, 1, norm_threads(width), args);
 }
@@ -219,12 +219,12 @@ void Launcher::run(const AttentionOp& op) {
   if (args.n_splits > 1) args.partial = pointer<float>(memory_.partial);
   launch(a.split.name, shape_.n_tokens, a.grid_y, args.n_splits, kBlock, args);
   if (args.n_splits == 1) return;
-  // Where every row comes through the merge, the merge can write planes for a product of block formats.
+  // If the merge computes every row, it can also write the int8 copy for a product of block formats.
   const bool all_merged = !args.by_length && !(a.flash && shape_.long_rows);
-  if (all_merged && a.head_dim % kPlanesGroup == 0 && next_reads_planes(op.out())) {
-    args.planes = pointer<int8_t>(memory_.planes);
+  if (all_merged && a.head_dim % kInt8Group == 0 && next_reads_int8(op.out())) {
+    args.int8 = pointer<int8_t>(memory_.int8);
     args.info = pointer<float>(memory_.info);
-    made_planes_ = &op.out();
+    made_int8_ = &op.out();
   }
   launch("rf_attention_merge", shape_.n_tokens, a.n_heads, 1, kMergeThreads, args);
 }
@@ -362,7 +362,7 @@ void Launcher::product(Matmul* m) {
 
 void Launcher::matvec(Matmul* m) {
   const DeviceWeight& w = m->args.weight[0];
-  if (!plain_format(w.format)) copy_planes(m);
+  if (!plain_format(w.format)) copy_int8(m);
   const uint32_t n = m->n_rows <= 1 ? 1 : m->n_rows <= 2 ? 2 : m->n_rows <= 4 ? 4 : 8;
   const std::string name =
       std::string(m->swiglu ? "rf_matvec_swiglu_" : "rf_matvec_") + format_name(w.format) + "_n" + std::to_string(n);
@@ -383,18 +383,18 @@ void Launcher::copy_half(Matmul* m) {
   launch("rf_to_half", ceil_div(uint64_t(m->n_rows) * args.width, 4 * kBlock), 1, 1, kBlock, args);
 }
 
-void Launcher::copy_planes(Matmul* m) {
-  m->args.planes = pointer<int8_t>(memory_.planes);
+void Launcher::copy_int8(Matmul* m) {
+  m->args.int8 = pointer<int8_t>(memory_.int8);
   m->args.info = pointer<float>(memory_.info);
-  if (planes_of_ == m->in) return;
-  planes_of_ = m->in;
+  if (int8_of_ == m->in) return;
+  int8_of_ = m->in;
   ConvertArgs args{};
   args.rows = m->args.rows;
   args.in = m->args.in;
-  args.planes = pointer<int8_t>(memory_.planes);
+  args.int8 = pointer<int8_t>(memory_.int8);
   args.info = pointer<float>(memory_.info);
   args.width = m->in->width;
-  launch("rf_to_planes", uint64_t(m->n_rows) * to_planes_blocks(args.width), 1, 1, kBlock, args);
+  launch("rf_to_int8", uint64_t(m->n_rows) * to_int8_blocks(args.width), 1, 1, kBlock, args);
 }
 
 }  // namespace gpu

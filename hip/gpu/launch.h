@@ -27,7 +27,7 @@ struct Memory {
   std::vector<CacheArgs> caches;
   Address step;  // changes when a larger step comes
   Address row_seq, row_pos;
-  Address half, planes, info;  // copies of a matrix product's input, see ConvertArgs
+  Address half, int8, info;  // copies of a matrix product's input, see ConvertArgs
   Address gate;                // results of the gate of a SwiGLU whose weights have different formats
   Address partial;             // results of the splits of attention
   Address sample;
@@ -36,7 +36,7 @@ struct Memory {
 
 // Bytes of the scratch in `Memory` for a plan.
 struct ScratchSizes {
-  uint64_t half = 0, planes = 0, info = 0, gate = 0, partial = 0, sample = 0;
+  uint64_t half = 0, int8 = 0, info = 0, gate = 0, partial = 0, sample = 0;
 };
 ScratchSizes scratch_sizes(const Plan& plan, const GpuModel& weights);
 
@@ -83,8 +83,8 @@ class Launcher {
   bool overlap(const RfBuffer* a, const RfBuffer* b) const;
   void matvec(Matmul* m);
   void copy_half(Matmul* m);
-  void copy_planes(Matmul* m);
-  bool next_reads_planes(const RfBuffer& out) const;
+  void copy_int8(Matmul* m);
+  bool next_reads_int8(const RfBuffer& out) const;
 
   template <class T>
   static T* pointer(Address address) {
@@ -115,9 +115,9 @@ class Launcher {
   const Memory& memory_;
   const uint32_t compute_;
   Shape shape_{};
-  // The buffers of which `half` and `planes` hold a copy, which consecutive products of one input share; NULL: none.
-  const RfBuffer *half_of_ = nullptr, *planes_of_ = nullptr;
-  const RfBuffer* made_planes_ = nullptr;  // the output of the op being launched, where that op also writes its planes
+  // The buffers that `half` and `int8` are copies of, so that consecutive products of one input share a copy; NULL: no copy.
+  const RfBuffer *half_of_ = nullptr, *int8_of_ = nullptr;
+  const RfBuffer* made_int8_ = nullptr;  // the output of the op being launched, if that op also writes an int8 copy of it
   mutable uint32_t n_launched_ = 0;        // kernels of this run
   std::optional<Product> next_;            // of the op after the one being launched
 };

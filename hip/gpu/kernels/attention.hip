@@ -1,12 +1,12 @@
-// Attention over the paged cache and over plain matrices. ../attention.h says which kernel serves which shape, and lists the grids.
+// Attention over the paged cache and over plain matrices. ../attention.h chooses the kernel for a shape and lists the grids.
 #include "attention-flash.h"
 #include "attention-split.h"
 #include "quantize.h"
 
 using namespace rf;
 
-// Blocks that a multiprocessor must hold, where the registers of float caches allow it: q8_0 code must not use so many that fewer
-// fit.
+// `blocks`: thread blocks that must fit on a multiprocessor, as many as the registers for float caches allow. The code for q8_0
+// caches would otherwise use more registers, and fewer blocks would fit.
 #define RF_SPLIT(name, lanes, chunks, heads, aligned, blocks) \
   RF_KERNEL_RESIDENT(kBlock, blocks)                          \
   rf_attention_split_##name(AttentionArgs a) { attention_split<SplitShape<lanes, chunks, heads, aligned>>(a); }
@@ -19,9 +19,9 @@ RF_SPLIT(256_4, 32, 1, 4, true, 1)
 RF_SPLIT(512_2, 32, 2, 2, true, 1)
 RF_SPLIT(any, 32, 2, 1, false, 2)
 
-// Joins the splits of one head of one row, always in the same order. Each lane computes the weights of splits `lane` and `lane +
-// 32` while the first sums are being loaded. Where the next op is a product of block formats, it also writes the planes that the
-// product reads.
+// Joins the splits of one head of one row, always in the same order. Each lane computes the weights of splits `lane` and
+// `lane + 32` while the first sums are being loaded. If the next op is a product of block formats, the kernel also writes the int8
+// copy that the product reads.
 RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   constexpr uint32_t Ahead = 16;
   static_assert(kMaxSplits == 2 * kSubgroup, "two splits a lane");
@@ -33,7 +33,7 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
   begin_kernel();
   if (row >= n_tokens || flashed) return;
   const uint32_t n_splits = row_keys(a, position).splits;
-  if (n_splits == 1) return;  // written by the split itself
+  if (n_splits == 1) return;  // rf_attention_split_* wrote the output
   RF_SHARED float weights[kMaxSplits];
   float peak[2], weight[2];
   RF_UNROLL for (uint32_t i = 0; i < 2; i++) {
@@ -71,17 +71,18 @@ RF_KERNEL(kMergeThreads) rf_attention_merge(AttentionArgs a) {
     }
     const float y = on ? divide(sum, total) : 0.0f;
     if (on) a.out[at * head_dim + d] = y;
-    if (a.planes) {  // head_dim is a multiple of 32 here, so the group has one block, of which eight lanes take four each
+    if (a.int8) {  // head_dim is a multiple of 32 here, so a subgroup holds one block: eight lanes quantize four elements each
       const uint32_t width = a.n_heads * head_dim, four = lane_id() % 8 * 4;
       const Word4 quad = {float_bits(shuffle(y, four)), float_bits(shuffle(y, four + 1)), float_bits(shuffle(y, four + 2)),
                           float_bits(shuffle(y, four + 3))};
       const uint64_t start = uint64_t(row) * width;
-      quantize_block(quad, a.planes + 2 * start, a.info + start / 8, width, (block_y() * head_dim + d) / 32, on && lane_id() < 8);
+      quantize_block(quad, a.int8 + 2 * start, a.info + start / 8, width, (block_y() * head_dim + d) / 32, on && lane_id() < 8);
     }
   }
 }
 
-// The keys that a query sees, begin … end - 1, as ops.h says. With a window n_k ≥ n_q, so a position is never negative.
+// The keys begin … end - 1 that a query attends to; see ATTENTION_DENSE in ops.h. With a window, n_k ≥ n_q, so a position is never
+// negative.
 struct DenseKeys {
   uint32_t begin, end;
 };

@@ -129,15 +129,15 @@ RF_KERNEL(kBlock) rf_to_half(ConvertArgs args) {
   }
 }
 
-// Grid: rows · to_planes_blocks(width), kBlock threads; width is a multiple of 32. The first row is read without reading the live
+// Grid: rows · to_int8_blocks(width), kBlock threads; width is a multiple of 32. The first row is read without reading the live
 // count.
-RF_KERNEL(kBlock) rf_to_planes(ConvertArgs args) {
-  const uint32_t blocks = (args.width / 4 + kBlock - 1) / kBlock, row = block_x() / blocks;  // to_planes_blocks
+RF_KERNEL(kBlock) rf_to_int8(ConvertArgs args) {
+  const uint32_t blocks = (args.width / 4 + kBlock - 1) / kBlock, row = block_x() / blocks;  // to_int8_blocks
   begin_kernel();
   if (row && row >= live(args.rows)) return;
   const uint32_t i = (block_x() - row * blocks) * kBlock + thread_id();  // quadruple of the row
   const bool exists = i < args.width / 4;
   const uint64_t at = uint64_t(row) * args.width;
   const Word4 in = exists ? load<Word4>(args.in + at + 4 * i) : Word4{};
-  quantize_block(in, args.planes + 2 * at, args.info + at / 8, args.width, i / 8, exists);
+  quantize_block(in, args.int8 + 2 * at, args.info + at / 8, args.width, i / 8, exists);
 }

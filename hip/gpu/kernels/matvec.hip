@@ -38,7 +38,7 @@ struct Task {
 };
 RF_DEVICE constexpr int sum_at(int rows, int weights, int n, int r, int w) { return (n * rows + r) * weights + w; }
 
-// Offsets of a unit's activations within a row of MatmulArgs.planes (bytes) and of info (floats). They are 32-bit numbers of a
+// Offsets of a unit's activations within a row of MatmulArgs.int8 (bytes) and of info (floats). They are 32-bit numbers of a
 // lane, the same for every row, so that a row needs only two scalar base addresses.
 struct ActivationOffsets {
   uint32_t high, low, scale, sum;
@@ -83,7 +83,7 @@ RF_DEVICE void add_unit(const Task<W, N>& task, uint32_t u, const typename Unit<
     RF_UNROLL for (int r = 0; r < Count; r++) RF_UNROLL for (int w = 0; w < W; w++)
         U::decode(raw[w][r], u, j, q[w][r], scale[w][r], min[w][r]);
     RF_UNROLL for (int n = 0; n < N; n++) {
-      const int8_t* int8 = args.planes + uint64_t(task.row[n]) * 2 * k + constant * 16;
+      const int8_t* int8 = args.int8 + uint64_t(task.row[n]) * 2 * k + constant * 16;
       const float* info = args.info + uint64_t(task.row[n]) * 4 * pieces + constant;
       int32_t high[U::words], low[U::words];
       load_int8(int8, k, at.high, high);
@@ -224,8 +224,8 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   // The first rows are computed without reading the live count, so that weights are loaded at once. A step without rows computes
   // row 0 in vain.
   if (first_row && first_row >= live(args.rows)) return;
-  const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecGroups
-                                                                       : split == 2 ? kMatvecGroups / 2
+  const uint32_t split = matvec_split(Id, args.weight[0].cols), sets = split == 1   ? kMatvecSubgroups
+                                                                       : split == 2 ? kMatvecSubgroups / 2
                                                                                     : 1;
   uint32_t block = block_x();
   T task{args, {}, split, 0, thread_id() % (kSubgroup * split), kSubgroup * split, {}};
@@ -272,7 +272,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
     else plain_sums_any<Id>(task, acc);
   }
 
-  RF_SHARED float shared[kMatvecGroups][T::sums];
+  RF_SHARED float shared[kMatvecSubgroups][T::sums];
   join_lanes<T::sums>(acc);
   bool is_first;
   const int value = value_of<T::sums>(lane_id(), is_first);
@@ -281,7 +281,7 @@ RF_DEVICE void matvec(const MatmulArgs& args) {
   const Output<W, N> output(task, sets, block);
   if (!output.on) return;
   float sum[W] = {};
-  RF_UNROLL for (uint32_t g = 0; g < kMatvecGroups; g++) {
+  RF_UNROLL for (uint32_t g = 0; g < kMatvecSubgroups; g++) {
     if (g >= split) break;
     RF_UNROLL for (int w = 0; w < W; w++) sum[w] +=
         shared[output.set * split + g][(output.n * T::rows + output.r) * W + uint32_t(w)];

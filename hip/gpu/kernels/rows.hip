@@ -108,8 +108,8 @@ RF_KERNEL(kNormThreads) rf_rms_norm(RmsNormArgs a) {
     const uint32_t i = j * threads + thread_id();
     const Float4 y = {v[j].x * inverse * w[j].x, v[j].y * inverse * w[j].y, v[j].z * inverse * w[j].z, v[j].w * inverse * w[j].w};
     if (i < whole) quads(out)[i] = y;
-    if (a.planes)
-      quantize_block({float_bits(y.x), float_bits(y.y), float_bits(y.z), float_bits(y.w)}, a.planes + 2 * at, a.info + at / 8,
+    if (a.int8)
+      quantize_block({float_bits(y.x), float_bits(y.y), float_bits(y.z), float_bits(y.w)}, a.int8 + 2 * at, a.info + at / 8,
                      a.width, i / 8, i < whole);
   }
 }
