@@ -1,6 +1,6 @@
 /**
  * Downloads the default model into the store if it is not there, with progress on standard error.
- * With `--check` the exit code tells whether the model is in the store.
+ * With `--check`, the exit code is 0 if the model is in the store, and nothing is downloaded.
  */
 
 import { join } from "node:path"

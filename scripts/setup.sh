@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prepares this checkout: npm packages, a C++ compiler, the native library and the default model.
-# Only missing parts are installed, so a second run takes a second. It never asks a question.
-#   --dev  also installs what the tests need: a browser and AddressSanitizer
+# Only missing parts are installed, so a second run takes a second. The script never prompts.
+#   --dev  also installs a browser and AddressSanitizer for the tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# install WHY PACKAGE...: installs packages with apt if that needs no password; else prints the command for the user and fails.
+# install WHY PACKAGE...: installs packages with apt if no password is needed; otherwise prints the command for the user and fails.
 install() {
   why=$1; shift
   as_root=
@@ -45,7 +45,7 @@ if ! node scripts/check-packages.mjs 2>/dev/null || ! "$bun" --version >/dev/nul
   say "installing the npm packages"
   options="--include=dev --include=optional --no-audit --no-fund --loglevel=error"
   npm ci $options >&2 || npm install --no-save $options >&2
-  # If npm is configured to run no install scripts, Bun's binary is not in place yet.
+  # If npm is configured not to run install scripts, Bun's binary is not in place yet.
   "$bun" --version >/dev/null 2>&1 || (cd node_modules/bun && node install.js) >&2
   "$bun" --version >/dev/null || fail "Bun does not start on this machine"
 fi

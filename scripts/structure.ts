@@ -1,6 +1,6 @@
 /**
- * `bun scripts/structure.ts [FOLDER]`: measures how a checkout is laid out, as a table: rooms and edges of the server, circles of
- * imports, small files, index literals in native code, unused exports, and the files that a streamed chat passes through.
+ * `bun scripts/structure.ts [FOLDER]`: prints measurements of a checkout's structure as a table: rooms and edges of the server, import
+ * cycles, small files, index literals in native code, unused exports, and the files that a streamed chat passes through.
  */
 
 import { readFileSync } from "node:fs"
@@ -10,16 +10,16 @@ import { chatPath } from "./structure/chat-path.ts"
 import { unusedExports } from "./structure/exports.ts"
 import { circles, importGraph, roomEdges, roomOf } from "./structure/imports.ts"
 
-/** A file of so many lines should be a function of the file that uses it. */
+/** Up to this many lines, a file with one user should be a function in that user's file. */
 const SMALL_LINES = 30
 
 export interface Structure {
   serverRooms: string[]
   serverEdges: (readonly [from: string, to: string])[]
-  /** Files that import each other in a circle; imports of types count. */
+  /** Files that import each other in a cycle; imports of types count. */
   circles: string[][]
   smallFiles: string[]
-  /** Slots of an op record that are named by their number. */
+  /** Uses of a slot of an op record by its number. */
   indexLiterals: string[]
   unusedExports: string[]
 }
@@ -37,7 +37,7 @@ export function measure(root: string): Structure {
   }
 }
 
-/** Slots of an op record that are named by a number: `dim[3]`, `f[0]`, `buf[1]`, and accessors such as `at(op, 1)`. */
+/** Finds uses of a slot of an op record by its number: `dim[3]`, `f[0]`, `buf[1]`, and accessors such as `at(op, 1)`. */
 function indexLiterals(root: string): string[] {
   const files = [...new Glob("hip/**/*.{h,cpp}").scanSync(root)].filter((file) => file !== "hip/abi.h") // declares the record
   return files.flatMap((file) => {

@@ -1,8 +1,8 @@
 /**
- * `npm test [-- FILTER… [-t PATTERN] [--jobs N] [--verbose]]`: the native build without warnings, lint, types, then every test file in a
- * Bun process of its own, so that one that crashes or hangs is named and hides no other. A FILTER is a part of a test file's path;
- * with one, only the tests run. N files run at once, the slowest ones of the last run first. The last line is
- * `N passed, N failed, N skipped`; the exit code is 1 unless all is well.
+ * `npm test [-- FILTER… [-t PATTERN] [--jobs N] [--verbose]]`: runs the native build without warnings, lint, types, then every test
+ * file. Each file has its own Bun process, so that a file that crashes or hangs is reported and does not hide other files. A FILTER
+ * is a part of a test file's path; with a FILTER only tests run. N files run at once, the slowest files of the last run first. The
+ * last line is `N passed, N failed, N skipped`; the exit code is 0 only if everything passed.
  */
 
 import { availableParallelism } from "node:os"
@@ -12,7 +12,7 @@ import { Glob } from "bun"
 import { type FileResult, runTestFile } from "./test/run-file.ts"
 import { inOrder, readDurations, slowestFirst, writeDurations } from "./test/schedule.ts"
 
-/** More would only wait for each other's processors: a file's process has threads of its own. */
+/** Each file's process has several threads, so that more processes would only compete for processors. */
 const MOST_JOBS = 4
 const DURATIONS = "build/test-durations.json"
 
@@ -72,7 +72,7 @@ async function runTests(): Promise<FileResult[]> {
   const files = slowestFirst(chosen, durations)
   const verbose = values.verbose || (files.length === 1 && positionals.length > 0)
   const run = (file: string) => runTestFile({ file, pattern, verbose })
-  // What files print as they run must not mix.
+  // With --verbose, the output of files that run at once would mix.
   const results = await inOrder(files, verbose ? 1 : jobs, run, (result, i) => {
     const { file } = result
     const counts = `${result.passed} passed${result.failed > 0 ? `, ${result.failed} failed` : ""}`
@@ -109,7 +109,7 @@ function report(failedChecks: string[], results: FileResult[]): void {
     const slowest = results.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
     console.log(`slowest files: ${slowest.map((each) => `${each.file} ${seconds(each.ms).trim()}`).join(", ")}`)
   }
-  // The kernel tests print on which devices they ran; without a GPU that is the CPU alone.
+  // The kernel tests print the devices on which they ran; without a GPU this is only the CPU.
   for (const line of new Set(results.flatMap((result) => result.output.match(/^kernel suite on .*$/m) ?? [])))
     console.log(line)
   console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)

@@ -50,7 +50,7 @@ export interface Backend {
   name: string
   /** Returns a recipe, or why this machine cannot build the backend and what to install. */
   plan(variant: Variant, architectures: readonly string[]): Promise<Recipe | { skipped: string }>
-  /** Whether this machine has a device for the backend. */
+  /** Whether the machine has a device for the backend. */
   present(): boolean
 }
 
@@ -140,7 +140,7 @@ async function planGpu(
 
 function hostCommand(compiler: Compiler, variant: Variant): string[] {
   const optimize = variant === "asan" ? ["-O1", "-g", ...SANITIZE] : ["-O3", "-g0"]
-  // g++ warns about its own intrinsics, and about passing vectors to functions, all of which are inlined.
+  // g++ warns about its own intrinsics, and about passing vectors to functions although these are inlined.
   const quiet = compiler.family === "gcc" ? ["-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"] : []
   return [...compiler.command, ...COMMON, ...optimize, ...WARNINGS, ...quiet, "-c"]
 }

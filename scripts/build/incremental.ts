@@ -41,7 +41,7 @@ interface BuildOptions {
   print: (line: string) => void
 }
 
-/** Builds `library` if it is stale. @throws BuildError when a command fails; finished outputs stay valid */
+/** Builds `library` if it is stale. @throws BuildError when a command fails; outputs that are already finished stay valid */
 export async function buildLibrary(options: BuildOptions): Promise<BuildReport> {
   const { recipe, objectFolder, library, force } = options
   const host = recipe.units.map((unit) => ({
@@ -173,7 +173,7 @@ function isFresh(output: string, command: string, werror: boolean): boolean {
   }
 }
 
-/** Writes the stamp of an output, unless an input changed while the output was made: then it may be built from the old input. */
+/** Writes the stamp of an output, unless an input changed during the build: then the output may be built from the old input. */
 function writeStamp(
   output: string,
   { command, inputs, warned }: { command: string; inputs: string[]; warned: boolean },

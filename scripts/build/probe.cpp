@@ -1,2 +1,2 @@
-// What compilers.ts preprocesses to ask a compiler who it is and whether it finds the C++ library.
+// compilers.ts preprocesses this file to identify a compiler and to check that it finds the C++ library.
 #include <cstddef>

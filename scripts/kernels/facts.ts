@@ -25,7 +25,7 @@ export interface KernelFacts {
   matrix: number
 }
 
-/** Paths of the LLVM tools with the compiler's version. */
+/** Paths of the LLVM tools of the compiler's version. */
 interface LlvmTools {
   readelf: string
   objdump: string
@@ -74,7 +74,7 @@ async function output(command: string[]): Promise<string> {
   return stdout
 }
 
-/** The fields of each kernel, from the metadata as readelf prints them (YAML, of which only the level of the kernel list is read). */
+/** The fields of each kernel, from the metadata that readelf prints as YAML. Only the level of the kernel list is read. */
 export function parseNotes(text: string): Map<string, string>[] {
   const kernels: Map<string, string>[] = []
   for (const line of text.split("\n")) {
@@ -101,7 +101,7 @@ export function countInstructions(listing: string): Map<string, { dot: number; m
   return counts
 }
 
-/** Registers per lane, their granule, and most waves of a SIMD; bytes of LDS that the SIMDs of a compute unit or WGP share. */
+/** Registers per lane, their granule, the most waves per SIMD, and the bytes of LDS that a compute unit or WGP has for its SIMDs. */
 interface Limits {
   vgprs: number
   granule: number

@@ -2,7 +2,7 @@
 
 import type { KernelFacts } from "./facts.ts"
 
-/** Kernels that must contain an instruction. A rule must match a kernel on each architecture, so that a renamed kernel is noticed. */
+/** Kernels that must contain an instruction. A rule must match a kernel on each architecture, so that renaming a kernel is an error. */
 const INSTRUCTIONS: readonly { what: string; kernels: RegExp; count: (facts: KernelFacts) => number }[] = [
   {
     what: "dot4 in the decode mat-vec of quantized weights",
@@ -21,7 +21,7 @@ const INSTRUCTIONS: readonly { what: string; kernels: RegExp; count: (facts: Ker
   },
 ]
 
-/** Kernels that run once per weight, when it is uploaded. */
+/** Kernels that run once per weight, during its upload. */
 const COLD = /^rf_repack/
 
 /** One message for each problem. */

@@ -7,7 +7,7 @@ const TITLES = ["VGPR", "SGPR", "LDS", "scratch", "spills", "waves", "dot4", "ma
 const WIDTHS = [5, 5, 6, 8, 7, 6, 6, 7]
 
 export interface Table {
-  /** The compiler of the code. Numbers of different compilers are not compared. */
+  /** The compiler of the code. Tables of different compilers are not compared. */
   compiler: string
   kernels: KernelFacts[]
 }

@@ -1,15 +1,15 @@
-/** Which files of `src` run while a streamed chat is answered: those of which a line runs more often with chats than without. */
+/** Finds the files of `src` that a streamed chat passes through: files with a line that runs more often with chats than without. */
 
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 
-/** Times that each line of each file ran. */
+/** The number of times that each line of each file ran. */
 type Coverage = ReadonlyMap<string, ReadonlyMap<number, number>>
 
 /**
- * Answers chats with the engine in the server's process and in one of its own, so that both sides of the boundary count; what
- * runs in the child alone does not.
+ * Answers chats with the engine in the server's process and in a child process, so that the parent's side of the process boundary
+ * counts as well. Lines that run only in the child do not count.
  * @param folderOfCheckout A built checkout. @returns paths relative to it, sorted.
  */
 export async function chatPath(folderOfCheckout: string): Promise<string[]> {

@@ -9,7 +9,7 @@ const DECLARED =
 const LISTED = /^export (?:type )?\{([^}]*)\}(?! from)/gm
 const TAKEN = /(?:import|export)\s+(?:type\s+)?([\w$]+\s*,\s*)?\{([^}]*)\}\s+from\s+"(\.[^"]+)"/g
 const WHOLE = /(?:import|export)\s+(?:type\s+)?\*(?:\s+as\s+[\w$]+)?\s+from\s+"(\.[^"]+)"/g
-/** Whoever imports a file at run time may use any of its names. */
+/** A file that imports another at run time may use any of its exports. */
 const DYNAMIC = /\bimport\("(\.[^"]+)"\)/g
 
 /** `type a as b` → `a`. */
@@ -21,9 +21,9 @@ const nameIn = (specifier: string): string =>
     ?.trim() ?? ""
 
 /**
- * `FILE NAME` for each name that a file of `src` exports and no file of the checkout imports by that name. What the package's
- * own entries export is its API, and counts as used.
- * @param entries Files whose exports are the package's.
+ * `FILE NAME` for each name that a file of `src` exports and no file of the checkout imports. Exports of the package's entries are
+ * its API and count as used.
+ * @param entries The entry files of the package.
  */
 export function unusedExports(root: string, entries: readonly string[]): string[] {
   const files = [...new Glob("{src,tests,scripts}/**/*.{ts,tsx}").scanSync(root), "build.ts"]

@@ -15,7 +15,7 @@ export type ImportGraph = ReadonlyMap<string, readonly Import[]>
 
 const IMPORT = /(?:import|export)\s+(type\s)?[^"';]*?\sfrom\s+"(\.[^"]+)"|import\s*\(?\s*"(\.[^"]+)"/g
 
-/** @param root Folder of a checkout. @param folders Those of its folders to read, as `src`. */
+/** @param root Folder of a checkout. @param folders The folders in it to read, such as `src`. */
 export function importGraph(root: string, ...folders: string[]): ImportGraph {
   const graph = new Map<string, Import[]>()
   for (const folder of folders) {
@@ -39,7 +39,7 @@ function importsOf(text: string, file: string, root: string): Import[] {
 export const roomOf = (path: string, folder: string): string | undefined =>
   path.startsWith(`${folder}/`) ? path.slice(folder.length + 1).split("/")[0] : undefined
 
-/** Pairs of rooms of `folder`, the first of which imports from the second. */
+/** Pairs of rooms of `folder`: the first imports from the second. */
 export function roomEdges(graph: ImportGraph, folder: string): (readonly [from: string, to: string])[] {
   const edges = new Map<string, readonly [string, string]>()
   for (const [file, imports] of graph) {
@@ -53,8 +53,8 @@ export function roomEdges(graph: ImportGraph, folder: string): (readonly [from: 
 }
 
 /**
- * Groups of files that import each other in a circle: the strongly connected components with more than one file
- * (Tarjan 1972). @param follow Which imports count.
+ * Groups of files that import each other in a cycle: the strongly connected components with more than one file (Tarjan 1972).
+ * @param follow Selects the imports that count.
  */
 export function circles(graph: ImportGraph, follow: (from: string, edge: Import) => boolean = () => true): string[][] {
   const index = new Map<string, number>()

@@ -1,4 +1,4 @@
-/** Run by `chat-path.ts` under `bun test`, which alone counts lines: answers some streamed chats, or none. */
+/** Answers some streamed chats, or none. `chat-path.ts` runs it under `bun test`, because only `bun test` counts lines. */
 
 import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"

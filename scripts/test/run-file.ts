@@ -1,6 +1,6 @@
-/** Runs one test file under `bun test` and reads what happened from Bun's own summary. */
+/** Runs one test file under `bun test` and reads the result from Bun's own summary. */
 
-/** One test may take this long. Bun's default of 5 s is too short for a test that loads a model on a busy machine. */
+/** Time limit of a test. Bun's default of 5 s is too short for a test that loads a model on a busy machine. */
 const TEST_TIMEOUT_MS = 120_000
 /** A test that hangs inside a native call blocks Bun's own timer, so the whole process gets a limit too. */
 const FILE_TIMEOUT_MS = 600_000
@@ -11,20 +11,20 @@ export interface FileResult {
   failed: number
   skipped: number
   ms: number
-  /** What Bun printed. */
+  /** The output of Bun. */
   output: string
   /** A problem other than failing tests: a crash, a hang, a file without tests. */
   problem?: string
 }
 
-/** @param options.verbose Print what Bun prints as it comes. */
+/** @param options.verbose Prints the output of Bun as it arrives. */
 export async function runTestFile(options: { file: string; pattern?: string; verbose: boolean }): Promise<FileResult> {
   const { file, pattern, verbose } = options
   const filter = pattern === undefined ? [] : ["--test-name-pattern", pattern]
   const started = performance.now()
   const command = [process.execPath, "test", `./${file}`, "--timeout", String(TEST_TIMEOUT_MS), ...filter]
   const child = Bun.spawn(command, {
-    env: process.env, // as it is now, not as it was when Bun started
+    env: process.env, // the current environment, not that at Bun's start
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -42,7 +42,7 @@ export async function runTestFile(options: { file: string; pattern?: string; ver
       if (verbose) process.stdout.write(chunk)
     }
   }
-  // A child of the test that outlives it may hold the pipes open: the process's end counts, not the pipes'.
+  // A child process that outlives the test may keep the pipes open, so reading stops soon after the process has exited.
   const reading = Promise.all([collect(child.stdout), collect(child.stderr)])
   const code = await child.exited
   await Promise.race([reading, Bun.sleep(2000)])
@@ -62,8 +62,8 @@ export async function runTestFile(options: { file: string; pattern?: string; ver
 type Counts = Pick<FileResult, "passed" | "failed" | "skipped" | "problem">
 
 /**
- * Counts from the summary that Bun prints last (` 12 pass`, ` 1 fail`, …, `Ran 13 tests across 1 file.`). A process that ended
- * badly has at least one failure, whatever its summary says; one without a summary has failed.
+ * Reads the counts from Bun's summary at the end of the output (` 12 pass`, ` 1 fail`, …, `Ran 13 tests across 1 file.`). A process
+ * with a nonzero exit code or without a summary counts as at least one failure.
  */
 export function interpret(output: string, code: number, filtered: boolean): Counts {
   if (filtered && /^error: regex .* matched 0 tests/m.test(output)) return { passed: 0, failed: 0, skipped: 0 }

@@ -1,13 +1,13 @@
-/** In which order test files run, and how many at once. */
+/** The order of test files, and how many of them run at once. */
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { z } from "zod"
 
-/** Milliseconds that each test file took when it ran last, by path. */
+/** Milliseconds that each test file took in its last run, by path. */
 export type Durations = Record<string, number>
 
-/** The durations that `writeDurations` left; none if there is no such file, or it holds something else. */
+/** Reads the durations that `writeDurations` wrote; none if the file is missing or malformed. */
 export function readDurations(path: string): Durations {
   try {
     return z.record(z.string(), z.number()).parse(JSON.parse(readFileSync(path, "utf8")))
@@ -22,9 +22,9 @@ export function writeDurations(path: string, durations: Durations): void {
 }
 
 /**
- * The slowest files first, so that none of them runs alone at the end; a file without a duration may be slow, and comes before all
- * others. Files whose durations have the same magnitude (a power of two of seconds) are in the order of their paths, so that the order
- * stays the same from run to run.
+ * Sorts the slowest files first, so that no slow file runs alone at the end. A file without a duration may be slow and comes before
+ * all others. Files with durations of the same magnitude (a power of two of seconds) are sorted by path, so that the order does not
+ * change from run to run.
  */
 export function slowestFirst(files: readonly string[], durations: Durations): string[] {
   const magnitude = (file: string) => {
@@ -35,7 +35,7 @@ export function slowestFirst(files: readonly string[], durations: Durations): st
   return files.toSorted((a, b) => (magnitude(a) === magnitude(b) ? byPath(a, b) : magnitude(b) - magnitude(a)))
 }
 
-/** Does the work of each item, at most `jobs` at a time, and reports each result in the items' order, as soon as those before it are there. */
+/** Works on at most `jobs` items at a time. Reports results in the order of the items, each as soon as all earlier results are known. */
 export async function inOrder<T, R>(
   items: readonly T[],
   jobs: number,

@@ -1,4 +1,4 @@
-/** ADD: out = a + b, elementwise. One float32 sum an element, so the result is exact. */
+/** ADD: out = a + b, elementwise. One float32 sum per element, so the result is exact. */
 
 import { normals } from "../support/kernel-data.ts"
 import { rowOp, shapeCases, shapes } from "../support/kernel-rows.ts"

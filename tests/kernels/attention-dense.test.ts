@@ -15,7 +15,7 @@ interface Dense extends Heads {
   q?: Float32Array
   k?: Float32Array
   v?: Float32Array
-  /** Instead of the reference. */
+  /** The expected result; default: the reference's. */
   want?: Float64Array
 }
 
@@ -146,7 +146,7 @@ function knownWeights(): PreparedCase {
   return prepare({ ...one, headDim: 32, queries: 1, keys: 2, scale: 1, q, k, v, want: new Float64Array(32).fill(14) })
 }
 
-/** The same keys and queries in each head, other values: each head's output follows its own values. */
+/** Every head has the same keys and queries but its own values, so its output must come from its own values. */
 function independentHeads(): PreparedCase {
   const v = Float32Array.from({ length: 5 * 128 }, (_, i) => Math.floor((i % 128) / 32) + 1)
   const want = Float64Array.from({ length: 2 * 128 }, (_, i) => Math.floor((i % 128) / 32) + 1)
@@ -190,7 +190,7 @@ kernelCases("prototype: non-causal attention", "ATTENTION_DENSE", [
   { name: "scores of ±1600 stay finite", make: largeScores },
 ])
 
-/** Keys and values after the diagonal are huge; a query that saw one would show it. */
+/** Keys and values after the diagonal are huge: attending to one of them would change the result visibly. */
 function hiddenFuture(): PreparedCase {
   const k = normals(4 * 32, 8)
   const v = normals(4 * 32, 9)
@@ -234,19 +234,19 @@ kernelCases("prototype: causal attention", "ATTENTION_DENSE", [
   dense("a single token", { causal: true, queries: 1, keys: 1 }),
   dense("4 × 4 equals mask, softmax and product", { causal: true }),
   dense("4 heads of 32", { causal: true, heads: 4, kvHeads: 4, queries: 8, keys: 8 }),
-  { name: "keys and values of the future change nothing", make: hiddenFuture },
+  { name: "later keys and values do not change the result", make: hiddenFuture },
   { name: "equal scores average the prefix", make: prefixAverages },
   dense("64 tokens", { causal: true, queries: 64, keys: 64, heads: 2, kvHeads: 2 }),
 ])
 
-/** Equal scores: a query averages the values it sees. Value j is j, and the last of 5 queries is at the last of 8 keys. */
+/** Equal scores: a query averages the values it attends to. Value j is j, and the last of 5 queries is at the last of 8 keys. */
 function averages(causal: boolean, window: number, means: readonly number[]): PreparedCase {
   const v = Float32Array.from({ length: 8 * 32 }, (_, i) => Math.floor(i / 32))
   const want = Float64Array.from({ length: 5 * 32 }, (_, i) => means[Math.floor(i / 32)] as number)
   return prepare({ ...one, headDim: 32, queries: 5, keys: 8, causal, window, q: new Float32Array(5 * 32), v, want })
 }
 
-/** Keys and values outside the window of the last query are huge; it would show one that it saw. */
+/** Keys and values outside the last query's window are huge: attending to one of them would change the result visibly. */
 function hiddenOutside(causal: boolean): PreparedCase {
   const window = 3
   const seen = normals(window * 32, 11)
@@ -258,17 +258,20 @@ function hiddenOutside(causal: boolean): PreparedCase {
 }
 
 kernelCases("ATTENTION_DENSE, what a window shows", "ATTENTION_DENSE", [
-  { name: "causal, window 1: its own value", make: () => averages(true, 1, [3, 4, 5, 6, 7]) },
+  { name: "causal, window 1: the query's own value", make: () => averages(true, 1, [3, 4, 5, 6, 7]) },
   {
-    name: "causal, window 2: its own value and the one before",
+    name: "causal, window 2: the query's own value and the previous one",
     make: () => averages(true, 2, [2.5, 3.5, 4.5, 5.5, 6.5]),
   },
   { name: "causal, window 5: cut off at the first key", make: () => averages(true, 5, [1.5, 2, 3, 4, 5]) },
-  { name: "causal, window 0: none", make: () => averages(true, 0, [1.5, 2, 2.5, 3, 3.5]) },
-  { name: "window 1: its own value", make: () => averages(false, 1, [3, 4, 5, 6, 7]) },
-  { name: "window 2: its neighbours, cut off at the last key", make: () => averages(false, 2, [3, 4, 5, 6, 6.5]) },
+  { name: "causal, window 0: no window", make: () => averages(true, 0, [1.5, 2, 2.5, 3, 3.5]) },
+  { name: "window 1: the query's own value", make: () => averages(false, 1, [3, 4, 5, 6, 7]) },
+  {
+    name: "window 2: the query's value and its neighbours', cut off at the last key",
+    make: () => averages(false, 2, [3, 4, 5, 6, 6.5]),
+  },
   { name: "window 4: cut off at both ends", make: () => averages(false, 4, [3, 4, 4.5, 5, 5.5]) },
-  { name: "window 0: none", make: () => averages(false, 0, [3.5, 3.5, 3.5, 3.5, 3.5]) },
-  { name: "keys outside a causal window change nothing", make: () => hiddenOutside(true) },
-  { name: "keys outside a window change nothing", make: () => hiddenOutside(false) },
+  { name: "window 0: no window", make: () => averages(false, 0, [3.5, 3.5, 3.5, 3.5, 3.5]) },
+  { name: "keys outside a causal window do not change the result", make: () => hiddenOutside(true) },
+  { name: "keys outside a window do not change the result", make: () => hiddenOutside(false) },
 ])

@@ -1,6 +1,6 @@
 /**
- * ATTENTION over the paged cache with shuffled block tables. Keys are stored unrotated here, so a cache of half floats holds exactly
- * the halves of the reference (and one of q8_0 its quants and scales), and its results are held to the same 1e-5 as float32.
+ * ATTENTION over the paged cache with shuffled block tables. Keys are stored unrotated here, so an f16 cache holds exactly the halves
+ * of the reference, and a q8_0 cache its quants and scales. The tolerance is therefore 1e-5, as for float32.
  */
 
 import { expect, test } from "bun:test"
@@ -129,7 +129,7 @@ onEveryBackend("ATTENTION, isolation", (backend) => {
   const still = (rows: number) => Float32Array.from({ length: rows * 32 }, (_, i) => (i % 32 < 16 ? 1 : 0))
 
   for (const dtype of DTYPES) {
-    test(`NaN that another sequence left in a block does not leak, cache ${dtype}`, () => {
+    test(`a NaN that another sequence wrote to a block does not reach this one, cache ${dtype}`, () => {
       using run = openProgram(backend, program(dtype))
       const blocks = run.blocks(32)
       const decode = (): Float32Array => {
@@ -145,7 +145,7 @@ onEveryBackend("ATTENTION, isolation", (backend) => {
       expect(clean.every(Number.isFinite)).toBe(true)
     })
 
-    test(`a NaN of its own reaches a row, what is too great for a half is cut off, cache ${dtype}`, () => {
+    test(`a NaN in a row's own values reaches its output; values beyond f16's range saturate, cache ${dtype}`, () => {
       using run = openProgram(backend, program(dtype))
       const blocks = run.blocks(32)
       const value = (row: number) => row * width + 64

@@ -1,4 +1,4 @@
-/** CAUSAL_MASK: query q of n_queries sees keys 0 … n_keys - n_queries + q; the others become -infinity. Exact. */
+/** CAUSAL_MASK: query q of n_queries attends to keys 0 … n_keys - n_queries + q; the other scores become -infinity. Exact. */
 
 import { expectClose } from "../support/kernel-check.ts"
 import { normals } from "../support/kernel-data.ts"
@@ -46,5 +46,5 @@ const cases = [1, 3, 9].flatMap((heads) =>
 kernelCases("CAUSAL_MASK", "CAUSAL_MASK", [...cases, { name: "in place", make: () => prepare(3, 17, 17, 0) }])
 
 kernelCases("prototype: causal mask", "CAUSAL_MASK", [
-  { name: "the mask hides what lies above the diagonal", make: () => prepare(1, 4, 4) },
+  { name: "the mask hides the scores above the diagonal", make: () => prepare(1, 4, 4) },
 ])

@@ -1,4 +1,4 @@
-/** EMBED: rows of the table, decoded and scaled. One float32 product an element, so the result is exact. */
+/** EMBED: rows of the table, decoded and scaled. One float32 product per element, so the result is exact. */
 
 import { type FormatName, formatNamed } from "../../src/gguf/formats.ts"
 import { expectClose } from "../support/kernel-check.ts"
@@ -10,7 +10,7 @@ function prepare(format: FormatName, rows: number, hidden: number, scale = 1, id
   const vocab = 101
   const table = randomWeight(format, vocab, hidden, hidden)
   const random = new Random(rows)
-  // The first and the last id are always asked for, and some id twice.
+  // The ids always contain the first and the last one, and one id twice.
   const tokens = ids ?? [vocab - 1, 0, 5, 5, ...Array.from({ length: rows }, () => random.below(vocab))].slice(0, rows)
   const f = Math.fround(scale)
   const want = Float64Array.from({ length: rows * hidden }, (_, i) => {

@@ -15,7 +15,7 @@ onEveryBackend("native block decoders", (backend) => {
       expect(firstDifference(native.dequantize(format.id, blocks, values.length), values)).toBeUndefined()
     })
 
-    test(`${format.name} decodes what the quantizer writes`, () => {
+    test(`${format.name} decodes the blocks that the quantizer writes`, () => {
       const values = Float32Array.from({ length: 1024 }, (_, i) => Math.sin(i * 1.7) * (1 + (i % 37)))
       const blocks = quantize(format.name, values)
       expect(
@@ -24,12 +24,12 @@ onEveryBackend("native block decoders", (backend) => {
     })
   }
 
-  test("a number that is no format's is refused", () => {
+  test("an unknown format number is refused", () => {
     expect(() => native.dequantize(16, new Uint8Array(66), 256)).toThrow()
     expect(() => native.dequantize(77, new Uint8Array(66), 256)).toThrow()
   })
 
-  test("a partial block and too few bytes are refused", () => {
+  test("partial blocks and too few bytes are refused", () => {
     expect(() => native.dequantize(2, new Uint8Array(18), 31)).toThrow()
     expect(() => native.dequantize(2, new Uint8Array(17), 32)).toThrow()
     expect(() => native.dequantize(12, new Uint8Array(144), 512)).toThrow()

@@ -1,4 +1,4 @@
-/** GATHER: copies the rows that the step's outputs name. Exact. */
+/** GATHER: copies the rows of the step's outputs. Exact. */
 
 import { expectClose } from "../support/kernel-check.ts"
 import { normals, Random } from "../support/kernel-data.ts"

@@ -1,6 +1,6 @@
 /**
- * The CPU library picks the best instruction set of the processor when it is first used, so each lesser one it was built with gets a
- * process of its own (ROCMFORGE_CPU_ISA) that runs the tests of every op with kernels per instruction set.
+ * The CPU library selects the best instruction set of the processor at its first use. Every other instruction set in the library
+ * therefore gets a process of its own (ROCMFORGE_CPU_ISA), which runs the tests of all ops that have kernels per instruction set.
  */
 
 import { expect, test } from "bun:test"
@@ -22,7 +22,7 @@ const FILES = [
   "swiglu",
 ].map((op) => `tests/kernels/${op}.test.ts`)
 
-/** Best first, as hip/cpu/context.cpp tries them. */
+/** Best first, in the order in which hip/cpu/context.cpp tries them. */
 const SETS = process.arch === "x64" ? ["avx512-vnni", "avx2", "portable"] : ["portable"]
 
 function runUnder(set: string) {

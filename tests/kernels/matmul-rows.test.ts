@@ -1,4 +1,4 @@
-/** MATMUL on the CPU: a row's product is the same, to the last bit, however many rows come with it (few and many take other paths). */
+/** MATMUL on the CPU: a row's product has the same bits for any number of rows, although few and many rows use different code. */
 
 import { expect, test } from "bun:test"
 import { normals } from "../support/kernel-data.ts"
@@ -9,7 +9,7 @@ const [K, N, MOST] = [512, 40, 49]
 const COUNTS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 20, 24, 31, 33]
 
 for (const format of FORMAT_NAMES) {
-  test(`MATMUL [cpu], ${format}: any number of rows gives each the same bits`, () => {
+  test(`MATMUL [cpu], ${format}: a row's bits do not depend on the number of rows`, () => {
     using run = openProgram("cpu", {
       buffers: [
         { rows: "tokens", width: K },

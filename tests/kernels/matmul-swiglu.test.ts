@@ -35,7 +35,7 @@ function prepare(
       const g = matmul(input, gate)
       const u = matmul(input, up)
       const want = g.values.map((value, i) => silu(value) * (u.values[i] as number))
-      // An error of either product grows by the other factor; silu's slope is at most 1.1.
+      // The error of each product is multiplied by the other factor; the slope of silu is at most 1.1.
       const scale = g.values.map(
         (value, i) =>
           1.1 * (g.scale[i] as number) * Math.abs(u.values[i] as number) +

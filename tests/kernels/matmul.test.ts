@@ -1,4 +1,4 @@
-/** MATMUL: one to three weights of any formats, their outputs side by side, with biases and onto the residual. */
+/** MATMUL: one to three weights of any formats, with their outputs side by side, biases, and addition to the residual. */
 
 import { expect, test } from "bun:test"
 import { type FormatName, formatNamed } from "../../src/gguf/formats.ts"
@@ -89,7 +89,7 @@ function prepare({
   }
 }
 
-/** Inner sizes that are a whole number of blocks. */
+/** Inner sizes (k) that are a whole number of the format's blocks. */
 function innerSizes(format: FormatName): number[] {
   const elems = formatNamed(format).blockElems
   if (elems === 1) return [1, 3, 31, 33, 576, 1000]
@@ -186,7 +186,7 @@ const several: readonly (readonly [string, Omit<Matmul, "rows">])[] = [
   ["onto the residual, F32", { k: 33, parts: [["F32", 31]], add: true }],
   ["onto the residual with a bias, Q6_K", { k: 256, parts: [["Q6_K", 40]], add: true, biases: [true] }],
   [
-    "onto the residual, three weights",
+    "three weights, added to the residual",
     {
       k: 256,
       parts: [
@@ -268,13 +268,13 @@ onEveryBackend("MATMUL, what is not finite", (backend) => {
   for (const format of ["F32", "F16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "IQ4_XS", "MXFP4"] as const) {
     for (const rows of [1, 5]) {
       for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
-        test(`${value} in a row shows in that row alone, ${format}, ${rows} rows`, () => {
+        test(`${value} in a row affects only that row, ${format}, ${rows} rows`, () => {
           const got = outputs(format, rows, (input) => input.fill(value, 40, 41))
           for (const [i, x] of got.entries()) expect([i, Number.isFinite(x)]).toEqual([i, i >= 40])
         })
       }
     }
-    test(`subnormal activations give almost nothing, ${format}`, () => {
+    test(`subnormal activations give nearly zero, ${format}`, () => {
       const got = outputs(format, 2, (input) => {
         for (let i = 0; i < input.length; i++) input[i] = i % 3 === 0 ? 1e-40 : 0
       })

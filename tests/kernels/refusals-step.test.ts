@@ -127,7 +127,7 @@ onEveryBackend("refused steps", (backend) => {
     })
   }
 
-  test("a step cut anywhere", () => {
+  test("a step truncated at any word is refused", () => {
     using context = new RawContext(symbols, packAll(transformer()))
     const step = validStep()
     for (let nWords = 0; nWords < step.words.length; nWords++) {
@@ -136,7 +136,7 @@ onEveryBackend("refused steps", (backend) => {
     expect(statusOf(() => context.step(step))).toBe("OK")
   })
 
-  test("room for fewer results than outputs", () => {
+  test("a results array smaller than the number of outputs is refused", () => {
     using context = new RawContext(symbols, packAll(transformer()))
     expect(["INVALID_STEP", "INVALID_ARGUMENT"]).toContain(statusOf(() => context.step(validStep(), undefined, 1)))
   })
@@ -176,7 +176,7 @@ onEveryBackend("refused steps", (backend) => {
 onEveryBackend("refused buffers and handles", (backend) => {
   const symbols = rawSymbols(backend)
 
-  test("reads and writes outside of a buffer", () => {
+  test("reads and writes outside a buffer are refused", () => {
     using context = new RawContext(symbols, packAll(transformer()))
     const data = new Uint8Array(96)
     const read = (buffer: number, offset: number | bigint, n: number | bigint) =>
@@ -196,7 +196,7 @@ onEveryBackend("refused buffers and handles", (backend) => {
   })
 
   describe("handles", () => {
-    test("a closed context", () => {
+    test("a closed context is refused", () => {
       const packed = packAll(transformer())
       const raw = new RawContext(symbols, packed)
       raw[Symbol.dispose]()
@@ -207,14 +207,14 @@ onEveryBackend("refused buffers and handles", (backend) => {
       expect(statusOf(() => symbols.rf_buffer_read(raw.context, 0, 0, new Uint8Array(4), 4))).toBe("INVALID_HANDLE")
     })
 
-    test("numbers that never were handles", () => {
+    test("numbers that were never handles are refused", () => {
       for (const handle of [0n, 1n << 40n, 2n ** 64n - 1n, 12345678901n]) {
         expect(statusOf(() => symbols.rf_model_close(handle))).toBe("INVALID_HANDLE")
         expect(statusOf(() => symbols.rf_context_close(handle))).toBe("INVALID_HANDLE")
       }
     })
 
-    test("a model where a context is meant, and the reverse", () => {
+    test("a model handle in place of a context handle, and the reverse, are refused", () => {
       using raw = new RawContext(symbols, packAll(transformer()))
       expect(statusOf(() => symbols.rf_context_close(raw.model))).toBe("INVALID_HANDLE")
       expect(statusOf(() => symbols.rf_model_close(raw.context))).toBe("INVALID_HANDLE")
@@ -229,14 +229,14 @@ onEveryBackend("refused buffers and handles", (backend) => {
       expect(raw.step(validStep()).length).toBe(2)
       const first = statusOf(() => symbols.rf_model_close(raw.model))
       const stepped = statusOf(() => raw.step(validStep()))
-      // Either the model waits for its contexts, or it takes them with it; nothing else.
+      // The model either outlives its contexts or closes them; no other outcome is allowed.
       expect(["OK", "INVALID_HANDLE", "INVALID_ARGUMENT"]).toContain(first)
       expect(["OK", "INVALID_HANDLE"]).toContain(stepped)
       statusOf(() => symbols.rf_context_close(raw.context))
       statusOf(() => symbols.rf_model_close(raw.model))
     })
 
-    test("2000 models and contexts opened and closed leave nothing behind", () => {
+    test("2000 models and contexts opened and closed leak no memory", () => {
       const packed = packAll(transformer())
       const rss = () => process.memoryUsage().rss
       for (let i = 0; i < 200; i++) new RawContext(symbols, packed)[Symbol.dispose]()
@@ -246,13 +246,13 @@ onEveryBackend("refused buffers and handles", (backend) => {
     })
   })
 
-  test("the bandwidth of no threads or no bytes", () => {
+  test("measuring the bandwidth of 0 threads or 0 bytes is refused", () => {
     const out = new Float64Array(1)
     expect(statusOf(() => symbols.rf_read_bandwidth(0, 0, 1 << 20, out))).toBe("INVALID_ARGUMENT")
     expect(statusOf(() => symbols.rf_read_bandwidth(0, 1, 0, out))).toBe("INVALID_ARGUMENT")
   })
 
-  test("the matrix rate of the CPU, or a GPU's", () => {
+  test("the matrix rate is refused on the CPU and measured on a GPU", () => {
     const out = new Float64Array(1)
     expect(statusOf(() => symbols.rf_matrix_rate(99, out))).toBe("INVALID_ARGUMENT")
     expect(statusOf(() => symbols.rf_matrix_rate(0, out))).toBe(backend === "cpu" ? "UNSUPPORTED" : "OK")

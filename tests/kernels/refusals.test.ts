@@ -1,4 +1,4 @@
-/** Models and plans that the native side refuses: each is a NativeError of its status at open, before anything runs. */
+/** Invalid models and plans: opening each of them throws a NativeError with the given status, before anything runs. */
 
 import { describe, expect, test } from "bun:test"
 import type { StatusName } from "../../src/native/abi.ts"
@@ -51,7 +51,7 @@ const tensors: readonly (readonly [string, StatusName[], Spoil])[] = [
     (p) => p.tensors.write(0, { rows: 2n ** 62n, cols: 2n ** 62n }),
   ],
   [
-    "a shape whose bytes overflow to the right ones",
+    "a shape whose byte count wraps around to the correct one",
     ["INVALID_MODEL"],
     (p) => p.tensors.write(1, { rows: 2n ** 56n + 1n }),
   ],
@@ -177,7 +177,7 @@ const limits: readonly (readonly [string, StatusName[], Spoil])[] = [
     (p) => p.desc.write(0, { arena_bytes: 2n ** 64n - 64n }),
   ],
   [
-    "caches of more memory than there is",
+    "caches larger than the memory",
     ["OUT_OF_MEMORY", "INVALID_ARGUMENT"],
     (p) => p.desc.write(0, { n_blocks: 0x7fffffff }),
   ],
@@ -186,7 +186,7 @@ const limits: readonly (readonly [string, StatusName[], Spoil])[] = [
 onEveryBackend("refused at open", (backend) => {
   const symbols = rawSymbols(backend)
 
-  test("the plan that the cases spoil is valid and runs", () => {
+  test("the unmodified plan is valid and runs", () => {
     using context = new RawContext(symbols, packAll(transformer()))
     const tokens = context.step(validStep())
     for (const token of tokens) expect(token).toBeWithin(0, VOCAB)
@@ -201,7 +201,7 @@ onEveryBackend("refused at open", (backend) => {
       })
     }
 
-    test("a device that is not there", () => {
+    test("a device that does not exist is refused", () => {
       const call = () => openRawModel(symbols, packAll(transformer()), 99)
       expect(["DEVICE", "INVALID_ARGUMENT"]).toContain(statusOf(call))
     })
@@ -218,7 +218,7 @@ onEveryBackend("refused at open", (backend) => {
       })
     }
 
-    test("a value in a slot that the op's kind does not have", () => {
+    test("a value in a slot that the op does not have is refused", () => {
       const slots = <T>(count: number, values: readonly T[], empty: T, used: number, value: T) =>
         Array.from({ length: count }, (_, i) => (i === used ? value : (values[i] ?? empty)))
       for (const [index, { kind, buf, tensor, dim, f, flags = 0 }] of transformer().ops.entries()) {
@@ -246,7 +246,7 @@ onEveryBackend("refused at open", (backend) => {
       }
     })
 
-    test("an op without a slot that its kind must have", () => {
+    test("an op without a required slot is refused", () => {
       for (const [index, { kind, buf = [], tensor = [] }] of transformer().ops.entries()) {
         const spec = OP_SPECS[kind]
         const without = (ids: readonly number[], gone: number) =>
@@ -268,7 +268,7 @@ onEveryBackend("refused at open", (backend) => {
       }
     })
 
-    test("flags of other ops", () => {
+    test("flags of other ops are refused", () => {
       for (const index of [OP.embed, OP.norm, OP.gather, OP.sample, OP.scale]) {
         for (const flag of [OP_FLAGS.neox, OP_FLAGS.causal]) {
           const packed = packAll(transformer())
@@ -313,7 +313,7 @@ onEveryBackend("refused at open", (backend) => {
     expect(seen.get("INTERNAL") ?? 0).toBe(0)
   })
 
-  test("decoding of wrong formats and sizes", () => {
+  test("decoding with wrong formats or sizes is refused", () => {
     const blocks = new Uint8Array(36)
     const out = new Float32Array(64)
     const decode = (format: number, nBytes: number, nElems: number) =>

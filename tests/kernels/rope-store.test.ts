@@ -1,6 +1,6 @@
 /**
- * ROPE_STORE: Q is normalized and rotated in place and read back; K and V are checked through ATTENTION over the cache they went to.
- * A cache of half floats or of q8_0 may round a rotated key the other way than the float64 reference does, hence its wider tolerance.
+ * ROPE_STORE: the test reads Q, normalized and rotated in place, and checks K and V through ATTENTION over the cache.
+ * In an f16 or q8_0 cache a rotated key may be rounded differently from the float64 reference, so the tolerance is wider there.
  */
 
 import { CACHE_GROUP } from "../../src/native/ops.ts"

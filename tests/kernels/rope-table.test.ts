@@ -43,7 +43,7 @@ kernelCases("ROPE_TABLE", "ROPE_TABLE", cases)
 
 kernelCases("ROPE_TABLE, positions", "ROPE_TABLE", [
   {
-    name: "each sequence counts from its own past",
+    name: "the positions of a sequence start after its own cached tokens",
     make: () =>
       prepare(64, [
         { rows: 1, kvLen: 100 },

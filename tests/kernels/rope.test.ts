@@ -1,4 +1,4 @@
-/** ROPE: rotates each head of each row by the row's angles; both pair styles, and heads of which only a part is rotated. */
+/** ROPE: rotates each head of each row by the row's angles; both pair styles, and heads that are rotated only in part. */
 
 import { OP_FLAGS } from "../../src/native/ops.ts"
 import { expectClose } from "../support/kernel-check.ts"
@@ -86,7 +86,7 @@ kernelCases("ROPE, partial", "ROPE", [
 
 const unit = (n: number, at: number) => new Float32Array(n).fill(1, at, at + 1)
 
-/** The length of every pair is what it was. */
+/** Rotation does not change the length of any pair. */
 function keepsLengths(): PreparedCase {
   const input = normals(8 * 128, 9)
   const prepared = prepare({ rows: 8, heads: 2, headDim: 64, input })
@@ -99,7 +99,7 @@ function keepsLengths(): PreparedCase {
   return { ...prepared, check }
 }
 
-/** The scalar product of two rotated vectors depends on the distance of their positions alone. */
+/** The scalar product of two rotated vectors depends only on the distance between their positions. */
 function dependsOnDistance(): PreparedCase {
   const positions = [0, 5, 100, 105]
   const query = normals(64, 1)
@@ -126,7 +126,7 @@ kernelCases("prototype: RoPE", "ROPE", [
       return prepare({ rows: 1, heads: 1, headDim: 64, positions: [0], input, want: Float64Array.from(input) })
     },
   },
-  { name: "a shift of both positions keeps their scalar product", make: dependsOnDistance },
+  { name: "shifting both positions does not change the scalar product", make: dependsOnDistance },
   {
     name: "multiple heads are rotated alike",
     make: () => {
@@ -156,5 +156,5 @@ kernelCases("prototype: RoPE", "ROPE", [
       return prepare({ rows: 1, heads: 1, headDim: 4, positions: [1], input: unit(4, 0), want })
     },
   },
-  { name: "rotation keeps the length of every pair", make: keepsLengths },
+  { name: "rotation does not change the length of any pair", make: keepsLengths },
 ])

@@ -69,20 +69,20 @@ onEveryBackend("SAMPLE, penalties and biases", (backend) => {
     })
   }
 
-  /** Greedy changes its mind exactly where the adjusted logit meets the other's. */
+  /** Greedy switches to the other token exactly where its logit exceeds the adjusted logit. */
   const boundaries: readonly (readonly [string, number, OutputSpec, number])[] = [
     ["repetition divides 5 by 2", 5, { repeat_penalty: 2, penalties: [[0, 1]] }, 2.5],
     ["repetition multiplies -2 by 1.5", -2, { repeat_penalty: 1.5, penalties: [[0, 0]] }, -3],
     ["repetition does not count occurrences", 5, { repeat_penalty: 2, penalties: [[0, 9]] }, 2.5],
     ["frequency counts occurrences", 5, { frequency_penalty: 0.5, penalties: [[0, 4]] }, 3],
-    ["presence does not", 5, { presence_penalty: 0.5, penalties: [[0, 4]] }, 4.5],
+    ["presence does not count occurrences", 5, { presence_penalty: 0.5, penalties: [[0, 4]] }, 4.5],
     [
-      "the prompt alone has no presence and no frequency",
+      "tokens of the prompt alone have no presence and no frequency",
       5,
       { presence_penalty: 1, frequency_penalty: 1, penalties: [[0, 0]] },
       5,
     ],
-    ["a bias adds", 5, { biases: [[0, -1.5]] }, 3.5],
+    ["a bias is added", 5, { biases: [[0, -1.5]] }, 3.5],
   ]
   for (const [name, logit, output, result] of boundaries) {
     test(`${name}, greedy`, () => {
@@ -92,14 +92,14 @@ onEveryBackend("SAMPLE, penalties and biases", (backend) => {
     })
   }
 
-  test("a bias of -100 bans a token, of +100 forces one, of -infinity bans it for good", () => {
+  test("a bias of -100 or -infinity bans a token, a bias of +100 forces it", () => {
     using run = openSampler(backend, 3)
     expect(countDraws(run, [5, 0, 0], { biases: [[0, -100]] }, 2000)[0]).toBe(0)
     expect(countDraws(run, [5, 0, 0], { biases: [[2, 100]] }, 2000)[2]).toBe(2000)
     expect(sampleOne(run, [5, 0, 0], { biases: [[0, Number.NEGATIVE_INFINITY]] }).token).toBe(1)
   })
 
-  test("a bias of 1e30 names a token, whose log-probability is that of the logits, and of -1e30 leaves it out", () => {
+  test("a bias of 1e30 forces a token, whose log-probability is that of the logits; a bias of -1e30 bans it", () => {
     using run = openSampler(backend, 4)
     const logits = [5, 1, -30, 2]
     const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0))
@@ -112,7 +112,7 @@ onEveryBackend("SAMPLE, penalties and biases", (backend) => {
     expect(countDraws(run, logits, { temperature: 100, biases: [[0, -1e30]] }, 500)[0]).toBe(0)
   })
 
-  test("penalties of one output do not reach another with the same logits", () => {
+  test("penalties of one output do not affect another output with the same logits", () => {
     using run = openSampler(backend, 3)
     const vary = (i: number): OutputSpec => (i % 2 === 0 ? { biases: [[0, 50]], counter: i } : { counter: i })
     const counts = countDraws(run, [0, 0, 0], {}, 10_000, vary)

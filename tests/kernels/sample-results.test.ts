@@ -1,4 +1,4 @@
-/** SAMPLE's log-probabilities against float64, and draws that depend on (seed, counter) and the logits alone. */
+/** SAMPLE's log-probabilities against float64; its draws, which depend only on (seed, counter) and the logits. */
 
 import { expect, test } from "bun:test"
 import { normals, Random } from "../support/kernel-data.ts"
@@ -54,7 +54,7 @@ onEveryBackend("SAMPLE, log-probabilities", (backend) => {
     ["a mask", { mask: Uint32Array.of(0b110) }],
   ]
   for (const [name, output] of influences) {
-    test(`${name} leave the model's own distribution as it is`, () => {
+    test(`log-probabilities are those of the model's own distribution, with ${name}`, () => {
       using run = openSampler(backend, 20)
       const logits = normals(20, 3, 2)
       const want = logProbabilities(logits)
@@ -74,7 +74,7 @@ onEveryBackend("SAMPLE, log-probabilities", (backend) => {
     for (const { token, logprob } of result.top) expectLogprob(logprob, want[token] as number)
   })
 
-  test("each output reports what it asked for", () => {
+  test("each output reports the number of alternatives that it requests", () => {
     using run = openSampler(backend, 50)
     const asked = [-1, 3, 0, 20]
     const results = sampleRows(
@@ -128,7 +128,7 @@ onEveryBackend("SAMPLE, reproducible", (backend) => {
     expect(together(7)).toEqual(together(2))
   })
 
-  test("asking for log-probabilities does not change the draw", () => {
+  test("requesting log-probabilities does not change the draw", () => {
     using run = openSampler(backend, vocab)
     const results = sampleRows(
       run,
@@ -153,7 +153,7 @@ onEveryBackend("SAMPLE, reproducible", (backend) => {
   })
 })
 
-/** Sums in another order may move a draw that falls on the border of two tokens, which hardly ever comes. */
+/** A draw on the border between two tokens may differ, because backends add in different orders. Such draws are very rare. */
 onEveryBackend("SAMPLE, as on the CPU", (backend) => {
   if (backend === "cpu") return
   for (const [vocab, rows] of [

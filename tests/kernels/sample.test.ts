@@ -1,6 +1,6 @@
 /**
- * SAMPLE: greedy choice, and draws judged by chi-square tests against the float64 distribution. The order of the steps is: penalties
- * and biases on the logits, mask, temperature, top-k, top-p, min-p.
+ * SAMPLE: greedy choice, and chi-square tests of draws against the float64 distribution. The order of the steps is: penalties and
+ * biases on the logits, mask, temperature, top-k, top-p, min-p.
  */
 
 import { expect, test } from "bun:test"
@@ -27,7 +27,7 @@ function argmax(values: ArrayLike<number>): number {
   return best
 }
 
-/** Timed by the bench: what one step of `outputs` rows costs. */
+/** A step of `outputs` rows, for the bench only. */
 const steps = [1, 8].flatMap((outputs) =>
   [1000, 49152].flatMap((vocab) =>
     (
@@ -125,7 +125,7 @@ onEveryBackend("SAMPLE, temperature", (backend) => {
     expectDistribution(countDraws(run, logits, {}, DRAWS), probabilitiesOf(logits))
   })
 
-  test("tokens at -infinity never come", () => {
+  test("tokens at -infinity are never drawn", () => {
     using run = openSampler(backend, 4)
     const logits = [minus, 0, minus, 1]
     expectDistribution(countDraws(run, logits, {}, DRAWS), probabilitiesOf(logits))
@@ -162,7 +162,7 @@ onEveryBackend("SAMPLE, temperature", (backend) => {
   })
 })
 
-/** Probabilities by rank; none of the limits below falls on a cumulative sum. */
+/** Probabilities by rank, chosen so that no limit below equals a cumulative sum. */
 const RANKED = [0.4, 0.3, 0.15, 0.08, 0.04, 0.02, 0.007, 0.003]
 
 onEveryBackend("SAMPLE, top-k, top-p, min-p", (backend) => {
@@ -212,20 +212,20 @@ onEveryBackend("SAMPLE, top-k, top-p, min-p", (backend) => {
     })
   }
 
-  test("top-k 1 is greedy whatever the temperature", () => {
+  test("top-k 1 is greedy at any temperature", () => {
     using run = openSampler(backend, 1000)
     const logits = normals(1000, 4)
     expect(countDraws(run, logits, { temperature: 5, top_k: 1 }, 512)[argmax(logits)]).toBe(512)
   })
 
-  test("top-k leaves nothing but the k best among equal logits", () => {
+  test("top-k keeps exactly k tokens among equal logits", () => {
     using run = openSampler(backend, 64)
     const counts = countDraws(run, new Float32Array(64).fill(1), { top_k: 10 }, DRAWS)
     expect(counts.filter((count) => count > 0).length).toBe(10)
   })
 })
 
-/** Tokens that top-k, then top-p of what is left, then min-p leave. */
+/** The tokens that remain after top-k, then top-p, then min-p. */
 function survivors(probabilities: Float64Array, output: OutputSpec): number[] {
   const { top_k = 0, top_p = 1, min_p = 0 } = output
   let ranked = [...probabilities.keys()].sort((a, b) => (probabilities[b] as number) - (probabilities[a] as number))
@@ -259,7 +259,7 @@ onEveryBackend("SAMPLE, mask", (backend) => {
     })
   }
 
-  test("draws come from the allowed tokens alone", () => {
+  test("only allowed tokens are drawn", () => {
     using run = openSampler(backend, 40)
     const logits = normals(40, 3)
     const allowed = [1, 31, 32, 39]
@@ -285,14 +285,14 @@ onEveryBackend("SAMPLE, mask", (backend) => {
     expect(sampleOne(run, normals(33, 1), { mask, temperature: 1, top_p: 0.5 }).token).toBe(-1)
   })
 
-  test("bits beyond the vocabulary allow nothing", () => {
+  test("mask bits beyond the vocabulary are ignored", () => {
     using run = openSampler(backend, 33)
     expect(sampleOne(run, normals(33, 1), { mask: Uint32Array.of(0, 0xfffffffe) }).token).toBe(-1)
     expect(sampleOne(run, normals(33, 1), { mask: Uint32Array.of(0, 0xffffffff) }).token).toBe(32)
     expect(sampleOne(run, normals(33, 1), { mask: Uint32Array.of(2, 0, 0xffffffff) }).token).toBe(1)
   })
 
-  test("a masked row leaves the other outputs alone", () => {
+  test("the mask of one row does not affect the other outputs", () => {
     using run = openSampler(backend, 33)
     const logits = normals(3 * 33, 6)
     const tokens = sampleRows(run, logits, [{}, { mask: Uint32Array.of(1, 0) }, {}]).map((result) => result.token)
@@ -326,7 +326,7 @@ onEveryBackend("SAMPLE, NaN", (backend) => {
     expect(sampleOne(run, new Float32Array(33).fill(minus), { temperature: 1 }).token).toBe(-1)
   })
 
-  test("NaN in one row leaves the others alone", () => {
+  test("NaN in one row does not affect the other rows", () => {
     using run = openSampler(backend, 100)
     const logits = normals(300, 2)
     logits.fill(Number.NaN, 100, 200)

@@ -1,4 +1,4 @@
-/** SCALE: out = in · f. One float32 product an element, so the result is exact. */
+/** SCALE: out = in · f. One float32 product per element, so the result is exact. */
 
 import { normals } from "../support/kernel-data.ts"
 import { rowOp, shapeCases, shapes } from "../support/kernel-rows.ts"

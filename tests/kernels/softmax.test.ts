@@ -18,7 +18,7 @@ kernelCases(
 )
 
 const minus = Number.NEGATIVE_INFINITY
-/** Each probability down to e^-80 to 1e-5 of itself. */
+/** Probabilities down to e^-80 have a relative error of at most 1e-5. */
 function elementwise(): PreparedCase {
   const input = Float32Array.from({ length: 801 }, (_, i) => -i / 10)
   const check: PreparedCase["check"] = (run) =>
@@ -28,7 +28,7 @@ function elementwise(): PreparedCase {
 
 const special: KernelCase[] = [
   {
-    name: "a row of -infinity gives zeros, its neighbours are untouched",
+    name: "a row of -infinity gives zeros and does not affect its neighbours",
     make: () => prepare(normals(3 * 33, 1).fill(minus, 33, 66), 3),
   },
   { name: "masked entries are exactly zero", make: () => prepare(normals(40, 2).fill(minus, 7, 30)) },
@@ -36,7 +36,7 @@ const special: KernelCase[] = [
   { name: "values of -1e30 do not underflow together", make: () => prepare(new Float32Array(33).fill(-1e30)) },
   { name: "probabilities down to e^-80 keep their relative precision", make: elementwise },
   {
-    name: "shifting a row by a constant changes nothing",
+    name: "adding a constant to a row does not change the result",
     make: () => {
       const input = Float32Array.from({ length: 65 }, (_, i) => ((i * 37) % 65) / 8)
       return prepare(

@@ -22,7 +22,7 @@ kernelCases(
   shapeCases(shapes(), (rows, width) => prepare(normals(rows * width, 1, 3), normals(rows * width, 2), rows)),
 )
 
-/** Each element is compared by itself: |got - want| ≤ 1e-5 |want| + 1e-38, so small results must be right as well. */
+/** Compares each element by itself, so that small results count as well: |got - want| ≤ 1e-5 |want| + 1e-38. */
 function elementwise(gate: Float32Array, up: Float32Array): PreparedCase {
   const prepared = prepare(gate, up)
   const check: PreparedCase["check"] = (run) =>
@@ -37,7 +37,7 @@ const special: KernelCase[] = [
   { name: "out may be the gate", make: () => prepare(normals(99, 3), normals(99, 4), 3, undefined, 0) },
   { name: "out may be up", make: () => prepare(normals(99, 3), normals(99, 4), 3, undefined, 1) },
   {
-    name: "each value of -20 … 20 to 1e-5 of itself",
+    name: "gates from -20 to 20 have a relative error of at most 1e-5",
     make: () => elementwise(steps(-20, 20, 1001), new Float32Array(1001).fill(1)),
   },
   {
@@ -57,7 +57,7 @@ const prototype: KernelCase[] = [
     make: () => prepare(fill(32, 100), fill(32, 2), 1, exactly(32, 200)),
   },
   {
-    name: "SwiGLU of a large negative gate vanishes",
+    name: "SwiGLU of a large negative gate is nearly zero",
     make: () => prepare(fill(32, -1000), fill(32, 2), 1, exactly(32, 0)),
   },
   {

@@ -1,4 +1,4 @@
-/** Embeddings of the tiny models against those that transformers computes, alone and beside other work. */
+/** Embeddings of the tiny models against those of transformers, alone and beside other requests. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -61,15 +61,15 @@ test.each(Object.keys(CASES))("%s, whole and in chunks", async (name) => {
   }
 })
 
-describe("beside other work", () => {
-  test("embeddings and texts do not change each other, and find no room in each other's way", async () => {
-    // Room for two such texts: sequences take each other's blocks, and are computed again.
+describe("beside other requests", () => {
+  test("embeddings and generated texts do not change each other, also when both are preempted", async () => {
+    // The cache has room for two such texts, so sequences are preempted and computed again.
     const { model, tokens } = await open("llama", { batchSize: 24, ctxSize: 128, fullLengths: 1, maxSeqs: 4 })
     await using _ = model
     const { engine } = model
     const text = await generated(engine, tokens.subarray(0, 30), 60)
     const first = POOLINGS.map((pooling) => embed(engine, tokens, pooling))
-    // They have begun when those come that may take their blocks.
+    // These requests have started when requests of higher priority arrive and preempt them.
     for (let turn = 0; engine.stats().running === 0 && turn < 100; turn++) await new Promise(setImmediate)
     expect(engine.stats().running).toBeGreaterThan(0)
     const mixed = await Promise.all([
@@ -86,7 +86,7 @@ describe("beside other work", () => {
     expect(engine.stats().nPreemptions).toBeGreaterThan(0)
   })
 
-  test("a text that fills the context, and one token", async () => {
+  test("a text that fills the context, and a text of one token, are embedded", async () => {
     const { model, tokens } = await open("llama", { ctxSize: 64 })
     await using _ = model
     expect(tokens).toHaveLength(64)
@@ -100,7 +100,7 @@ describe("beside other work", () => {
     expect(difference(last.vector, golden.llama?.cls ?? [])).toBeLessThan(1e-5)
   })
 
-  test("what is refused, cancelled and late says so", async () => {
+  test("refused, cancelled and late requests end with their errors", async () => {
     const { model, tokens } = await open("llama", { ctxSize: 64, batchSize: 1, maxSeqs: 1 })
     await using _ = model
     const { engine } = model
@@ -117,7 +117,7 @@ describe("beside other work", () => {
   })
 })
 
-test("from an engine in another process", async () => {
+test("an engine in another process gives the same embeddings", async () => {
   const { model, path, tokens } = await open("qwen3")
   await model.close()
   await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kvType: "f32" })

@@ -1,4 +1,4 @@
-/** What a q8_0 K/V cache does to whole models: the same bits however a prompt is cut, and little to their distributions. */
+/** Whole models with a q8_0 K/V cache: the same bits for any chunks of a prompt, and small changes of the distributions. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -30,18 +30,18 @@ onEveryBackend("a tiny model with a q8_0 cache", (backend) => {
     for (const chunk of [7, 1]) {
       const cut = runner.run(tokens, chunk).logits
       if (backend === "cpu") expect(cut).toEqual(whole)
-      // Elsewhere sums of another order may round a few elements of the cache the other way.
+      // On other backends the order of sums differs, which may round a few elements of the cache differently.
       else expect(relativeDistance(cut, whole)).toBeLessThan(1e-2)
     }
     using exact = await open({ kvType: "f32" })
     const error = relativeDistance(whole, exact.run(tokens).logits)
     expect(error).toBeLessThan(3e-2)
-    expect(error).toBeGreaterThan(1e-6) // else nothing was rounded at all
+    expect(error).toBeGreaterThan(1e-6) // otherwise nothing was rounded at all
   })
 })
 
 describe("q8_0 caches", () => {
-  test("a model whose heads do not divide is refused, with what to do", async () => {
+  test("a model whose head size is not divisible by the block size is refused, with a remedy", async () => {
     const path = join(folder, "heads-of-48.gguf")
     await writeTinyModel(path, { hidden: 96, heads: 2, kv_heads: 1 })
     const problem = await loadModel(path, { device: "cpu", kvType: "q8_0" }).then(
@@ -56,7 +56,7 @@ describe("q8_0 caches", () => {
     expect(model.config.layers[0]?.headDim).toBe(48)
   })
 
-  test("they take 17/32 of the memory of f16 ones", async () => {
+  test("they take 17/32 of the memory of f16 caches", async () => {
     const path = join(folder, "memory.gguf")
     await writeTinyModel(path, { hidden: 128, heads: 2, kv_heads: 2 })
     const bytes: number[] = []
@@ -69,7 +69,7 @@ describe("q8_0 caches", () => {
   })
 })
 
-test("the default model over 512 tokens: q8_0 beside f16", async () => {
+test("the default model over 512 tokens: q8_0 against f16", async () => {
   const golden = await readRealGolden()
   const path = await resolveModel("smollm2-135m")
   const tokens = golden.text_tokens.slice(0, -1)
@@ -80,7 +80,7 @@ test("the default model over 512 tokens: q8_0 beside f16", async () => {
   const [half, eight] = [await run("f16"), await run("q8_0")]
   const vocab = half.logits.length / tokens.length
   let divergence = 0
-  let change = 0 // of the surprise at the text
+  let change = 0 // of the sum of negative log-probabilities of the text
   let sameBest = 0
   for (let i = 0; i < tokens.length; i++) {
     const [p, q] = [half, eight].map(({ logits }) => logSoftmax(logits.subarray(i * vocab, (i + 1) * vocab))) as [

@@ -13,7 +13,7 @@ import { writeTinyModel } from "../support/tiny-model.ts"
 
 const NAMES = FORMATS.map(({ name }) => name)
 
-/** A format for each tensor, such that every format occurs and the three weights of one op differ. */
+/** The format of each tensor: every format occurs, and the three weights of one op have different formats. */
 function dealOut(): (tensor: string) => FormatName {
   let next = 0
   return () => NAMES[next++ % NAMES.length] ?? "F32"
@@ -39,14 +39,14 @@ onEveryBackend("models whose weights have different formats", (backend) => {
     const expected = Float32Array.from(await interpretPlan(plan, gguf, tokens))
     using runner = await PlanRunner.open(path, { maxTokens: tokens.length, backend })
     const whole = runner.run(tokens)
-    // Quantized weights meet rounded activations, so this is looser than the F32 models' bound.
+    // Products with quantized weights round the activations, so this bound is looser than that of the F32 models.
     expect(worstError(whole.logits, expected, config.nVocab)).toBeLessThan(2e-3)
     for (const chunk of [1, 5]) expect(runner.run(tokens, chunk).logits).toEqual(whole.logits)
   })
 
   if (backend === "cpu") return
   test.each(["f16", "bf16"] as const)(
-    "on the matrix units in %s: however a prompt is cut, the same bits",
+    "on the matrix units in %s: the same bits for any chunks of a prompt",
     async (compute) => {
       const path = join(folder, `${compute}.gguf`)
       await writeTinyModel(path, {

@@ -1,4 +1,4 @@
-/** The default model's answer must not depend on how its prompt was cut, nor on what else is running. */
+/** The default model's answer must not depend on the chunks of its prompt or on other requests. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { loadModel } from "../../src/engine/load.ts"
@@ -30,7 +30,7 @@ async function generate(prompt: readonly number[], sampling: SamplingParams, max
   return tokens
 }
 
-/** The greatest difference of two logits of the same row, relative to the greatest logit of all. */
+/** The greatest difference of two logits of the same row, relative to the greatest of all logits. */
 function difference(a: Run, b: Run): number {
   let most = 0
   let scale = 0
@@ -42,7 +42,7 @@ function difference(a: Run, b: Run): number {
 }
 
 test(
-  "prefill in one go = chunks of 7 = token by token",
+  "prefill in one step = chunks of 7 = token by token",
   async () => {
     const tokens = golden.text_tokens.slice(0, N_TOKENS)
     using runner = await PlanRunner.open(path, { maxTokens: N_TOKENS, kvType: "f16" })
@@ -58,7 +58,7 @@ test(
 )
 
 test(
-  "threads change nothing that matters",
+  "the number of threads changes logits only by rounding",
   async () => {
     const tokens = golden.text_tokens.slice(0, N_TOKENS)
     const run = async (threads: number) => {
@@ -73,7 +73,7 @@ test(
 )
 
 test(
-  "a seed draws the same tokens whatever else is running",
+  "a seed draws the same tokens alone and among other requests",
   async () => {
     const sampling = { ...GREEDY, temperature: 0.9, topP: 0.95, seed: 20_231n }
     const prompt = golden.prompts[1]?.tokens ?? []
@@ -83,14 +83,14 @@ test(
       .map(({ tokens }, i) => generate(tokens, { ...sampling, seed: BigInt(i) }, 16 + 4 * i, `other-${i}`))
     const [together] = await Promise.all([generate(prompt, sampling, 24, "together"), ...others])
     expect(together).toEqual(alone)
-    // Else the sampler is not drawing at all.
+    // Otherwise the sampler does not draw at all.
     expect(await generate(prompt, { ...sampling, seed: 20_232n }, 24, "other seed")).not.toEqual(alone)
   },
   TIME,
 )
 
 test(
-  "greedy text is the same alone and in company",
+  "greedy text is the same alone and among other requests",
   async () => {
     const prompts = golden.prompts.slice(0, 4)
     const alone: number[][] = []

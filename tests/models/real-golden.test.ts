@@ -24,13 +24,13 @@ beforeAll(async () => {
 
 afterAll(() => model?.close())
 
-test("the golden data is of this file", async () => {
+test("the golden data belongs to this file", async () => {
   const hash = new Bun.CryptoHasher("sha256")
   for await (const chunk of Bun.file(path).stream()) hash.update(chunk)
   expect(hash.digest("hex")).toBe(golden.model.sha256)
 })
 
-test("text and prompts give the peer's tokens", () => {
+test("text and prompts are encoded to the peer's tokens", () => {
   const ids = (text: string) => Array.from(model.tokenizer.encode(text, { special: true }))
   expect(ids(golden.text).slice(0, golden.text_tokens.length)).toEqual(golden.text_tokens)
   for (const prompt of golden.prompts) expect(ids(prompt.text)).toEqual(prompt.tokens)
@@ -58,7 +58,7 @@ test("distributions and perplexity over 512 tokens", async () => {
       `perplexity ${perplexity.toFixed(3)} (${(100 * error).toFixed(3)} %), same best token ${sameBest} of ${n}`,
   )
   expect(divergence / n).toBeLessThanOrEqual(MAX_DIVERGENCE)
-  // Merged tokens hide nothing but rounding: a clearly negative sum would mean broken golden data.
+  // Merging tokens lowers the sum only by rounding: a clearly negative sum would mean corrupt golden data.
   expect(divergence / n).toBeGreaterThan(-1e-4)
   expect(Math.abs(error)).toBeLessThanOrEqual(MAX_PERPLEXITY_ERROR)
 }, 120_000)

@@ -1,4 +1,4 @@
-/** Log-probabilities of prompts against the golden logits, alone and beside other work. */
+/** Log-probabilities of prompts against the golden logits, alone and beside other requests. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -32,7 +32,7 @@ let ids = 0
 const score = (engine: Engine, tokens: Int32Array, more: object = {}, signal?: AbortSignal) =>
   scoreTokens(engine, { id: `s${ids++}`, tokens, top: 2, ...more }, signal)
 
-/** In float64: the log-probability of each token from the second on, and the two greatest of its place. */
+/** In float64: the log-probability of each token from the second on, and the two greatest at its position. */
 function expected({ logits, n_vocab, tokens }: GoldenModel): TokenLogprobs[] {
   return tokens.slice(1).map((token, i) => {
     const row = Array.from(logits.subarray(i * n_vocab, (i + 1) * n_vocab))
@@ -72,11 +72,11 @@ test.each(Object.keys(CASES))("%s, in chunks as large as there are outputs", asy
   }
 })
 
-describe("beside other work", () => {
+describe("beside other requests", () => {
   test.each([{}, { speculative: "ngram" as const }])(
     "texts and scores do not change each other (%j)",
     async (options) => {
-      // Room for two such texts: sequences take each other's blocks, and are computed again.
+      // The cache has room for two such texts, so sequences are preempted and computed again.
       const { model, tokens } = await open("llama", { ctxSize: 128, fullLengths: 1, maxSeqs: 4, ...options })
       await using _ = model
       const { engine } = model
@@ -93,7 +93,7 @@ describe("beside other work", () => {
     },
   )
 
-  test.each([2, 3])("%d texts that are scored in the same steps share their outputs", async (n) => {
+  test.each([2, 3])("%d texts that are scored in the same steps share the outputs of a step", async (n) => {
     const { model, tokens } = await open("llama", { ctxSize: 128, maxSeqs: 6, batchSize: 64 })
     await using _ = model
     const { engine } = model
@@ -106,7 +106,7 @@ describe("beside other work", () => {
     expect(together.map(({ scores }) => scores)).toEqual(alone)
   })
 
-  test("what goes on with a text that was scored finds it in the cache", async () => {
+  test("a prompt that continues a scored text finds it in the cache", async () => {
     const { model, tokens } = await open("llama", { ctxSize: 128 })
     await using _ = model
     const { engine } = model
@@ -116,7 +116,7 @@ describe("beside other work", () => {
     check((await score(engine, tokens)).scores, "llama")
   })
 
-  test("a text that fills the context, and what is refused or cancelled", async () => {
+  test("a text that fills the context is scored; invalid and cancelled requests end with their errors", async () => {
     const { model, tokens } = await open("llama", { ctxSize: 64, maxSeqs: 1, batchSize: 1 })
     await using _ = model
     const { engine } = model
@@ -134,7 +134,7 @@ describe("beside other work", () => {
   })
 })
 
-test("from an engine in another process", async () => {
+test("an engine in another process gives the same scores", async () => {
   const { model, path, tokens } = await open("qwen3")
   await model.close()
   await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kvType: "f32" })

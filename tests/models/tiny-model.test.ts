@@ -19,7 +19,7 @@ describe("tiny models", () => {
     expect(tinyModel({ seed: 3 })).not.toEqual(tinyModel({ seed: 4 }))
   })
 
-  test("they carry a tokenizer and a chat template that work", async () => {
+  test("they contain a working tokenizer and chat template", async () => {
     const path = join(folder, "tiny.gguf")
     await writeTinyModel(path, { vocab: 400 })
     const gguf = await openGguf(path)

@@ -1,9 +1,9 @@
-"""Our engine against both peers, and the peers against each other, on the real model:
+"""Compares our engine with both peers, and the peers with each other, on the real model:
 
     python tests/oracle/compare.py MODEL.gguf [--bun PATH]
 
 Prints, over 512 tokens of text, the mean KL divergence of full next-token distributions, the difference in perplexity and the share
-of positions with the same best token; then greedy continuations of 48 tokens from 10 prompts, and where those that differ part.
+of positions with the same best token; then greedy continuations of 48 tokens from 10 prompts, and the first difference of each.
 Dependencies: see peers.py; and the native library (`bun run build`).
 """
 

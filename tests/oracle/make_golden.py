@@ -1,4 +1,4 @@
-"""Writes tests/golden/real: what the peers say about SmolLM2-135M-Instruct, small enough to commit.
+"""Writes tests/golden/real: the peers' results for SmolLM2-135M-Instruct, small enough to commit.
 
     python tests/oracle/make_golden.py MODEL.gguf
 
@@ -7,7 +7,7 @@ Dependencies: see peers.py. Inputs: text.txt and prompts.json in tests/golden/re
   peers.json        model hash, peer versions, token ids of text and prompts, perplexities, greedy continuations
   top64.bin         transformers, float32: per position, 512 times, uint16 token[64], float16 log-probability[64], best first
 
-Of llama.cpp only its figures are kept, as a yardstick; the README there says why it cannot be the reference.
+For llama.cpp only summary figures are written, for comparison; the README there explains why it cannot be the reference.
 """
 
 from __future__ import annotations

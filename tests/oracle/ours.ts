@@ -1,5 +1,5 @@
 /**
- * What our engine says about the inputs of tests/golden/real, for compare.py:
+ * Writes our engine's results for the inputs of tests/golden/real, for compare.py:
  *
  *   bun run tests/oracle/ours.ts MODEL.gguf OUT_FOLDER [THREADS]
  *

@@ -1,11 +1,11 @@
-"""The two peers whose word we take for what a model says: llama.cpp and transformers.
+"""The two peers that we compare our results with: llama.cpp and transformers.
 
 Dependencies (PyPI): llama-cpp-python, torch, transformers, accelerate, gguf, numpy.
 
-Both classes offer the same three things:
+Both classes have the same three methods:
   tokenize(text)          -> list[int]; special tokens in the text are parsed, nothing is added
-  logits(ids)             -> float32 [len(ids), n_vocab]; row i follows ids[: i + 1]
-  greedy(ids, n)          -> (n token ids, n margins); margin = best logit - second best, end-of-text does not stop it
+  logits(ids)             -> float32 [len(ids), n_vocab]; row i is the prediction after ids[: i + 1]
+  greedy(ids, n)          -> (n token ids, n margins); margin = best logit - second best; end-of-text does not stop it
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LlamaCpp:
             raise RuntimeError(f"llama_decode returned {status}")
 
     def last_logits(self) -> np.ndarray:
-        """The logits of the last row of the last decode, a view that the next decode overwrites. float32 [n_vocab]"""
+        """The logits of the last row of the last decode, float32 [n_vocab]: a view that the next decode overwrites."""
         return np.ctypeslib.as_array(self.c.llama_get_logits_ith(self.context, -1), shape=(self.n_vocab,))
 
     def logits(self, ids: list[int]) -> np.ndarray:
@@ -141,7 +141,7 @@ class Transformers:
 
 
 def best(logits: np.ndarray) -> tuple[int, float]:
-    """The best token (the lowest id of equals) and its lead over the next one."""
+    """The best token (of equal logits, the lowest id) and its margin over the second best."""
     token = int(np.argmax(logits))
     others = np.delete(logits, token)
     return token, float(logits[token] - others.max())

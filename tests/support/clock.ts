@@ -3,7 +3,7 @@
 import { type Clock, nextTurn, type Timer } from "../../src/async.ts"
 
 class FakeTimer implements Timer {
-  /** Whether the timer would keep the process alive. */
+  /** Whether a real timer would keep the process alive. */
   isRef = true
 
   constructor(
@@ -18,7 +18,7 @@ class FakeTimer implements Timer {
 
 export class FakeClock implements Clock {
   #now: number
-  /** Those that have not fired, in the order in which they were started. */
+  /** Timers that have not fired, in the order in which they were started. */
   #timers: FakeTimer[] = []
 
   constructor(now = 1000) {
@@ -39,7 +39,7 @@ export class FakeClock implements Clock {
     this.#timers = this.#timers.filter((other) => other !== timer)
   }
 
-  /** Milliseconds that each timer still waits, in the order in which they fire. */
+  /** Milliseconds left on each timer, in the order in which they fire. */
   get waits(): number[] {
     return this.#timers.map(({ at }) => at - this.#now).sort((a, b) => a - b)
   }
@@ -50,8 +50,8 @@ export class FakeClock implements Clock {
   }
 
   /**
-   * Turns the clock by `ms` milliseconds. Timers that fall due fire in order, each at its own time. Promises that a timer settles
-   * are handled before the next one fires, so that what they start counts as well.
+   * Advances the clock by `ms` milliseconds. Due timers fire in order, each at its own time. Promises settled by a timer are
+   * handled before the next timer fires, so timers that they start can fire in the same call.
    */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms
@@ -65,7 +65,7 @@ export class FakeClock implements Clock {
     await nextTurn()
   }
 
-  /** The timer that fires first, where it does so until `end`. */
+  /** The timer that fires first, if it fires at or before `end`. */
   #next(end: number): FakeTimer | undefined {
     const due = this.#timers.filter(({ at }) => at <= end)
     return due.reduce<FakeTimer | undefined>(

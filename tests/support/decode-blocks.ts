@@ -1,6 +1,6 @@
 import { type FormatName, formatNamed } from "../../src/gguf/formats.ts"
 
-/** Reads one block: bytes in a view of exactly that block, values to `out`. */
+/** Decodes one block: reads a view of exactly that block and writes its values to `out`. */
 type Decoder = (block: DataView, out: Float32Array) => void
 
 const IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
@@ -22,7 +22,7 @@ export function decodeBlocks(name: FormatName, bytes: Uint8Array): Float32Array 
 const bits = (block: DataView, at: number, shift: number, width: number) =>
   (block.getUint8(at) >> shift) & ((1 << width) - 1)
 
-/** Fills `out` from a formula per element. Exact products in double precision, one rounding at the end. */
+/** Fills `out` by a formula for each element: exact products in double precision, rounded once at the end. */
 const each = (formula: (block: DataView, e: number) => number): Decoder => {
   return (block, out) => {
     for (let e = 0; e < out.length; e++) out[e] = formula(block, e)
@@ -31,7 +31,7 @@ const each = (formula: (block: DataView, e: number) => number): Decoder => {
 
 const half = (block: DataView, at: number) => block.getFloat16(at, true)
 
-/** Quant of element e in blocks of 32 with 16 bytes of nibbles from `at`. */
+/** Quant of element e in a block of 32 whose 16 bytes of nibbles start at `at`. */
 const nibble = (block: DataView, at: number, e: number) => bits(block, at + (e % 16), 4 * Math.floor(e / 16), 4)
 const fifth = (block: DataView, at: number, e: number) => bits(block, at + Math.floor(e / 8), e % 8, 1) * 16
 

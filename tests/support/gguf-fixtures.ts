@@ -80,14 +80,14 @@ export function temporaryFolder(name: string): { path: (file: string) => string;
   return { path: (file) => join(folder, file), remove: () => rmSync(folder, { recursive: true, force: true }) }
 }
 
-/** Which header field of a file to change: the `index`-th (from 0) of that kind which belongs to the key or tensor `name`. */
+/** Selects a header field: number `index` (from 0) among the fields of kind `kind` that belong to the key or tensor `name`. */
 export interface FieldAddress {
   kind: FieldKind
   name?: string
   index?: number
 }
 
-/** Where a field of a valid file lies. */
+/** Byte offset of a header field of a valid file. */
 export function fieldOffset(file: Uint8Array, address: FieldAddress): number {
   return addressed(file, address).at
 }

@@ -1,4 +1,4 @@
-/** What a header field is, for tests that attack it. */
+/** The kind of a header field, for tests that corrupt it. */
 export type FieldKind = "magic" | "version" | "count" | "length" | "type" | "dims" | "dimension" | "offset" | "value"
 
 export interface HeaderField {
@@ -6,13 +6,13 @@ export interface HeaderField {
   /** Bytes from the start of the file. */
   at: number
   bytes: number
-  /** The key or tensor name that it belongs to, if any. */
+  /** The key or tensor name to which the field belongs, if any. */
   name: string
 }
 
 const SCALAR_BYTES: Record<number, number> = { 0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8 }
 
-/** Finds every field of a valid file's header, independently of the reader under test. Long arrays give their first 8 elements. */
+/** Finds every header field of a valid file, independently of the reader under test; of a long array, only the first 8 elements. */
 export function headerFields(file: Uint8Array): { fields: HeaderField[]; end: number } {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
   const fields: HeaderField[] = []

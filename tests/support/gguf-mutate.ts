@@ -3,13 +3,13 @@ import { type HeaderField, headerFields } from "./gguf-layout.ts"
 
 export interface Mutant {
   bytes: Uint8Array
-  /** What was done, to name a failing case. */
+  /** Describes the damage, to identify a failing case. */
   description: string
 }
 
 type Random = () => number
 
-/** Values that have broken parsers before: zeros, ones, and both sides of every width that a size can be cut to. */
+/** Values that often break parsers: zero, one, and both sides of every integer width to which a size can be truncated. */
 const ATTACKS = [
   0n,
   1n,
@@ -38,7 +38,7 @@ const pick = <T>(random: Random, items: readonly T[]): T => {
   return item
 }
 
-/** Flips 1 to 16 bits, nine times of ten in the header. */
+/** Flips 1 to 16 bits, in nine of ten cases in the header. */
 function flipBits(file: Uint8Array, random: Random): Mutant {
   const { end } = headerFields(file)
   const bytes = file.slice()
@@ -53,7 +53,7 @@ function flipBits(file: Uint8Array, random: Random): Mutant {
   return { bytes, description: `bits ${places.join(" ")} flipped` }
 }
 
-/** Cuts the file anywhere, mostly within the header or at the edge of one of its fields. */
+/** Truncates the file at any byte, mostly within the header or at the edge of a header field. */
 function truncate(file: Uint8Array, random: Random): Mutant {
   const { fields, end } = headerFields(file)
   const field = pick(random, fields)
@@ -67,7 +67,7 @@ function truncate(file: Uint8Array, random: Random): Mutant {
   return { bytes: file.slice(0, length), description: `cut to ${length} bytes` }
 }
 
-/** Replaces, inserts or removes a run of header bytes, taken from elsewhere in this header or in `other`'s. */
+/** Replaces, inserts or removes a run of header bytes. New bytes come from elsewhere in this header or from the header of `other`. */
 function splice(file: Uint8Array, random: Random, other: Uint8Array): Mutant {
   const { end } = headerFields(file)
   const donor = random() < 0.5 ? file : other
@@ -84,7 +84,7 @@ function splice(file: Uint8Array, random: Random, other: Uint8Array): Mutant {
   }
 }
 
-/** Overwrites one to three header fields with values that overflow, wrap, or are just beyond what is there. */
+/** Overwrites one to three header fields with values that overflow, wrap around, or are slightly larger than the valid ones. */
 function attackFields(file: Uint8Array, random: Random): Mutant {
   const { fields, end } = headerFields(file)
   const bytes = file.slice()
@@ -105,10 +105,10 @@ function attackFields(file: Uint8Array, random: Random): Mutant {
 }
 
 /**
- * Damages a valid GGUF file in a way that the seed decides: seeds 0, 1, 2 and 3 modulo 4 flip bits, truncate, splice and attack fields.
+ * Damages a valid GGUF file. The seed selects the kind of damage: 0, 1, 2 and 3 modulo 4 flip bits, truncate, splice and overwrite fields.
  * The same arguments always give the same mutant.
  * @param file a valid file
- * @param other a second valid file, which splices may take bytes from
+ * @param other a second valid file, from which splices may copy bytes
  */
 export function mutateGguf(file: Uint8Array, seed: number, other: Uint8Array = file): Mutant {
   const random = seededRandom(seed)

@@ -3,7 +3,7 @@ import type { FormatName } from "../../src/gguf/formats.ts"
 
 const FOLDER = join(import.meta.dir, "../golden/formats")
 
-/** Golden blocks of a format and the values they decode to; see tests/golden/formats/README.md. */
+/** Golden blocks of a format and their decoded values; see tests/golden/formats/README.md. */
 export async function goldenBlocks(name: FormatName): Promise<{ blocks: Uint8Array; values: Float32Array }> {
   const [blocks, values] = await Promise.all([
     Bun.file(join(FOLDER, `${name}.blocks.bin`)).bytes(),

@@ -1,4 +1,4 @@
-/** The golden logits of `tests/golden/models`, and how far others are from them. */
+/** The golden logits of `tests/golden/models`, and a measure of the difference to them. */
 
 import { join } from "node:path"
 import { z } from "zod"
@@ -11,7 +11,7 @@ const Index = z.object({
 })
 
 export interface GoldenModel {
-  /** Digest of the model file that the logits belong to. */
+  /** Digest of the model file for which the logits were computed. */
   sha256: string
   n_vocab: number
   tokens: number[]

@@ -52,11 +52,12 @@ function allowedTokens(mask: Uint32Array): number[] {
   return tokens
 }
 
-/** Characters in the order in which to choose them, so that any JSON reaches its end. */
+/** Characters in order of preference, such that any JSON text reaches its end. */
 const ENDINGS = ['"', "]", "}", "0", "1", ":", ",", "-", "\\", "n", "t", "f", "u", "l", "e", "a", "s", "r"]
 
 /**
- * Generates a text of random allowed tokens. After `patience` tokens it prefers `endings`. @returns `undefined` when it did not end within `limit`.
+ * Generates a text of random allowed tokens. After `patience` tokens it prefers `endings`.
+ * @returns `undefined` when the text did not end within `limit` tokens.
  * @param onState Called with every state.
  */
 export function randomText(
@@ -88,14 +89,14 @@ export function randomText(
   return undefined
 }
 
-/** Drops all states but this one. @returns its new number. */
+/** Drops all states except this one. @returns its new number. */
 function refreshed(masks: Masks, state: number): number {
   const kept = masks.automaton.snapshot(state)
   masks.forget()
   return masks.automaton.restore(kept)
 }
 
-/** Whether the constraint allows each token of the text, and the end after it. */
+/** Whether the constraint allows each token of the text and then its end. */
 export function accepts(masks: Masks, { tokenizer }: Pick<Vocabulary, "tokenizer">, text: string): boolean {
   let state = masks.automaton.start()
   for (const token of tokenizer.encode(text)) {

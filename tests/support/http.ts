@@ -1,4 +1,4 @@
-/** The fixture of tests over HTTP: a model, a server over it at a free port, OpenAI's client, and their clean-up. */
+/** The fixture of tests over HTTP: a model, a server for it on a free port, OpenAI's client, and their clean-up. */
 
 import OpenAI from "openai"
 import { type LoadOptions, loadModel } from "../../src/engine/load.ts"
@@ -8,7 +8,7 @@ import { type TinyModelOptions, withTinyModel } from "./tiny-model.ts"
 
 /** Disposing of it stops the server, then closes the model and removes its file if the fixture wrote it. */
 export interface TestServer<Model extends LoadedModel = LoadedModel> extends AsyncDisposable {
-  /** Where the server listens, without a trailing slash. */
+  /** The server's URL, without a trailing slash. */
   readonly url: string
   readonly server: RunningServer
   readonly model: Model
@@ -16,7 +16,7 @@ export interface TestServer<Model extends LoadedModel = LoadedModel> extends Asy
   readonly client: OpenAI
 }
 
-/** Serves a loaded model, and owns it from then on. */
+/** Serves a loaded model and takes ownership of it. */
 export async function serveModel<Model extends LoadedModel>(
   model: Model,
   options: Partial<StartOptions> = {},
@@ -63,7 +63,7 @@ export async function serveTiny({ model, load, server }: TinyServerOptions = {})
   }
 }
 
-/** OpenAI's client for a server, which does not retry unless told to. */
+/** OpenAI's client for a server. By default it does not retry. */
 export const clientOf = (url: string, apiKey = "none", maxRetries = 0): OpenAI =>
   new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries })
 
@@ -87,15 +87,15 @@ export const post = (
     ...(tls && { tls }),
   })
 
-/** True when no choice runs or waits, and no sequence holds a block of the cache. */
+/** Whether no choice runs or waits and no sequence holds a cache block. */
 export function idle(engine: Pick<Engine, "stats">): boolean {
   const { running, waiting, blocksFree, blocksTotal } = engine.stats()
   return running === 0 && waiting === 0 && blocksFree === blocksTotal
 }
 
 /**
- * How many generations have ended since the server started, by their reason in its metrics. `abort`: the client left; such a request
- * counts once, however many choices it asked for.
+ * The number of generations that have ended since the server started, by the reason in its metrics. `abort`: the client
+ * disconnected; such a request counts once, for any number of choices.
  */
 export async function endings(url: string): Promise<Record<"stop" | "length" | "abort", number>> {
   const text = await (await fetch(`${url}/metrics`)).text()

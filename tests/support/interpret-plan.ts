@@ -1,6 +1,6 @@
 /**
- * Runs a model's plan in plain TypeScript and double precision, one sequence in one step: what a plan means, without the native
- * library.
+ * Runs a model's plan in plain TypeScript and double precision, for one sequence in one step: a reference for plans that does not
+ * use the native library.
  */
 
 import type { Gguf } from "../../src/gguf/reader.ts"
@@ -15,14 +15,14 @@ interface Cache {
   v: Float64Array
 }
 
-/** @returns logits [n_tokens, vocabulary], of every row */
+/** @returns the logits of every row, [n_tokens, vocabulary] */
 export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly number[]): Promise<Float64Array> {
   const files = await Promise.all(gguf.files.map(({ path }) => Bun.file(path).bytes()))
   const n = tokens.length
   const caches = new Map<number, Cache>()
   const weights = new Map<Weight, Float64Array>()
 
-  // Buffers share this arena exactly as they share the native one, so a wrong liveness shows as wrong logits.
+  // Buffers share this arena exactly as they share the native one, so an error in their liveness gives wrong logits.
   const { offsets, arenaBytes } = plan.arena({ maxTokens: n, maxOutputs: n })
   const arena = new Float64Array(arenaBytes / 4).fill(Number.NaN)
   const data = ({ id, rows, width }: PlanBuffer): Float64Array => {
@@ -171,7 +171,7 @@ export async function interpretPlan(plan: Plan, gguf: Gguf, tokens: readonly num
   return data(logits)
 }
 
-/** The operands that an op was recorded with, by the names of its slots. */
+/** The recorded operands of an op, by the names of its slots. */
 function operandsOf<Kind extends OpName>(op: PlanOp, kind: Kind): Operands<Kind> {
   const { buffers, weights = [], dims = [], params = [], flags = [] } = OP_SPECS[kind]
   const name = <Value>(slots: readonly string[], operands: readonly Value[]) =>

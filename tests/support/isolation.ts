@@ -1,16 +1,16 @@
-/** Varied requests, and their exact outputs, for tests that one request does not change another. */
+/** Varied requests and their exact outputs, for tests that requests do not affect each other. */
 
 import type { EngineEvent, GenerateRequest, LoadedModel, SamplingParams } from "../../src/engine/types.ts"
 import { randomNumbers } from "../unit/engine/requests.ts"
 
 interface MixedRequests {
   n: number
-  /** Tokens of the longest prompt. */
+  /** Length of the longest prompt, in tokens. */
   longest: number
   nVocab: number
 }
 
-/** Prompts of all lengths in two families with common prefixes, with every kind of sampling. */
+/** Requests with prompts of all lengths, in two families with common prefixes, and every kind of sampling. */
 export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRequest[] {
   const random = randomNumbers(7)
   return Array.from({ length: n }, (_, i) => {
@@ -34,7 +34,7 @@ export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRe
   })
 }
 
-/** All tokens and log-probabilities of a request as text, which is equal only for equal bits. @throws when the request ended early */
+/** All tokens and log-probabilities of a request as text; equal texts mean equal bits. @throws when the request ended early */
 export async function said({ engine }: LoadedModel, asked: GenerateRequest): Promise<string> {
   const events: Extract<EngineEvent, { type: "token" }>[] = []
   for await (const event of engine.generate(asked)) if (event.type === "token") events.push(event)

@@ -1,4 +1,4 @@
-/** Random JSON schemas, and an independent validator (Ajv) for the texts generated under them. */
+/** Random JSON schemas, and an independent validator (Ajv) for texts generated under them. */
 
 import Ajv2020 from "ajv/dist/2020"
 import addFormats from "ajv-formats"
@@ -162,13 +162,13 @@ const supportedSchema: fc.Arbitrary<Schema> = fc.oneof(
   { weight: 1, arbitrary: referring(leaf) },
 )
 
-/** A fixed sample of `n` schemas. `objects`: only those with an object at the root. */
+/** A fixed sample of `n` schemas. `objects`: only schemas with an object at the root. */
 export function sampleSchemas(n: number, seed: number, objects = false): Schema[] {
   const source = objects ? fc.oneof(objectOf(nested), referring(leaf)) : supportedSchema
   return fc.sample(source, { numRuns: n, seed })
 }
 
-/** A validator for draft 2020-12, with formats. @returns a function that gives the first fault, or `undefined`. */
+/** A validator for draft 2020-12, with formats. @returns a function that returns the first error, or `undefined`. */
 export function validatorFor(schema: unknown): (value: unknown) => string | undefined {
   const ajv = new Ajv2020({ strict: false, ownProperties: true })
   addFormats(ajv as never)

@@ -8,17 +8,17 @@ export interface Heads {
 
 export interface AttentionRule extends Heads {
   scale: number
-  /** Scores become cap · tanh(score / cap); 0: off (Gemma 2, 2024). */
+  /** Replaces scores by cap · tanh(score / cap) (Gemma 2, 2024); 0: off. */
   softcap?: number
   /**
-   * A query at position p sees the keys p - window + 1 … p where attention is causal, else those with |key - p| < window; 0: no window.
+   * Causal: a query at position p attends to keys p - window + 1 … p. Not causal: to keys with |key - p| < window. 0: no window.
    */
   window?: number
-  /** Causal attention: the position of the first query, whose successors follow it. Absent: not causal, the last query is at the last key. */
+  /** Causal attention: position of the first query; the others follow it. Absent: not causal, and the last query is at the last key. */
   firstPosition?: number
 }
 
-/** A matrix whose rows start `stride` elements apart, its first column at `start`. */
+/** A matrix whose rows are `stride` elements apart and whose first element is at `start`. */
 export interface Columns {
   values: ArrayLike<number>
   stride: number
@@ -51,7 +51,7 @@ export function attention(rule: AttentionRule, q: Columns, nQueries: number, k: 
   return out
 }
 
-/** Leaves the softmax weights of keys first … last in `scores`. */
+/** Writes the softmax weights of keys first … last to `scores`. */
 function scoreKeys(
   { headDim, scale, softcap = 0 }: AttentionRule,
   scores: Float64Array,

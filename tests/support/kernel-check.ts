@@ -1,9 +1,9 @@
 /**
- * The standard of agreement: |got - want| ≤ tolerance · (|want| + scale).
+ * Results agree when |got - want| ≤ tolerance · (|want| + scale).
  *
- * `scale` is the size of the numbers that went into the sum, so that a result that cancels to nearly zero is not asked to be more
- * exact than binary32 allows: the largest magnitude of the row unless the case says better (a matrix product gives the root sum
- * square of its terms, for instance). The tolerance is 1e-5 for float32 kernels.
+ * `scale` is the size of the summands: a result that cancels to nearly zero cannot be more exact than binary32 allows. The default
+ * is the largest magnitude of the row; a case may give a better one (a matrix product gives the root sum square of its terms). The
+ * tolerance is 1e-5 for float32 kernels.
  */
 export const TOLERANCE = 1e-5
 
@@ -11,9 +11,9 @@ export interface CloseOptions {
   /** Elements of a row. */
   width: number
   tolerance?: number
-  /** One for every element, or one for all; the row's largest magnitude if absent. */
+  /** One scale per element, or one for all. Default: the row's largest magnitude. */
   scale?: ArrayLike<number> | number
-  /** What is compared, for the message. */
+  /** Name of the compared values, for the message. */
   what?: string
 }
 
@@ -64,7 +64,7 @@ function largest(values: ArrayLike<number>, start: number, width: number): numbe
   return most
 }
 
-/** ‖got - want‖ / ‖want‖: how far two whole results are apart. */
+/** The relative difference of two results: ‖got - want‖ / ‖want‖. */
 export function relativeDistance(got: ArrayLike<number>, want: ArrayLike<number>): number {
   let difference = 0
   let norm = 0

@@ -33,7 +33,7 @@ export class Random {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform())
   }
 
-  /** In place, every order equally likely (Fisher and Yates). */
+  /** Shuffles in place; every order is equally likely (Fisher and Yates). */
   shuffle<T>(items: T[]): T[] {
     for (let i = items.length - 1; i > 0; i--) {
       const j = this.below(i + 1)
@@ -45,7 +45,7 @@ export class Random {
   }
 }
 
-/** `n` normal values of that standard deviation. */
+/** `n` normal values with the given standard deviation. */
 export function normals(n: number, seed: number, deviation = 1): Float32Array {
   const random = new Random(seed)
   return Float32Array.from({ length: n }, () => random.normal() * deviation)
@@ -57,14 +57,14 @@ export function gains(n: number, seed: number): Float32Array {
   return Float32Array.from({ length: n }, () => 1 + 0.25 * random.normal())
 }
 
-/** Rounds to binary16 and back, as a cache of half floats does. */
+/** Rounds to binary16 and back, as an f16 cache does. */
 export function toHalf(values: Float32Array): Float32Array {
   return Float32Array.from(new Float16Array(values))
 }
 
 /**
- * Rounds to q8_0 and back, as a cache of that type does (ggml's block_q8_0): 32 neighbours share a binary16 scale = amax / 127, and
- * each becomes the nearest whole number of it, ties to even.
+ * Rounds to q8_0 and back, as a q8_0 cache does (ggml's block_q8_0): 32 neighbours share a binary16 scale = amax / 127, and each
+ * value becomes the nearest multiple of the scale, ties to even.
  */
 export function toQ80(values: Float32Array): Float32Array {
   const out = new Float32Array(values.length)
@@ -79,11 +79,11 @@ export function toQ80(values: Float32Array): Float32Array {
 }
 
 function roundToEven(x: number): number {
-  const magic = 1.5 * 2 ** 52 // adding it leaves no bits for a fraction
+  const magic = 1.5 * 2 ** 52 // a sum with it has no bits for a fraction
   return x + magic - magic
 }
 
-/** The bytes of a typed array, in place. */
+/** A view of the bytes of a typed array. */
 export function bytesOf(values: ArrayBufferView): Uint8Array {
   return new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength)
 }

@@ -1,4 +1,4 @@
-/** Opens a kernel case on a backend, feeds it, steps it, and reads what it wrote. */
+/** Opens a kernel case on a backend, writes its inputs, runs steps, and reads its results. */
 
 import { NativeError } from "../../src/native/errors.ts"
 import {
@@ -20,9 +20,9 @@ export type Backend = Parameters<typeof loadNative>[0]
 const BACKENDS: readonly Backend[] = ["cpu", "amd", "nvidia"]
 
 /**
- * The backends that can run here: the CPU, whose missing library is an error and never a skipped test, and each GPU backend whose
- * library is built and finds a device. ROCMFORGE_TEST_BACKENDS ("nvidia", or "cpu,nvidia") takes those and no other.
- * @throws Error when a backend that was asked for cannot run.
+ * The backends that can run here: the CPU, and each GPU backend whose library is built and finds a device. A missing CPU library is
+ * an error, never a skipped test. ROCMFORGE_TEST_BACKENDS ("nvidia", or "cpu,nvidia") selects exactly the backends it names.
+ * @throws Error when a backend named there cannot run.
  */
 export function backendsPresent(env: Record<string, string | undefined> = process.env): Backend[] {
   const named = env.ROCMFORGE_TEST_BACKENDS?.split(",").map((name) => name.trim()) ?? []
@@ -34,7 +34,7 @@ export function backendsPresent(env: Record<string, string | undefined> = proces
   return BACKENDS.filter((backend) => (named.length > 0 ? named.includes(backend) : absence(backend) === undefined))
 }
 
-/** Why a backend cannot run here. A library that is there and does not fit its sources throws: that is a fault, not an absence. */
+/** The reason why a backend cannot run here. @throws when its library exists but does not match its sources */
 function absence(backend: Backend): string | undefined {
   if (backend === "cpu") return undefined
   try {
@@ -53,12 +53,12 @@ export function describeBackends(): string {
     .join(", ")
 }
 
-/** How far a result may be from the float64 reference, under each way to multiply: half floats have 11 bits, bfloat16 has 8. */
+/** Allowed difference from the float64 reference in each compute mode: f16 has 11 significant bits, bf16 has 8. */
 const TOLERANCES: Record<Compute, number> = { f32: TOLERANCE, f16: 2e-3, bf16: 1.6e-2 }
 
 export class KernelRun implements Disposable {
   readonly limits: Limits
-  /** For results that the way to multiply touches. */
+  /** The tolerance of results that depend on the compute mode. */
   readonly tolerance: number
   readonly #buffers: Program["buffers"]
   readonly #model: NativeModel
@@ -79,7 +79,7 @@ export class KernelRun implements Disposable {
     this.#context = this.#model.openContext({ ...this.limits, compute }, packPlan(program, this.limits))
   }
 
-  /** Writes whole rows of a buffer, from `row` on. */
+  /** Writes whole rows of a buffer, starting at `row`. */
   write(buffer: number, data: Float32Array | Float16Array, row = 0): void {
     this.#context.writeBuffer(buffer, row * this.#width(buffer) * data.BYTES_PER_ELEMENT, data)
   }
@@ -95,14 +95,14 @@ export class KernelRun implements Disposable {
     return this.replay(packStep(spec))
   }
 
-  /** Runs a step that is packed already, and reads the results of its outputs. */
+  /** Runs a packed step and reads the results of its outputs. */
   replay({ words, sections }: PackedStep): StepResult[] {
     const results = new Words(Math.max(1, sections.n_outputs) * STEP_RESULT_WORDS)
     this.#context.step(words.u32, words.length, results.u32)
     return Array.from({ length: sections.n_outputs }, (_, i) => readStepResult(results, i))
   }
 
-  /** A block table for `tokens` tokens: shuffled ids that no other table of this run holds. */
+  /** A block table for `tokens` tokens: shuffled ids that no other table of this run contains. */
   blocks(tokens: number): number[] {
     const table = this.#freeBlocks.splice(0, Math.ceil(tokens / this.limits.blockSize))
     if (table.length * this.limits.blockSize < tokens)
@@ -110,7 +110,7 @@ export class KernelRun implements Disposable {
     return table
   }
 
-  /** A step of one fresh sequence of that many rows. */
+  /** A step of one new sequence with `rows` rows. */
   rows(rows: number): StepSpec {
     return { sequences: [{ rows, blocks: this.blocks(rows) }] }
   }

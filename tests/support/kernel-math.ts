@@ -1,4 +1,4 @@
-/** Float64 references that more than one op's test needs. */
+/** Float64 references for the tests of several ops. */
 
 /** x / (1 + e^-x); 0 where e^-x overflows. */
 export function silu(x: number): number {

@@ -1,13 +1,13 @@
 /**
  * Float64 references of matrix products.
  *
- * F32, F16 and BF16 weights meet the activations as they are. For the block formats the activations are rounded to integers first,
- * which is part of what the op computes: per 32 consecutive elements of a row amax = max |x|, d = amax / 32512, q = round(x · 32512 /
- * amax), ties to even, each step in float32 (two planes of int8 hold such a q: 127 · 256 = 32512); a block whose amax is at most
- * 1e-30 counts as zeros. Then out = Σ over the blocks of d · Σ w · q, with w the exact weight.
+ * Products with F32, F16 and BF16 weights use the activations unchanged. For the block formats the op first rounds the activations
+ * to integers: for each 32 consecutive elements of a row amax = max |x|, d = amax / 32512, q = round(x · 32512 / amax), ties to
+ * even, each step in float32. Two int8 hold such a q (127 · 256 = 32512). A block whose amax is at most 1e-30 counts as zeros.
+ * Then out = Σ over the blocks of d · Σ w · q, where w is the exact weight.
  *
- * The tolerance of each element is 1e-5 of itself plus 1e-5 of the root sum square of its terms w · x, which is the size that a sum
- * of independent terms has; float32 sums of a thousand terms stay well inside.
+ * The tolerance of an element is 1e-5 of itself plus 1e-5 of the root sum square of its terms w · x, which is the expected size of a
+ * sum of independent terms. The error of float32 sums of a thousand terms is well below it.
  */
 
 import type { Weight } from "./kernel-weights.ts"
@@ -23,12 +23,12 @@ export interface Product {
 /** kActivationMax of hip/cpu/matmul.h. */
 const ACTIVATION_MAX = 127 * 256
 
-/** in [rows, k] times weight [n, k]: the product that the weight's format asks for. */
+/** in [rows, k] times weight [n, k], with activations rounded if the weight's format requires it. */
 export function matmul(input: Float32Array, weight: Weight): Product {
   return isQuantized(weight.format) ? product(roundActivations(input, weight.cols), weight) : product(input, weight)
 }
 
-/** The plain product, without any rounding of the activations. */
+/** The product without rounding of the activations. */
 export function plainMatmul(input: Float32Array, weight: Weight): Product {
   return product(input, weight)
 }
@@ -55,7 +55,7 @@ function product(input: ArrayLike<number>, { values: w, rows: n, cols: k }: Weig
   return { values, scale }
 }
 
-/** d · q of each block of 32: what is left of the activations. Exact in float64. */
+/** The rounded activations, d · q in each block of 32. Exact in float64. */
 export function roundActivations(input: Float32Array, width: number): Float64Array {
   const out = new Float64Array(input.length)
   for (let start = 0; start < input.length; start += 32) {

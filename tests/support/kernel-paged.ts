@@ -1,6 +1,6 @@
 /**
- * Cases over the paged K/V cache: ROPE_STORE then ATTENTION, for any number of sequences that grow by any number of rows a step.
- * The reference keeps each sequence's keys and values as plain arrays, rounded as the cache rounds them.
+ * Cases over the paged K/V cache: ROPE_STORE then ATTENTION, for any number of sequences that grow by any number of rows per step.
+ * The reference stores the keys and values of each sequence in plain arrays, rounded as in the cache.
  */
 
 import { BLOCK_SIZE } from "../../src/native/abi.ts"
@@ -27,29 +27,29 @@ export interface Paged extends Heads {
   scale?: number
   softcap?: number
   window?: number
-  /** Absent: rotated by nothing (cos 1, sin 0), so that keys reach the cache unchanged. */
+  /** Absent: no rotation (cos 1, sin 0), so that keys are stored unchanged. */
   rotation?: Rotation
-  /** rows[step][sequence]: how many rows each sequence brings; 0: it is not in that step. */
+  /** rows[step][sequence]: the rows of each sequence; 0: the sequence is not in that step. */
   steps: readonly (readonly number[])[]
   tolerance?: number
-  /** Threads that replay the plan. */
+  /** Threads that run the plan. */
   nThreads?: number
 }
 
 const EPS = Math.fround(1e-6)
 
-/** Matrix units read a q8_0 cache as halves, which rounds every element of K and V once more: how much more room that takes. */
+/** Factor on the tolerance for a q8_0 cache with matrix units, which read it as f16 and so round each element of K and V again. */
 const HALF_QUANTS = 2.5
 const [QKV, TABLE, OUT] = [0, 1, 2] as const
 
-/** What a cache of each type keeps of a row [kvHeads, headDim]. */
+/** Rounds a row [kvHeads, headDim] as a cache of each type does. */
 const ROUND: Record<Dtype, (row: Float64Array) => Float64Array> = {
   f32: (row) => row,
   f16: (row) => Float64Array.from(toHalf(Float32Array.from(row))),
   q8_0: (row) => Float64Array.from(toQ80(Float32Array.from(row))),
 }
 
-/** What one sequence has in the cache. */
+/** The cached contents of one sequence. */
 interface Past {
   k: Float64Array[]
   v: Float64Array[]
@@ -144,7 +144,7 @@ class Scenario {
     this.#fed = -1
   }
 
-  /** Writes the inputs of a step, extends the reference's cache by it (once), and describes it. Odd steps go in reverse order. */
+  /** Writes the inputs of a step, appends them (once) to the reference's cache, and returns the step. Odd steps have reverse order. */
   feed(run: KernelRun, step: number): StepSpec {
     const rows = this.paged.steps[step] as readonly number[]
     const order = [...rows.keys()].filter((i) => rows[i] !== 0)
@@ -211,7 +211,7 @@ class Scenario {
     )
   }
 
-  /** The same rows with Q and K normalized and rotated. */
+  /** A copy of the rows with Q and K normalized and rotated. */
   #rotate(qkv: Float32Array, table: Float32Array): Float64Array {
     const { heads, kvHeads, headDim, rotation } = this.paged
     const out = Float64Array.from(qkv)
@@ -226,7 +226,7 @@ class Scenario {
     return out
   }
 
-  /** Compares the attention of the step that was fed last, and Q as ROPE_STORE left it. */
+  /** Compares the attention output of the latest step, and Q after ROPE_STORE. */
   check(run: KernelRun): void {
     const { heads, headDim, dtype, tolerance = 0 } = this.paged
     const room = dtype === "q8_0" && run.tolerance > TOLERANCE ? HALF_QUANTS : 1
@@ -243,7 +243,7 @@ class Scenario {
     })
   }
 
-  /** Of the last step: the cache read once a sequence, two products a query and visible key. */
+  /** Work of the last step: one read of the cache per sequence, two products per query and visible key. */
   work() {
     const { heads, kvHeads, headDim, steps, dtype } = this.paged
     const last = steps.at(-1) as readonly number[]

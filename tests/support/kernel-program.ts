@@ -23,7 +23,7 @@ export interface WeightSpec {
 }
 
 export interface BufferSpec {
-  /** A fixed number of rows, or the rows that a step brings. */
+  /** A fixed number of rows, or the rows of the step. */
   rows: number | "tokens" | "outputs"
   width: number
   dtype?: Dtype
@@ -76,7 +76,7 @@ export function floatWeight(values: Float32Array, cols = values.length): WeightS
   return { format: "F32", rows: values.length / cols, cols, bytes: bytesOf(values) }
 }
 
-/** Packed records of one struct; `write` changes fields of one of them, so that a test can spoil it. */
+/** Packed records of one struct; `write` changes fields of one record, so that a test can corrupt it. */
 export class Records<Name extends string> {
   readonly bytes: Uint8Array
   readonly #view: DataView
@@ -95,7 +95,7 @@ export class Records<Name extends string> {
   }
 }
 
-/** Weights end to end in one constants blob, each at a multiple of 64 bytes; a plan without weights gets one that it never names. */
+/** Weights in one constants blob, each at a multiple of 64 bytes. A plan without weights gets an unused one. */
 export function packWeights(given: readonly WeightSpec[]) {
   const weights = given.length > 0 ? given : [floatWeight(new Float32Array(1))]
   const tensors = new Records(RF_TENSOR, weights.length)
@@ -115,7 +115,7 @@ export function packWeights(given: readonly WeightSpec[]) {
   return { tensors, constants }
 }
 
-/** Buffers one after the other in the arena, nothing shared: a kernel that writes past its buffer spoils its neighbour. */
+/** Buffers one after the other in the arena, without sharing: a kernel that writes past its buffer corrupts the next one. */
 export function packBuffers(buffers: readonly BufferSpec[], limits: Limits) {
   const records = new Records(RF_BUFFER, buffers.length)
   let arenaBytes = 0
@@ -175,7 +175,7 @@ export function packPlan(program: Program, limits: Limits): PackedPlan {
   }
 }
 
-/** Records as `NativeLibrary` takes them. */
+/** Records in the form that `NativeLibrary` expects. */
 export function packed<Name extends string>(records: Records<Name>): { data: Uint8Array; count: number } {
   return { data: records.bytes, count: records.count }
 }

@@ -1,4 +1,4 @@
-/** The C ABI without the objects of src/native/library.ts, for tests that hand it what those would not let through. */
+/** The C ABI without the objects of src/native/library.ts, for tests with arguments that those objects would reject. */
 
 import { RF_CONTEXT_DESC, RF_STEP_RESULT } from "../../src/native/abi.ts"
 import { libraryPath } from "../../src/native/library.ts"
@@ -30,7 +30,7 @@ export function rawSymbols(backend: Backend): Symbols {
 
 export const LIMITS: Limits = { ...DEFAULT_LIMITS, nThreads: 1, maxTokens: 32, maxSeqs: 4, maxOutputs: 4, nBlocks: 8 }
 
-/** Every record that opening a model and a context takes, each open to be spoiled. */
+/** All records for opening a model and a context; a test may corrupt any of them. */
 export function packAll(program: Program, limits: Limits = LIMITS) {
   const { tensors, constants } = packWeights(program.weights ?? [])
   const { records: buffers, arenaBytes } = packBuffers(program.buffers, limits)
@@ -72,7 +72,7 @@ export function openRawContext(symbols: Symbols, model: bigint, { desc, ops, buf
   return handle[0] as bigint
 }
 
-/** Model and context of a program, closed together. */
+/** The model and the context of a program; one call closes both. */
 export class RawContext implements Disposable {
   readonly model: bigint
   readonly context: bigint
@@ -149,7 +149,7 @@ function transformerWeights(): WeightSpec[] {
   ]
 }
 
-/** A plan with each op once: a one-layer transformer (64 wide, 2:1 heads of 32) and the elementary ops on buffers of their own. */
+/** A plan with each op once: a one-layer transformer (width 64, 2:1 heads of 32), and elementary ops on separate buffers. */
 export function transformer(): Program {
   weights ??= transformerWeights()
   return {
@@ -203,7 +203,7 @@ export function transformer(): Program {
   }
 }
 
-/** A step that `transformer()` accepts: a prefill of 20 and a decode at 18, an output each. */
+/** A valid step for `transformer()`: a prefill of 20 tokens and a decode at position 18, with one output each. */
 export function validStep(change: Partial<StepSpec> = {}): PackedStep {
   return packStep({
     sequences: [

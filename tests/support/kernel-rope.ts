@@ -1,6 +1,6 @@
 /** Rotary position embedding (Su et al., "RoFormer", 2021), float64 references. */
 
-/** theta^(-2i / ropeDim) for i < ropeDim / 2, as the weights of a plan hold it. */
+/** theta^(-2i / ropeDim) for i < ropeDim / 2, in the form of a plan's weight. */
 export function inverseFrequencies(ropeDim: number, theta = 10000): Float32Array {
   return Float32Array.from({ length: ropeDim / 2 }, (_, i) => theta ** ((-2 * i) / ropeDim))
 }
@@ -22,7 +22,7 @@ export function ropeTable(positions: readonly number[], frequencies: Float32Arra
 /** How the elements of a head pair up: (i, i + ropeDim/2) or (2i, 2i + 1). */
 export type PairStyle = "neox" | "adjacent"
 
-/** Rotates the head at `start` of `values` in place, by one row of a rope table; elements from ropeDim on stay. */
+/** Rotates the head at `start` of `values` in place, by one row of a rope table. Elements from ropeDim on do not change. */
 export function rotateHead(
   values: Float64Array,
   start: number,

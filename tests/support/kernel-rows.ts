@@ -1,4 +1,4 @@
-/** Sizes that the row ops share, and cases whose every buffer has the step's rows. */
+/** Sizes for the ops on rows, and cases in which every buffer has the step's rows. */
 
 import { expectClose } from "./kernel-check.ts"
 import type { OpSpec, WeightSpec } from "./kernel-program.ts"
@@ -18,9 +18,9 @@ export interface RowOp {
   width: number
   op: OpSpec
   weights?: readonly WeightSpec[]
-  /** One array per input buffer, [rows, width]; they are buffers 0, 1 … */
+  /** One array [rows, width] per input buffer, for buffers 0, 1, … */
   inputs: readonly Float32Array[]
-  /** The result, [rows, width], in the buffer after the inputs (or in `outBuffer`). */
+  /** The result, [rows, width]; written to the buffer after the inputs, or to `outBuffer`. */
   want: Float64Array
   outBuffer?: number
   tolerance?: number
@@ -40,7 +40,7 @@ export function rowOp({ rows, width, op, weights, inputs, want, outBuffer, toler
   }
 }
 
-/** One case per shape, named by it. */
+/** One case per shape, named after the shape. */
 export function shapeCases(
   list: readonly { rows: number; width: number }[],
   make: (rows: number, width: number) => PreparedCase,

@@ -1,4 +1,4 @@
-/** Draws from the sampler in bulk, and the statistics to judge them. */
+/** Many draws from the sampler, and statistical tests for them. */
 
 import { BLOCK_SIZE } from "../../src/native/abi.ts"
 import type { StepResult } from "../../src/native/step-structs.ts"
@@ -6,7 +6,7 @@ import { Random } from "./kernel-data.ts"
 import { type Backend, type KernelRun, openProgram } from "./kernel-harness.ts"
 import type { OutputSpec } from "./kernel-step.ts"
 
-/** Outputs of one step at most. */
+/** Most outputs of a step. */
 export const BATCH = 256
 
 export function openSampler(backend: Backend, vocab: number, nThreads = 2): KernelRun {
@@ -17,7 +17,7 @@ export function openSampler(backend: Backend, vocab: number, nThreads = 2): Kern
   })
 }
 
-/** One step: logits [outputs.length, vocab] and how to choose from each row. */
+/** Runs one step on logits [outputs.length, vocab], with sampling parameters for each row. */
 export function sampleRows(run: KernelRun, logits: Float32Array, outputs: readonly OutputSpec[]): StepResult[] {
   run.write(0, logits)
   const rows = outputs.length
@@ -26,12 +26,12 @@ export function sampleRows(run: KernelRun, logits: Float32Array, outputs: readon
   return run.step({ sequences: [{ rows, blocks }], outputs: outputs.map((output, row) => ({ row, ...output })) })
 }
 
-/** One step with one output. */
+/** Runs one step with one output. */
 export function sampleOne(run: KernelRun, logits: ArrayLike<number>, output: OutputSpec = {}): StepResult {
   return sampleRows(run, Float32Array.from(logits), [output])[0] as StepResult
 }
 
-/** How often each token came in `n` draws from the same logits; `vary` sets what is different about draw i. */
+/** Counts each token in `n` draws from the same logits; `vary` returns the parameters that differ in draw i. */
 export function countDraws(
   run: KernelRun,
   logits: ArrayLike<number>,
@@ -55,9 +55,9 @@ export function countDraws(
 }
 
 /**
- * Pearson's chi-square test that the counts follow the probabilities. Tokens of probability 0 must never come; tokens expected
- * fewer than 8 times are pooled.
- * @throws Error beyond the 1e-5 quantile (Wilson and Hilferty's approximation, 1931). Seeds are fixed, so it never flickers.
+ * Pearson's chi-square test that the counts follow the probabilities. Tokens of probability 0 must never occur; tokens with an
+ * expected count below 8 are pooled.
+ * @throws Error beyond the 1e-5 quantile (Wilson and Hilferty's approximation, 1931). Seeds are fixed, so the outcome is too.
  */
 export function expectDistribution(counts: Float64Array, probabilities: ArrayLike<number>): void {
   const n = counts.reduce((sum, count) => sum + count, 0)
@@ -94,7 +94,7 @@ export function probabilitiesOf(logits: ArrayLike<number>, temperature = 1): Flo
   return normalized(Float64Array.from(logits, (logit) => Math.exp((logit - most) / temperature)))
 }
 
-/** The probabilities of the kept tokens, scaled to a sum of 1; the others 0. */
+/** The probabilities of the kept tokens, scaled to a sum of 1; the others are 0. */
 export function keepOnly(probabilities: Float64Array, kept: readonly number[]): Float64Array {
   return normalized(probabilities.map((p, token) => (kept.includes(token) ? p : 0)))
 }
@@ -104,7 +104,7 @@ function normalized(weights: Float64Array): Float64Array {
   return weights.map((weight) => weight / sum)
 }
 
-/** Logits whose softmax gives these probabilities (0 becomes -infinity), in a scrambled order of tokens. */
+/** Logits whose softmax is these probabilities (0 becomes -infinity), in a shuffled order of tokens. */
 export function scrambled(probabilities: readonly number[], seed: number) {
   const order = new Random(seed).shuffle(probabilities.map((_, i) => i))
   const logits = new Float32Array(probabilities.length)

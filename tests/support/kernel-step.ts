@@ -1,4 +1,4 @@
-/** Steps for kernel cases: a readable description in, the packed words of `RfStepHeader` and its sections out. */
+/** Packs readable descriptions of steps into the words of `RfStepHeader` and its sections. */
 
 import {
   GREEDY_OUTPUT,
@@ -20,7 +20,7 @@ export interface SequenceSpec {
   rows: number
   /** Tokens in the cache after the step; `rows` if absent (a fresh sequence). */
   kvLen?: number
-  /** Its block table: at least ceil(kvLen / block size) ids. */
+  /** The sequence's block table: at least ceil(kvLen / block size) ids. */
   blocks: readonly number[]
 }
 
@@ -30,7 +30,7 @@ export interface OutputSpec
   > {
   /** [token, occurrences in the generated text] */
   penalties?: readonly (readonly [number, number])[]
-  /** [token, what is added to its logit] */
+  /** [token, value added to its logit] */
   biases?: readonly (readonly [number, number])[]
   /** Bit t of word t / 32 allows token t. */
   mask?: Uint32Array
@@ -38,12 +38,12 @@ export interface OutputSpec
 
 export interface StepSpec {
   sequences: readonly SequenceSpec[]
-  /** One id a row; zeros if absent. */
+  /** One id per row; zeros if absent. */
   tokens?: ArrayLike<number>
   outputs?: readonly OutputSpec[]
 }
 
-/** A packed step, and where its sections lie (so that a test can spoil them). */
+/** A packed step and the positions of its sections, so that a test can corrupt them. */
 export interface PackedStep {
   words: Words
   sections: StepSections

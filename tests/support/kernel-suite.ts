@@ -1,6 +1,6 @@
 /**
- * One table of cases, used twice: `bun test` checks each case against its float64 reference on every backend present (on GPUs the ops
- * that matrix units do once more for each of their number formats), and `tests/bench/kernels.ts` times the same cases.
+ * Tables of cases with two users: `bun test` checks each case against its float64 reference on every available backend, and
+ * `tests/bench/kernels.ts` times the same cases. On GPUs, ops that use the matrix units are also checked in f16 and in bf16.
  */
 
 import { describe, test } from "bun:test"
@@ -11,7 +11,7 @@ import { type Backend, backendsPresent, describeBackends, type KernelRun, openPr
 import type { Program } from "./kernel-program.ts"
 import type { StepSpec } from "./kernel-step.ts"
 
-/** What a step of a case moves and computes at least, for GB/s and GFLOP/s. */
+/** The least that a step of a case moves and computes, for GB/s and GFLOP/s. */
 export interface Work {
   bytes: number
   flops: number
@@ -19,23 +19,23 @@ export interface Work {
 
 export interface PreparedCase {
   program: Program
-  /** Whole buffers to fill before the step. */
+  /** Buffers to fill completely before the step. */
   inputs?: readonly (readonly [buffer: number, values: Float32Array])[]
-  /** Steps that must come before, such as the prefill of a cache. */
+  /** Steps that must run first, such as the prefill of a cache. */
   prepare?: (run: KernelRun) => void
   step: (run: KernelRun) => StepSpec
-  /** Compares what the step wrote with the reference; throws where they differ. */
+  /** Compares the step's results with the reference. @throws when they differ */
   check: (run: KernelRun, results: StepResult[]) => void
   work?: Work
 }
 
 export interface KernelCase {
-  /** Unique in its table; says what is special about the case. */
+  /** Unique in its table; describes what is special about the case. */
   name: string
   /** Sizes, as the bench prints them. */
   shape?: string
   format?: string
-  /** Data, program and check, made only when the case runs. */
+  /** Creates data, program and check. Called only when the case runs. */
   make: () => PreparedCase
 }
 
@@ -50,7 +50,7 @@ export const benchTables: CaseTable[] = []
 
 let benching = false
 
-/** From here on tables are collected for the bench instead of being registered as tests. Call it before importing test files. */
+/** Makes `kernelCases` collect tables for the bench instead of registering tests. Call it before importing test files. */
 export function collectForBench(): void {
   benching = true
 }
@@ -62,7 +62,7 @@ export function runCase(run: KernelRun, prepared: PreparedCase): StepResult[] {
   return run.step(prepared.step(run))
 }
 
-/** Registers a table: one test a case and backend, or rows of the bench. */
+/** Registers a table: one test per case and backend, or rows of the bench. */
 export function kernelCases(title: string, op: OpName, cases: readonly KernelCase[]): void {
   if (benching) {
     benchTables.push({ title, op, cases })
@@ -81,27 +81,27 @@ export function kernelCases(title: string, op: OpName, cases: readonly KernelCas
   })
 }
 
-/** The ways to multiply in which an op's cases run. */
+/** The compute modes in which an op's cases run. */
 export function computes(backend: Backend, op: OpName): readonly Compute[] {
   if (backend === "cpu") return ["f32"]
   if (op === "MATMUL" || op === "MATMUL_SWIGLU") return ["f32", "f16", "bf16"]
   return op === "ATTENTION" ? ["f32", "f16"] : ["f32"]
 }
 
-/** Shapes of real models, whose references would take too long for a test: timed only, their smaller siblings are checked. */
+/** Shapes of real models. Their references would take too long for a test, so they are only timed; smaller shapes are checked. */
 export function benchCases(title: string, op: OpName, cases: readonly KernelCase[]): void {
   if (benching) benchTables.push({ title, op, cases })
 }
 
 let present: readonly Backend[] | undefined
 
-/** So that a run says itself on what it ran. */
+/** Prints the backends, so that the output of a run shows where it ran. */
 function announce(): readonly Backend[] {
   console.log(`kernel suite on ${describeBackends()}`)
   return backendsPresent()
 }
 
-/** Tests that are no table of cases, on every backend; the bench ignores them. */
+/** Registers tests that are not a table of cases, on every backend. The bench ignores them. */
 export function onEveryBackend(title: string, register: (backend: Backend) => void): void {
   if (benching) return
   present ??= announce()

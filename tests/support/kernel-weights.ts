@@ -1,6 +1,6 @@
 /**
- * Random weights of every format. Blocks are random bytes, so that quants take every value a file may hold (Q8_0's -128, which no
- * quantizer writes, among them), with block scales set so that weights have a standard deviation of about 1.
+ * Random weights of every format. Blocks are random bytes, so that quants take every value possible in a file, even Q8_0's -128,
+ * which no quantizer writes. Block scales are set so that the standard deviation of the weights is about 1.
  */
 
 import { FORMATS, type FormatName, formatNamed, rowBytes } from "../../src/gguf/formats.ts"
@@ -11,11 +11,11 @@ import type { WeightSpec } from "./kernel-program.ts"
 export const FORMAT_NAMES: readonly FormatName[] = FORMATS.map((format) => format.name)
 
 export interface Weight extends WeightSpec {
-  /** [rows, cols], exactly what the blocks hold. */
+  /** [rows, cols]: the exact values of the blocks. */
   values: Float32Array
 }
 
-/** Binary16 scales of a block: byte offset, and the value that gives weights of about 1. */
+/** Binary16 scales of a block: byte offset, and the scale for which weights are about 1. */
 const SCALES: Partial<Record<FormatName, readonly (readonly [offset: number, typical: number])[]>> = {
   Q4_0: [[0, 0.2]],
   Q4_1: [
@@ -73,7 +73,7 @@ export function randomBlocks(name: FormatName, rows: number, cols: number, seed:
   return bytes
 }
 
-/** Formats whose products round their activations, see kernel-matmul.ts. */
+/** Formats whose products round the activations; see kernel-matmul.ts. */
 export function isQuantized(format: FormatName): boolean {
   return formatNamed(format).blockElems > 1
 }

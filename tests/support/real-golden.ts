@@ -1,4 +1,4 @@
-/** What the peers say about the default model; tests/oracle/make_golden.py writes it, tests/golden/real/README.md explains it. */
+/** Results of the peers for the default model, written by tests/oracle/make_golden.py and described in tests/golden/real/README.md. */
 
 import { join } from "node:path"
 import { z } from "zod"
@@ -14,7 +14,7 @@ const Peer = z.object({
 })
 const Golden = z.object({
   model: z.object({ file: z.string(), sha256: z.string() }),
-  /** One more than there are positions: the last is only a target. */
+  /** One more than the number of positions: the last token is only a target. */
   text_tokens: Tokens,
   prompts: z.array(z.object({ text: z.string(), tokens: Tokens })),
   transformers: Peer,
@@ -22,7 +22,7 @@ const Golden = z.object({
 })
 
 export type RealGolden = z.infer<typeof Golden> & {
-  /** The beginning of the text is what `text_tokens` spell. */
+  /** The text. `text_tokens` cover its beginning. */
   text: string
   /** The reference's most probable tokens at each position, best first, and their log-probabilities. */
   top: { tokens: Uint16Array; logprobs: Float32Array }[]

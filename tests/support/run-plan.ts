@@ -1,4 +1,4 @@
-/** Runs a model's plan, in f32, one sequence at a time, every row an output: for tests that look at all logits. */
+/** Runs a model's plan for one sequence at a time with an output for every row, for tests that check all logits. */
 
 import { openGguf } from "../../src/gguf/reader.ts"
 import { buildModel, type ModelDefinition } from "../../src/models/registry.ts"
@@ -25,7 +25,7 @@ import {
 } from "../../src/native/step-structs.ts"
 
 export interface RunOptions {
-  /** Longest sequence, in tokens; it may also come in one step. */
+  /** Length of the longest sequence in tokens, and the most tokens in a step. */
   maxTokens: number
   kvType?: Dtype
   threads?: number
@@ -50,7 +50,7 @@ export class PlanRunner {
   readonly #logits: number
   readonly #results: Words
 
-  /** {@link PlanRunner.open} makes one of a file. */
+  /** Use {@link PlanRunner.open} to create one from a file. */
   constructor(
     definition: ModelDefinition,
     paths: string[],
@@ -84,7 +84,7 @@ export class PlanRunner {
     return new PlanRunner(buildModel(gguf), paths, options)
   }
 
-  /** Runs a fresh sequence in steps of `chunk` tokens. */
+  /** Runs a new sequence in steps of `chunk` tokens. */
   run(tokens: ArrayLike<number>, chunk = tokens.length): Run {
     const vocab = this.definition.config.nVocab
     const logits = new Float32Array(tokens.length * vocab)
@@ -111,7 +111,7 @@ export class PlanRunner {
     return Math.ceil(this.#maxTokens / BLOCK_SIZE) + 1
   }
 
-  /** One sequence whose cache holds `start` tokens, and `rows` more. Its blocks lie in the cache in reverse order. */
+  /** A step of `rows` rows for a sequence with `start` cached tokens. Its blocks are in reverse order in the cache. */
   #pack(tokens: ArrayLike<number>, start: number, rows: number): Words {
     const end = start + rows
     const nBlocks = Math.ceil(end / BLOCK_SIZE)

@@ -1,4 +1,4 @@
-/** The thread that computes token masks, with two faults: one pattern makes it loop for ever, another one ends it. */
+/** The thread that computes token masks, with two faults: one pattern makes it loop endlessly, another makes it exit. */
 
 import { parentPort } from "node:worker_threads"
 import type { ToThread } from "../../src/grammar/matcher-pool.ts"

@@ -1,10 +1,10 @@
-/** Timers of a test: waits of a known length end at once. */
+/** Makes waits of a known length end at once in a test. */
 
 import { spyOn } from "bun:test"
 
 /**
- * Makes every `setTimeout` of exactly `ms` fire at once; all other timers run as they are. Returns the waits that were cut short, one
- * entry for each; disposing of it ends the effect.
+ * Makes every `setTimeout` of exactly `ms` fire at once; other timers are not changed. Returns the shortened waits, one entry for
+ * each. Disposing of the result restores `setTimeout`.
  */
 export function skipWaitsOf(ms: number): { readonly waits: number[] } & Disposable {
   const { setTimeout } = globalThis

@@ -15,7 +15,7 @@ type TinyRope =
   /** Llama 3.1's scaling, stored in the tensor `rope_freqs.weight`. */
   | { type: "llama3"; factor: number; low_freq_factor: number; high_freq_factor: number; original_context: number }
 
-/** A number that holds for all layers, or one for each layer. */
+/** One number for all layers, or a number for each layer. */
 type PerLayer = number | readonly number[]
 
 export interface TinyModelOptions {
@@ -39,9 +39,9 @@ export interface TinyModelOptions {
   /** Biases on Q, K, V and the attention output (qwen2 always has those on Q, K and V). */
   attention_bias?: boolean
   sliding_window?: PerLayer
-  /** The layers that have the window, or a period: every N-th layer sees the whole context. Default: all layers have it. */
+  /** The layers with the window, or a period N: every N-th layer attends to the whole context. Default: all layers have the window. */
   window_pattern?: number | readonly boolean[]
-  /** Head size and rotary base of the layers that have the window. Default: as in the other layers. */
+  /** Head size and rotary base of the layers with the window. Default: as in the other layers. */
   head_dim_swa?: number
   rope_base_swa?: number
   pooling_type?: number
@@ -56,13 +56,13 @@ export async function writeTinyModel(path: string, options: TinyModelOptions = {
 }
 
 export interface TinyModelFile extends AsyncDisposable {
-  /** A folder of the test's own, which holds the model's file alone. */
+  /** A temporary folder that contains only the model file. */
   readonly folder: string
   /** `tiny.gguf` in that folder. */
   readonly path: string
 }
 
-/** Writes a tiny model into a temporary folder, which is removed when the result is disposed of. */
+/** Writes a tiny model to a temporary folder. Disposing of the result removes the folder. */
 export async function withTinyModel(options: TinyModelOptions = {}): Promise<TinyModelFile> {
   const folder = await mkdtemp(join(tmpdir(), "rocmforge-tiny-"))
   const path = join(folder, "tiny.gguf")
@@ -172,8 +172,8 @@ const at = (value: PerLayer, layer: number): number => (typeof value === "number
 const perLayer = (value: PerLayer): MetadataValue => (typeof value === "number" ? meta.u32(value) : meta.u32s(value))
 
 /**
- * The divisors of rope_freqs.weight, as converters compute them from Llama 3.1's configuration: long wavelengths are stretched by
- * `factor`, short ones kept, and those between mixed (Llama Team 2024).
+ * The divisors of rope_freqs.weight, as converters compute them from Llama 3.1's configuration: `factor` for long wavelengths, 1 for
+ * short wavelengths, and a mix for those between (Llama Team 2024).
  */
 function llama3Factors(rope: Extract<TinyRope, { type: "llama3" }>, dim: number, base: number): Float32Array {
   const { factor, low_freq_factor, high_freq_factor, original_context } = rope

@@ -13,7 +13,7 @@ const CHATML =
 const NORMAL = 1
 const CONTROL = 3
 
-/** @param vocab tokens in all, at least 259; merges fill what the bytes and special tokens leave. */
+/** @param vocab total number of tokens, at least 259; merges fill the ids that bytes and special tokens do not use. */
 export function tinyTokenizer(vocab: number): Record<string, MetadataValue> {
   const tokens = [...SPECIALS, ...BYTE_TO_CHAR]
   const known = new Set(tokens)

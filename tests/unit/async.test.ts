@@ -2,7 +2,7 @@ import { expect, test } from "bun:test"
 import { every, LONGEST_TIMER_MS, realClock } from "../../src/async.ts"
 import { FakeClock } from "../support/clock.ts"
 
-test("timers of a fake clock fire in the order of their times, and each at its own", async () => {
+test("timers of a fake clock fire in order, each at its own time", async () => {
   const clock = new FakeClock()
   const start = clock.now()
   const fired: [string, number][] = []
@@ -23,7 +23,7 @@ test("timers of a fake clock fire in the order of their times, and each at its o
   expect(clock.waits).toEqual([])
 })
 
-test("what a promise starts after a timer of a fake clock counts in the same turn of the clock", async () => {
+test("timers that a promise starts after a timer of a fake clock fire in the same advance", async () => {
   const clock = new FakeClock()
   let fired = 0
   const wait = (ms: number) => new Promise<void>((resolve) => clock.setTimeout(resolve, ms))
@@ -40,7 +40,7 @@ test("what a promise starts after a timer of a fake clock counts in the same tur
   expect(fired).toBe(3)
 })
 
-test("a timer of a fake clock that is unreferenced does not keep the process alive", () => {
+test("an unreferenced timer of a fake clock does not keep the process alive", () => {
   const clock = new FakeClock()
   clock.setTimeout(() => {}, 1).unref()
   expect(clock.keepsAlive).toBe(false)
@@ -48,7 +48,7 @@ test("a timer of a fake clock that is unreferenced does not keep the process ali
   expect(clock.keepsAlive).toBe(true)
 })
 
-test("work that is done every so often can stop itself", async () => {
+test("periodic work can stop itself", async () => {
   const clock = new FakeClock()
   let n = 0
   const stop = every(clock, 10, () => {
@@ -61,7 +61,7 @@ test("work that is done every so often can stop itself", async () => {
   expect(clock.waits).toEqual([])
 })
 
-test("the real clock waits, stops, and takes a time that is longer than a timer can wait", async () => {
+test("the real clock waits, stops, and accepts a time longer than a timer can wait", async () => {
   const stopped = realClock.setTimeout(() => expect.unreachable(), 0)
   realClock.clearTimeout(stopped)
   realClock.clearTimeout(undefined)

@@ -1,4 +1,4 @@
-/** Messages name fields by keys, and every API shows its own names. */
+/** Messages refer to fields by keys, and every API replaces the keys by its own names. */
 
 import { describe, expect, test } from "bun:test"
 import { FieldMessage, fieldMessage, literalMessage, RequestError } from "../../src/errors.ts"
@@ -6,20 +6,20 @@ import { FieldMessage, fieldMessage, literalMessage, RequestError } from "../../
 const NAMES = { minTokens: "min_tokens", "tools[].parameters": "tools[].input_schema", logprobs: null }
 
 describe("a message", () => {
-  test("shows the names that it is given, and keys where there is none", () => {
+  test("uses the given names, and keys without a name unchanged", () => {
     const message = fieldMessage`{minTokens} is ${5}; it must be a whole number up to {maxTokens}, ${3}`
     expect(message.render()).toBe("minTokens is 5; it must be a whole number up to maxTokens, 3")
     expect(message.render(NAMES)).toBe("min_tokens is 5; it must be a whole number up to maxTokens, 3")
     expect(fieldMessage`'{logprobs}'`.render(NAMES)).toBe("'logprobs'")
   })
 
-  test("puts an index into the name of a part", () => {
+  test("inserts an index into the name of a part", () => {
     const message = fieldMessage`'{tools[${2}].parameters}': no.`
     expect(message.render()).toBe("'tools[2].parameters': no.")
     expect(message.render(NAMES)).toBe("'tools[2].input_schema': no.")
   })
 
-  test("shows values as they are, whatever braces they hold", () => {
+  test("prints values unchanged, even with braces", () => {
     for (const value of [
       "{minTokens}",
       "a{2}",
@@ -35,7 +35,7 @@ describe("a message", () => {
   })
 })
 
-test("a refused request names its field for the library, and carries what an API needs to name it", () => {
+test("a refused request has the library's name of its field, and the key from which an API finds its own", () => {
   const error = new RequestError(fieldMessage`{minTokens} is -1`, "minTokens", "invalid_value")
   expect(error).toMatchObject({ message: "minTokens is -1", param: "minTokens", code: "invalid_value" })
   expect(new FieldMessage(error.messageTemplate).render(NAMES)).toBe("min_tokens is -1")

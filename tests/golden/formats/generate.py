@@ -1,7 +1,7 @@
 """Writes the golden blocks of every supported weight format, next to this file.
 
-For each format NAME two files: NAME.blocks.bin (raw blocks as they lie in a GGUF file) and NAME.f32.bin (what
-gguf.quants.dequantize makes of them, little-endian binary32).
+Each format NAME has two files: NAME.blocks.bin (raw blocks as in a GGUF file) and NAME.f32.bin (the values from
+gguf.quants.dequantize, little-endian binary32).
 
 Usage:  python3 -m venv venv && venv/bin/pip install numpy gguf==0.19.0 && venv/bin/python tests/golden/formats/generate.py
 The output is the same on every run.
@@ -69,9 +69,9 @@ def random_blocks(rng: np.random.Generator, kind: T) -> np.ndarray:
     for offset in HALVES.get(kind, []):
         blocks[:, offset : offset + 2] = random_halves(rng, n_blocks).view(np.uint8).reshape(-1, 2)
     if kind == T.MXFP4:
-        # Exponents from subnormal to those whose largest values overflow to infinity.
+        # Exponents from subnormal values to values that overflow to infinity.
         blocks[:10, 0] = [0, 1, 2, 3, 127, 128, 252, 253, 254, 255]
-    # Two blocks at the ends of what packed scales and quants can say.
+    # Two blocks with the smallest and the largest packed scales and quants.
     fixed = HALVES.get(kind, [0])
     keep = {byte for offset in fixed for byte in ((offset, offset + 1) if kind != T.MXFP4 else (offset,))}
     for row, value in ((-2, 0x00), (-1, 0xFF)):

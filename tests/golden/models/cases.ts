@@ -1,4 +1,4 @@
-/** The tiny models whose logits `transformers` computed; `generate.py` and the test read the same list. */
+/** The tiny models with golden logits from `transformers`; `generate.py` and the test read the same list. */
 
 import type { TinyModelOptions } from "../../support/tiny-model.ts"
 

@@ -4,10 +4,11 @@
     bun tests/golden/models/write.ts /tmp/tiny
     python tests/golden/models/generate.py /tmp/tiny
 
-Writes beside this file, for each case, NAME.f32 (logits [positions, vocabulary], little-endian float32), and index.json with
-the token ids and the digest of each model file; and embeddings.json, for each case the last hidden states pooled to a vector of length
-1 in the three ways there are. The mapping from GGUF back to transformers is written out here on purpose:
-it shares nothing with the reader and the plans under test.
+Writes these files beside this script:
+  NAME.f32         for each case, logits [positions, vocabulary], little-endian float32
+  index.json       the token ids and the digest of each model file
+  embeddings.json  for each case, the last hidden states pooled in three ways to a vector of length 1
+The mapping from GGUF back to transformers is written out here on purpose: it shares no code with the reader and the plans under test.
 """
 
 import json
@@ -49,7 +50,7 @@ def read(path):
 
 
 def unpermute(values, n_heads):
-    """Rotated pairs lie next to each other in a llama GGUF, and half a head apart in transformers."""
+    """Reorders rows: rotated pairs are adjacent in a llama GGUF, and half a head apart in transformers."""
     rows = values.shape[0]
     split = values.reshape(n_heads, rows // n_heads // 2, 2, *values.shape[1:])
     return split.swapaxes(1, 2).reshape(values.shape)
@@ -115,7 +116,7 @@ def load(path, options):
 
 
 def pooled(states):
-    """Of the last hidden states, [positions, hidden], their mean, the first and the last one, each of length 1."""
+    """The mean, the first and the last of the last hidden states [positions, hidden], each scaled to length 1."""
     vectors = {"mean": states.astype(np.float64).mean(0), "cls": states[0], "last": states[-1]}
     return {name: [round(float(x), 7) for x in v / np.linalg.norm(v)] for name, v in vectors.items()}
 

@@ -1,4 +1,4 @@
-/** Writes the tiny models to a folder, with their digests, for `generate.py`: `bun tests/golden/models/write.ts FOLDER`. */
+/** Writes the tiny models and their digests to a folder for `generate.py`: `bun tests/golden/models/write.ts FOLDER`. */
 
 import { join } from "node:path"
 import { writeTinyModel } from "../../support/tiny-model.ts"

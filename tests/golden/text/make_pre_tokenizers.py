@@ -1,8 +1,8 @@
-"""Writes pre-tokenizers.json: ids of a few texts with the GPT-2 vocabulary under each pre-tokenizer's name, as llama.cpp gives them.
+"""Writes pre-tokenizers.json: llama.cpp's ids of a few texts with the GPT-2 vocabulary, under the name of each pre-tokenizer.
 
 Usage: make_pre_tokenizers.py GPT2_VOCAB.gguf   (needs llama-cpp-python, gguf)
-Texts avoid combining marks and case changes within non-ASCII words, where llama.cpp's patterns for tekken and gpt-4o are
-approximations of the models' own, and Han next to letters, where that of kimi-k2 is.
+The texts avoid combining marks and case changes within non-ASCII words, because llama.cpp only approximates the patterns of tekken
+and gpt-4o there, and Han next to letters, because it only approximates the pattern of kimi-k2 there.
 """
 
 import json

@@ -32,13 +32,13 @@ test("every token of a full-length answer is timed", () =>
     expect(record.pieces.toSorted((a, b) => a - b)).toEqual(record.pieces)
   }))
 
-test("the time a request waited to be sent counts", () =>
+test("the time before a request is sent counts", () =>
   serving(TALK, async (target) => {
     const record = await complete(target, { ...PROMPT, due: performance.now() - 1000 })
     expect(summarize([record]).ttft_ms.p50).toBeGreaterThan(1000)
   }))
 
-test("a closed loop keeps so many streams busy, and sends every request once", () =>
+test("a closed loop keeps the given number of streams busy, and sends every request once", () =>
   serving(TALK, async (target, engine) => {
     const records = await closedLoop(target, { prompt: 4, generate: 5, seed: 1 }, 3, 10)
     expect(engine.peak).toBe(3)
@@ -47,7 +47,7 @@ test("a closed loop keeps so many streams busy, and sends every request once", (
     expect(new Set(engine.requests.map(({ tokens }) => tokens.join())).size).toBe(10)
   }))
 
-test("an open loop waits for no answer", () => {
+test("an open loop does not wait for answers", () => {
   const gate = Promise.withResolvers<void>()
   return serving({ tokens: saying("sky"), before: () => gate.promise }, async (target, engine) => {
     const running = openLoop(target, { prompt: 4, generate: 2, seed: 1 }, 200, 12)
@@ -59,7 +59,7 @@ test("an open loop waits for no answer", () => {
 
 const FULL = new OverloadedError("the queue is full", "queue_full", 1)
 
-test("a refusal is neither served nor lost; with retries it is asked again after the time it names", () =>
+test("a refused request is neither served nor lost; with retries it is sent again after the given time", () =>
   serving({ ...TALK, refusal: FULL }, async (target, engine) => {
     const record = await complete(target, PROMPT)
     expect(record).toMatchObject({ outcome: "refused", status: 429, tokens: 0, retries: 0 })
@@ -69,7 +69,7 @@ test("a refusal is neither served nor lost; with retries it is asked again after
     expect(engine.requests).toHaveLength(3)
   }))
 
-test("an answer that breaks off is lost, and says why", () =>
+test("an incomplete answer is lost, with the reason", () =>
   serving({ ...TALK, failAfter: 4 }, async (target) => {
     const record = await complete(target, PROMPT)
     expect(record.outcome).toBe("lost")
@@ -89,7 +89,7 @@ test("no server, a wrong path and a refused field are lost", () =>
     expect(record.reason).toContain("no_such_field")
   }))
 
-test("a flood that all was refused is not passed", () =>
+test("a flood in which every request is refused fails", () =>
   serving({ ...TALK, refusal: FULL }, async (target) => {
     const options = { connections: 20, bound: 4, prompt: 4, generate: 4, minutes: 0 }
     const report = await flood(target, options, process.pid)
@@ -97,7 +97,7 @@ test("a flood that all was refused is not passed", () =>
     expect(report.memory.length).toBeGreaterThanOrEqual(2)
   }))
 
-test("a flood that was all served, with room for it, is passed", () =>
+test("a flood in which every request is served, with enough room, passes", () =>
   serving(TALK, async (target) => {
     const options = { connections: 6, bound: 4, prompt: 4, generate: 4, minutes: 0 }
     const report = await flood(target, options, undefined)
@@ -105,7 +105,7 @@ test("a flood that was all served, with room for it, is passed", () =>
     expect(report.peak_streams).toBe(6)
   }))
 
-test("events are found however the bytes are cut", async () => {
+test("events are parsed however the bytes are split", async () => {
   const bytes = new TextEncoder().encode(': ping\n\ndata: {"a":"ü"}\r\n\r\ndata:[DONE]\n\n')
   for (let cut = 0; cut <= bytes.length; cut++) {
     const body = async function* () {
@@ -116,7 +116,7 @@ test("events are found however the bytes are cut", async () => {
   }
 })
 
-test("memory is that of a process and its children", async () => {
+test("memory includes a process and its children", async () => {
   const alone = residentMemory(process.pid)
   const child = Bun.spawn(
     [

@@ -1,4 +1,4 @@
-/** What `tests/bench/serve.ts` makes of the times it takes. */
+/** The statistics of `tests/bench/serve.ts`. */
 
 import { expect, test } from "bun:test"
 import fc from "fast-check"
@@ -29,7 +29,7 @@ test("percentiles are nearest ranks", () => {
   expect(percentile([], 0.5)).toBeNaN()
 })
 
-test("a percentile is one of the values, at least its share of which it reaches", () => {
+test("a percentile is the smallest value with at least its share of the values at or below it", () => {
   fc.assert(
     fc.property(
       fc.array(fc.float({ noNaN: true }), { minLength: 1 }),
@@ -44,7 +44,7 @@ test("a percentile is one of the values, at least its share of which it reaches"
   )
 })
 
-test("the first token's time runs from when the request was due, the others' from the one before", () => {
+test("the first token's time starts when the request was due, the others' at the previous token", () => {
   const late = record(100, [150, 160, 185])
   expect(firstPiece(late)).toBe(50)
   expect(firstPiece(record(100, []))).toBeUndefined()
@@ -53,7 +53,7 @@ test("the first token's time runs from when the request was due, the others' fro
   expect(gaps(late, (_, at) => at < 185)).toEqual([10])
 })
 
-test("a run's rate counts every token over the time from the first due to the last end", () => {
+test("the rate of a run is all tokens over the time from the first due time to the last end", () => {
   const report = summarize([
     record(1000, [1100, 1110, 1130], "served", { tokens: 5 }),
     record(1500, [1600, 2900], "served", { end: 3000, retries: 2 }),
@@ -67,11 +67,11 @@ test("a run's rate counts every token over the time from the first due to the la
   expect(report.itl_ms).toEqual({ p50: 20, p95: 1300, p99: 1300, max: 1300 })
 })
 
-test("an empty run is no division by zero", () => {
+test("an empty run does not divide by zero", () => {
   expect(summarize([])).toMatchObject({ requests: 0, seconds: 0, tokens_per_second: 0 })
 })
 
-test("arrivals of a Poisson process: the rate asked for, gaps as spread out as exponential ones, the same again for a seed", () => {
+test("arrivals of a Poisson process have the given rate and exponential gaps, and repeat for a seed", () => {
   const arrivals = poissonArrivals(20_000, 50, 7)
   const between = arrivals.slice(1).map((at, i) => at - (arrivals[i] ?? 0))
   const mean = between.reduce((sum, each) => sum + each, 0) / between.length
@@ -85,7 +85,7 @@ test("arrivals of a Poisson process: the rate asked for, gaps as spread out as e
   expect(poissonArrivals(5, 50, 8)).not.toEqual(arrivals.slice(0, 5))
 })
 
-test("prompts have the length asked for, known ids, and no common beginning", () => {
+test("prompts have the given length, known ids, and no common prefix", () => {
   const prompts = Array.from({ length: 200 }, (_, seed) => randomPrompt(64, seed, 32_000))
   for (const prompt of prompts) expect(prompt).toHaveLength(64)
   expect(Math.min(...prompts.flat())).toBeGreaterThanOrEqual(1000)
@@ -94,7 +94,7 @@ test("prompts have the length asked for, known ids, and no common beginning", ()
   expect(randomPrompt(64, 3, 32_000)).toEqual(prompts[3] as number[])
 })
 
-test("growth compares the end with what came after the warm-up", () => {
+test("growth compares the end with the time after the warm-up", () => {
   const samples = [10, 50, ...Array.from({ length: 18 }, () => 100)]
   expect(growth(samples)).toBe(1)
   expect(growth(samples.map((each, i) => (i >= 16 ? each * 1.5 : each)))).toBeCloseTo(1.5)

@@ -1,4 +1,4 @@
-/** `rocmforge bench` plans room enough to measure all sequences together, whatever the engine's chunks. */
+/** `rocmforge bench` plans enough room to measure all sequences together, for any chunk size of the engine. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -43,14 +43,14 @@ for (const chunkSize of [undefined, 1, 7, 64])
           await using model = await loadModel(path, options)
           return contextNeeded({ config: model.config, ...model.engine.limits }, plan(shape))
         })()
-        // No more room than was planned.
+        // The measurement uses no more room than planned.
         await using model = await loadModel(path, { ...options, ctxSize: needed })
         const { decode } = await benchModel(model, plan(shape))
         expect(decode).toMatchObject([shape])
         expect(decode[0]?.tokens_per_second.median).toBeGreaterThan(0)
       })
 
-test("the room is counted in the engine's chunks, which are smaller late in a prompt, and a quarter at least", async () => {
+test("the room is counted in the engine's chunks, which shrink late in a prompt, down to a quarter", async () => {
   await using model = await loadModel(path, { device: "cpu", threads: 1, maxSeqs: 8, chunkSize: 16 })
   const { limits } = model.engine
   const needed = (context: number) =>

@@ -31,14 +31,14 @@ test("a decode step reads every weight once, a row of the embedding table, and t
   expect(traffic.kv).toBe(3 * 13 * 2 * 2 * (2 + 4) * 16)
 })
 
-test("of a layer with a window, a decode step reads the K/V of the window alone", async () => {
+test("in a layer with a window, a decode step reads only the K/V of the window", async () => {
   const shape = { concurrency: 1, context: 10, tokens: 5 }
   const windowed = await model({ ...EACH, sliding_window: 13, window_pattern: [false, true] })
   // 11, 12, 13, 13 and 13 tokens.
   expect(decodeTraffic(windowed, "f16", shape).kv).toBeCloseTo(2 * 2 * 16 * (2 * 13 + 4 * 12.4), 9)
 })
 
-test("the operations of a prompt are those of each layer's own matrices and heads", async () => {
+test("the operations of a prompt are counted from the matrices and heads of each layer", async () => {
   const matrices = 64 * 16 * (12 + 24) + 3 * 64 * (96 + 32)
   const meanSeen = 50.5
   const whole = prefillOperations(await model(EACH), 100)

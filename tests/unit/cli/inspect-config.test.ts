@@ -18,7 +18,7 @@ function model(...changes: Partial<LayerConfig>[]): ModelConfig {
   }
 }
 
-test("layers that are alike are shown once", () => {
+test("equal layers are shown once", () => {
   const config = model({}, { rope: { ...rope } })
   expect(configJson(config)).toEqual({
     arch: "llama",
@@ -47,7 +47,7 @@ test("layers that are alike are shown once", () => {
   ])
 })
 
-test("layers that differ have a value each in JSON, and a row for each kind in text", () => {
+test("different layers have one value each in JSON, and one row per kind in text", () => {
   const config = model({}, { window: 0, rope: { ...rope, base: 10000 } }, {}, { ffn: 64, window: 0 })
   expect(configJson(config)).toMatchObject({
     n_layers: 4,

@@ -3,11 +3,11 @@ import fc from "fast-check"
 import { BlockPool, BlockTable, blocksFor } from "../../../src/engine/blocks.ts"
 import { blockKey } from "../../../src/engine/prefix-cache.ts"
 
-test("blocks hold sixteen tokens", () => {
+test("a block holds sixteen tokens", () => {
   expect([0, 1, 16, 17, 32, 33].map(blocksFor)).toEqual([0, 1, 1, 2, 2, 3])
 })
 
-test("a table takes blocks as it grows, or none when there are too few", () => {
+test("a table allocates blocks as it grows, or none if there are too few", () => {
   const pool = new BlockPool(4)
   const table = new BlockTable(pool)
   expect(table.grow(17)).toBe(true)
@@ -37,7 +37,7 @@ function filled(pool: BlockPool, text: string, salt = ""): BlockTable {
 }
 
 describe("full blocks", () => {
-  test("are shared by texts that begin alike, and only as far as they do", () => {
+  test("are shared by texts with a common prefix, up to its end", () => {
     const pool = new BlockPool(8)
     const first = filled(pool, "abc")
     const second = filled(pool, "abd")
@@ -47,7 +47,7 @@ describe("full blocks", () => {
     expect(pool.nFree).toBe(2)
   })
 
-  test("outlive their sequence until the room is needed, the oldest going first, and ends before beginnings", () => {
+  test("stay cached after their sequence until the memory is needed; the oldest are evicted first, and ends before beginnings", () => {
     const pool = new BlockPool(4)
     filled(pool, "ab").release()
     filled(pool, "cd").release()
@@ -60,7 +60,7 @@ describe("full blocks", () => {
     expect(again.nShared).toBe(16)
   })
 
-  test("are found under their salt alone", () => {
+  test("are found only with their salt", () => {
     const pool = new BlockPool(8)
     filled(pool, "ab", "mine").release()
     const other = new BlockTable(pool)
@@ -70,7 +70,7 @@ describe("full blocks", () => {
     expect(other.nShared).toBe(32)
   })
 
-  test("that two sequences filled at the same time become one", () => {
+  test("that two sequences filled at the same time are merged", () => {
     const pool = new BlockPool(8)
     const [first, second] = [new BlockTable(pool), new BlockTable(pool)]
     for (const table of [first, second]) table.grow(40)
@@ -80,7 +80,7 @@ describe("full blocks", () => {
     expect(pool.nFree).toBe(4)
   })
 
-  test("are free at once without a prefix cache, and shared all the same while they are held", () => {
+  test("are freed at once without a prefix cache, but shared while in use", () => {
     const pool = new BlockPool(4, false)
     const first = filled(pool, "ab")
     const second = filled(pool, "ab")
@@ -93,7 +93,7 @@ describe("full blocks", () => {
     expect(second.ids).toEqual([])
   })
 
-  test("that are disowned are not found again", () => {
+  test("that are removed from the cache are not found again", () => {
     const pool = new BlockPool(8)
     const broken = filled(pool, "abc")
     broken.invalidate()
@@ -106,12 +106,12 @@ describe("full blocks", () => {
   })
 })
 
-test("a key names tokens beyond sixteen bits", () => {
+test("keys distinguish tokens beyond sixteen bits", () => {
   const key = (token: number) => blockKey(() => token, 1, "")
   expect(new Set([1, 0x10001, 0x20001].map(key)).size).toBe(3)
 })
 
-test("no block is ever lost, nor held by one text in place of another's", () => {
+test("no block is ever lost, or found for another text", () => {
   const action = fc.record({ text: fc.stringMatching(/^[ab]{1,6}$/), release: fc.nat(5) })
   fc.assert(
     fc.property(fc.array(action, { maxLength: 200 }), fc.boolean(), (actions, keep) => {

@@ -16,7 +16,7 @@ test("a prompt token costs more after a longer context, up to the sliding window
   expect(narrow(5000)).toBe(cost(512))
 })
 
-test("layers count with their own windows and widths", () => {
+test("each layer counts with its own window and widths", () => {
   const cost = tokenCost(smollm({}))
   const mixed = tokenCost(smollm({}, { window: 512 }))
   expect(mixed(5000)).toBeCloseTo((cost(5000) + cost(512)) / 2, 12)
@@ -36,12 +36,12 @@ describe("the cost of one more token in a step", () => {
     expect(cost.leastAcceptance(8)).toBeCloseTo(2 / 3, 5)
   })
 
-  test("is zero where tokens are free, and a whole step where nothing is shared", () => {
+  test("is zero if tokens are free, and a whole step if nothing is shared", () => {
     expect(measured(() => 5).leastAcceptance(1)).toBeCloseTo(0, 5)
     expect(measured((tokens) => 3 * tokens).leastAcceptance(1)).toBeCloseTo(1, 5)
   })
 
-  test("is assumed while all steps have the same size", () => {
+  test("has a default while all steps have the same size", () => {
     const cost = new StepCost()
     expect(cost.leastAcceptance(1)).toBeCloseTo(0.3, 5)
     for (let i = 0; i < 50; i++) cost.record(1, 7)

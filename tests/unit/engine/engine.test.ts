@@ -39,7 +39,7 @@ async function read(events: AsyncIterable<EngineEvent>): Promise<{ tokens: numbe
 
 const range = (from: number, n: number): number[] => Array.from({ length: n }, (_, i) => from + i)
 
-test("a prompt goes in, tokens and one end come out", async () => {
+test("a prompt gives tokens and one end event", async () => {
   const { engine, context } = start()
   const { tokens, end } = await read(engine.generate(request("a", [5, 6, 7])))
   expect(tokens).toEqual([8, 9, 10, 11])
@@ -49,7 +49,7 @@ test("a prompt goes in, tokens and one end come out", async () => {
   expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 64, steps: 4 })
 })
 
-test("a long prompt comes in chunks, beside the tokens of others", async () => {
+test("a long prompt is computed in chunks, in the same steps as the tokens of others", async () => {
   const { engine, context } = start({ maxTokens: 16 })
   const short = read(engine.generate(request("short", [1], { maxTokens: 8 })))
   const long = read(engine.generate(request("long", range(100, 60), { maxTokens: 2 })))
@@ -60,7 +60,7 @@ test("a long prompt comes in chunks, beside the tokens of others", async () => {
   for (const { tokens } of context.seen) expect(tokens.length).toBeLessThanOrEqual(16)
 })
 
-test("sixteen requests on four places all get their own tokens", async () => {
+test("sixteen requests in four slots all get their own tokens", async () => {
   const { engine } = start({ nBlocks: 12 })
   const answers = await Promise.all(
     range(0, 16).map((i) => read(engine.generate(request(`r${i}`, range(i * 50, 3 + i), { maxTokens: 20 })))),
@@ -72,7 +72,7 @@ test("sixteen requests on four places all get their own tokens", async () => {
   expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 12 })
 })
 
-test("stop tokens and the context's end finish a request", async () => {
+test("stop tokens and the end of the context finish a request", async () => {
   const { engine } = start({ contextLength: 10 })
   const stopped = await read(engine.generate(request("a", [1], { maxTokens: 100, stopTokens: new Set([4]) })))
   expect(stopped).toMatchObject({ tokens: [2, 3, 4], end: { reason: "stop" } })
@@ -101,7 +101,7 @@ test("a signal cancels a running and a waiting request, and frees their blocks",
   expect(late).toMatchObject({ tokens: [], end: { reason: "cancelled" } })
 })
 
-test("a consumer that leaves cancels its request, and no further step computes it", async () => {
+test("a consumer that stops reading cancels its request, and no further step computes it", async () => {
   const { engine, context } = start()
   for await (const event of engine.generate(request("a", [1], { maxTokens: 100 }))) {
     expect(event.type).toBe("token")
@@ -113,7 +113,7 @@ test("a consumer that leaves cancels its request, and no further step computes i
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
 })
 
-test("a step that fails ends its requests with an error, and the engine goes on", async () => {
+test("a step that fails ends its requests with an error, and the engine continues", async () => {
   const { engine, context } = start()
   context.before = (n) => {
     if (n === 0) throw new Error("the device is on fire")
@@ -126,7 +126,7 @@ test("a step that fails ends its requests with an error, and the engine goes on"
   expect(engine.stats().blocksFree).toBe(64)
 })
 
-test("a fault of the engine itself ends every request with an error, and the engine goes on", async () => {
+test("a fault of the engine itself ends every request with an error, and the engine continues", async () => {
   const { engine } = start({ maxSeqs: 1 })
   const stopTokens = new Set<number>()
   stopTokens.has = () => {
@@ -143,7 +143,7 @@ test("a fault of the engine itself ends every request with an error, and the eng
   expect((await read(engine.generate(request("a", [1])))).tokens).toHaveLength(4)
 })
 
-test("NaN in the logits is an error of that request alone", async () => {
+test("NaN in the logits is an error only for that request", async () => {
   const { engine, context } = start()
   context.choose = (token) => (token === 503 ? -1 : token)
   const [bad, good] = await Promise.allSettled([
@@ -154,7 +154,7 @@ test("NaN in the logits is an error of that request alone", async () => {
   expect(good).toMatchObject({ status: "fulfilled", value: { tokens: range(601, 4) } })
 })
 
-test("closing ends what runs with an error, frees the context once, and refuses what comes", async () => {
+test("closing ends running requests with an error, frees the context once, and refuses new requests", async () => {
   const { engine, context } = start({ maxSeqs: 1, contextLength: 1000 })
   const running = read(engine.generate(request("a", [1], { maxTokens: 900 })))
   const waiting = read(engine.generate(request("b", [1], { maxTokens: 900 })))
@@ -202,7 +202,7 @@ for (const [name, param, change] of refused) {
   })
 }
 
-test("an id in use is refused, and free again afterwards", async () => {
+test("an id in use is refused, and can be used again afterwards", async () => {
   const { engine } = start()
   const first = read(engine.generate(request("a", [1], { maxTokens: 50 })))
   await nextTurn()

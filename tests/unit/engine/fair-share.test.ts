@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test"
 import { FairShare } from "../../../src/engine/fair-share.ts"
 
-test("an owner who comes late begins level with the one who got least", () => {
+test("a new owner starts at the smallest share of the active owners", () => {
   const fair = new FairShare()
   fair.enter("a")
   fair.charge("a", 100)
@@ -12,7 +12,7 @@ test("an owner who comes late begins level with the one who got least", () => {
   expect(fair.served("c")).toBe(100)
 })
 
-test("a pause earns nothing, and costs nothing", () => {
+test("a pause gives an owner no credit and cancels no debt", () => {
   const fair = new FairShare()
   for (const owner of ["a", "b"]) fair.enter(owner)
   fair.charge("a", 10)
@@ -26,7 +26,7 @@ test("a pause earns nothing, and costs nothing", () => {
   expect(fair.served("a")).toBe(1500)
 })
 
-test("nothing is remembered of an engine that had nothing to do", () => {
+test("shares are forgotten when the engine is idle", () => {
   const fair = new FairShare()
   fair.enter("a")
   fair.charge("a", 10)
@@ -36,7 +36,7 @@ test("nothing is remembered of an engine that had nothing to do", () => {
   expect(fair.served("a")).toBe(0)
 })
 
-test("owners who are gone take no memory", () => {
+test("owners without requests use no memory", () => {
   const fair = new FairShare()
   fair.enter("here")
   for (let i = 0; i < 1000; i++) {

@@ -1,6 +1,6 @@
 /**
- * With `deterministic`, on every available backend: a request's tokens and log-probabilities have the same bits alone and among 31 others,
- * with preemption forced by a small cache, whatever is cached, and however prompts are chunked.
+ * With `deterministic`, on every available backend, a request's tokens and log-probabilities have the same bits alone and among 31
+ * others, under preemption in a small cache, with any cached prefix, and for any chunks of its prompt.
  */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
@@ -17,7 +17,7 @@ import { onEveryBackend } from "../../support/kernel-suite.ts"
 import { writeTinyModel } from "../../support/tiny-model.ts"
 
 const CONTEXT = 160
-/** Blocks of the small cache: enough for one request of full length and little more. */
+/** Blocks of the small cache: slightly more than one request of full length needs. */
 const N_BLOCKS = 14
 
 let folder: string
@@ -87,7 +87,7 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
     })
   }
 
-  test("a prompt that was cached gives the same bits", async () => {
+  test("a cached prompt gives the same bits", async () => {
     await using model = await load({ maxSeqs: 2 })
     const wanted = await saidAlone()
     for (const [i, asked] of requests.slice(0, 16).entries()) {
@@ -97,7 +97,7 @@ onEveryBackend("a deterministic engine", (backend: Backend) => {
     expect(prefixHitTokens).toBeGreaterThan(prefixQueryTokens / 3)
   })
 
-  test("several choices give the bits of requests of their own", async () => {
+  test("several choices give the same bits as separate requests", async () => {
     await using model = await loadSmall({ maxSeqs: 4 })
     const asked = requests.find(({ tokens, sampling }) => tokens.length > 40 && sampling.temperature === 1)
     if (!asked) throw new Error("no such request")

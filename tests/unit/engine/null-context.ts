@@ -9,8 +9,8 @@ interface SeenStep {
 }
 
 /**
- * A native context without a model. It checks each step as the real one does and records it. Its result is the number after the output
- * row's token, modulo 1000.
+ * A native context without a model. It checks each step as the real context does, and records it. The chosen token is the token of the
+ * output's row plus 1, modulo 1000.
  */
 export class NullContext implements StepContext {
   readonly seen: SeenStep[] = []

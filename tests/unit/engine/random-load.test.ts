@@ -1,4 +1,4 @@
-/** Random load on small engines: every request ends once, with the tokens it gets alone, and every block is released. */
+/** Random load on small engines: every request ends once, with the same tokens as when it runs alone, and every block is released. */
 
 import { expect, test } from "bun:test"
 import { LocalEngine } from "../../../src/engine/engine.ts"

@@ -9,7 +9,7 @@ import {
 } from "../../../src/engine/types.ts"
 import { shadowModel } from "./shadow-context.ts"
 
-/** A request with log-probabilities. The shadow model's are a hash of all tokens before. */
+/** A request with log-probabilities, which in the shadow model are a hash of all previous tokens. */
 export const request = (
   id: string,
   tokens: ArrayLike<number>,
@@ -84,7 +84,7 @@ export function expected(asked: GenerateRequest, choice: number, contextLength: 
   return answer
 }
 
-/** A text that the shadow model, with an odd seed, mostly continues by the same rule. */
+/** A text by the rule that the shadow model mostly follows with an odd seed. */
 export function repeatingText(before: number, last: number, length: number): number[] {
   const text = [before, last]
   while (text.length < length) text.push(((text.at(-1) as number) * 7 + (text.at(-2) as number) * 3) % 13)

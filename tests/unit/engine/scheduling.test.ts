@@ -22,7 +22,7 @@ const turns = async (n: number) => {
 }
 
 describe("order", () => {
-  test("a smaller priority goes first, equal ones in the order of arrival", async () => {
+  test("requests with smaller priority numbers run first, equal ones in the order of arrival", async () => {
     const { engine } = startShadow({ maxSeqs: 1 })
     const requests = [0, 5, -1, 0, -1].map((priority, i) => request(`${i}`, [i], { priority }))
     expect(await finishing(engine, requests)).toEqual(["2", "4", "0", "3", "1"])
@@ -52,7 +52,7 @@ describe("order", () => {
     expect(order.slice(0, 4).sort()).toEqual(["a0", "a1", "b0", "b1"])
   })
 
-  test("a long prompt of one owner does not keep another's waiting", async () => {
+  test("a long prompt of one owner does not delay another owner", async () => {
     const { engine } = startShadow({ maxTokens: 16 })
     const order = await finishing(engine, [
       request("long", range(0, 400), { key: "a", maxTokens: 1 }),
@@ -88,7 +88,7 @@ describe("chunks", () => {
     await Promise.all([...streams, long])
     expect(from.generatedTokens).toBeGreaterThan(3)
     expect(Math.max(...rows.map(({ total }) => total))).toBe(11)
-    // Every step gave each of the three a token, whatever the prompt needed.
+    // Every step gave each of the three requests a token, regardless of the prompt.
     expect(engine.stats().generatedTokens).toBe(121)
     expect(engine.stats().steps).toBeLessThanOrEqual(42)
   })
@@ -144,7 +144,7 @@ describe("when blocks run out", () => {
     expect(context.rows).toBeGreaterThan(3 * 79)
   })
 
-  test("a request is not admitted where another would lose its blocks at once", async () => {
+  test("a request is not admitted if it would cause a preemption at once", async () => {
     const { engine } = startShadow({ nBlocks: 4, contextLength: 64 })
     const asked = [request("a", range(0, 32), { maxTokens: 20 }), request("b", range(100, 20), { maxTokens: 20 })]
     expect(await finishing(engine, asked)).toEqual(["a", "b"])
@@ -159,12 +159,12 @@ describe("when blocks run out", () => {
     await read(engine, request("urgent", [9], { maxTokens: 1 }))
     await slow
     const again = 70 + generatedTokens - 16 * Math.floor((70 + generatedTokens - 1) / 16)
-    // Its own tokens once, the urgent one, and the tokens of its last block again, less the one that was due anyway.
+    // The request's own tokens, the urgent request, and again the tokens of the last partial block except the one that was due anyway.
     expect(context.rows).toBe(70 + 19 + 1 + again - 1)
     expect(engine.stats()).toMatchObject({ nPreemptions: 1, prefixHitTokens: 0 })
   })
 
-  test("a request alone may fill the cache, and ends with `length`", async () => {
+  test("a single request may fill the cache, and ends with `length`", async () => {
     const { engine } = startShadow({ nBlocks: 4, contextLength: 1000 })
     expect(engine.limits.contextLength).toBe(64)
     const [answer] = await read(engine, request("a", range(0, 30), { maxTokens: 500 }))
@@ -172,15 +172,15 @@ describe("when blocks run out", () => {
     expect(answer?.tokens).toHaveLength(34)
   })
 
-  test("a prompt that the cache can never hold is refused", async () => {
+  test("a prompt larger than the cache is refused", async () => {
     const { engine } = startShadow({ nBlocks: 4, contextLength: 1000 })
     const refused = read(engine, request("a", range(0, 64)))
     await expect(refused).rejects.toMatchObject({ name: "RequestError", code: "context_length_exceeded" })
   })
 })
 
-describe("too much", () => {
-  test("a full queue refuses the next at once, saying when to come again", async () => {
+describe("overload", () => {
+  test("a full queue refuses the next request at once, with the time to retry after", async () => {
     const { engine } = startShadow({ maxSeqs: 1, maxQueue: 2 })
     const running = read(engine, request("running", [1], { maxTokens: 30 }))
     await turns(5)
@@ -206,7 +206,7 @@ describe("too much", () => {
     )
   })
 
-  test("a deadline ends a request that runs and one that waits, and frees what they held", async () => {
+  test("a deadline ends running and waiting requests and frees their blocks", async () => {
     const clock = new FakeClock()
     const { engine } = startShadow({ maxSeqs: 1, clock })
     const running = read(engine, request("running", [1], { maxTokens: 400, deadlineMs: 40 }))

@@ -28,7 +28,7 @@ function spoiled(spoil: (values: Float32Array) => void): CheckedLibrary {
 }
 
 describe("the self-check", () => {
-  test("lets a device pass that computes as the CPU does", () => {
+  test("passes for a device with the CPU's results", () => {
     expect(() => selfCheck(cpu, 0, "f32")).not.toThrow()
     expect(() =>
       selfCheck(
@@ -52,7 +52,7 @@ describe("the self-check", () => {
     }
   })
 
-  test("is strict in f32, and allows the rounding of halves", () => {
+  test("is strict in f32, and allows the rounding errors of f16", () => {
     const round = (values: Float32Array) => values.set(values.map((value) => value * (1 + 2e-3)))
     expect(() => selfCheck(spoiled(round), 0, "f32")).toThrow("computes wrongly")
     expect(() => selfCheck(spoiled(round), 0, "f16")).not.toThrow()

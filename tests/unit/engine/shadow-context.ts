@@ -20,8 +20,8 @@ interface ShadowLimits {
 export const SHADOW_VOCAB = 400
 
 /**
- * A model without weights. The next token and its log-probability are a hash of all tokens before and of the draw. With an odd seed, most
- * tokens follow from the two before them, so that texts repeat and can be drafted.
+ * A model without weights. The next token and its log-probability are a hash of all previous tokens and of the draw. With an odd seed,
+ * most tokens depend only on the previous two, so that texts repeat and can be drafted.
  */
 export function shadowModel(
   text: ArrayLike<number>,
@@ -122,7 +122,7 @@ export class ShadowContext implements StepContext {
     this.closed++
   }
 
-  /** Writes the step's tokens. A block that is written must be in one table only. */
+  /** Writes the step's tokens. A written block must be in one table only. */
   #write(
     seqs: { kv_len: number; nRows: number; row_start: number; blocks: number[] }[],
     tokenOf: (row: number) => number,

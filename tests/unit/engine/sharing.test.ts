@@ -5,7 +5,7 @@ import { emptyAnswers, expected, note, read, request, sampled } from "./requests
 import { range, startShadow } from "./start-shadow.ts"
 
 describe("the prefix cache", () => {
-  test("a prompt that begins like one before it is computed from where they part", async () => {
+  test("of a prompt that shares a prefix with an earlier one, only the rest is computed", async () => {
     const { engine, context } = startShadow()
     const first = request("first", range(0, 100), { maxTokens: 1 })
     const second = request("second", [...range(0, 70), ...range(300, 10)], { maxTokens: 1 })
@@ -16,7 +16,7 @@ describe("the prefix cache", () => {
     expect(engine.stats()).toMatchObject({ prefixQueryTokens: 180, prefixHitTokens: 64, promptTokens: 180 })
   })
 
-  test("an answer is a prefix too: the next turn of a conversation finds it", async () => {
+  test("answers are cached too: the next turn of a conversation finds them", async () => {
     const { engine } = startShadow()
     const first = request("first", range(0, 40), { maxTokens: 60 })
     const [answer] = await read(engine, first)
@@ -32,7 +32,7 @@ describe("the prefix cache", () => {
     expect(context.rows).toBe(64 + 16)
   })
 
-  test("prompts that begin alike and come together are computed once, where one is ahead of the other", async () => {
+  test("concurrent prompts with a common prefix compute it once if one is ahead of the other", async () => {
     const { engine, context } = startShadow({ maxTokens: 32 })
     const asked = [1, 2].map((last) => request(`${last}`, [...range(0, 128), last], { maxTokens: 1 }))
     const answers = await Promise.all(asked.map((each) => read(engine, each)))
@@ -49,7 +49,7 @@ describe("the prefix cache", () => {
     expect((await read(engine, asked("d", "x")))[0]?.cachedTokens).toBe(48)
   })
 
-  test("gives way to what runs, oldest first", async () => {
+  test("is evicted for running requests, oldest blocks first", async () => {
     const { engine } = startShadow({ nBlocks: 8, contextLength: 128 })
     const asked = (id: string, from: number) => request(id, range(from, 49), { maxTokens: 1 })
     for (const from of [0, 100, 200]) await read(engine, asked("fill", from))
@@ -69,7 +69,7 @@ describe("the prefix cache", () => {
     expect(engine.stats()).toMatchObject({ blocksCached: 0, prefixHitTokens: 0, prefixQueryTokens: 0 })
   })
 
-  test("does not keep what a broken distribution came from", async () => {
+  test("does not keep blocks that produced an invalid distribution", async () => {
     const { engine, context } = startShadow()
     await read(engine, request("a", range(0, 50), { maxTokens: 1 }))
     context.spoil = () => -1
@@ -91,7 +91,7 @@ describe("several sequences of a request", () => {
       const answers = await read(engine, asked)
       for (const [i, answer] of answers.entries())
         expect(answer).toEqual({ ...expected(asked, i, 512), cachedTokens: 0 })
-      // The prompt once, its last 8 tokens for each other sequence, and all generated tokens but the last ones.
+      // The prompt once, its last 8 tokens for each other sequence, and all generated tokens except the last of each sequence.
       expect(context.rows).toBe(72 + 3 * 8 + 4 * 9)
       expect(held).toBeLessThanOrEqual(4 + 4 * 2)
       expect(engine.stats()).toMatchObject({
@@ -103,7 +103,7 @@ describe("several sequences of a request", () => {
     })
   }
 
-  test("are those of requests of their own with the seeds that follow", async () => {
+  test("equal separate requests with consecutive seeds", async () => {
     const { engine } = startShadow()
     const asked = request("a", range(0, 20), { n: 3, maxTokens: 12, sampling: sampled(6) })
     const together = await read(engine, asked)
@@ -114,7 +114,7 @@ describe("several sequences of a request", () => {
     expect(new Set(together.map(({ tokens }) => tokens.join())).size).toBe(3)
   })
 
-  test("end once each, also when they are more than run together", async () => {
+  test("end once each, even if more than can run at once", async () => {
     const { engine } = startShadow({ maxSeqs: 2, nBlocks: 12, contextLength: 100 })
     const asked = request("a", range(0, 33), { n: 9, maxTokens: 40, sampling: sampled(2) })
     const answers = await read(engine, asked)
@@ -128,7 +128,7 @@ describe("several sequences of a request", () => {
     const answers = emptyAnswers(asked)
     for await (const event of engine.generate(asked)) {
       note(answers, event)
-      // The first one after its first token, the second after its fourth.
+      // The first sequence after its first token, the second after its fourth.
       if (event.type === "token" && event.index < 2 && answers[event.index]?.tokens.length === 1 + 3 * event.index)
         engine.endSequence("a", event.index)
     }

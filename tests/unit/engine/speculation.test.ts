@@ -1,4 +1,4 @@
-/** Speculative decoding: drafts, when they pause, and that only the number of steps depends on them. */
+/** Speculative decoding: drafts, when they pause, and that they change only the number of steps. */
 
 import { describe, expect, test } from "bun:test"
 import { NgramIndex } from "../../../src/engine/ngram.ts"
@@ -13,22 +13,22 @@ function draft(text: string, limit: number): string {
 }
 
 describe("a draft", () => {
-  test("is what followed the last three tokens before", () => {
+  test("is the earlier continuation of the last three tokens", () => {
     expect(draft("the cat sat on the c", 6)).toBe("at sat")
     expect(draft("abcdefgh-abc", 4)).toBe("defg")
   })
 
-  test("follows the longest run that matches, then the latest", () => {
+  test("continues the longest match, then the latest match", () => {
     expect(draft("1abc2 0abc3 xabc4 0abc", 1)).toBe("3")
     expect(draft("1abc2 3abc4 5abc", 1)).toBe("4")
   })
 
-  test("continues with itself where the text repeats", () => {
+  test("repeats itself if the match reaches the end of the text", () => {
     expect(draft("xyxyxyxy", 5)).toBe("xyxyx")
     expect(draft("aaaa", 3)).toBe("aaa")
   })
 
-  test("is empty where the text has no such match", () => {
+  test("is empty without a match", () => {
     expect(draft("abcdefg", 4)).toBe("")
     expect(draft("ab-ab", 4)).toBe("")
     expect(draft("a", 4)).toBe("")
@@ -43,7 +43,7 @@ describe("a draft", () => {
     expect(index.propose(8, 2)).toEqual([4, 9])
   })
 
-  test("is found in a text of a hundred thousand tokens by looking at as few of them as in a short one", () => {
+  test("reads no more tokens of a text of a hundred thousand tokens than of a short text", () => {
     /** Tokens that a draft reads, on average, after a text of `length`. */
     const looks = (length: number): number => {
       let n = 0
@@ -63,7 +63,7 @@ describe("a draft", () => {
 describe("drafting", () => {
   const cyclic = (position: number) => position % 5
 
-  test("grows while all of it comes true, and shrinks to what did", () => {
+  test("lengthens drafts while all their tokens are accepted, and shortens them to the accepted length", () => {
     const speculator = new Speculator(cyclic)
     const lengths: number[] = []
     for (let n = 50; n < 55; n++) {
@@ -78,7 +78,7 @@ describe("drafting", () => {
     expect(speculator.propose(60, 0, 0.3)).toHaveLength(0)
   })
 
-  test("stops where it does not pay, for longer each time, and begins again where it does", () => {
+  test("pauses where it does not pay, longer each time, and resumes where it does", () => {
     const speculator = new Speculator(cyclic)
     const trials: number[] = []
     for (let n = 50; n < 2000; n++) {
@@ -100,7 +100,7 @@ describe("drafting", () => {
   })
 })
 
-describe("an engine that drafts", () => {
+describe("an engine with drafts", () => {
   const cheap = { record: () => {}, leastAcceptance: () => 0.1 }
 
   test("generates the same in fewer steps, each token with its own draw and penalties", async () => {

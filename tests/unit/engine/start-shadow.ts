@@ -6,7 +6,7 @@ interface ShadowSetup extends Partial<Omit<LocalEngineOptions, "limits">> {
   contextLength?: number
 }
 
-/** An engine over the shadow model, with room for everything unless the setup says otherwise. */
+/** An engine over the shadow model, with room for everything unless the setup sets other limits. */
 export function startShadow(setup: ShadowSetup = {}): { engine: LocalEngine; context: ShadowContext } {
   const { nBlocks = 64, maxTokens = 64, maxSeqs = 8, contextLength = 512, ...rest } = setup
   const context = new ShadowContext({ nBlocks, maxTokens, maxSeqs, max_outputs: maxSeqs + (rest.maxDrafted ?? 0) })

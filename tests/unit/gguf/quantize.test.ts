@@ -6,7 +6,7 @@ import { decodeBlocks } from "../../support/decode-blocks.ts"
 import { randomNormals } from "../../support/gguf-fixtures.ts"
 import { firstDifference, goldenBlocks } from "../../support/golden-formats.ts"
 
-/** Root-mean-square error of a round trip, relative to that of the values, which normal random values must stay below. */
+/** Upper bound of the relative root-mean-square error of a round trip of normal random values. */
 const BOUNDS: Record<FormatName, number> = {
   F32: 0,
   F16: 0.0003,
@@ -50,7 +50,7 @@ describe("weight formats", () => {
     expect(rows).toEqual(byId.map((format) => [format.id, format.name, format.blockElems, format.blockBytes]))
   })
 
-  test("row sizes, and rows that are not whole blocks", () => {
+  test("row sizes are computed, and rows of partial blocks are refused", () => {
     expect(rowBytes(formatNamed("Q4_K"), 4096)).toBe(2304)
     expect(rowBytes(formatNamed("Q8_0"), 64)).toBe(68)
     expect(() => rowBytes(formatNamed("Q4_K"), 576)).toThrow("576 values is not a whole number of Q4_K blocks of 256")
@@ -59,7 +59,7 @@ describe("weight formats", () => {
     expect(() => formatNamed("Q9_9")).toThrow("unknown weight format")
   })
 
-  test("types that are not supported are known by name", () => {
+  test("unsupported types have names", () => {
     expect([16, 9, 34, 40, 4, 77].map(typeName)).toEqual(["IQ2_XXS", "Q8_1", "TQ1_0", "NVFP4", "Q4_2", "type 77"])
     expect([16, 9, 34, 40, 4, 77].map(findFormat).every((format) => format === undefined)).toBe(true)
   })
@@ -69,11 +69,11 @@ describe("quantizers", () => {
   for (const { name, blockElems, blockBytes } of FORMATS) {
     test(`${name}: the test decoder is bit-exact on the golden blocks`, async () => {
       const { blocks, values } = await goldenBlocks(name)
-      // The sums and products of the specification round once, like the decoder's; overflow to infinity included.
+      // The specification rounds each sum and product once, like the decoder, including overflow to infinity.
       expect(firstDifference(decodeBlocks(name, blocks), values)).toBeUndefined()
     })
 
-    test(`${name}: error of a round trip at several magnitudes`, () => {
+    test(`${name}: the error of a round trip is bounded at several magnitudes`, () => {
       for (const magnitude of [1, 0.02, 300]) {
         const values = randomNormals(4096, 7).map((value) => value * magnitude)
         const bytes = quantize(name, values)
@@ -82,7 +82,7 @@ describe("quantizers", () => {
       }
     })
 
-    test(`${name}: a block of zeros decodes to zeros, constants and one-sided blocks stay near`, () => {
+    test(`${name}: a block of zeros decodes to zeros; constant and one-sided blocks have small errors`, () => {
       expect(decodeBlocks(name, quantize(name, new Float32Array(256))).every((value) => value === 0)).toBe(true)
       for (const fill of [1, -1, 0.37]) {
         const values = new Float32Array(256).fill(fill)

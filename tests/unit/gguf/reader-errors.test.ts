@@ -25,7 +25,7 @@ const file = encodeGguf({
   ],
 })
 
-/** The error that opening a file of these bytes gives. */
+/** The error from opening a file with these bytes. */
 async function refusal(bytes: Uint8Array, name = "bad.gguf"): Promise<GgufError> {
   const path = folder.path(name)
   await Bun.write(path, bytes)
@@ -64,10 +64,16 @@ describe("one damaged field", () => {
     ["metadata count of 2^64 - 1", { kind: "count", index: 1 }, (1n << 64n) - 1n, "overflow", "metadata count"],
     ["array length", { kind: "count", name: "words" }, 1n << 32n, "absurd-count", 'metadata "words"'],
     ["number array length", { kind: "count", name: "numbers" }, 1n << 50n, "absurd-count", 'metadata "numbers"'],
-    ["array length that wraps", { kind: "count", name: "numbers" }, (1n << 62n) + 1n, "overflow", 'metadata "numbers"'],
+    [
+      "array length that wraps around",
+      { kind: "count", name: "numbers" },
+      (1n << 62n) + 1n,
+      "overflow",
+      'metadata "numbers"',
+    ],
     ["string length", { kind: "length", name: "words", index: 0 }, 1n << 41n, "truncated", 'metadata "words"[0]'],
     [
-      "string length that wraps",
+      "string length that wraps around",
       { kind: "length", name: "words", index: 2 },
       (1n << 64n) - 4n,
       "overflow",
@@ -122,13 +128,13 @@ describe("one damaged field", () => {
       "overflow",
       'tensor "one" shape[0]',
     ],
-    ["row of part of a block", { kind: "dimension", name: "one" }, 33n, "partial-block", 'tensor "one" shape[0]'],
+    ["row with a partial block", { kind: "dimension", name: "one" }, 33n, "partial-block", 'tensor "one" shape[0]'],
     ["rows beyond the file", { kind: "dimension", name: "two", index: 1 }, 1000n, "tensor-out-of-file", 'tensor "two"'],
     ["misaligned offset", { kind: "offset", name: "two" }, 33n, "misaligned-tensor", 'tensor "two"'],
     ["offset beyond the file", { kind: "offset", name: "two" }, 1n << 40n, "tensor-out-of-file", 'tensor "two"'],
-    ["offset that wraps", { kind: "offset", name: "two" }, (1n << 64n) - 32n, "overflow", 'tensor "two" offset'],
+    ["offset that wraps around", { kind: "offset", name: "two" }, (1n << 64n) - 32n, "overflow", 'tensor "two" offset'],
     ["two tensors in one place", { kind: "offset", name: "two" }, 0n, "overlapping-tensors", "tensor"],
-    ["two tensors that overlap in part", { kind: "offset", name: "two" }, 64n, "overlapping-tensors", 'tensor "two"'],
+    ["two tensors that partly overlap", { kind: "offset", name: "two" }, 64n, "overlapping-tensors", 'tensor "two"'],
   ]
   for (const [what, address, value, code, field] of cases) {
     test(`${what}: ${code}, with field and offset`, async () => {
@@ -136,7 +142,7 @@ describe("one damaged field", () => {
       expect(error.code).toBe(code)
       expect(error.field).toContain(field)
       expect(error.message).toContain(error.field ?? "?")
-      // A bad row is reported at the shape; placement errors at the offset field; the alignment by its key; the rest at the field itself.
+      // A bad row is reported at the shape, a placement error at the offset field, the alignment at its key, all others at the field.
       if (code === "bad-alignment") expect(error.offset).toBeUndefined()
       else if (!["tensor-out-of-file", "overlapping-tensors"].includes(code))
         expect(error.offset).toBe(fieldOffset(file, address))
@@ -146,32 +152,32 @@ describe("one damaged field", () => {
 })
 
 describe("names", () => {
-  test("a key that occurs twice", async () => {
+  test("a key that occurs twice is an error", async () => {
     const error = await refusal(replace(file, "other", "first"))
     expect(error).toMatchObject({ code: "duplicate-key", field: 'metadata "first"' })
     expect(error.offset).toBe(fieldOffset(file, { kind: "type", name: "other" }) - "other".length - 8)
   })
 
-  test("a tensor that occurs twice", async () => {
+  test("a tensor that occurs twice is an error", async () => {
     const error = await refusal(replace(file, "two", "one"))
     expect(error).toMatchObject({ code: "duplicate-tensor", field: 'tensor "one"' })
   })
 
-  test("an empty key and an empty tensor name", async () => {
+  test("an empty key and an empty tensor name are errors", async () => {
     const key = await refusal(encodeGguf({ metadata: { "": meta.u32(1) }, tensors: [] }))
     expect(key).toMatchObject({ code: "empty-name", field: "key of metadata entry 0", offset: 24 })
     const tensor = { name: "", shape: [1], format: "F32" as const, data: Float32Array.of(1) }
     expect((await refusal(encodeGguf({ metadata: {}, tensors: [tensor] }))).code).toBe("empty-name")
   })
 
-  test("a key that is not UTF-8", async () => {
+  test("a key that is not UTF-8 is an error", async () => {
     const bytes = file.slice()
     bytes[Buffer.from(file).indexOf("other") + 1] = 0xff
     expect(await refusal(bytes)).toMatchObject({ code: "bad-utf8", field: "key of metadata entry 6" })
   })
 
-  test("an alignment that is a string", async () => {
-    // The writer refuses such a file, so the key gets its name afterwards.
+  test("an alignment that is a string is an error", async () => {
+    // The writer refuses such a file, so the test renames the key afterwards.
     const bytes = encodeGguf({ metadata: { "general.alignmen!": meta.string("32") }, tensors: [] })
     const bad = await refusal(replace(bytes, "general.alignmen!", "general.alignment"))
     expect(bad.code).toBe("bad-alignment")
@@ -180,7 +186,7 @@ describe("names", () => {
 })
 
 describe("bounds", () => {
-  test("every length that a file can be cut to", async () => {
+  test("a file truncated at any length is an error", async () => {
     for (let length = 1; length < file.length; length++) {
       const error = await refusal(file.subarray(0, length))
       expect(["truncated", "absurd-count", "not-gguf", "tensor-out-of-file"]).toContain(error.code)
@@ -188,7 +194,7 @@ describe("bounds", () => {
     expect((await refusal(new Uint8Array(0))).code).toBe("empty-file")
   })
 
-  test("nested arrays: 8 deep open, 9 deep and a bomb of 100,000 do not", async () => {
+  test("arrays nested 8 deep open; arrays nested 9 and 100,000 deep are refused", async () => {
     const nest = (depth: number): MetadataArray => (depth === 1 ? meta.u32s([1]) : meta.arrays([nest(depth - 1)]))
     await Bun.write(folder.path("deep.gguf"), encodeGguf({ metadata: { deep: nest(8) }, tensors: [] }))
     expect((await openGguf(folder.path("deep.gguf"))).metadata.get("deep")).toEqual(nest(8))
@@ -204,7 +210,7 @@ describe("bounds", () => {
     expect(error.field).toBe(`metadata "bomb"${"[0]".repeat(8)}`)
   })
 
-  test("many nested arrays do not multiply into memory", async () => {
+  test("many nested arrays do not use much memory", async () => {
     const wide = preamble(0, 1)
     wide.string("wide")
     wide.u32(9)
@@ -214,7 +220,7 @@ describe("bounds", () => {
     expect(await refusal(wide.finish())).toMatchObject({ code: "absurd-count", field: 'metadata "wide"' })
   })
 
-  test("a sparse file that would justify any count: refused by the header's bound, in bounded memory", async () => {
+  test("a sparse file large enough for any count is refused by the bound on the header, in bounded memory", async () => {
     const path = folder.path("sparse.gguf")
     const sparse = preamble(0, 1)
     sparse.string("words")
@@ -229,7 +235,7 @@ describe("bounds", () => {
 })
 
 describe("paths", () => {
-  test("missing file, file below a file, directory, device, loop", async () => {
+  test("a missing file, a file below a file, a directory, a device and a loop of links are errors", async () => {
     mkdirSync(folder.path("folder.gguf"))
     symlinkSync(folder.path("loop.gguf"), folder.path("loop.gguf"))
     await Bun.write(folder.path("plain"), "x")
@@ -244,12 +250,12 @@ describe("paths", () => {
     for (const [path, code] of cases) expect((await refusalOf(path)).code).toBe(code)
   })
 
-  test("files that are something else", async () => {
+  test("files of other kinds are refused", async () => {
     for (const text of ["GGU", "GGML\x03\0\0\0", "PK\x03\x04 and so on", '{"json": true}'])
       expect((await refusal(new TextEncoder().encode(text))).code).toBe("not-gguf")
   })
 
-  test("the message holds path, field, offset and remedy", async () => {
+  test("the message contains path, field, offset and remedy", async () => {
     const error = await refusal(patchField(file, { kind: "value", name: "flag" }, 2n))
     const at = fieldOffset(file, { kind: "value", name: "flag" })
     expect(error.message).toBe(

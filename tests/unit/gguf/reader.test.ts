@@ -40,7 +40,7 @@ describe("a whole file", () => {
     })
   }
 
-  test("tensor data lies where the directory says", async () => {
+  test("tensor data is read at the offsets in the directory", async () => {
     const data = Float32Array.from({ length: 64 }, (_, i) => i / 3)
     const path = await write(
       "data.gguf",
@@ -60,7 +60,7 @@ describe("a whole file", () => {
     expect(b.shape).toEqual([16, 2, 2])
   })
 
-  test("neither metadata nor tensors are needed", async () => {
+  test("a file without metadata and tensors opens", async () => {
     const gguf = await openGguf(await write("nothing.gguf", encodeGguf({ metadata: {}, tensors: [] })))
     expect(gguf.metadata.size + gguf.tensors.size).toBe(0)
     expect(gguf.alignment).toBe(32)
@@ -72,7 +72,7 @@ describe("a whole file", () => {
     expect((await openGguf(await write("latin.gguf", bytes))).getStringArray("key")).toEqual(["ab\uFFFDd", "ok"])
   })
 
-  test("a read-only file opens and stays as it was", async () => {
+  test("a read-only file opens and is not changed", async () => {
     const bytes = encodeGguf(richSource())
     const path = await write("read-only.gguf", bytes)
     chmodSync(path, 0o444)
@@ -150,7 +150,7 @@ describe("large files", () => {
 describe("typed access", () => {
   const open = async () => openGguf(await write("rich.gguf", encodeGguf(richSource())))
 
-  test("values of the asked type, integers of any width that fits", async () => {
+  test("returns values of the requested type, and integers of any width that fits", async () => {
     const gguf = await open()
     expect(gguf.getString("general.architecture")).toBe("llama")
     expect(gguf.getString("v.text")).toBe("\uFEFFnaïve 🙂 \0 end")
@@ -189,7 +189,7 @@ describe("typed access", () => {
     expect(() => gguf.getTensor("no")).toThrow(expect.objectContaining({ code: "missing-tensor" }))
   })
 
-  test("another type is an error that names key, expected and found type, from find too", async () => {
+  test("another type is an error that names the key, the expected and the found type, also from find", async () => {
     const gguf = await open()
     const wrong: [() => unknown, string][] = [
       [() => gguf.findU32("v.f32"), 'metadata "v.f32": expected u32, found f32 1.5'],
@@ -213,9 +213,9 @@ describe("typed access", () => {
 })
 
 describe("unsupported formats", () => {
-  test("a file with such tensors opens, and is refused by the types' names before anything is loaded", async () => {
+  test("a file with such tensors opens; loading it is refused with the names of the types", async () => {
     let bytes: Uint8Array = encodeGguf(richSource())
-    // IQ2_XXS, whose blocks are smaller than Q4_K's and Q6_K's, and a number that ggml never gave a type.
+    // IQ2_XXS, whose blocks are smaller than those of Q4_K and Q6_K, and a number that is not a ggml type.
     bytes = patchField(bytes, { kind: "type", name: "blk.9.q4_k" }, 16n)
     bytes = patchField(bytes, { kind: "type", name: "blk.11.q6_k" }, 16n)
     bytes = patchField(bytes, { kind: "type", name: "blk.1.f16" }, 99n)

@@ -8,7 +8,7 @@ import { richSource, temporaryFolder } from "../../support/gguf-fixtures.ts"
 const folder = temporaryFolder("gguf-split")
 afterAll(folder.remove)
 
-/** A fresh three-part model in a folder of its own. */
+/** A new three-part model in a folder of its own. */
 async function threeParts(name: string): Promise<[string, string, string]> {
   mkdirSync(folder.path(name))
   const [a = "", b = "", c = ""] = await writeSplitGguf(folder.path(`${name}/model`), richSource(), 3)
@@ -29,7 +29,7 @@ const part = (no: number, count: number, tensors: GgufSource["tensors"], total =
 const tensor = (name: string) => ({ name, shape: [4], format: "F32" as const, data: Float32Array.of(1, 2, 3, 4) })
 
 describe("split models", () => {
-  test("the first part opens all: same tensors, same data as the one file", async () => {
+  test("opening the first part opens all parts, with the tensors and data of the single file", async () => {
     const paths = await threeParts("whole")
     const source = richSource()
     const single = folder.path("single.gguf")
@@ -51,14 +51,14 @@ describe("split models", () => {
     }
   })
 
-  test("a later part names the first", async () => {
+  test("opening a later part is an error that names the first part", async () => {
     const [first, second] = await threeParts("later")
     const error = await refusal(second)
     expect(error).toMatchObject({ code: "split-not-first", path: second })
     expect(error.message).toContain(first)
   })
 
-  test("a missing part is named", async () => {
+  test("a missing part is an error that names it", async () => {
     const [first, , third] = await threeParts("missing")
     rmSync(third)
     const error = await refusal(first)
@@ -68,7 +68,7 @@ describe("split models", () => {
 
   const mismatches: [string, (paths: [string, string, string]) => Promise<string> | string, GgufErrorCode, string][] = [
     [
-      "parts that were exchanged",
+      "swapped parts",
       ([first, second, third]) => {
         copyFileSync(third, second)
         return first
@@ -86,7 +86,7 @@ describe("split models", () => {
       "split.count",
     ],
     [
-      "a part that is no part",
+      "a part without split metadata",
       async ([first, second]) => {
         await writeGguf(second, { metadata: {}, tensors: [] })
         return first
@@ -95,7 +95,7 @@ describe("split models", () => {
       "split.no",
     ],
     [
-      "a part of fewer tensors",
+      "a part with fewer tensors",
       async ([first, second]) => {
         await writeGguf(second, part(1, 3, []))
         return first
@@ -104,7 +104,7 @@ describe("split models", () => {
       "split.tensors.count",
     ],
     [
-      "a first part that was renamed",
+      "a renamed first part",
       ([first]) => {
         const renamed = first.replace("-00001-of-00003", "")
         renameSync(first, renamed)
@@ -114,7 +114,7 @@ describe("split models", () => {
       "split.count",
     ],
     [
-      "a name of other than its number of parts",
+      "a name with a wrong number of parts",
       ([first]) => {
         const renamed = first.replace("of-00003", "of-00004")
         renameSync(first, renamed)
@@ -124,7 +124,7 @@ describe("split models", () => {
       "split.count",
     ],
     [
-      "a part's name on a file that is whole",
+      "the name of a part on a whole file",
       async ([first]) => {
         await writeGguf(first, { metadata: {}, tensors: [tensor("a")] })
         return first
@@ -133,7 +133,7 @@ describe("split models", () => {
       "split.count",
     ],
     [
-      "a tensor that two parts hold",
+      "a tensor in two parts",
       async ([first, second, third]) => {
         await writeGguf(first, part(0, 3, [tensor("a")]))
         await writeGguf(second, part(1, 3, [tensor("b")]))
@@ -144,7 +144,7 @@ describe("split models", () => {
       'tensor "a"',
     ],
     [
-      "a count that is a text",
+      "a count that is a string",
       async ([first]) => {
         await writeGguf(first, { metadata: { "split.count": meta.string("3") }, tensors: [] })
         return first

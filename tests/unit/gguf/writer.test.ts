@@ -15,7 +15,7 @@ describe("writing", () => {
     expect(await Bun.file(path).bytes()).toEqual(encodeGguf(richSource()))
   })
 
-  test("what is read back writes the same bytes again", async () => {
+  test("a file that is read and written again has the same bytes", async () => {
     const path = folder.path("again.gguf")
     const bytes = encodeGguf(richSource())
     await Bun.write(path, bytes)
@@ -28,7 +28,7 @@ describe("writing", () => {
     expect(encodeGguf({ metadata: gguf.metadata, tensors })).toEqual(bytes)
   })
 
-  test("values come back, quantized", async () => {
+  test("values are read back as their quantized values", async () => {
     const source = richSource()
     const path = folder.path("values.gguf")
     const bytes = encodeGguf(source)
@@ -47,7 +47,7 @@ describe("writing", () => {
     }
   })
 
-  test("data that does not fit its shape or format is refused by name", () => {
+  test("data that does not fit its shape or format is refused with the tensor's name", () => {
     const good: TensorSource = { name: "t", shape: [32, 2], format: "Q8_0", data: new Float32Array(64) }
     const cases: [Partial<TensorSource>, string][] = [
       [{ data: new Float32Array(63) }, "bad-request"],

@@ -1,4 +1,4 @@
-/** Constraints on a running engine: outputs, independence of other requests, and faults of the thread. */
+/** Constraints in a running engine: outputs, independence of other requests, and faults of the thread. */
 
 import { afterAll, beforeAll, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
@@ -73,7 +73,7 @@ const regex = (pattern: string): Constraint => keeping({ type: "regex", pattern 
 const PLATE = "[A-Z]{2}-\\d{3,5}( [äöü]{1,3})?"
 const isPlate = new RegExp(`^(?:${PLATE})$`, "u")
 
-test("each of several choices keeps to the constraint, and ends by itself", async () => {
+test("each of several choices satisfies the constraint and ends by itself", async () => {
   const choices = await say(model, { constraint: regex(PLATE), n: 4 })
   for (const { text, reason } of choices) {
     expect(text).toMatch(isPlate)
@@ -82,7 +82,7 @@ test("each of several choices keeps to the constraint, and ends by itself", asyn
   expect(new Set(choices.map(({ text }) => text)).size).toBeGreaterThan(1)
 })
 
-test("forty schemas at once: what ends validates", async () => {
+test("forty schemas at once: every complete text validates", async () => {
   const schemas = sampleSchemas(40, 11)
   const answers = await Promise.all(
     schemas.map((schema, i) =>
@@ -113,14 +113,14 @@ test("a text that is cut off ends with `length`", async () => {
   expect(choice?.text).toMatch(/^a{9,18}$/)
 })
 
-test("penalties, biases and log-probabilities work beside a constraint", async () => {
+test("penalties, biases and log-probabilities work with a constraint", async () => {
   const a = model.tokenizer.encode("a")[0] as number
   const sampling = { frequencyPenalty: 1, repetitionPenalty: 1.2, logitBias: new Map([[a, 100]]), logprobs: 2 }
   const [choice] = await say(model, { constraint: regex("[ab]{6}"), sampling: { ...sampling, temperature: 0 } })
   expect(choice?.text).toBe("aaaaaa")
 })
 
-test("the tokens do not depend on speculation, on company, or on lost blocks", async () => {
+test("the tokens do not depend on speculation, other requests, or preemption", async () => {
   const asked = Array.from({ length: 6 }, (_, i): Asked => {
     const sampling = { seed: BigInt(i), temperature: 1 }
     const constraint =
@@ -159,7 +159,7 @@ test.each([
   expect(model.engine.stats()).toMatchObject({ running: 0, waiting: 0 })
 })
 
-test("without an end token, and for an embedding, a constraint is refused", async () => {
+test("a constraint is refused without an end token, and for an embedding", async () => {
   const tokens = model.tokenizer.encode("a")
   const request = {
     id: "none",
@@ -178,7 +178,7 @@ test("without an end token, and for an embedding, a constraint is refused", asyn
   expect(ask({ pooling: "mean" })).rejects.toThrow("has no text for response_format")
 })
 
-test("a cancelled request leaves nothing behind", async () => {
+test("a cancelled request releases everything it used", async () => {
   const asked = { id: "given up", sampling: GREEDY, maxTokens: 500, stop: [], constraint: regex("a*b") }
   let n = 0
   for await (const _ of generateText(model, { ...asked, promptTokens: model.tokenizer.encode("x") }))
@@ -194,12 +194,12 @@ const next = (grammars: GrammarWorker, pattern: string) => {
   return { matcher, mask: promise }
 }
 
-/** Waits for the thread, which no clock controls. */
+/** Waits for the thread, which does not use the fake clock. */
 const until = async (condition: () => boolean) => {
   while (!condition()) await Bun.sleep(1)
 }
 
-/** Waits until the thread has begun with a matcher, which sets `asked` again. */
+/** Waits until the thread has started on a matcher, which sets `asked` again. */
 async function begun({ matcher }: ReturnType<typeof next>, clock: FakeClock): Promise<void> {
   await clock.advance(1)
   await until(() => matcher.asked === clock.now())
@@ -240,7 +240,7 @@ test.each([
   }
 })
 
-test("a matcher that is closed while it keeps the thread busy does not delay the next one", async () => {
+test("closing a matcher that keeps the thread busy does not delay the next matcher", async () => {
   const program = join(import.meta.dir, "../../support/stuck-thread.ts")
   const clock = new FakeClock()
   const grammars = new GrammarWorker({ path, nVocab: model.tokenizer.vocabSize, program, clock })
@@ -251,7 +251,7 @@ test("a matcher that is closed while it keeps the thread busy does not delay the
     const bad = next(grammars, "for ever")
     await begun(bad, clock)
     bad.matcher.close()
-    await next(grammars, "ab").mask // The clock stands still, so no time limit can end the thread.
+    await next(grammars, "ab").mask // The clock does not advance, so no time limit can end the thread.
   } finally {
     grammars.close()
   }
@@ -271,7 +271,7 @@ test("matchers wait when there are too many grammars", async () => {
   }
 })
 
-test("a program ends when its engine is closed, and while it only waits for masks it does not", async () => {
+test("a program exits when its engine is closed, but not while it waits for masks", async () => {
   const program = `
     import { loadModel } from ${JSON.stringify(join(import.meta.dir, "../../../src/engine/load.ts"))}
     const model = await loadModel(${JSON.stringify(path)}, { device: "cpu", threads: 1 })

@@ -15,14 +15,14 @@ import { sampleSchemas, validatorFor } from "../../support/json-schemas.ts"
 const tiny = tinyVocabulary()
 const real = await realVocabulary()
 const N_SCHEMAS = 250
-/** Share of texts that may not end within the token limit. */
+/** The largest share of texts that do not end within the token limit. */
 const MAX_UNFINISHED = 0.02
 
 describe.each([
   ["bytes and a few pairs", tiny],
   ["SmolLM2's vocabulary", real],
 ] as const)("%s", (_, vocabulary) => {
-  test(`what is allowed under ${N_SCHEMAS} schemas parses and validates`, () => {
+  test(`texts allowed under ${N_SCHEMAS} schemas parse and validate`, () => {
     let unfinished = 0
     const common = new Map()
     for (const [i, schema] of sampleSchemas(N_SCHEMAS, 5).entries()) {
@@ -38,7 +38,7 @@ describe.each([
     expect(unfinished).toBeLessThanOrEqual(MAX_UNFINISHED * 3 * N_SCHEMAS)
   })
 
-  test("a mask allows the tokens that can be read, and no others", () => {
+  test("a mask allows exactly the tokens that the automaton accepts", () => {
     for (const [i, schema] of sampleSchemas(40, 6).entries()) {
       const masks = compiled({ type: "json_schema", schema }, vocabulary.trie)
       const random = randomNumbers(i)
@@ -64,7 +64,7 @@ function faultOf(text: string, validate: (value: unknown) => string | undefined)
   }
 }
 
-test("JSON as people write it is allowed", () => {
+test("JSON with common formatting is allowed", () => {
   const schema = {
     type: "object",
     properties: {
@@ -93,7 +93,7 @@ test("JSON as people write it is allowed", () => {
   expect(accepts(masks, real, `{"name": "${"x".repeat(41)}", "age": 1}`)).toBe(false)
 })
 
-test("any object is allowed under json_object, and nothing else", () => {
+test("json_object allows any object and nothing else", () => {
   const masks = compiled({ type: "json_object" }, real.trie)
   for (const text of ["{}", '{"a": [1, -2.5e3, {"b": null}], "\\u00e9": ""}', '{\n  "x": true\n}'])
     expect(accepts(masks, real, text)).toBe(true)

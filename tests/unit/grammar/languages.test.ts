@@ -27,7 +27,7 @@ const PATTERNS = [
   "",
 ]
 
-test.each(PATTERNS)("what is allowed under /%s/ matches it", (pattern) => {
+test.each(PATTERNS)("texts allowed under /%s/ match it", (pattern) => {
   const masks = compiled({ type: "regex", pattern }, tiny.trie)
   const whole = new RegExp(`^(?:${pattern})$`, "u")
   const random = randomNumbers(3)
@@ -35,7 +35,7 @@ test.each(PATTERNS)("what is allowed under /%s/ matches it", (pattern) => {
   for (let i = 0; i < 60; i++) expect(randomText(masks, tiny, random, { patience: 5, endings })).toMatch(whole)
 })
 
-test("a text is allowed where the expression matches it", () => {
+test("a text is allowed exactly if the expression matches it", () => {
   const texts = [
     "",
     "b",
@@ -67,11 +67,11 @@ test("a text is allowed where the expression matches it", () => {
 test("nested counts do not multiply", () => {
   const masks = compiled({ type: "regex", pattern: "((a{999}b{999}){999}c){999}" }, tiny.trie)
   expect(masks.of(masks.automaton.start())).toBeDefined()
-  // One node per repetition of each of the four counts, not one for each of the 999³ letters.
+  // One node for each repetition of the four counts, not for each of the 999³ letters.
   expect(masks.automaton.program.nNodes).toBeLessThan(2 * 4 * 999)
 })
 
-test("a grammar that is too ambiguous is refused, and does not hang", () => {
+test("a too ambiguous grammar is refused and does not hang", () => {
   const masks = compiled({ type: "regex", pattern: "((a{0,99}){0,99}){0,99}" }, tiny.trie)
   expect(() => masks.automaton.start()).toThrow("too many ways")
 })
@@ -85,14 +85,14 @@ number  ::= [1-9] [0-9]{0,3}
           | "\\u03c0" | [^\\x00-\\U0010fffe]
 `
 
-test("a grammar allows what it derives", () => {
+test("a grammar allows exactly the texts that it derives", () => {
   for (const text of ["1", "(1+23)*π", "((9999))", "\u{10ffff}"])
     expect(allows({ type: "grammar", grammar: ARITHMETIC }, text)).toBe(true)
   for (const text of ["", "01", "1+", "(1", "12345", "x"])
     expect(allows({ type: "grammar", grammar: ARITHMETIC }, text)).toBe(false)
 })
 
-test("recursion at the end and in the middle is followed to any depth", () => {
+test("recursion at the end and in the middle of a rule works to any depth", () => {
   const grammar = 'root ::= "a" root "b" | "a" list "b"\nlist ::= "," list | ""'
   const deep = (n: number, m: number) => "a".repeat(n) + ",".repeat(m) + "b".repeat(n)
   expect(allows({ type: "grammar", grammar }, deep(300, 3000))).toBe(true)
@@ -145,7 +145,7 @@ const form = (more: Partial<ToolsConstraint> = {}): Form => ({
 const rome = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 const now = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
 
-test("text is free up to a call, and calls keep to their functions' parameters", () => {
+test("text before a call is free, and calls satisfy their functions' parameters", () => {
   for (const text of ["", "Just <text>, <tool_cal", rome, `Let me see: ${rome}\n${now}`, now])
     expect(allows(form(), text)).toBe(true)
   for (const text of [
@@ -158,7 +158,7 @@ test("text is free up to a call, and calls keep to their functions' parameters",
     expect(allows(form(), text)).toBe(false)
 })
 
-test("a call can be required, and one alone", () => {
+test("a call can be required, and limited to one", () => {
   expect(allows(form({ required: true }), "no call")).toBe(false)
   expect(allows(form({ required: true }), "")).toBe(false)
   expect(allows(form({ required: true }), `${rome}\n${now}`)).toBe(true)
@@ -166,7 +166,7 @@ test("a call can be required, and one alone", () => {
   expect(allows(form({ parallel: false }), rome)).toBe(true)
 })
 
-test("a block may hold a list of calls, and a call begin the answer or not be there", () => {
+test("a block may contain a list of calls; a call may begin the answer or be absent", () => {
   const list = form({ trigger: "[", open: "", close: "]", separator: ", ", between: undefined, atStart: true })
   const calls = [rome, now].map((call) => call.split("\n")[1])
   for (const text of [`[${calls.join(", ")}]`, ` [${calls[0]}]`, "", "text with [1]", "\n  text"])
@@ -174,7 +174,7 @@ test("a block may hold a list of calls, and a call begin the answer or not be th
   for (const text of ["[1]", " [", `[${calls[0]}] text`]) expect(allows(list, text)).toBe(false)
 })
 
-test("thoughts are free, and the constraint holds after them", () => {
+test("reasoning is free, and the constraint applies after it", () => {
   const after = (inside: boolean): Form => ({
     type: "regex",
     pattern: "yes|no",
@@ -187,7 +187,7 @@ test("thoughts are free, and the constraint holds after them", () => {
   expect(allows(after(true), "yes")).toBe(false)
 })
 
-test("a control token stands for its text only where a mark has it", () => {
+test("a control token matches its text only within a mark", () => {
   const mark = tiny.tokenizer.idOf("<|im_start|>") as number
   const masks = compiled(form({ trigger: "<|im_start|>", required: true }), tiny.trie)
   const start = masks.automaton.start()

@@ -15,7 +15,7 @@ export interface Change {
   without?: string[]
   /** F32 vectors of zeros to add. */
   add?: { name: string; length: number }[]
-  /** New names of tensors, by their old ones. */
+  /** New names of tensors by their old names. */
   rename?: Record<string, string>
 }
 
@@ -48,7 +48,7 @@ export async function changedModel(folder: string, options: TinyModelOptions, ch
   return openGguf(path)
 }
 
-/** The ModelError with which the changed model is refused. */
+/** The code and message of the ModelError with which the changed model is refused. */
 export async function refusal(
   folder: string,
   options: TinyModelOptions,

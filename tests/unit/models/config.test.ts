@@ -15,7 +15,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-/** The layers' configuration of a tiny llama model with six layers and these keys. */
+/** The configuration of the layers of a tiny llama model with six layers and these keys. */
 async function layersWith(
   keys: Record<string, MetadataValue>,
   options: TinyModelOptions = {},
@@ -25,7 +25,7 @@ async function layersWith(
 }
 
 describe("the configuration of layers", () => {
-  test("one number holds for all layers", async () => {
+  test("one number applies to all layers", async () => {
     const layers = await layersWith({ "attention.head_count": meta.u32(8), feed_forward_length: meta.u64(32n) })
     expect(layers.map(({ nHeads }) => nHeads)).toEqual([8, 8, 8, 8, 8, 8])
     expect(layers.map(({ ffn }) => ffn)).toEqual([32, 32, 32, 32, 32, 32])
@@ -69,7 +69,7 @@ describe("the configuration of layers", () => {
     expect(none.every(({ window: n }) => n === 0)).toBe(true)
   })
 
-  test("layers with the window have head sizes and a rotary base of their own", async () => {
+  test("layers with a window can have their own head sizes and rotary base", async () => {
     const layers = await layersWith(
       {
         "attention.value_length": meta.u32(24),
@@ -88,13 +88,13 @@ describe("the configuration of layers", () => {
     expect(layers[1]?.rope).toBe(layers[4]?.rope as LayerConfig["rope"])
   })
 
-  test("without keys of their own they have those of the other layers, and share their rotation", async () => {
+  test("layers with a window have the sizes and the rotation of the other layers by default", async () => {
     const layers = await layersWith({}, { sliding_window: 8, window_pattern: 2 })
     expect(layers[0]).toEqual({ ...(layers[1] as LayerConfig), window: 8 })
     expect(layers[0]?.rope).toBe(layers[1]?.rope as LayerConfig["rope"])
   })
 
-  test("the tensor rope_freqs.weight belongs to the layers with the whole context, or to all that rotate alike", async () => {
+  test("the tensor rope_freqs.weight applies to the layers with the whole context and to all layers with the same rotation", async () => {
     const rope = { type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_context: 64 } as const
     const alike = await layersWith({}, { rope, sliding_window: 8 })
     expect(alike.every((layer) => layer.rope.freqFactors)).toBe(true)
@@ -109,7 +109,7 @@ describe("the configuration of layers", () => {
     ["attention.head_count", meta.strings(["4"]), 'metadata "llama.attention.head_count"'],
     ["attention.sliding_window_pattern", meta.f32s([1, 0]), 'metadata "llama.attention.sliding_window_pattern"'],
   ] as [string, MetadataValue, string][])(
-    "llama.%s of a wrong value or type is refused",
+    "llama.%s with a wrong value or type is refused",
     async (key, value, problem) => {
       await expect(layersWith({ [key]: value }, { layers: 2 })).rejects.toThrow(problem)
     },
@@ -143,7 +143,7 @@ test("buffers and rope tables are recorded once for each shape", async () => {
   ])
   // Bytes of K and V, f16: two heads of 8 or 16, or four heads of 8.
   expect(model.memory({ contextLength: 16 }).kv).toBe(16 * 2 * 2 * (2 * 8 + 2 * 16 + 4 * 8 + 2 * 16))
-  // Layers 1 and 3 are alike, and printed once.
+  // Layers 1 and 3 are equal and printed once.
   const attention = printPlan(model.plan).filter((line) => line.includes(" ATTENTION "))
   expect(attention.map((line) => /window (\d+)/.exec(line)?.[1])).toEqual(["8", undefined, "8"])
 })

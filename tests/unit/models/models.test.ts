@@ -36,7 +36,7 @@ describe("a model's definition", () => {
     expect(stores.every(({ weights }) => weights.every((w) => (w !== undefined) === (arch === "qwen3")))).toBe(true)
   })
 
-  test("its parameters and the memory it takes", async () => {
+  test("has the number of parameters and the size in memory", async () => {
     const model = buildModel(await changed({ format: "F16" }, {}))
     const attention = 64 * 64 * 2 + 64 * 32 * 2
     const layer = attention + 3 * 64 * 96 + 2 * 64
@@ -48,14 +48,14 @@ describe("a model's definition", () => {
     expect(model.memory({ contextLength: 100, maxTokens: 64 }).arena).toBeLessThan(need.arena)
   })
 
-  test("a tied model multiplies with its embedding table", async () => {
+  test("of a tied model multiplies by the embedding table", async () => {
     const { plan } = buildModel(await changed({ tied: true }, {}))
     const embed = plan.ops.find(({ kind }) => kind === "EMBED")?.weights[0]
     const head = plan.ops.findLast(({ kind }) => kind === "MATMUL")?.weights[0]
     expect(head).toBe(embed)
   })
 
-  test("the printed plan folds layers that are alike", async () => {
+  test("the printed plan folds equal layers", async () => {
     const mixed = (name: string) => (name === "blk.1.ffn_down.weight" ? "Q8_0" : "F32")
     const lines = printPlan(buildModel(await changed({ layers: 4, format: mixed }, {})).plan)
     expect(lines).toContain("  layer N = 0, 2–3 (× 3)")
@@ -66,15 +66,15 @@ describe("a model's definition", () => {
   })
 })
 
-describe("what is refused, by name", () => {
-  test("an architecture that is not known, with those that are", async () => {
+describe("refused models, with the names of their faults", () => {
+  test("an unknown architecture, with the known ones", async () => {
     const [code, message] = await refused({}, { metadata: { "general.architecture": meta.string("gpt2") } })
     expect(code).toBe("unknown-architecture")
     expect(message).toContain(`unknown architecture "gpt2"; known are ${ARCHITECTURES.join(", ")}`)
     expect(ARCHITECTURES).toEqual(["llama", "mistral", "qwen2", "qwen3"])
   })
 
-  test("a tensor that is missing, with its shape", async () => {
+  test("a missing tensor, with its shape", async () => {
     const [code, message] = await refused({}, { without: ["blk.1.ffn_up.weight"] })
     expect(code).toBe("missing-tensor")
     expect(message).toContain('tensor "blk.1.ffn_up.weight" [96, 64] is missing')
@@ -141,12 +141,12 @@ describe("what is refused, by name", () => {
     expect(message).toContain(problem)
   })
 
-  test("a key that is missing", async () => {
+  test("a missing key", async () => {
     const gguf = await changed({}, { metadata: { "llama.embedding_length": undefined } })
     expect(() => buildModel(gguf)).toThrow('metadata "llama.embedding_length"')
   })
 
-  test("keys that may be missing", async () => {
+  test("optional keys may be missing", async () => {
     const optional = [
       "attention.head_count_kv",
       "attention.key_length",

@@ -33,14 +33,14 @@ describe("inverse frequencies", () => {
     expect([...invFreq]).toEqual([1, 0.00125].map(Math.fround))
   })
 
-  test("yarn: values that transformers 5.23 computes for this configuration", () => {
+  test("yarn: the values of transformers 5.23 for this configuration", () => {
     const { invFreq, magnitude } = ropeFrequencies(config(16, 10000, YARN))
     const expected = [1.0, 0.31622776, 0.1, 0.025693506, 0.0062499996, 0.0013834966, 0.00025000001, 7.9056947e-5]
     for (const [i, value] of expected.entries()) expect(invFreq[i]).toBeCloseTo(value, 7)
     expect(magnitude).toBeCloseTo(1.1386294361119891, 12)
   })
 
-  test("yarn without the mix is linear, and attention factors multiply the magnitude", () => {
+  test("yarn without the mix is linear; attention factors multiply the magnitude", () => {
     const plain = ropeFrequencies(config(16, 10000, { ...YARN, extFactor: 0 }, 2))
     const linear = ropeFrequencies(config(16, 10000, { type: "linear", factor: 4 }))
     expect(plain.invFreq).toEqual(linear.invFreq)

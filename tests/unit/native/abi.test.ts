@@ -3,17 +3,17 @@ import { expectedLayout, layoutDifference, RF_OP, RF_STEP_OUTPUT, RF_TENSOR } fr
 import { readNumber, readText, struct, writeStruct } from "../../../src/native/struct.ts"
 
 describe("struct layouts", () => {
-  test("fields take their natural alignment, and the struct its widest one's", () => {
+  test("fields have their natural alignment, and the struct that of its widest field", () => {
     const s = struct("S", { a: "char", b: "u32", c: ["char", 3], d: "u64", e: "f32" })
     expect(Object.values(s.fields).map(({ offset }) => offset)).toEqual([0, 4, 8, 16, 24])
     expect(s.size).toBe(32)
   })
 
-  test("the sizes that hip/abi.h has under C", () => {
+  test("sizes equal those of hip/abi.h in C", () => {
     expect([RF_TENSOR.size, RF_OP.size, RF_STEP_OUTPUT.size]).toEqual([40, 128, 72])
   })
 
-  test("what is written is read, and the rest stays", () => {
+  test("written fields are read back, and other fields do not change", () => {
     const s = struct("S", { a: "u32", b: ["i32", 2], c: "f32", d: "u64", text: ["char", 8] })
     const view = new DataView(new ArrayBuffer(s.size + 4))
     view.setUint8(4 + s.fields.text.offset, 0x68)
@@ -49,12 +49,12 @@ describe("layout text", () => {
     expect(layout).not.toContain("reserved")
   })
 
-  test("agreement, also in another order", () => {
+  test("equal layouts agree, also in another order", () => {
     expect(layoutDifference(layout, layout)).toBeUndefined()
     expect(layoutDifference("a=1;b=2;", "b=2;a=1;")).toBeUndefined()
   })
 
-  test("the first difference is named", () => {
+  test("the first difference is reported", () => {
     expect(layoutDifference(layout, layout.replace("RfOp.cache=56", "RfOp.cache=60"))).toBe(
       "RfOp.cache is 60 in the library and 56 in TypeScript",
     )

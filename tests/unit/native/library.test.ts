@@ -27,7 +27,7 @@ function statusOf(action: () => unknown): NativeStatus | undefined {
 }
 
 describe("finding the library", () => {
-  test("the folder of ROCMFORGE_LIBRARY_PATH comes first, and is not passed over", async () => {
+  test("the folder of ROCMFORGE_LIBRARY_PATH comes first, with no fallback", async () => {
     const env = { ROCMFORGE_LIBRARY_PATH: folder }
     expect(() => libraryPath("nvidia", env)).toThrow("bun run build")
     const path = join(folder, "librocmforge-nvidia.so")
@@ -84,7 +84,7 @@ describe("the CPU library", () => {
     expect(context.info().arenaBytes).toBeGreaterThanOrEqual(128)
   })
 
-  test("closing is safe twice, and what is closed is refused", () => {
+  test("objects can be closed twice, and are refused after closing", () => {
     const model = native.openModel(files)
     const context = model.openContext(limits, doubling())
     model.close()
@@ -94,7 +94,7 @@ describe("the CPU library", () => {
     expect(statusOf(() => model.openContext(limits, doubling()))).toBe("INVALID_HANDLE")
   })
 
-  test("a broken plan is refused by the library too", () => {
+  test("an invalid plan is refused by the library too", () => {
     const plan = doubling()
     plan.ops[0] = 99
     using model = native.openModel(files)
@@ -102,7 +102,7 @@ describe("the CPU library", () => {
     expect(statusOf(() => model.openContext({ ...limits, maxTokens: 8 }, plan))).toBe("INVALID_ARGUMENT")
   })
 
-  test("a step that is not one is refused", () => {
+  test("a malformed step is refused", () => {
     using model = native.openModel(files)
     using context = model.openContext(limits, doubling())
     const results = new Uint32Array(44)
@@ -111,7 +111,7 @@ describe("the CPU library", () => {
     expect(() => context.step(new Uint32Array(16), 16, new Uint8Array(0))).toThrow("empty")
   })
 
-  test("a tensor beyond its file is refused", async () => {
+  test("a tensor beyond the end of its file is refused", async () => {
     const path = join(folder, "tiny.gguf")
     await writeTinyModel(path)
     const { tensors, constants } = buildModel(await openGguf(path))
@@ -122,7 +122,7 @@ describe("the CPU library", () => {
     expect(statusOf(() => native.openModel({ device: 0, paths: [missing], tensors, constants }))).toBe("IO")
   })
 
-  test("wrong arguments never reach it", () => {
+  test("wrong arguments are refused before they reach it", () => {
     const symbols = openSymbols(native.path) as unknown as Record<string, (...args: unknown[]) => void>
     const out = new Uint32Array(1)
     expect(() => symbols.rf_device_count?.()).toThrow("takes 1 arguments, not 0")

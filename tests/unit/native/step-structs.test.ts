@@ -22,7 +22,7 @@ import { readNumber, writeStruct } from "../../../src/native/struct.ts"
 
 const viewOf = (words: Words) => new DataView(words.u32.buffer)
 
-test("the header's fields land where the struct says, with the version", () => {
+test("the header's fields are at the struct's offsets, with the version", () => {
   const words = new Words(20)
   words.u32.fill(7)
   const sections = {
@@ -47,7 +47,7 @@ test("the header's fields land where the struct says, with the version", () => {
   expect(words.u32[16]).toBe(7)
 })
 
-test("a sequence and an output, every field", () => {
+test("every field of a sequence and of an output is packed", () => {
   const words = new Words(40)
   const seq = { row_start: 1, n_rows: 2, kv_len: 3, block_start: 4 }
   writeStepSeq(words, 2, seq)
@@ -80,7 +80,7 @@ test("a sequence and an output, every field", () => {
   }
 })
 
-test("pairs carry a count or a bias in the same place", () => {
+test("a pair has a count or a bias in the same word", () => {
   const words = new Words(4)
   writePenaltyPair(words, 0, 5, -3)
   writeBiasPair(words, 2, 6, -0.5)
@@ -89,7 +89,7 @@ test("pairs carry a count or a bias in the same place", () => {
   expect([words.i32[0], words.i32[2]]).toEqual([5, 6])
 })
 
-test("a result is read with as many alternatives as it has", () => {
+test("a result is read with its number of alternatives", () => {
   const words = new Words(2 * STEP_RESULT_WORDS)
   writeStruct(viewOf(words), RF_STEP_RESULT.size, RF_STEP_RESULT, {
     token: 9,

@@ -17,8 +17,8 @@ function setup() {
   return { p, x, matrix, vector }
 }
 
-describe("what is refused, by name", () => {
-  test("a weight whose bytes are not its shape's", () => {
+describe("refused operands, with their names", () => {
+  test("a weight whose size does not match its shape", () => {
     const { p } = setup()
     expect(() => p.weight("w", Q8, 2, 64, { file: 0, offset: 0, nBytes: 100 })).toThrow(
       'weight "w" [2, 64] Q8_0 takes 136 bytes, not 100',
@@ -26,7 +26,7 @@ describe("what is refused, by name", () => {
     expect(() => p.weight("w", Q8, 0, 64, { file: 0, offset: 0, nBytes: 0 })).toThrow("rows is 0")
   })
 
-  test("widths that do not meet", () => {
+  test("widths that do not match", () => {
     const { p, x, matrix, vector } = setup()
     const out = p.buffer("out", "tokens", 96)
     expect(() => p.matmul(x, matrix("a", 64), out)).toThrow('MATMUL: "out" is 96 wide, and must be 64')
@@ -79,7 +79,7 @@ describe("what is refused, by name", () => {
     expect(() => p.attentionDense(x, x, x, p.buffer("out", "tokens", 64), heads)).toThrow("fixed numbers of rows")
   })
 
-  test("numbers that are none", () => {
+  test("NaN and infinite numbers", () => {
     const { p, x } = setup()
     expect(() => p.scale(x, x, Number.NaN)).toThrow("SCALE: factor is NaN")
     expect(() => p.finish().pack({ maxTokens: 0, maxOutputs: 1 })).toThrow("at least one row")
@@ -87,7 +87,7 @@ describe("what is refused, by name", () => {
 })
 
 describe("packing", () => {
-  test("ops, buffers, caches and tensors carry what was recorded", () => {
+  test("ops, buffers, caches and tensors contain the recorded values", () => {
     const { p, x, matrix, vector } = setup()
     const qkv = p.buffer("qkv", "tokens", 64)
     const kv = p.cache("kv", { nKvHeads: 2, headDim: 8 })

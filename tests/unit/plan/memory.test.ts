@@ -4,7 +4,7 @@ import { PlanBuilder } from "../../../src/plan/builder.ts"
 import { ARENA_ALIGNMENT, placeBuffers } from "../../../src/plan/memory.ts"
 
 describe("liveness", () => {
-  test("buffers whose contents are needed at different times share memory", () => {
+  test("buffers that are live at different times share memory", () => {
     const p = new PlanBuilder()
     const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => p.buffer(name, "tokens", 16))
     if (!(a && b && c && d)) throw new Error("unreachable")
@@ -20,7 +20,7 @@ describe("liveness", () => {
     expect(new Set(offsets).size).toBe(3)
   })
 
-  test("a buffer that is written anew in each layer is free in between", () => {
+  test("a buffer that each layer overwrites is free in between", () => {
     const p = new PlanBuilder()
     const x = p.buffer("x", "tokens", 64, { pinned: true })
     const h = p.buffer("h", "tokens", 64)
@@ -35,7 +35,7 @@ describe("liveness", () => {
     expect(offsets[h.id]).toBe(offsets[g.id])
   })
 
-  test("what an op adds to is needed before it", () => {
+  test("a buffer that an op adds to is live before the op", () => {
     const p = new PlanBuilder()
     const w = p.constant("w", new Float32Array(64), 8)
     const x = p.buffer("x", "tokens", 8, { pinned: true })
@@ -48,7 +48,7 @@ describe("liveness", () => {
     expect(offsets[sum.id]).not.toBe(offsets[t.id])
   })
 
-  test("reading what nothing wrote is refused", () => {
+  test("reading a buffer that no op has written is refused", () => {
     const p = new PlanBuilder()
     const a = p.buffer("a", "tokens", 8)
     p.scale(a, p.buffer("b", "tokens", 8), 2)

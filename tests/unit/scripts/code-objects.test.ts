@@ -13,7 +13,7 @@ const search = await findCompiler()
 if ("missing" in search) throw new Error(search.missing)
 const { command } = search.compiler
 
-/** Prints the table, unpacking each object as the GPU backends do; with an argument, of a stream cut short by that many bytes. */
+/** Prints the table after unpacking each object as the GPU backends do. The argument truncates the streams by that many bytes. */
 const PRINTER = `
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
 
 const checksum = (bytes: Uint8Array) => bytes.reduce((sum, byte) => (Math.imul(sum, 31) + byte) >>> 0, 0)
 
-/** Contents that take each way through the decompressor: repeats near and far, noise (stored blocks), hardly anything. */
+/** Contents for each path of the decompressor: near and far repeats, noise (stored blocks), almost no bytes. */
 const CONTENTS: Record<string, Uint8Array> = {
   repeats: Uint8Array.from({ length: 200_000 }, (_, i) => (i % 977 < 900 ? i % 13 : (i * i) >> 7)),
   noise: crypto.getRandomValues(new Uint8Array(60_000)),
@@ -56,7 +56,7 @@ async function build(names: readonly string[]): Promise<string> {
   return program
 }
 
-test("every code object comes back whole, and a damaged one is noticed", async () => {
+test("every code object is unpacked unchanged, and a damaged one is an error", async () => {
   for (const [name, bytes] of Object.entries(CONTENTS)) writeFileSync(join(root, name), bytes)
   const names = Object.keys(CONTENTS)
   const program = await build(names)
@@ -66,7 +66,7 @@ test("every code object comes back whole, and a damaged one is noticed", async (
   expect((await runCommand([program, "3"])).stdout).toBe(lines(() => "damaged"))
 })
 
-test("the assembly changes with the code, and only then", () => {
+test("the assembly changes only with the code", () => {
   const path = join(root, "code")
   const text = () => codeObjectsAssembly([{ unit: "code", arch: "sm_90", path }])
   writeFileSync(path, "one")

@@ -20,17 +20,17 @@ const documents = FILES.map(read).join("\n")
 const quoted = (text: string): string[] =>
   [...text.matchAll(/`([^`\n]+)`/g)].flatMap((match) => (match[1] ?? "").split(" "))
 
-test("every path that the documents name exists", () => {
+test("every path in the documents exists", () => {
   const paths = quoted(documents).filter((word) => /^(src|tests|hip|scripts|docs|deploy)\//.test(word))
   expect(paths.length).toBeGreaterThan(100)
   const exists = (path: string) => {
     if (path.includes("*")) return [...new Glob(path).scanSync(".")].length > 0
-    return existsSync(path) || [...new Glob(`${path}*.test.ts`).scanSync(".")].length > 0 // a prefix, as npm test takes it
+    return existsSync(path) || [...new Glob(`${path}*.test.ts`).scanSync(".")].length > 0 // a prefix, as a filter of npm test
   }
   expect(paths.filter((path) => !exists(path))).toEqual([])
 })
 
-test("every link between the documents leads to a file", () => {
+test("every link between the documents points to a file", () => {
   const links = FILES.flatMap((file) =>
     [...read(file).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target = ""]) => new URL(target, `file:///${file}`)),
   )
@@ -38,7 +38,7 @@ test("every link between the documents leads to a file", () => {
   expect(links.map(({ pathname }) => pathname.slice(1)).filter((path) => !existsSync(path))).toEqual([])
 })
 
-test("every script that the documents name exists", () => {
+test("every script in the documents exists", () => {
   const named = (pattern: RegExp) => [...documents.matchAll(pattern)].map(([, name = ""]) => name)
   const scripts = named(/(?:npm|bun) run ([a-z][\w:-]*)/g)
   expect(scripts).toContain("demo")
@@ -48,7 +48,7 @@ test("every script that the documents name exists", () => {
   expect(files.filter((file) => !existsSync(file))).toEqual([])
 })
 
-test("every command that the documents show exists", () => {
+test("every command in the documents exists", () => {
   const commands = [...documents.matchAll(/\brocmforge ([a-z]+)\b(?= [a-zA-Z-])/g)].map(([, name = ""]) => name)
   expect(commands.length).toBeGreaterThan(5)
   const known = new Set([...new Glob("*.ts").scanSync("src/cli")].map((file) => file.replace(".ts", "")))

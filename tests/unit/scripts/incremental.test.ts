@@ -13,7 +13,7 @@ const search = await findCompiler()
 if ("missing" in search) throw new Error(search.missing)
 const { command } = search.compiler
 
-/** Seconds at which the newest file was written. Inputs that are as new as the build's start count as changing under it. */
+/** Modification time of the newest file, in seconds. Inputs as new as the start of a build count as changed during the build. */
 let clock = Date.now() / 1000 - 3600
 function write(path: string, text: string): void {
   writeFileSync(path, text)
@@ -21,7 +21,7 @@ function write(path: string, text: string): void {
   utimesSync(path, clock, clock)
 }
 
-/** A library of two sources, one of which includes a header, in a folder of its own whose name has a space. */
+/** A library of two sources, one with a header, in a separate folder with a space in its name. */
 function project(name: string) {
   const path = (file: string) => join(root, `${name}-${file}`)
   write(path("size.h"), "#define SIZE 1\n")
@@ -47,12 +47,12 @@ function project(name: string) {
 }
 
 describe("buildLibrary", () => {
-  test("compiles once, then only what changed", async () => {
+  test("compiles once, then only changed sources", async () => {
     const { path, build } = project("changes")
     expect(await build()).toEqual({ compiled: 2, linked: true })
     expect(await build()).toEqual({ compiled: 0, linked: false })
 
-    write(path("size.h"), "#define SIZE 1\n") // touched, not changed
+    write(path("size.h"), "#define SIZE 1\n") // same content, new modification time
     expect(await build()).toEqual({ compiled: 0, linked: false })
 
     write(path("size.h"), "#define SIZE 3\n")
@@ -60,7 +60,7 @@ describe("buildLibrary", () => {
     expect(await build({ force: true })).toEqual({ compiled: 2, linked: true })
   })
 
-  test("notices other flags, another compiler and a removed library", async () => {
+  test("builds again after other flags, another compiler or a removed library", async () => {
     const { path, recipe, build } = project("flags")
     await build()
     const optimized = { ...recipe, units: recipe.units.map((unit) => ({ ...unit, command: [...unit.command, "-O1"] })) }
@@ -70,7 +70,7 @@ describe("buildLibrary", () => {
     expect(await build({ recipe: { ...optimized, toolchain: "newer" } })).toEqual({ compiled: 0, linked: true })
   })
 
-  test("a source that does not compile is an error with the compiler's words, and is tried again", async () => {
+  test("a source that does not compile is an error with the compiler's output, and is compiled again", async () => {
     const { path, build } = project("errors")
     write(path("b.cpp"), "int broken = ;\n")
     for (let i = 0; i < 2; i++) {
@@ -82,7 +82,7 @@ describe("buildLibrary", () => {
     expect(await build()).toEqual({ compiled: 1, linked: true })
   })
 
-  test("a warning is shown, and with werror it fails even when it was let through before", async () => {
+  test("a warning is printed; with werror it is an error, even if an earlier build accepted it", async () => {
     const { path, build, said } = project("warnings")
     write(path("b.cpp"), 'extern "C" int other() { int unused; return 2; }\n')
     await build()
@@ -91,7 +91,7 @@ describe("buildLibrary", () => {
     expect(await build({ werror: true }).catch((error: unknown) => error)).toBeInstanceOf(BuildError)
   })
 
-  test("the plain link is used where the preferred one is not possible", async () => {
+  test("the plain link is used if the preferred link fails", async () => {
     const { recipe, build } = project("link")
     const linkPreferred = [...recipe.link, "-lno-such-library-anywhere"]
     expect(await build({ recipe: { ...recipe, linkPreferred } })).toEqual({ compiled: 2, linked: true })

@@ -4,7 +4,7 @@ import { Glob } from "bun"
 
 const GPU = join(import.meta.dir, "../../../hip/gpu")
 
-/** Kernel names (macro-made ones up to their ##) of each unit whose kernels are written out in it. */
+/** Names of the kernels that each unit defines; a name formed by a macro ends before its ##. */
 async function kernelsByUnit(): Promise<Map<string, string[]>> {
   const units = new Map<string, string[]>()
   for (const file of new Glob("kernels/*.hip").scanSync(GPU)) {
@@ -15,7 +15,7 @@ async function kernelsByUnit(): Promise<Map<string, string[]>> {
   return units
 }
 
-test("the host looks for every kernel in the unit that holds it", async () => {
+test("the host looks for every kernel in the unit that defines it", async () => {
   const source = await Bun.file(join(GPU, "device.cpp")).text()
   const table = source.slice(source.indexOf("kUnits[] = {"), source.indexOf('kernel.rfind("rf_matmul_"'))
   const prefixes = [...table.matchAll(/\{"(rf_\w+)",\s*"([\w-]+)"\}/g)].map(([, prefix = "", unit = ""]) => [
@@ -45,13 +45,13 @@ function bodyAt(text: string, at: number): string {
   return text.slice(at)
 }
 
-// One that does not would read what the kernel in front of it is still writing, now and then.
-test("every kernel of a plan waits for the one in front of it", async () => {
+// A kernel that does not wait could read data that the previous kernel is still writing.
+test("every kernel of a plan waits for the previous kernel", async () => {
   const headers = await Promise.all(
     [...new Glob("kernels/*.{h,hip}").scanSync(GPU)].map((f) => Bun.file(join(GPU, f)).text()),
   )
   const all = headers.join("\n")
-  /** Functions that call begin_kernel, or one that does. */
+  /** Functions that call begin_kernel, directly or through others. */
   const waits = new Set(["begin_kernel"])
   const functions = [
     ...all.matchAll(/^(?:RF_KERNEL\w*\([^)]*\)|RF_DEVICE\s+void|RF_DEVICE \w[\w<>, ]*)\s+(\w+)\(/gm),
@@ -66,7 +66,7 @@ test("every kernel of a plan waits for the one in front of it", async () => {
         waits.add(name)
     }
   }
-  const outside = /^rf_(repack|copy_stream|multiply_registers)$/ // launched by themselves
+  const outside = /^rf_(repack|copy_stream|multiply_registers)$/ // not part of a plan
   const kernels = functions.filter(({ name }) => name.startsWith("rf_") && !outside.test(name)).map(({ name }) => name)
   expect(kernels.length).toBeGreaterThan(15)
   expect(kernels.filter((name) => !waits.has(name))).toEqual([])

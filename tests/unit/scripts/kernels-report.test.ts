@@ -1,4 +1,4 @@
-/** The reading of code objects, the rules for kernels and the table, on excerpts of what LLVM's tools print. */
+/** Parsing of code objects, the rules for kernels, and the table, with excerpts of the output of LLVM's tools. */
 
 import { describe, expect, test } from "bun:test"
 import { countInstructions, type KernelFacts, occupancy, parseNotes } from "../../../scripts/kernels/facts.ts"
@@ -55,7 +55,7 @@ const sound = [
   facts("rf_repack", { scratch: 16, spills: 2 }),
 ]
 
-test("reads each kernel's own fields, and not those of its arguments", () => {
+test("reads the fields of each kernel, not those of its arguments", () => {
   const [one, two, ...rest] = parseNotes(NOTES)
   expect(rest).toEqual([])
   expect(one?.get("name")).toBe("rf_one")
@@ -70,7 +70,7 @@ test("counts dot and matrix instructions by kernel", () => {
   expect(counts.get("rf_two")).toEqual({ dot: 0, matrix: 2 })
 })
 
-test("occupancy is what LLVM says of the same kernel", () => {
+test("occupancy equals LLVM's for the same kernel", () => {
   expect(occupancy("gfx1100", 13, 0, 8)).toBe(16)
   expect(occupancy("gfx1100", 254, 35840, 4)).toBe(3)
   expect(occupancy("gfx1100", 128, 33024, 8)).toBe(6)
@@ -79,7 +79,7 @@ test("occupancy is what LLVM says of the same kernel", () => {
 })
 
 describe("rules", () => {
-  test("sound kernels pass; what runs once a weight may spill", () => expect(checkKernels(sound)).toEqual([]))
+  test("valid kernels pass; kernels that run once per weight may spill", () => expect(checkKernels(sound)).toEqual([]))
 
   test.each([
     ["spills", { spills: 1, dot: 32 }, "rf_matvec_Q4_0_n1 on gfx1100 spills 1 registers"],
@@ -89,19 +89,19 @@ describe("rules", () => {
     expect(checkKernels([facts("rf_matvec_Q4_0_n1", values), ...sound.slice(1)])).toEqual([problem])
   })
 
-  test("scalars that a mat-vec of several rows parks in vector registers are spills too", () => {
+  test("scalars that a mat-vec of several rows keeps in vector registers count as spills", () => {
     const parked = facts("rf_matvec_swiglu_MXFP4_n8", { dot: 32, spills: 12 })
     expect(checkKernels([...sound, parked])).toEqual(["rf_matvec_swiglu_MXFP4_n8 on gfx1100 spills 12 registers"])
   })
 
-  test("a matrix product without matrix instructions is named", () => {
+  test("a matrix product without matrix instructions is a problem", () => {
     const kernels = [...sound, facts("rf_matmul_swiglu_Q6_K_bf16_t32")]
     expect(checkKernels(kernels)).toEqual([
       "rf_matmul_swiglu_Q6_K_bf16_t32 on gfx1100 lacks matrix instructions in the matrix product",
     ])
   })
 
-  test("a rule that matches no kernel is a problem: kernels were renamed", () => {
+  test("a rule that matches no kernel is a problem: the kernel was renamed", () => {
     expect(checkKernels(sound.slice(0, 4)).join()).toContain("no kernel on gfx1100 matches the rule")
   })
 })
@@ -109,13 +109,13 @@ describe("rules", () => {
 describe("the table", () => {
   const table = { compiler: "Debian Clang 19.1.7", kernels: [...sound, facts("rf_rows", { arch: "gfx90a" })] }
 
-  test("comes back from its text", () => expect(parseTable(formatTable(table))).toEqual(table))
+  test("is the same after formatting and parsing", () => expect(parseTable(formatTable(table))).toEqual(table))
 
-  test("a line that is no row is an error", () => {
+  test("a malformed line is an error", () => {
     expect(() => parseTable(`${formatTable(table)}rf_new 1 2\n`)).toThrow("not a row")
   })
 
-  test("more registers, more LDS and fewer waves are named; fewer are fine", () => {
+  test("more registers, more LDS and fewer waves are reported; improvements are not", () => {
     const now = [facts("rf_a", { vgprs: 65 }), facts("rf_b", { lds: 64, waves: 15 }), facts("rf_c", { vgprs: 12 })]
     expect(compareKernels(now, [facts("rf_a"), facts("rf_b"), facts("rf_c")])).toEqual([
       "rf_a on gfx1100 needs 65 VGPRs instead of 64",
@@ -124,7 +124,7 @@ describe("the table", () => {
     ])
   })
 
-  test("kernels that came or went are named", () => {
+  test("new and removed kernels are reported", () => {
     expect(compareKernels([facts("rf_new")], [facts("rf_old")])).toEqual([
       "rf_new on gfx1100 is not in the table",
       "rf_old on gfx1100 is in the table but no longer exists",

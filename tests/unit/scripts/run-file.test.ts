@@ -7,7 +7,7 @@ import { interpret, runTestFile } from "../../../scripts/test/run-file.ts"
 const root = mkdtempSync(join(tmpdir(), "rocmforge-tests-"))
 afterAll(() => rmSync(root, { recursive: true }))
 
-/** Runs a test file with this body, as the runner would. */
+/** Runs a test file with this body, as the runner does. */
 function run(name: string, body: string, pattern?: string) {
   const file = join(root, `${name}.test.ts`)
   writeFileSync(file, `import { expect, test } from "bun:test"\n${body}\n`)
@@ -32,13 +32,13 @@ describe("runTestFile", () => {
     expect(result).toMatchObject({ failed: 1, problem: "crashed with SIGSEGV" })
   })
 
-  test("an early exit, however cheerful its code, is a failure", async () => {
+  test("an early exit is a failure, even with exit code 0", async () => {
     const result = await run("exit", `test("a", () => { process.exit(0) }); test("b", () => {})`)
     expect(result.failed).toBe(1)
     expect(result.problem).toContain("without a summary")
   })
 
-  test("a file without tests and one that throws outside of them are failures", async () => {
+  test("a file without tests and a file that throws outside of its tests are failures", async () => {
     expect(await run("empty", "")).toMatchObject({ passed: 0, failed: 1, problem: "holds no test" })
     expect(await run("throws", `test("a", () => {}); throw new Error("outside")`)).toMatchObject({ failed: 1 })
   })
@@ -47,7 +47,7 @@ describe("runTestFile", () => {
 describe("interpret", () => {
   const summary = " 3 pass\n 0 fail\n 4 expect() calls\nRan 3 tests across 1 file. [1.00ms]\n"
 
-  test("a bad exit code after a clean summary is a failure", () => {
+  test("a nonzero exit code after a summary without failures is a failure", () => {
     expect(interpret(summary, 0, false)).toEqual({ passed: 3, failed: 0, skipped: 0 })
     expect(interpret(summary, 1, false)).toMatchObject({ passed: 3, failed: 1, problem: "exit code 1" })
   })

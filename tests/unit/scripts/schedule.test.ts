@@ -17,7 +17,7 @@ describe("slowestFirst", () => {
 })
 
 describe("durations", () => {
-  test("are read as they were written; a file that is missing or holds something else has none", () => {
+  test("are read as they were written; a missing or malformed file gives none", () => {
     const folder = mkdtempSync(join(tmpdir(), "rocmforge-durations-"))
     try {
       const path = join(folder, "build", "durations.json")
@@ -35,7 +35,7 @@ describe("durations", () => {
 })
 
 describe("inOrder", () => {
-  /** Work that ends when the test says so, in whatever order. */
+  /** Work that the test ends, in any order. */
   function gates(count: number) {
     const gates = Array.from({ length: count }, () => Promise.withResolvers<void>())
     const begun: number[] = []
@@ -51,7 +51,7 @@ describe("inOrder", () => {
     return { begun, work, end }
   }
 
-  test("keeps so many at work, and reports in the items' order", async () => {
+  test("runs the given number at once, and reports in the order of the items", async () => {
     const { begun, work, end } = gates(4)
     const reported: [number, number][] = []
     const results = inOrder([0, 1, 2, 3], 2, work, (result, index) => reported.push([result, index]))

@@ -5,7 +5,7 @@ import { runCommand } from "../../../scripts/build/command.ts"
 
 const ROOT = join(import.meta.dir, "../../..")
 
-// Bun takes compiler settings (JSX, for instance) from the tsconfig.json of the folder it is started in.
+// Bun reads compiler settings (for JSX, for example) from the tsconfig.json in its working directory.
 test("the command line and the server load in a folder without this project's tsconfig.json", async () => {
   const code = `const { createServer } = await import(${JSON.stringify(join(ROOT, "src/server/index.ts"))})
     const response = await createServer({ models: [] }).handle(new Request("http://localhost/"))

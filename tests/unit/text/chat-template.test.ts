@@ -23,7 +23,7 @@ function code(task: () => unknown): string {
   return "rendered"
 }
 
-describe("templates in the shapes that models ship", () => {
+describe("templates in the forms of well-known models", () => {
   test("chatml, with its default system prompt", () => {
     expect(render(CHATML, [user])).toBe(
       "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\n",
@@ -32,7 +32,7 @@ describe("templates in the shapes that models ship", () => {
       "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\n Hello. <|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n",
     )
   })
-  test("llama-3: headers, trimmed content, BOS by the template", () => {
+  test("llama-3: headers, trimmed content, BOS from the template", () => {
     expect(render(LLAMA3, [system, user])).toBe(
       "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi!<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
     )
@@ -82,7 +82,7 @@ describe("tools", () => {
         `<|im_start|>user\n<tool_response>\n3\n</tool_response><|im_end|>\n<|im_start|>assistant\n`,
     )
   })
-  test("arguments that are no JSON stay text", () => {
+  test("arguments that are not JSON stay text", () => {
     const broken = { ...call, function: { name: "add", arguments: "{a" } }
     expect(
       render("{{ messages[0].tool_calls[0].function.arguments }}", [{ role: "assistant", tool_calls: [broken] }]),
@@ -95,7 +95,7 @@ describe("tools", () => {
 })
 
 describe("content", () => {
-  test("null and absent are empty, parts of text are joined, all as strings", () => {
+  test("null and absent content are empty, text parts are joined, and all are strings", () => {
     const source = "{% for m in messages %}[{{ m.content is string }}{{ '|' + m.content }}]{% endfor %}"
     const parts = [
       { type: "text", text: "a" },
@@ -105,7 +105,7 @@ describe("content", () => {
       "[true|][true|][true|ab]",
     )
   })
-  test("null fields are absent, other fields go through", () => {
+  test("null fields are absent, other fields are passed on", () => {
     const source = "{{ messages[0].name is defined }} {{ messages[0].reasoning_content }}"
     expect(render(source, [{ role: "assistant", name: undefined, reasoning_content: "hm" }])).toBe("false hm")
   })
@@ -123,18 +123,18 @@ describe("from a model's metadata", () => {
   const from = (metadata: Record<string, unknown>, override?: string) =>
     chatTemplateFromMetadata((key) => metadata[key], tokenizer, override)
 
-  test("BOS and EOS are the vocabulary's", () => {
+  test("BOS and EOS come from the vocabulary", () => {
     const template = from({ "tokenizer.chat_template": "{{ bos_token }}|{{ eos_token }}" })
     expect(template.render({ messages: [] })).toBe("<|begin|>|<|end|>")
   })
-  test("none: the message names the remedy", () => {
+  test("a missing template is an error that names the remedy", () => {
     expect(code(() => from({}))).toMatch(/^missing: .*--chat-template/)
     expect(from({}, "{{ 'mine' }}").render({ messages: [] })).toBe("mine")
   })
-  test("the override wins over the file's", () => {
+  test("the override takes precedence over the file's template", () => {
     expect(from({ "tokenizer.chat_template": "file" }, "mine").render({ messages: [] })).toBe("mine")
   })
-  test("named variants: tool_use when there are tools, any by name", () => {
+  test("named variants: tool_use for requests with tools, any other by its name", () => {
     const template = from({
       "tokenizer.chat_template": "main",
       "tokenizer.chat_templates": ["tool_use", "rag"],
@@ -150,16 +150,16 @@ describe("from a model's metadata", () => {
 })
 
 describe("errors", () => {
-  test("a template that does not parse", () => {
+  test("a template that does not parse is an error", () => {
     expect(code(() => render("{% if %}", [user]))).toMatch(/^syntax: /)
     expect(code(() => render("{% for m in messages %}", [user]))).toMatch(/^syntax: /)
   })
-  test("a template that fails on the messages", () => {
+  test("a template that fails on the messages is an error", () => {
     expect(code(() => render("{{ messages[0].nothing.at_all() }}", [user]))).toMatch(/^failed: /)
   })
 })
 
-test("a prompt's markers become tokens, and BOS stands there once", () => {
+test("the markers of a prompt become tokens, with one BOS", () => {
   const tokenizer = build(tinyBpe(["H i"], { "tokenizer.ggml.add_bos_token": true }))
   const names = (prompt: string) => [...encodePrompt(tokenizer, prompt)].map((id) => tokenizer.piece(id))
   expect(names("Hi<|end|>")).toEqual(["<|begin|>", "Hi", "<|end|>"])
@@ -169,21 +169,21 @@ test("a prompt's markers become tokens, and BOS stands there once", () => {
 describe("a message that is to be continued", () => {
   const continued = (source: string, content: string) =>
     new ChatTemplate(source, options).renderContinuation({ messages: [user, { role: "assistant", content }] })
-  test("stops where its text does, white space at its end included", () => {
+  test("ends with its text, including trailing white space", () => {
     expect(continued(ZEPHYR, "Hel\n")).toBe("<|user|>\nHi!</s>\n<|assistant|>\nHel\n")
-    // Llama's template trims what messages say.
+    // Llama's template trims the content of messages.
     expect(continued(LLAMA3, " Hel ")).toEndWith("<|start_header_id|>assistant<|end_header_id|>\n\nHel ")
   })
-  test("is found behind the same text", () => {
+  test("is found after an earlier message with the same text", () => {
     expect(continued(PHI3, "Hi!")).toBe("<|user|>\nHi!<|end|>\n<|assistant|>\nHi!")
   })
-  test("that the template hides cannot be", () => {
+  test("that the template does not print cannot be continued", () => {
     const source = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
     expect(code(() => continued(source, "x"))).toMatch(/^failed: .*continued/)
   })
 })
 
-test("words that a template names", () => {
+test("names in a template are found", () => {
   const template = new ChatTemplate("{% if enable_thinking is defined %}{% endif %}")
   expect(template.mentions("enable_thinking")).toBe(true)
   expect(template.mentions("thinking")).toBe(false)

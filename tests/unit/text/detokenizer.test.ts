@@ -12,16 +12,16 @@ function stream(tokenizer: Tokenizer, ids: Iterable<number>, options = {}): stri
 
 describe("characters are never cut", () => {
   const tokenizer = build(tinyBpe([]))
-  test("an emoji of four tokens comes out with its last", () => {
+  test("an emoji of four tokens is emitted with the last token", () => {
     expect(stream(tokenizer, tokenizer.encode("a😀b"))).toEqual(["a", "", "", "", "😀", "b", ""])
   })
-  test("a character that breaks off becomes U+FFFD, at once when the next byte cannot continue it, else at the end", () => {
+  test("an incomplete character becomes U+FFFD, at once if the next byte cannot continue it, else at the end", () => {
     const [e2, h82] = tokenizer.encode("\u20ac")
     const x = tokenizer.encode("x")[0]
     expect(stream(tokenizer, [e2, h82, x] as number[])).toEqual(["", "", "\ufffdx", ""])
     expect(stream(tokenizer, [e2, h82] as number[])).toEqual(["", "", "\ufffd"])
   })
-  test("held bytes are exactly those that TextDecoder would hold", () => {
+  test("holds back exactly the bytes that TextDecoder holds back", () => {
     const byte = fc.oneof(
       fc.integer({ min: 0, max: 255 }),
       fc.constantFrom(0xe0, 0xed, 0xf0, 0xf4, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf),
@@ -48,7 +48,7 @@ describe("pushes join to the decoded text", () => {
     for (const special of [false, true]) {
       vocabularyTest(`${name}, ${special ? "with" : "without"} special tokens: any tokens`, async () => {
         const tokenizer = await vocabulary(name)
-        // Byte tokens are what makes broken characters, so they are drawn often.
+        // Byte tokens produce incomplete characters, so they are drawn often.
         const id = fc.oneof(fc.integer({ min: 0, max: tokenizer.vocabSize - 1 }), fc.integer({ min: 0, max: 260 }))
         fc.assert(
           fc.property(fc.array(id, { maxLength: 40 }), (ids) => {
@@ -77,24 +77,24 @@ describe("pushes join to the decoded text", () => {
 describe("SentencePiece's leading space", () => {
   const tokenizer = build(tinySpm({ "▁": -1, a: -1, "▁a": 0 }))
   const ids = tokenizer.encode("a a")
-  test("belongs to a continuation", () => expect(stream(tokenizer, ids).join("")).toBe(" a a"))
-  test("is dropped from a whole text, once", () => {
+  test("is kept in a continuation", () => expect(stream(tokenizer, ids).join("")).toBe(" a a"))
+  test("is removed once from a whole text", () => {
     expect(stream(tokenizer, ids, { continuation: false }).join("")).toBe("a a")
     expect(stream(tokenizer, tokenizer.encode("  a"), { continuation: false }).join("")).toBe("  a")
   })
-  test("is dropped behind a skipped BOS too", () => {
+  test("is also removed after a skipped BOS", () => {
     expect(stream(tokenizer, [1, ...ids], { continuation: false }).join("")).toBe("a a")
   })
 })
 
-test("special tokens are skipped unless asked for", () => {
+test("special tokens are skipped unless requested", () => {
   const tokenizer = build(tinyBpe([]))
   const ids = tokenizer.encode("a<|end|><tool>", { special: true })
   expect(stream(tokenizer, ids).join("")).toBe("a<tool>")
   expect(stream(tokenizer, ids, { special: true }).join("")).toBe("a<|end|><tool>")
 })
 
-test("of the special tokens, those to be shown are text", () => {
+test("special tokens in the list of shown tokens are text", () => {
   const tokenizer = build(tinyBpe([]))
   const ids = tokenizer.encode("a<|end|><|begin|>", { special: true })
   const shown = new Set([tokenizer.idOf("<|begin|>") ?? -1])

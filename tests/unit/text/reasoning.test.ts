@@ -13,7 +13,7 @@ function split(parts: readonly string[], inside = false): { reasoning: string; c
   }
 }
 
-/** The definition, on the whole text. */
+/** The reference, computed from the whole text. */
 function reference(text: string, inside: boolean): { reasoning: string; content: string } {
   const begun = /^\s*<think>([\s\S]*)$/.exec(text)?.[1] ?? (inside ? text : undefined)
   if (begun === undefined) return { reasoning: "", content: text }
@@ -22,26 +22,26 @@ function reference(text: string, inside: boolean): { reasoning: string; content:
 }
 
 describe("reasoning", () => {
-  test("is what stands between the marks, without the white space around it", () => {
+  test("is the text between the marks, without surrounding white space", () => {
     expect(split(["<think>\nLet me see.\n\nYes.\n</think>\n\nIt is 4."])).toEqual({
       reasoning: "Let me see.\n\nYes.",
       content: "It is 4.",
     })
   })
-  test("begins without a mark where the prompt had it, and a second one is no text", () => {
+  test("begins without a mark if the prompt ends with it; a repeated mark is not text", () => {
     const answer = { reasoning: "Hm.", content: "4" }
     expect(split(["Hm.\n</think>4"], true)).toEqual(answer)
     expect(split(["<think>Hm.</think>4"], true)).toEqual(answer)
   })
-  test("is empty for an answer that begins otherwise, whatever marks come later", () => {
+  test("is empty for an answer that does not begin with a mark, even if marks come later", () => {
     const content = " The tag <think> is closed by </think>."
     expect(split([content])).toEqual({ reasoning: "", content })
   })
-  test("that is cut off is all there is", () => {
+  test("may be cut off before its end mark", () => {
     expect(split(["<think>\nLet me </thi"])).toEqual({ reasoning: "Let me </thi", content: "" })
     expect(split(["  <thi"])).toEqual({ reasoning: "", content: "  <thi" })
   })
-  test("comes out as it comes in", () => {
+  test("is emitted as it arrives", () => {
     const splitter = new ReasoningSplitter(MARKS, false)
     const pushes = ["<think>", "\n", "a", " b ", "<", "c", "</think", ">", "\n", "d", " <"].map((part) =>
       splitter.push(part),
@@ -51,7 +51,7 @@ describe("reasoning", () => {
   })
 })
 
-test("streamed is unstreamed, however the text is cut", () => {
+test("streaming gives the result of the whole text, however it is cut", () => {
   const piece = fc.constantFrom(
     "<think>",
     "</think>",
@@ -90,7 +90,7 @@ test("streamed is unstreamed, however the text is cut", () => {
   )
 })
 
-test("nothing is held that could not begin a mark", () => {
+test("only text that may begin a mark is held back", () => {
   const piece = fc.constantFrom("</think>", "<", "</t", " ", "a", "b")
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
@@ -104,13 +104,13 @@ test("nothing is held that could not begin a mark", () => {
   )
 })
 
-test("the marks are those of the template, and other models have none", () => {
+test("the marks come from the template; other models have none", () => {
   expect(reasoningMarks("{{ content.split('</think>')[-1] }}")).toEqual(MARKS)
   expect(reasoningMarks("[THINK]{{ m.thinking }}[/THINK]")?.open).toBe("[THINK]")
   expect(reasoningMarks("{{ m.content }} I think>")).toBeUndefined()
 })
 
-test("a prompt ends in its reasoning, or not", () => {
+test("detects whether a prompt ends within reasoning", () => {
   expect(endsInReasoning("<|assistant|><think>\n", MARKS)).toBe(true)
   expect(endsInReasoning("<|assistant|><think>\n\n</think>\n\n", MARKS)).toBe(false)
   expect(endsInReasoning("<|assistant|>", MARKS)).toBe(false)

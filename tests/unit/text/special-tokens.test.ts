@@ -5,7 +5,7 @@ import { build, pieces, tinyBpe, tinySpm, vocabulary, vocabularyTest } from "./s
 describe("special tokens in text", () => {
   const tokenizer = build(tinyBpe(["a b"]))
 
-  test("control tokens are plain text unless asked for", () => {
+  test("control tokens are plain text unless requested", () => {
     expect(pieces(tokenizer, "ab<|end|>ab")).not.toContain("<|end|>")
     expect(pieces(tokenizer, "ab<|end|>ab", { special: true })).toEqual(["ab", "<|end|>", "ab"])
   })
@@ -13,12 +13,12 @@ describe("special tokens in text", () => {
     expect(pieces(tokenizer, "ab<tool>ab")).toEqual(["ab", "<tool>", "ab"])
     expect(tokenizer.isSpecial(tokenizer.idOf("<tool>") as number)).toBe(false)
   })
-  test("decoding skips control tokens unless asked", () => {
+  test("decoding skips control tokens unless requested", () => {
     const ids = tokenizer.encode("ab<|end|><tool>", { special: true })
     expect(tokenizer.decode(ids)).toBe("ab<tool>")
     expect(tokenizer.decode(ids, { special: true })).toBe("ab<|end|><tool>")
   })
-  test("the longest token wins, also right beside another", () => {
+  test("the longest token wins, also directly beside another", () => {
     const metadata = tinyBpe([])
     const tokens = metadata.get("tokenizer.ggml.tokens") as string[]
     const types = metadata.get("tokenizer.ggml.token_type") as Int32Array
@@ -26,11 +26,11 @@ describe("special tokens in text", () => {
     metadata.set("tokenizer.ggml.token_type", Int32Array.from([...types, TokenType.userDefined, TokenType.userDefined]))
     expect(pieces(build(metadata), "<x><x>y<x")).toEqual(["<x>", "<x>y", "<", "x"])
   })
-  test("SentencePiece puts a space in front of the text after a special token", () => {
+  test("SentencePiece adds a space before the text after a special token", () => {
     const spm = build(tinySpm({ "▁": -1, a: -1, "▁a": 0 }))
     expect(pieces(spm, "a</s>a", { special: true })).toEqual(["▁a", "</s>", "▁a"])
   })
-  test("Phi-3's tokens take the white space after them", () => {
+  test("the special tokens of Phi-3 include the white space after them", () => {
     const metadata = tinySpm({ "▁": -1, a: -1, "▁a": 0 }, { "general.name": "Phi-3 Mini" })
     expect(pieces(build(metadata), "a</s> \n a", { special: true })).toEqual(["▁a", "</s>", "▁a"])
     metadata.delete("general.name")
@@ -39,7 +39,7 @@ describe("special tokens in text", () => {
 })
 
 describe("tokens that end a generation", () => {
-  test("EOS and tokens known by name", () => {
+  test("include EOS and tokens recognized by name", () => {
     const metadata = tinyBpe([])
     const tokens = metadata.get("tokenizer.ggml.tokens") as string[]
     const types = metadata.get("tokenizer.ggml.token_type") as Int32Array
@@ -50,9 +50,9 @@ describe("tokens that end a generation", () => {
     )
     const tokenizer = build(metadata)
     const names = [...tokenizer.eogIds].map((id) => tokenizer.piece(id)).sort()
-    // </s> is normal text here: a tag of HTML, not the end of anything.
+    // </s> is normal text here (an HTML tag) and does not end a generation.
     expect(names).toEqual(["<|end|>", "<|im_end|>"])
-    // A marker that the file calls normal is a marker all the same.
+    // A marker of type "normal" is a marker as well.
     expect(tokenizer.isSpecial(tokenizer.idOf("<|im_end|>") as number)).toBe(true)
   })
   vocabularyTest("of real vocabularies", async () => {
@@ -65,7 +65,7 @@ describe("tokens that end a generation", () => {
     expect(await ends("llama-bpe")).toEqual(["<|end_of_text|>", "<|eot_id|>"])
     expect(await ends("qwen2")).toEqual(["<|endoftext|>", "<|file_sep|>", "<|fim_pad|>", "<|im_end|>", "<|repo_name|>"])
   })
-  test("<|end|> closes a message and not the turn in the harmony format", () => {
+  test("<|end|> ends a message, not the turn, in the harmony format", () => {
     const metadata = tinyBpe([])
     const tokens = metadata.get("tokenizer.ggml.tokens") as string[]
     const types = metadata.get("tokenizer.ggml.token_type") as Int32Array
@@ -78,7 +78,7 @@ describe("tokens that end a generation", () => {
 })
 
 describe("BOS", () => {
-  test("llama-bpe expects it where the file does not say, gpt-2 does not", () => {
+  test("without a flag in the file, llama-bpe adds it and gpt-2 does not", () => {
     expect(build(tinyBpe([], { "tokenizer.ggml.pre": "llama-bpe" })).addBos).toBe(true)
     expect(build(tinyBpe([])).addBos).toBe(false)
     expect(

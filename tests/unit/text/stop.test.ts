@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test"
 import fc from "fast-check"
 import { MAX_STOP_STRINGS, StopError, StopMatcher } from "../../../src/text/stop.ts"
 
-/** Pushes the parts; returns what was shown and the stop string. */
+/** Pushes the parts; returns the emitted text and the stop string. */
 function run(stops: readonly string[], parts: readonly string[]): { shown: string; stop: string | undefined } {
   const matcher = new StopMatcher(stops)
   let shown = ""
@@ -14,7 +14,7 @@ function run(stops: readonly string[], parts: readonly string[]): { shown: strin
   return { shown: shown + matcher.flush(), stop: undefined }
 }
 
-/** The definition, by trying every end: the first end wins, then the longest string. */
+/** The reference, which tries every end: the first end wins, then the longest string. */
 function reference(stops: readonly string[], text: string): { shown: string; stop: string | undefined } {
   for (let end = 1; end <= text.length; end++) {
     const found = stops.filter((stop) => text.slice(0, end).endsWith(stop)).sort((a, b) => b.length - a.length)[0]
@@ -24,10 +24,10 @@ function reference(stops: readonly string[], text: string): { shown: string; sto
 }
 
 describe("stop strings", () => {
-  test("across pushes, nothing of them shown", () => {
+  test("are found across pushes and never emitted", () => {
     expect(run(["</end>"], ["hello <", "/e", "nd", "> more"])).toEqual({ shown: "hello ", stop: "</end>" })
   })
-  test("held back is only what may begin one", () => {
+  test("only text that may begin a stop string is held back", () => {
     const matcher = new StopMatcher(["\n\nUser:", "###"])
     expect(matcher.push("a\n")).toEqual({ text: "a", stop: undefined })
     expect(matcher.push("b\n\n#")).toEqual({ text: "\nb\n\n", stop: undefined })
@@ -35,15 +35,15 @@ describe("stop strings", () => {
     expect(matcher.push("\n\nUse")).toEqual({ text: "", stop: undefined })
     expect(matcher.flush()).toBe("\n\nUse")
   })
-  test("overlapping beginnings", () => {
+  test("with overlapping beginnings are found", () => {
     expect(run(["aab"], ["aa", "aa", "b"])).toEqual({ shown: "aa", stop: "aab" })
     expect(run(["abcd", "bc"], ["abcd"])).toEqual({ shown: "a", stop: "bc" })
     expect(run(["abc", "bc"], ["ab", "c"])).toEqual({ shown: "", stop: "abc" })
   })
-  test("no stop strings: everything passes", () => {
+  test("without stop strings all text is emitted", () => {
     expect(new StopMatcher([]).push("text")).toEqual({ text: "text", stop: undefined })
   })
-  test("refused lists", () => {
+  test("invalid lists are refused", () => {
     expect(() => new StopMatcher(["a", ""])).toThrow(StopError)
     expect(() => new StopMatcher(Array(MAX_STOP_STRINGS + 1).fill("x"))).toThrow(/at most 16/)
     expect(new StopMatcher(Array.from({ length: MAX_STOP_STRINGS }, (_, i) => `s${i}`)).push("s15").stop).toBe("s1")
@@ -55,7 +55,7 @@ describe("stop strings", () => {
   })
 })
 
-test("however the text is cut, the outcome is the definition's, and no push shows what a later one takes back", () => {
+test("however the text is cut, the result equals the reference, and no push emits text of a later match", () => {
   const letters = fc.string({ unit: fc.constantFrom("a", "b", "c", "é", "😀"), minLength: 1, maxLength: 5 })
   fc.assert(
     fc.property(
@@ -69,7 +69,7 @@ test("however the text is cut, the outcome is the definition's, and no push show
   )
 })
 
-test("held text is never longer than needed: it begins some stop string", () => {
+test("held text is never longer than needed: it is the beginning of a stop string", () => {
   const word = fc.string({ unit: fc.constantFrom("a", "b"), minLength: 2, maxLength: 6 })
   fc.assert(
     fc.property(

@@ -5,17 +5,17 @@ import { openGguf } from "../../../src/gguf/reader.ts"
 import { tokenizerFromMetadata } from "../../../src/text/tokenizer/tokenizer.ts"
 import { type Tokenizer, TokenType } from "../../../src/text/tokenizer/types.ts"
 
-/** Test data that is too large for the repository; by default it lies beside the checkout. */
+/** Folder of test data that is too large for the repository; by default beside the checkout. */
 const DATA = process.env.ROCMFORGE_TEST_DATA ?? resolve(import.meta.dir, "../../../../shared/data")
 
-/** A test that needs that data. It is skipped, and counted as such, in a checkout that stands alone; data that is named must be there. */
+/** A test that needs this data. Without the data it is skipped, unless ROCMFORGE_TEST_DATA names a folder: then the data must exist. */
 export const vocabularyTest = test.skipIf(!process.env.ROCMFORGE_TEST_DATA && !existsSync(DATA))
 
-/** Names of the vocabularies that have vectors. */
+/** Names of the vocabularies with test vectors. */
 export const VOCABULARIES = ["llama-spm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm"] as const
 export type Vocabulary = (typeof VOCABULARIES)[number]
 
-/** Path of a file of a vocabulary. @throws if it is not there, saying where to put it */
+/** Path of a file of a vocabulary. @throws if the file is missing, with a message that says where to put it */
 export function vocabularyFile(name: Vocabulary, suffix = ""): string {
   const path = join(DATA, "tokenizers", `${name}.gguf${suffix}`)
   if (!existsSync(path)) {
@@ -55,7 +55,7 @@ export function seeded(seed: number): (n: number) => number {
   }
 }
 
-/** The 256 byte characters of byte-level BPE, written out from their definition: printable Latin-1, then U+0100 on. */
+/** The 256 byte characters of byte-level BPE, from their definition: printable Latin-1, then U+0100 on. */
 function byteAlphabet(): string[] {
   let next = 0x100
   return Array.from({ length: 256 }, (_, b) => {
@@ -64,7 +64,7 @@ function byteAlphabet(): string[] {
   })
 }
 
-/** Metadata of a small byte-level vocabulary: the bytes, what `merges` build, then `<|end|>` (control) and `<tool>` (user-defined). */
+/** Metadata of a small byte-level vocabulary: the bytes, the results of `merges`, then `<|end|>` (control) and `<tool>` (user-defined). */
 export function tinyBpe(merges: readonly string[], overrides: Record<string, unknown> = {}): Map<string, unknown> {
   const tokens = [...new Set([...byteAlphabet(), ...merges.map((merge) => merge.replace(" ", ""))])]
   const types = tokens.map(() => TokenType.normal as number)
@@ -106,12 +106,12 @@ export function tinySpm(pieces: Record<string, number>, overrides: Record<string
   )
 }
 
-/** The tokenizer of such metadata. */
+/** The tokenizer for this metadata. */
 export function build(metadata: Map<string, unknown>): Tokenizer {
   return tokenizerFromMetadata((key) => metadata.get(key))
 }
 
-/** Ids as the vocabulary writes them. */
+/** The pieces of the vocabulary for these ids. */
 export function pieces(tokenizer: Tokenizer, text: string, options = {}): string[] {
   return [...tokenizer.encode(text, options)].map((id) => tokenizer.piece(id))
 }

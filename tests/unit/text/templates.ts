@@ -1,4 +1,4 @@
-/** Chat templates in the shapes that well-known models ship, written for these tests. */
+/** Chat templates in the forms of well-known models, written for these tests. */
 
 export const CHATML = `{%- if messages[0]['role'] != 'system' -%}
 {{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}

@@ -17,9 +17,9 @@ const SAMPLES = [
   "\ud83d\ude00\u{10ffff}\ue000",
 ]
 
-describe("decode undoes encode", () => {
+describe("decode reverses encode", () => {
   for (const name of VOCABULARIES) {
-    // ▁ is SentencePiece's sign for a space, so there the character itself reads back as one.
+    // SentencePiece writes a space as ▁, so there the character ▁ itself is decoded as a space.
     const expected = (text: string) =>
       name === "llama-spm" ? text.toWellFormed().replaceAll("▁", " ") : text.toWellFormed()
 
@@ -45,7 +45,7 @@ describe("decode undoes encode", () => {
   }
 })
 
-describe("1 MB of anything costs little", () => {
+describe("1 MB of any text costs little", () => {
   const random = seeded(3)
   const randomText = (length: number, below: number, from: number) =>
     Array.from({ length }, () => String.fromCodePoint(from + random(below))).join("")

@@ -12,16 +12,16 @@ describe("byte-level BPE", () => {
     expect(pieces(tokenizer, "hello world")).toEqual(["hello", "Ġwo", "r", "l", "d"])
     expect(pieces(tokenizer, "aaaaaaa")).toEqual(["aaaa", "aa", "a"])
   })
-  test("the heap used for long pieces merges like the scan used for short ones", () => {
+  test("the heap for long pieces gives the same merges as the scan for short pieces", () => {
     expect(pieces(tokenizer, "a".repeat(403))).toEqual([...Array(100).fill("aaaa"), "aa", "a"])
     expect(pieces(tokenizer, "hell".repeat(30))).toEqual(Array(30).fill("hell"))
   })
-  test("characters of several bytes", () => {
+  test("encodes characters of several bytes", () => {
     expect(pieces(tokenizer, "é")).toEqual(["Ã©"])
     expect(pieces(tokenizer, "è")).toEqual(["Ã", "¨"])
     expect(tokenizer.decode(tokenizer.encode("é€😀"))).toBe("é€😀")
   })
-  test("a merge whose result is no token falls apart into bytes", () => {
+  test("a merge whose result is not a token becomes bytes", () => {
     const metadata = tinyBpe(merges)
     const tokens = (metadata.get("tokenizer.ggml.tokens") as string[]).filter(
       (token) => token !== "hell" && token !== "hello",
@@ -29,7 +29,7 @@ describe("byte-level BPE", () => {
     metadata.set("tokenizer.ggml.tokens", tokens)
     expect(pieces(build(metadata), "hell")).toEqual(["h", "e", "l", "l"])
   })
-  test("llama-bpe takes a piece that is a token whole, whatever the merges say", () => {
+  test("llama-bpe encodes a piece that is a token as that token, regardless of the merges", () => {
     const metadata = tinyBpe(["a b", "c d", "b c"], { "tokenizer.ggml.pre": "llama-bpe" })
     const tokens = metadata.get("tokenizer.ggml.tokens") as string[]
     tokens[tokens.indexOf("bc")] = "abcd"
@@ -49,7 +49,7 @@ describe("byte-level BPE", () => {
     expect(tokenizer.decode(tokenizer.encode("\ufeffx"))).toBe("\ufeffx")
     expect(tokenizer.decode(tokenizer.encode(new TextEncoder().encode("\ufeffx")))).toBe("\ufeffx")
   })
-  test("a vocabulary without a byte refuses texts that need it", () => {
+  test("a vocabulary that lacks a byte refuses texts that need it", () => {
     const metadata = tinyBpe([])
     const tokens = metadata.get("tokenizer.ggml.tokens") as string[]
     tokens[tokens.indexOf("q")] = "qq"
@@ -76,11 +76,11 @@ describe("SentencePiece-style", () => {
   }
   const tokenizer = build(tinySpm(scores))
 
-  test("the pair of highest score merges first, a space goes in front", () => {
+  test("the pair with the highest score merges first, and a space is added before the text", () => {
     expect(pieces(tokenizer, "hi")).toEqual(["▁hi"])
     expect(pieces(tokenizer, "hi there")).toEqual(["▁hi", "▁", "the", "r", "e"])
   })
-  test("equal scores merge leftmost first", () => {
+  test("of equal scores the leftmost pair merges first", () => {
     const equal = build(
       tinySpm({ a: -1, b: -1, c: -1, ab: -0.5, bc: -0.5 }, { "tokenizer.ggml.add_space_prefix": false }),
     )
@@ -90,7 +90,7 @@ describe("SentencePiece-style", () => {
     expect(pieces(tokenizer, "é")).toEqual(["▁", "<0xC3>", "<0xA9>"])
     expect(tokenizer.decode(tokenizer.encode("é 😀\n"))).toBe("é 😀\n")
   })
-  test("the space in front is the file's choice, and decoding a whole text takes it off", () => {
+  test("the file chooses whether a space is added, and decoding a whole text removes it", () => {
     const plain = build(tinySpm(scores, { "tokenizer.ggml.add_space_prefix": false }))
     expect(pieces(plain, "hi")).toEqual(["h", "i"])
     expect(plain.decode(plain.encode(" hi"))).toBe(" hi")
@@ -98,11 +98,11 @@ describe("SentencePiece-style", () => {
     expect(tokenizer.decode(tokenizer.encode(" hi"))).toBe(" hi")
     expect(tokenizer.encode("")).toHaveLength(0)
   })
-  test("tokens that span words keep the text in one piece", () => {
+  test("with tokens that span words the text is not split", () => {
     const spanning = build(tinySpm({ ...scores, "i▁": -0.2, "i▁t": -0.1 }))
     expect(pieces(spanning, "hi th")).toEqual(["▁h", "i▁t", "h"])
   })
-  test("BOS in front, EOS and unknown by SentencePiece's defaults", () => {
+  test("BOS is added; EOS and the unknown token have SentencePiece's default ids", () => {
     expect([tokenizer.bosId, tokenizer.eosId, tokenizer.unkId]).toEqual([1, 2, 0])
     expect(tokenizer.addBos).toBe(true)
     expect(pieces(tokenizer, "hi", { addBos: true })).toEqual(["<s>", "▁hi"])
@@ -131,12 +131,12 @@ describe("fields", () => {
     }
     return "built"
   }
-  test("an unknown pre-tokenizer is refused by name with the known ones", () => {
+  test("an unknown pre-tokenizer is refused with its name and the known names", () => {
     expect(code(tinyBpe([], { "tokenizer.ggml.pre": "no-such" }))).toMatch(
       /^unknown_pre_tokenizer: .*"no-such".*llama-bpe.*qwen2/,
     )
   })
-  test("no pre-tokenizer is the default one", () => {
+  test("a missing pre-tokenizer selects the default", () => {
     const metadata = tinyBpe([])
     metadata.delete("tokenizer.ggml.pre")
     expect(build(metadata).pre).toBe("default")
@@ -151,7 +151,7 @@ describe("fields", () => {
       expect(code(metadata)).toMatch(new RegExp(`^missing_field: .*tokenizer.ggml.${field}`))
     })
   }
-  test("fields of a wrong type or length", () => {
+  test("fields of a wrong type or length are refused", () => {
     expect(code(tinyBpe([], { "tokenizer.ggml.tokens": "x" }))).toStartWith("bad_field")
     expect(code(tinyBpe([], { "tokenizer.ggml.tokens": ["a", 1] }))).toStartWith("bad_field")
     expect(code(tinyBpe([], { "tokenizer.ggml.token_type": Int32Array.of(1) }))).toStartWith("bad_field")

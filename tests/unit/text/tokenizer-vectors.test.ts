@@ -16,7 +16,7 @@ describe("llama.cpp's published vectors", () => {
   }
 })
 
-// Ids that llama.cpp gives with the GPT-2 vocabulary and another pre-tokenizer's name; see the script beside the data.
+// Ids from llama.cpp for the GPT-2 vocabulary with the names of other pre-tokenizers; see the script beside the data.
 describe("every pre-tokenizer on the GPT-2 vocabulary", () => {
   for (const [pre, expected] of Object.entries(golden.ids)) {
     vocabularyTest(pre, async () => {

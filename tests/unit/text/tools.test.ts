@@ -1,4 +1,4 @@
-/** Every family's calls, whole and in pieces. */
+/** Parsing of the calls of every family, as a whole and in pieces. */
 
 import { describe, expect, test } from "bun:test"
 import fc from "fast-check"
@@ -54,7 +54,7 @@ const cases: Record<string, [ToolFormat, string, Answer][]> = {
       `Sure.\n<tool_call>${JAR}</tool_call>\n<tool_call>{"name":"get_time","arguments":{}}</tool_call>\n`,
       { content: "Sure.", calls: [call("f", JAR_ARGS), call("get_time")] },
     ],
-    // The end of the answer ends a call, and so does the next one.
+    // A call ends at the next call or at the end of the answer.
     [
       hermes,
       `<tool_call>${JAR}\n<tool_call>${JAR}`,
@@ -116,7 +116,7 @@ for (const [family, list] of Object.entries(cases))
     )
   })
 
-describe("what is no call is content, all of it", () => {
+describe("text that is not a call is content, all of it", () => {
   test.each<[string, ToolFormat]>([
     ["Plain text, with white space behind it. \n", hermes],
     ["a < b, <tool, <tool_call", hermes],
@@ -143,13 +143,13 @@ describe("what is no call is content, all of it", () => {
     expect(split(format, [...text])).toEqual({ content: text, calls: [] })
   })
 
-  test("a call may follow in the midst of it", () => {
+  test("a call may follow within the content", () => {
     const expected = { content: '<tool_call>{"na <', calls: [call("f", JAR_ARGS)] }
     expect(split(hermes, [`<tool_call>{"na <<tool_call>${JAR}</tool_call>`])).toEqual(expected)
   })
 })
 
-test("arguments that go wrong end there, and the rest is content", () => {
+test("malformed arguments end at the error, and the rest is content", () => {
   const wrong = (args: string) => split(hermes, [`<tool_call>{"name": "f", "arguments": ${args}`])
   expect(wrong('{"a": 1, b}}</tool_call>')).toEqual({ content: "b}}</tool_call>", calls: [call("f", '{"a": 1, ')] })
   expect(wrong('{"a": "x\ny"}}')).toEqual({ content: '\ny"}}', calls: [call("f", '{"a": "x')] })
@@ -157,7 +157,7 @@ test("arguments that go wrong end there, and the rest is content", () => {
   expect(wrong('{"a": "x')).toEqual({ content: "", calls: [call("f", '{"a": "x')] })
 })
 
-test("arguments come while they are written", () => {
+test("arguments are emitted as they arrive", () => {
   const splitter = new ToolCallSplitter(hermes, TOOLS)
   expect(splitter.push('Hi.\n<tool_call>\n{"name": "f", "argum')).toEqual([{ type: "content", text: "Hi." }])
   expect(splitter.push('ents": {"a')).toEqual([
@@ -170,7 +170,7 @@ test("arguments come while they are written", () => {
   expect(splitter.flush()).toEqual([])
 })
 
-test("ids are new each time; Mistral's have 9 letters or digits", () => {
+test("every call has a new id; Mistral's ids have 9 letters or digits", () => {
   for (const format of FORMATS) {
     const ids = Array.from({ length: 50 }, () => format.newId())
     expect(new Set(ids).size).toBe(50)
@@ -195,7 +195,7 @@ function pieces(text: string, where: "letters" | number[]): string[] {
   return ends.map((end, i) => text.slice(ends[i - 1] ?? 0, end))
 }
 
-test("what is written as calls is read as those calls, however it is cut", () => {
+test("formatted calls are parsed as the same calls, however the text is cut", () => {
   fc.assert(
     fc.property(format, prose, calls, cuts, (format, content, calls, where) => {
       const text = content + (content === "" ? "" : "\n") + writeCalls(format.spelling, calls)
@@ -225,7 +225,7 @@ const scrap = fc.oneof(
   fc.string({ maxLength: 2 }),
 )
 
-test("any text comes out the same in pieces as whole, and no letter that means something is lost", () => {
+test("any text gives the same result in pieces and as a whole, and no content is lost", () => {
   fc.assert(
     fc.property(format, fc.array(scrap, { maxLength: 16 }), cuts, (format, scraps, where) => {
       const text = scraps.join("")
@@ -273,7 +273,7 @@ describe("earlier calls", () => {
     expect(messages.map(({ content }) => content)).toEqual(["Hm.", "", "a", "b"])
   })
 
-  test("others stay as they are", () => {
+  test("messages for other templates are not changed", () => {
     const messages = [called("a", "b"), result("a")]
     expect(withCalls(support("<tool_call>"), messages)).toEqual(messages)
   })
@@ -281,7 +281,7 @@ describe("earlier calls", () => {
 
 test.each([
   ["{{ tools }}<tool_call>{{ m.tool_calls }}", "hermes", true, true],
-  // SmolLM3, which shows no earlier calls.
+  // The template of SmolLM3 does not print earlier calls.
   ["named SmolLM {{ xml_tools }} <tool_call>", "hermes", true, false],
   ["named SmolLM", "smollm", false, false],
   ["{{ tools }}[TOOL_CALLS]{{ m.tool_calls }}", "mistral", true, true],
@@ -290,7 +290,7 @@ test.each([
   ['{{ tools }}<|start_header_id|>{"parameters"}{{ m.tool_calls }}', "llama3", true, true],
   ['{{ tools }}<|header_start|>{"parameters"}{{ m.tool_calls }}', "llama3", true, true],
   ["<|start_header_id|>", "hermes", false, false],
-  // Qwen3-Coder's and DeepSeek's own forms are not read: they are asked for Hermes'.
+  // The native forms of Qwen3-Coder and DeepSeek are not parsed; their prompts request the Hermes form.
   ["{{ tools }}<tool_call><function={{ m.tool_calls }}", "hermes", false, false],
   ["{{ tools }}<｜tool▁call▁begin｜>{{ m.tool_calls }}", "hermes", false, false],
 ])("the family of the template %j is %s", (source, name, describes, replays) => {

@@ -31,7 +31,7 @@ const ERRORS: Error[] = [
 const sent = (error: unknown): Error => fromWire(wireErrorSchema.parse(deserialize(serialize(toWire(error)))))
 
 for (const error of ERRORS) {
-  test(`${error.name} arrives as it left`, () => {
+  test(`${error.name} is the same after the transfer`, () => {
     const found = sent(error)
     expect(found.constructor).toBe(error.constructor)
     expect(found).toBeInstanceOf(Error)
@@ -45,7 +45,7 @@ for (const error of ERRORS) {
   })
 }
 
-test("a refused request can still be shown with other names", () => {
+test("the message of a refused request can still use other names", () => {
   const error = sent(new RequestError(fieldMessage`{minTokens} is ${"{5}"}`, "minTokens", "invalid_value"))
   if (!(error instanceof RequestError)) throw error
   expect([error.message, error.param]).toEqual(["minTokens is {5}", "minTokens"])
@@ -54,12 +54,12 @@ test("a refused request can still be shown with other names", () => {
   expect(new FieldMessage(error.paramTemplate).render(names)).toBe("min_tokens")
 })
 
-test("what has no class of its own here keeps its name and message", () => {
+test("an error of an unknown class keeps its name and message", () => {
   expect(sent(new RangeError("too far"))).toMatchObject({ name: "RangeError", message: "too far" })
   expect(sent("only text")).toMatchObject({ name: "Error", message: "only text" })
 })
 
-test("a chain of causes that closes on itself ends", () => {
+test("a cyclic chain of causes ends", () => {
   const error = new Error("around")
   error.cause = error
   let depth = 0

@@ -22,7 +22,7 @@ const made = (id: string, { previous = null, text = "hi" }: { previous?: string 
 const limits = { count: 100, bytes: 2 ** 20, ageMs: 1000 }
 
 describe("a store", () => {
-  test("gives back what was put, to its owner alone", () => {
+  test("returns a stored response only to its owner", () => {
     using store = new ResponseStore()
     const a = made("a", { text: "Grüße" })
     store.put(a, "me")
@@ -38,7 +38,7 @@ describe("a store", () => {
     expect([store.get("a", "me"), store.item("msg_a", "me"), store.count]).toEqual([undefined, undefined, 0])
   })
 
-  test("puts the newer in place of the older", () => {
+  test("replaces an older response by a newer one with the same id", () => {
     using store = new ResponseStore()
     const a = made("a")
     store.put(a, "me")
@@ -50,7 +50,7 @@ describe("a store", () => {
     expect(store.count).toBe(0)
   })
 
-  test("finds an item in any response that has it", () => {
+  test("finds an item in any response that contains it", () => {
     using store = new ResponseStore()
     const a = made("a")
     const b = { ...made("b"), input: a.input }
@@ -60,7 +60,7 @@ describe("a store", () => {
     expect(store.item("msg_a", "me")).toEqual(a.input[0])
   })
 
-  test("follows what a response goes on from, and says when a part is gone", () => {
+  test("follows the chain of previous responses, and reports a missing one", () => {
     using store = new ResponseStore()
     for (const response of [made("a"), made("b", { previous: "a" }), made("c", { previous: "b" })])
       store.put(response, "me")
@@ -75,18 +75,18 @@ describe("a bounded store", () => {
   const ids = (store: ResponseStore, now?: number) =>
     [..."abcdefgh"].filter((id) => store.get(id, "me", now) !== undefined).join("")
 
-  test("drops those used longest ago when there are too many", () => {
+  test("evicts the least recently used responses when there are too many", () => {
     using store = new ResponseStore(undefined, { ...limits, count: 3 })
     for (const [now, id] of [..."abc"].entries()) store.put(made(id), "me", now)
     store.chain("a", "me", 10)
     store.put(made("d"), "me", 11)
     expect(ids(store, 11)).toBe("acd")
-    // Others' count as well.
+    // Responses of other owners count as well.
     store.put(made("e"), "you", 12)
     expect(ids(store, 12)).toBe("ad")
   })
 
-  test("drops them when they are too large together, but does not keep one that is too large by itself", () => {
+  test("evicts responses that are too large together, and does not keep a response that is too large by itself", () => {
     using store = new ResponseStore(undefined, { ...limits, bytes: 20_000 })
     for (const [now, id] of [..."abc"].entries()) store.put(made(id, { text: "x".repeat(5000) }), "me", now)
     expect(ids(store, 3)).toBe("abc")
@@ -96,7 +96,7 @@ describe("a bounded store", () => {
     expect(ids(store, 5)).toBe("bcd")
   })
 
-  test("forgets what was not used for long", () => {
+  test("forgets responses that were not used for a long time", () => {
     using store = new ResponseStore(undefined, limits)
     store.put(made("a"), "me", 0)
     store.put(made("b"), "me", 500)
@@ -109,7 +109,7 @@ describe("a bounded store", () => {
 })
 
 describe("a store in a file", () => {
-  test("is there after a restart, for its user alone, and leaves nothing beside it", async () => {
+  test("survives a restart, is readable only by its user, and leaves no other files", async () => {
     const path = join(folder, "new", "responses.db")
     const a = made("a")
     {
@@ -130,7 +130,7 @@ describe("a store in a file", () => {
     expect(again.get("a", "me")).toEqual(a)
   })
 
-  test("has all that was put when its process is killed", async () => {
+  test("has all stored responses after its process was killed", async () => {
     const path = join(folder, "killed.db")
     const store = join(import.meta.dir, "../../../../src/server/apis/responses/store.ts")
     const { response, input } = made("a")
@@ -149,7 +149,7 @@ describe("a store in a file", () => {
     expect(again.item("msg_a", "me")).toEqual(input[0])
   })
 
-  test("forgets the text of what is deleted", async () => {
+  test("erases the text of deleted responses", async () => {
     const path = join(folder, "secret.db")
     {
       using store = new ResponseStore(path)
@@ -163,7 +163,7 @@ describe("a store in a file", () => {
     expect(await Bun.file(path).text()).not.toContain("a very secret text")
   })
 
-  test("is not made of what is something else", async () => {
+  test("does not open a file of another kind", async () => {
     const text = join(folder, "notes.txt")
     await writeFile(text, "not a database, but longer than the hundred bytes that a database's head has ".repeat(4))
     const foreign = join(folder, "foreign.db")
@@ -191,7 +191,7 @@ describe("a store in a file", () => {
   })
 })
 
-test("a closed store says so, and closes twice", () => {
+test("a closed store reports that it is closed, and can be closed twice", () => {
   const store = new ResponseStore()
   store.close()
   store.close()

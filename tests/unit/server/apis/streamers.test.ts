@@ -1,4 +1,4 @@
-/** For any cut of an answer into tokens, what is streamed is what the whole text says: characters, stop strings, reasoning, calls. */
+/** However an answer is cut into tokens, streaming gives the result of the whole text: characters, stop strings, reasoning, calls. */
 
 import { expect, test } from "bun:test"
 import fc from "fast-check"
@@ -17,7 +17,7 @@ const PLAIN = new ChatTemplate("{{ messages[0].content }}")
 const END = 256
 const SILENT = 257
 
-/** A model that says these pieces, each of them one token, with a control token that has no text between any two. */
+/** A model that generates these pieces, one token each, with a control token without text before each piece. */
 function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   const words = [...new Set(pieces.map((piece) => Array.from(piece, (byte) => BYTE_TO_CHAR[byte]).join("")))]
   const longer = words.filter((word) => word.length > 1)
@@ -35,7 +35,7 @@ function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   const idOf = (piece: Uint8Array) => tokenizer.idOf(Array.from(piece, (byte) => BYTE_TO_CHAR[byte]).join("")) ?? -1
   const script = [...pieces.flatMap((piece) => [SILENT, idOf(piece)]), END]
   const engine = scriptEngine({ tokens: script }, { nVocab: tokenizer.vocabSize, contextLength: 4096 })
-  // Without the timers of the scripted engine.
+  // Replaces the scripted engine's generator, which waits for timers.
   engine.generate = async function* (request: GenerateRequest, signal?: AbortSignal): AsyncGenerator<EngineEvent> {
     const usage = { promptTokens: 1, completionTokens: script.length, cachedTokens: 0, prefillMs: 0, decodeMs: 0 }
     for (const token of script) {
@@ -48,7 +48,7 @@ function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   return { model: scriptModel(engine, "script", { tokenizer, chatTemplate: template }), script }
 }
 
-/** The definition, on the whole answer. */
+/** The reference, computed from the whole answer. */
 function reference(bytes: Uint8Array, stops: readonly string[], thinks: boolean) {
   let text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)
   for (let end = 1; end <= text.length; end++) {
@@ -70,7 +70,7 @@ const part = fc.oneof(
   },
   { weight: 2, arbitrary: fc.constantFrom("é", "東", "😀", "\u00a0", "\ufeff") },
 )
-/** Bytes of an answer, some of which may be no UTF-8, and where to cut them. */
+/** Bytes of an answer, not always valid UTF-8, and the positions at which to cut them. */
 const answer = fc
   .tuple(
     fc.constantFrom("", "<think>", "\n<think>"),
@@ -99,7 +99,7 @@ function pieces(bytes: Uint8Array, where: "bytes" | number[]): Uint8Array[] {
 const QUESTION = [{ role: "user" as const, content: "x" }]
 const run = (id: string) => ({ id, controller: new AbortController(), queue: {} })
 
-test("streamed = unstreamed = the definition", async () => {
+test("streamed = unstreamed = the reference", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, stop, fc.boolean(), fc.boolean(), async (bytes, where, stops, thinks, logprobs) => {
       const { model } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
@@ -120,7 +120,7 @@ test("streamed = unstreamed = the definition", async () => {
       }
       expect(streamed).toEqual(expected)
       expect(events.slice(-2).map(({ type }) => type)).toEqual(["finish", "usage"])
-      // Reasoning never comes behind content.
+      // Reasoning never comes after content.
       const kinds = events.flatMap((event) => ("text" in event && event.text !== "" ? [event.type] : []))
       expect(kinds).toEqual([...kinds].sort((a, b) => Number(a === "content") - Number(b === "content")))
     }),
@@ -128,7 +128,7 @@ test("streamed = unstreamed = the definition", async () => {
   )
 }, 60_000)
 
-test("every token that is heard is scored once", async () => {
+test("every generated token is scored once", async () => {
   await fc.assert(
     fc.asyncProperty(answer, cuts, fc.boolean(), async (bytes, where, thinks) => {
       const { model, script } = modelSaying(pieces(bytes, where), thinks ? THINKING : PLAIN)
@@ -140,7 +140,7 @@ test("every token that is heard is scored once", async () => {
   )
 }, 60_000)
 
-/** Templates of each family of calls, some of which think. */
+/** Templates of each family of calls, with and without reasoning. */
 const CALLING = [
   "<tool_call>",
   "<tool_call> </think>",
@@ -171,7 +171,7 @@ const callAnswer = fc
   .tuple(fc.constantFrom("", "<think>"), fc.array(callParts, { maxLength: 10 }))
   .map(([start, parts]) => Uint8Array.from(Buffer.from(start + parts.join(""))))
 
-test("calls: streamed = unstreamed = the definition", async () => {
+test("calls: streamed = unstreamed = the reference", async () => {
   const tools = [{ name: "f" }]
   await fc.assert(
     fc.asyncProperty(
@@ -207,7 +207,7 @@ test("calls: streamed = unstreamed = the definition", async () => {
             expect(event.call).toBe(streamed.calls.length)
             streamed.calls.push("")
           } else if (event.type === "tool_arguments") {
-            // A call is over when the next one begins.
+            // A call ends when the next one begins.
             expect(event.call).toBe(streamed.calls.length - 1)
             streamed.calls.push(`${streamed.calls.pop()}${event.text}`)
           } else if (event.type === "finish") expect(event.reason).toBe(whole?.reason as never)

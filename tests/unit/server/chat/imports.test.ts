@@ -1,4 +1,4 @@
-/** The core knows no API and no HTTP, and its files form no circle, types included. */
+/** The core does not import any API or HTTP, and its files have no import cycle, types included. */
 
 import { expect, test } from "bun:test"
 import { dirname, join } from "node:path"
@@ -15,13 +15,13 @@ for (const file of [...new Glob("chat/*.ts").scanSync(SERVER)].sort()) {
   imports.set(file, own)
 }
 
-test("the core imports itself and what observes it, and nothing else of the server", () => {
+test("the core imports only itself and the observers of generations from the server", () => {
   expect(imports.size).toBeGreaterThan(5)
   const others = [...imports.values()].flat().filter((path) => !path.startsWith("chat/"))
   expect([...new Set(others)]).toEqual(["observe/generation-watch.ts"])
 })
 
-test("no file of the core imports itself by way of others", () => {
+test("no file of the core imports itself through others", () => {
   const reaches = (from: string, seen = new Set<string>()): Set<string> => {
     for (const next of imports.get(from) ?? []) {
       if (seen.has(next)) continue

@@ -1,4 +1,4 @@
-/** What an answer is kept to and how it is read are one form: whatever a constraint lets a model say is read as calls that validate. */
+/** Constraint and parser agree on the form of calls: any answer that the constraint allows is parsed as calls that validate. */
 
 import { describe, expect, test } from "bun:test"
 import Ajv from "ajv"
@@ -46,7 +46,7 @@ function setUp(template: string, request: Omit<ChatRequest, "messages">) {
   return { calling, masks: compiled(constraint, vocabulary.trie) }
 }
 
-test("where there is no call, the answer can have a form of its own", () => {
+test("an answer without calls can have a constraint of its own", () => {
   const schema = {
     type: "object",
     properties: { ok: { type: "boolean" } },
@@ -64,7 +64,7 @@ test("where there is no call, the answer can have a form of its own", () => {
   for (const text of ["[]", "Well."]) expect(accepts(object, vocabulary, text)).toBe(false)
 })
 
-test("SmolLM2 says that it makes no call by an empty list", () => {
+test("SmolLM2 writes an empty list when it makes no call", () => {
   const none = "<tool_call>[]</tool_call>"
   const { calling, masks } = setUp(TEMPLATES.smollm, { tools })
   expect(accepts(masks, vocabulary, none)).toBe(true)
@@ -85,7 +85,7 @@ function read({ format, names }: ReturnType<typeof setUp>["calling"], text: stri
 }
 
 describe.each(Object.entries(TEMPLATES))("%s", (name, template) => {
-  test("any answer that is kept to calls is read as calls that validate", () => {
+  test("any answer that the constraint allows is parsed as calls that validate", () => {
     for (const parallelToolCalls of [true, false]) {
       const { calling, masks } = setUp(template, { tools, toolChoice: "required", parallelToolCalls })
       expect(calling.format.name).toBe(name)
@@ -108,7 +108,7 @@ describe.each(Object.entries(TEMPLATES))("%s", (name, template) => {
     }
   })
 
-  test("calls as they are written are allowed, among text and alone", () => {
+  test("well-formed calls are allowed, alone and within text", () => {
     const made = [
       { name: "ask", arguments: '{"text": "é", "n": 7}' },
       { name: "list.all", arguments: '{"of":"}"}' },

@@ -4,7 +4,7 @@ import { checkStructure } from "../../../../src/server/http/body.ts"
 import { ApiError } from "../../../../src/server/http/errors.ts"
 import { LIMITS } from "../../../../src/server/http/limits.ts"
 
-/** The code of the error that a text is refused with. */
+/** The error code with which a text is refused. */
 function refusal(text: string): string | undefined {
   try {
     checkStructure(Buffer.from(text))
@@ -20,7 +20,7 @@ const depthOf = (value: unknown): number =>
 const wrap = (value: unknown, levels: number): unknown =>
   levels === 0 ? value : wrap(levels % 2 === 0 ? [value] : { "[{:": value }, levels - 1)
 
-/** Values whose texts and names are full of what has a meaning outside of them. */
+/** Values whose strings and keys are full of JSON's own punctuation. */
 const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom("[", "{", "]", "}", '"', "\\", ":", "é", "😀") }))
 const { value } = fc.letrec((tie) => ({
   value: fc.oneof(
@@ -34,7 +34,7 @@ const { value } = fc.letrec((tie) => ({
 }))
 
 describe("the depth of a JSON text", () => {
-  test("is counted as it is when it is parsed, whatever its texts hold", () => {
+  test("equals the depth of the parsed value, whatever its strings contain", () => {
     fc.assert(
       fc.property(value, fc.constantFrom(undefined, 2), (inner, indent) => {
         const room = LIMITS.depth - depthOf(inner)
@@ -46,7 +46,7 @@ describe("the depth of a JSON text", () => {
     )
   })
 
-  test("of what is no JSON is nothing to fail over", () => {
+  test("is counted without an error for a text that is not JSON", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
         checkStructure(bytes)

@@ -1,4 +1,4 @@
-/** One refusal of the core, as the clients of each API read it. */
+/** How each API reports a refusal of the core. */
 
 import { expect, test } from "bun:test"
 import { EngineError, fieldMessage, RequestError } from "../../../../src/errors.ts"
@@ -29,7 +29,7 @@ function shown(error: unknown) {
   )
 }
 
-test("a field has the name that the API gives it", () => {
+test("a field has the API's own name", () => {
   const field = (key: string) => new RequestError(fieldMessage`'{${key}}': no.`, key, "invalid_value")
   expect(shown(field("messages"))).toEqual({
     openai: ["'messages': no.", "messages"],
@@ -55,7 +55,7 @@ test("a field has the name that the API gives it", () => {
   })
 })
 
-test("a name that an API has given itself stays, also where a key is called the same", () => {
+test("an API's own name is kept, even if it equals one of our keys", () => {
   const error = new ApiError(400, "invalid_request_error", "Unknown field 'stop'.", "stop", "unknown_parameter")
   expect(Object.values(shown(error)).flat()).toEqual([
     "Unknown field 'stop'.",
@@ -66,20 +66,20 @@ test("a name that an API has given itself stays, also where a key is called the 
   ])
 })
 
-test("what is shown of a request is clipped", () => {
+test("quoted parts of a request are truncated", () => {
   const { error } = openAiError(toApiError(new RequestError("x".repeat(5000), "y".repeat(500), "z"))) as {
     error: { message: string; param: string }
   }
   expect([error.message.length, error.param.length]).toEqual([2000, 200])
 })
 
-test("what is unexpected is a plain 500", () => {
+test("an unexpected error is a plain 500", () => {
   expect(toApiError(new TypeError("secret"))).toMatchObject({ status: 500, code: "internal_error" })
   expect(toApiError(new TypeError("secret")).message).not.toContain("secret")
   expect(toApiError(new EngineError("it died"))).toMatchObject({ status: 503, code: "engine_error" })
 })
 
-test("a path has the error shape of its API", () => {
+test("the path selects the error shape of its API", () => {
   const shapeOf = errorShapes([{ prefix: "/api", shape: SHAPES.chat }], SHAPES.openai)
   for (const path of ["/api", "/api/chat", "/api/none"]) expect(shapeOf(path)).toBe(SHAPES.chat)
   for (const path of ["/", "/apiary", "/v1/chat/completions"]) expect(shapeOf(path)).toBe(SHAPES.openai)

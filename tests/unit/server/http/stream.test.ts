@@ -1,4 +1,4 @@
-/** Streamed responses on a clock that the test turns: when the head is sent, what a failure becomes, and when comments are sent. */
+/** Streamed responses on a fake clock: when the head is sent, how failures are reported, and when comments are sent. */
 
 import { expect, test } from "bun:test"
 import { nextTurn } from "../../../../src/async.ts"
@@ -7,7 +7,7 @@ import { DATA_EVENTS } from "../../../../src/server/apis/openai/wire.ts"
 import { eventStream, HEAD_START_MS } from "../../../../src/server/http/stream.ts"
 import { FakeClock } from "../../../support/clock.ts"
 
-/** A stream whose events the test sends. */
+/** A stream with events from the test. */
 function openStream(pingMs = 10_000) {
   const clock = new FakeClock()
   const controller = new AbortController()
@@ -32,7 +32,7 @@ function openStream(pingMs = 10_000) {
   return { clock, controller, ended, send, fail, response }
 }
 
-/** Collects a response's text as it comes. */
+/** Collects a response's text as it arrives. */
 function collect(response: Response): { text: string; done: Promise<void> } {
   const collected = { text: "", done: Promise.resolve() }
   collected.done = (async () => {
@@ -42,7 +42,7 @@ function collect(response: Response): { text: string; done: Promise<void> } {
   return collected
 }
 
-test("the head is sent with the first event, or when the head start has passed without one", async () => {
+test("the head is sent with the first event, or after the head start if there is no event", async () => {
   for (const waits of [false, true]) {
     const { clock, send, response } = openStream()
     let isSent = false
@@ -63,7 +63,7 @@ test("the head is sent with the first event, or when the head start has passed w
   }
 })
 
-test("a failure before the head is thrown; after it, it is the stream's last event", async () => {
+test("a failure before the head is thrown; a later failure is the stream's last event", async () => {
   const early = openStream()
   early.fail(new Error("early"))
   await expect(early.response).rejects.toThrow("early")
@@ -80,7 +80,7 @@ test("a failure before the head is thrown; after it, it is the stream's last eve
   expect(late.clock.waits).toEqual([])
 })
 
-test("a comment is sent for every interval without an event", async () => {
+test("a comment is sent after every interval without an event", async () => {
   const { clock, send, response } = openStream(50)
   send({ item: 1 })
   const stream = collect(await response)

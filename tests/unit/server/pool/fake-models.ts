@@ -2,17 +2,17 @@ import type { LoadedModel } from "../../../../src/engine/types.ts"
 import { type EngineHealth, NO_STATS } from "../../../../src/engine/types.ts"
 import type { ModelOpener, ModelSpec } from "../../../../src/server/pool/entry.ts"
 
-/** Opens models without weights. A test decides when each load and each unload ends, and reads how much memory is in use. */
+/** Opens models without weights. A test controls when each load and each unload ends, and reads the memory in use. */
 export class FakeModels {
   readonly opened: string[] = []
   readonly closed: string[] = []
   readonly health = new Map<string, EngineHealth>()
   /** The memory limit of each model's last load. */
   readonly limits = new Map<string, number | undefined>()
-  /** Bytes of the models that are open or being opened, and the largest value so far. */
+  /** Bytes of the models that are open or loading, and the largest value so far. */
   bytes = 0
   peak = 0
-  /** Loads under way. */
+  /** Loads in progress. */
   loading = 0
   /** A load or unload ends when its promise settles. Default: at once. */
   openGate: (name: string) => Promise<void> = () => Promise.resolve()
@@ -58,7 +58,7 @@ export class FakeModels {
   }
 }
 
-/** Specifications by name, weights and cache in bytes. */
+/** Models by name, with the sizes of weights and cache in bytes. */
 export const specs = (...models: [name: string, weights: number, cache?: number][]): ModelSpec[] =>
   models.map(([name, weights, cache = 0]) => ({ name, path: `${name}.gguf`, arch: "fake", weights, cache }))
 

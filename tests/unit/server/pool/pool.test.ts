@@ -12,7 +12,7 @@ import { FakeModels, gate, specs } from "./fake-models.ts"
 const stateOf = (pool: ModelPool, name: string) => pool.get(name).state
 const states = (pool: ModelPool) => pool.models.map(({ state }) => state)
 
-/** Turns the clock, a millisecond at a time, until the work is done. */
+/** Advances the clock, a millisecond at a time, until the work is done. */
 async function turnUntil(clock: FakeClock, work: Promise<unknown>): Promise<void> {
   let isDone = false
   const done = work.finally(() => {
@@ -29,7 +29,7 @@ async function use(pool: ModelPool, name: string): Promise<void> {
 }
 
 describe("loading on demand", () => {
-  test("a model goes from unloaded over loading to ready, once for all who ask together", async () => {
+  test("a model goes from unloaded to loading to ready, with one load for concurrent leases", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
@@ -48,14 +48,14 @@ describe("loading on demand", () => {
     expect(fake.closed).toEqual(["a"])
   })
 
-  test("an unknown name is refused with the names there are", async () => {
+  test("an unknown name is refused with the list of known names", async () => {
     const pool = new ModelPool({ models: specs(["a", 1], ["b", 1]), open: new FakeModels().open })
     await expect(pool.lease("c")).rejects.toThrow(UnknownModelError)
     await expect(pool.lease("c")).rejects.toThrow("'a', 'b'")
     expect(() => new ModelPool({ models: specs(["a", 1], ["a", 1]), open: new FakeModels().open })).toThrow("'a'")
   })
 
-  test("a failed load is everyone's error, is not tried again at once, and then is", async () => {
+  test("a failed load is an error for every waiting request, and is retried only after a pause", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
@@ -82,7 +82,7 @@ describe("loading on demand", () => {
     expect(statusOf(pool.get("a"))).toMatchObject({ reason: null, loaded: expect.anything() })
   })
 
-  test("load throws what the opener threw", async () => {
+  test("load throws the opener's error", async () => {
     const fake = new FakeModels()
     const cause = new TypeError("broken header")
     fake.openGate = () => Promise.reject(cause)
@@ -90,7 +90,7 @@ describe("loading on demand", () => {
     expect(await pool.load("a").catch((thrown) => thrown)).toBe(cause)
   })
 
-  test("who stops waiting for a load leaves at once; the load goes on", async () => {
+  test("a request that stops waiting for a load leaves at once, and the load continues", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
@@ -110,7 +110,7 @@ describe("loading on demand", () => {
 })
 
 describe("the memory budget", () => {
-  test("makes room by unloading the idle model whose use is longest ago", async () => {
+  test("makes room by unloading the least recently used idle model", async () => {
     const fake = new FakeModels()
     const pool = new ModelPool({ models: specs(["a", 40], ["b", 40], ["c", 40]), open: fake.open, budget: 100 })
     await use(pool, "a")
@@ -136,12 +136,12 @@ describe("the memory budget", () => {
     expect(states(pool)).toEqual(["ready", "unloaded"])
     expect(fake.closed).toEqual([])
     held[Symbol.dispose]()
-    held[Symbol.dispose]() // safe twice: it must not count down again
+    held[Symbol.dispose]() // a second release must not decrement the count again
     await use(pool, "b")
     expect(fake.closed).toEqual(["a"])
   })
 
-  test("waits for what is on its way out", async () => {
+  test("waits for models that are being unloaded", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({
@@ -165,11 +165,11 @@ describe("the memory budget", () => {
     expect(fake.peak).toBe(60)
   })
 
-  test("gives as many models as fit side by side equal caches, whatever is loaded first", () => {
+  test("gives equal caches to as many models as fit side by side, in any order of loading", () => {
     const two = new Budget(100, specs(["a", 10], ["b", 30]))
     expect(two.share({ weights: 10, cache: 1000 })).toEqual({ need: 40, limit: 40 })
     expect(two.share({ weights: 30, cache: 5 })).toEqual({ need: 35, limit: 60 })
-    // Of three that weigh 40, two fit with room for caches.
+    // Of three models of 40 bytes, two fit with room for caches.
     const three = new Budget(100, specs(["a", 40], ["b", 40], ["c", 40]))
     expect(three.share({ weights: 40, cache: 50 })).toEqual({ need: 50, limit: 50 })
     const alone = new Budget(100, specs(["a", 90], ["b", 90]))
@@ -181,7 +181,7 @@ describe("the memory budget", () => {
     expect(() => new Budget(50, specs(["a", 50]))).toThrow(BudgetError)
   })
 
-  test("holds under random requests, and every lease has its model in memory", async () => {
+  test("is kept under random requests, and every lease has its model in memory", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const sleep = (ms: number) => new Promise<void>((resolve) => void clock.setTimeout(resolve, ms))
@@ -224,7 +224,7 @@ describe("the memory budget", () => {
 })
 
 describe("a request's watch", () => {
-  test.each(["a", "broken"])("is told of the lease on '%s' and of its end, once each", async (name) => {
+  test.each(["a", "broken"])("is notified once of the lease on '%s' and once of its end", async (name) => {
     const fake = new FakeModels()
     fake.openGate = async (name) => {
       if (name === "broken") throw new Error("the file is gone")
@@ -241,7 +241,7 @@ describe("a request's watch", () => {
 })
 
 describe("keep-alive", () => {
-  test("unloads a model that was idle so long, counted from its last request", async () => {
+  test("unloads a model after this time without a request", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 60, clock })
@@ -261,7 +261,7 @@ describe("keep-alive", () => {
     expect(fake.opened.length).toBe(2)
   })
 
-  test("a request that comes while its model leaves gets it anew, never the one that leaves", async () => {
+  test("a request that arrives while its model is being unloaded gets a new load of it", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, keepAliveMs: 0, clock })
@@ -282,7 +282,7 @@ describe("keep-alive", () => {
     expect(stateOf(pool, "a")).toBe("ready")
   })
 
-  test("can be another for a model until it leaves", async () => {
+  test("can be changed for a model until the model is unloaded", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1], ["b", 1]), open: fake.open, keepAliveMs: 10_000, clock })
@@ -311,7 +311,7 @@ describe("keep-alive", () => {
     expect(clock.waits).toEqual([9800, 9900])
   })
 
-  test("for ever is for ever, and so is more than a timer can wait", async () => {
+  test("never expires if it is infinite or longer than a timer can wait", async () => {
     for (const keepAliveMs of [undefined, Number.POSITIVE_INFINITY, 1e12]) {
       const clock = new FakeClock()
       const pool = new ModelPool({
@@ -328,8 +328,8 @@ describe("keep-alive", () => {
   })
 })
 
-describe("an engine that has given up", () => {
-  test("is closed and loaded anew, after a pause", async () => {
+describe("an engine that has failed for good", () => {
+  test("is closed and loaded again after a pause", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, retryMs: 50, clock })
@@ -348,8 +348,8 @@ describe("an engine that has given up", () => {
   })
 })
 
-describe("the end", () => {
-  test("draining refuses new requests and waits for those that run", async () => {
+describe("shutdown", () => {
+  test("draining refuses new requests and waits for running requests", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, clock })
@@ -368,7 +368,7 @@ describe("the end", () => {
     expect(clock.waits).toEqual([])
   })
 
-  test("what does not end in time is counted, and can be stopped with a reason", async () => {
+  test("requests that do not end in time are counted, and can be stopped with a reason", async () => {
     const fake = new FakeModels()
     const clock = new FakeClock()
     const pool = new ModelPool({ models: specs(["a", 1]), open: fake.open, clock })
@@ -381,7 +381,7 @@ describe("the end", () => {
     lease[Symbol.dispose]()
   })
 
-  test("closing gives up a load under way", async () => {
+  test("closing cancels a load in progress", async () => {
     const pool = new ModelPool({
       models: specs(["a", 1]),
       open: (_, { signal }) =>
@@ -394,7 +394,7 @@ describe("the end", () => {
     expect(pool.requests).toBe(0)
   })
 
-  test("closing waits for a load under way and closes what it made; models of others stay open", async () => {
+  test("closing waits for a load in progress and closes its model; models of others stay open", async () => {
     const fake = new FakeModels()
     const door = gate()
     fake.openGate = door.wait
