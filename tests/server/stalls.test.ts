@@ -83,7 +83,7 @@ const cases: [what: string, path: string, body: object, status: number, limit: n
     "/detokenize",
     { tokens: Array.from({ length: million / 4 }, (_, i) => i % 256) },
     200,
-    2,
+    1.2,
   ],
   ["a text of a million characters to encode", "/tokenize", { content: words(million) }, 200, 6],
   [
