@@ -38,6 +38,8 @@ export interface ServerOptions {
   readonly deadlineMs?: number
   /** Requests share cached prompt prefixes only with requests of the same API key. Default false. */
   readonly cacheByKey?: boolean
+  /** Refuse requests that have unknown keys, where by default these keys are ignored. Default false. */
+  readonly strict?: boolean
   /** Every request except `/health` and `/ready` must send one of these keys. Default: no key is required. */
   readonly apiKeys?: readonly ApiKey[]
   /** Origins whose web pages may use the server, as `https://chat.example`; `*` allows any origin. Default: none. */
@@ -101,6 +103,7 @@ export function createServer(options: ServerOptions): HttpFront {
     keys: options.apiKeys ?? [],
     corsOrigins: options.corsOrigins ?? [],
     observers: { metrics, log: options.log },
+    strict: options.strict ?? false,
     tracing: options.tracing,
     errorShapeOf,
     routeOf: (path) => (plain.has(path) ? path : (known.find((route) => matches(route.path, path))?.path ?? "unknown")),

@@ -166,6 +166,13 @@ export const SERVE_OPTIONS = {
     schema: flag,
     default: false,
   }),
+  strict: option({
+    name: "strict",
+    description:
+      "refuse requests with fields that the server does not know, instead of ignoring those fields (--log-level debug names them)",
+    schema: flag,
+    default: false,
+  }),
   maxBody: option({
     name: "max-body",
     value: "size",

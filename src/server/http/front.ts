@@ -15,6 +15,8 @@ interface HttpFrontOptions {
   readonly keys: readonly ApiKey[]
   readonly corsOrigins: readonly string[]
   readonly observers: Observers
+  /** Refuse unknown keys in requests. */
+  readonly strict: boolean
   readonly tracing: Tracing | undefined
   /** The pattern of the route that serves a path. Metrics count by pattern, since clients can invent any number of paths. */
   readonly routeOf: (path: string) => string
@@ -40,10 +42,17 @@ export class HttpFront {
 
   /** Answers a request. Never rejects: every failure becomes an error response. */
   async handle(original: Request, server?: Server<unknown>): Promise<Response> {
-    const { observers, tracing } = this.options
+    const { observers, strict, tracing } = this.options
     const request = withAbsoluteUrl(original)
     const path = pathOf(request.url)
-    const record = new RequestRecord(requestIdOf(request.headers), request.method, path, observers, this.#report)
+    const record = new RequestRecord(
+      requestIdOf(request.headers),
+      request.method,
+      path,
+      observers,
+      strict,
+      this.#report,
+    )
     record.span = tracing?.start(record, request.headers)
     const response = await serveAs(record, () => this.#answer(request, record, server))
     const { headers } = response

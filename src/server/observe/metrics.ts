@@ -65,6 +65,7 @@ export class Metrics {
   readonly #histograms
   readonly #success
   readonly #failures
+  readonly #ignored
   readonly #http
   readonly #httpSeconds
 
@@ -113,6 +114,12 @@ export class Metrics {
       name: "rocmforge_request_failures_total",
       help: "Choices that the engine refused or that ended with an error.",
       labelNames: ["model_name"],
+      registers,
+    })
+    this.#ignored = new Counter({
+      name: "rocmforge_ignored_fields_total",
+      help: "Parts of requests that were accepted and have no effect, by field; all fields that the server does not know count as unknown.",
+      labelNames: ["field"],
       registers,
     })
     this.#http = new Counter({
@@ -189,6 +196,11 @@ export class Metrics {
   request(method: string, route: string, status: number, seconds: number): void {
     this.#http.inc({ method, route, status })
     this.#httpSeconds.observe({ route }, seconds)
+  }
+
+  /** Counts a part of a request that has no effect. @param field Not a name that a client chose: each becomes a series of its own. */
+  ignored(field: string): void {
+    this.#ignored.inc({ field })
   }
 
   /** All metrics, in Prometheus' text format. */

@@ -42,6 +42,8 @@ export class RequestRecord {
     readonly method: string,
     readonly path: string,
     readonly observers: Observers,
+    /** Unknown keys of the request's body are refused. */
+    readonly strict: boolean,
     onComplete: (record: RequestRecord) => void,
   ) {
     this.#onComplete = onComplete
