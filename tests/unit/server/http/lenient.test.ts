@@ -1,9 +1,9 @@
 import { beforeEach, expect, test } from "bun:test"
 import { z } from "zod"
-import { fieldsWithoutEffect, noEffect, openObject } from "../../../src/server/http/lenient.ts"
-import { createLog } from "../../../src/server/observe/log.ts"
-import { Metrics } from "../../../src/server/observe/metrics.ts"
-import { RequestRecord, serveAs } from "../../../src/server/observe/record.ts"
+import { fieldsWithoutEffect, noEffect, openObject } from "../../../../src/server/http/lenient.ts"
+import { createLog } from "../../../../src/server/observe/log.ts"
+import { Metrics } from "../../../../src/server/observe/metrics.ts"
+import { RequestRecord, serveAs } from "../../../../src/server/observe/record.ts"
 
 const message = openObject("messages[]", {
   content: z.string(),
