@@ -2,7 +2,7 @@
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
 import type { FinishReason, LoadedModel, TokenLogprobs, Usage } from "../../engine/types.ts"
-import { EngineError, fieldMessage, RequestError } from "../../errors.ts"
+import { ContextOverflowError, EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
 import type { FieldKey, GenerationRequest } from "./request.ts"
@@ -107,12 +107,7 @@ export function checkPrompt(model: LoadedModel, tokens: ArrayLike<number>, field
       field,
       "invalid_value",
     )
-  if (tokens.length >= contextLength)
-    throw new RequestError(
-      fieldMessage`The prompt has ${tokens.length} tokens, and the model's context holds ${contextLength} with the completion; shorten '{${field}}'.`,
-      field,
-      "context_length_exceeded",
-    )
+  if (tokens.length >= contextLength) throw new ContextOverflowError(tokens.length, contextLength, field)
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i] ?? 0
     if (token >= nVocab)

@@ -1,6 +1,7 @@
 /** Request fields and response parts that chat and plain completions share. */
 
 import { z } from "zod"
+import { modelName } from "../../http/lenient.ts"
 import { LIMITS, list, metadata, numbersByToken, stopText } from "../../http/limits.ts"
 
 /** A field of an API that this server does not support yet. Its neutral value is accepted; any other value is refused. */
@@ -23,7 +24,7 @@ const number = (min: number, max: number) => z.number().min(min).max(max)
 
 /** Sampling and limits. `null` means not given, as in OpenAI's API. */
 export const samplingFields = {
-  model: z.string().min(1).describe("A name that /v1/models lists."),
+  model: modelName,
   temperature: number(0, 2).nullish().describe("0 is greedy. Default 1."),
   top_p: number(0, 1).nullish().describe("Default 1 (off)."),
   top_k: integer(-1, 2 ** 31 - 1)
