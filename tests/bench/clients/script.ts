@@ -1,9 +1,9 @@
 /**
  * What the scripted model answers: a function of the prompt alone, so that a test of a client judges the protocol and not a model's wits.
- * The user's message holds the script, as directives in double brackets:
+ * The user's message holds the script, as directives in double angle brackets:
  *
- *     [[call NAME {"argument": 1}]]   calls a tool; several calls are made one after another, each after the result of the previous one
- *     [[say TEXT]]                    the answer after all calls; `{result}` in it stands for the last tool's result
+ *     <<call NAME {"argument": 1}>>   calls a tool; several calls are made one after another, each after the result of the previous one
+ *     <<say TEXT>>                    the answer after all calls; `{result}` in it stands for the last tool's result
  *
  * A message without directives is answered with {@link GREETING}.
  */
@@ -47,7 +47,7 @@ function toolsOf(turns: readonly Turn[]): string[] {
     .map((line) => (JSON.parse(line) as { function: { name: string } }).function.name)
 }
 
-const DIRECTIVE = /\[\[(call|say)\s+([\s\S]*?)\]\](?!\])/g
+const DIRECTIVE = /<<(call|say)\s+([\s\S]*?)>>/g
 
 /**
  * The answer to a prompt.
