@@ -29,8 +29,11 @@ const INDEX = /^(?:0|[1-9]\d{0,9})$/
  */
 export function exactNumber(text: string): unknown {
   const value = Number(text)
-  return String(value) === text ? value : raw.rawJSON(text)
+  return String(value) === text ? value : rawNumber(text)
 }
+
+/** @param text A number in JSON's syntax. */
+export const rawNumber = (text: string): RawNumber => raw.rawJSON(text)
 
 export const isRawNumber = (value: unknown): value is RawNumber => raw.isRawJSON(value)
 

@@ -1,6 +1,7 @@
 /** Ollama's requests: their bodies, the models they name, and the neutral requests that they become. */
 
 import type { LoadedModel } from "../../../engine/types.ts"
+import { stringifyJson } from "../../../json.ts"
 import { reasoningMarks } from "../../../text/index.ts"
 import type { ChatRequest, Conversation, Message, RequestedForm, ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
@@ -93,7 +94,7 @@ export function toMessages(messages: readonly OllamaMessage[]): Message[] {
     if (role === "tool") return { role, content, toolCallId: answeredCall(message), ...(name && { name }) }
     if (role !== "assistant") return { role, content }
     const toolCalls = (made ?? []).map(({ id, function: { name, arguments: values } }) => {
-      return { id: id ?? callId(calls++), name, arguments: JSON.stringify(values) }
+      return { id: id ?? callId(calls++), name, arguments: stringifyJson(values) }
     })
     open.push(...toolCalls)
     return { role, content, ...(thinking && { reasoning: thinking }), ...(toolCalls.length > 0 && { toolCalls }) }

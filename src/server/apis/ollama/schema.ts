@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { modelName } from "../../http/lenient.ts"
-import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
+import { boundedSchema, jsonObject, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
 import { toolFields } from "../openai/tools-schema.ts"
 import { parseKeepAlive } from "./keep-alive.ts"
@@ -116,7 +116,7 @@ const toolCall = z.strictObject({
   function: z.strictObject({
     index: z.int().nullish(),
     name: z.string().min(1),
-    arguments: z.record(z.string(), z.unknown()),
+    arguments: jsonObject,
   }),
 })
 
@@ -246,7 +246,7 @@ const answer = {
 
 const answeredCall = z.object({
   id: z.string(),
-  function: z.object({ index: z.int(), name: z.string(), arguments: z.record(z.string(), z.unknown()) }),
+  function: z.object({ index: z.int(), name: z.string(), arguments: jsonObject }),
 })
 
 export const ollamaChatResponse = z.object({
