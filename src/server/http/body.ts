@@ -73,6 +73,8 @@ const [LIST, LIST_END, OBJECT, OBJECT_END] = [0x5b, 0x5d, 0x7b, 0x7d]
 
 /** Digits of a number that a double certainly keeps. */
 const EXACT_DIGITS = 15
+/** Characters of 0.000001, the smallest fraction that JavaScript writes without an exponent. */
+const SMALL_FRACTION = 8
 /** Digits of the largest key that JavaScript takes for an index. */
 const INDEX_DIGITS = 10
 
@@ -148,7 +150,7 @@ function keepsNumber(text: Uint8Array, start: number, end: number): boolean {
   }
   // JavaScript writes -0 as 0, 1.0 as 1 and 0.0000001 as 1e-7.
   if (!fraction) return end - first <= EXACT_DIGITS && (text[start] !== MINUS || text[first] !== ZERO)
-  const small = text[first] === ZERO && text[first + 2] === ZERO
+  const small = end - first > SMALL_FRACTION && text[first] === ZERO && text[first + 2] === ZERO
   return end - first <= EXACT_DIGITS && text[end - 1] !== ZERO && !small
 }
 
