@@ -24,12 +24,14 @@ const KEYS = Symbol("keys in their order")
 const INDEX = /^(?:0|[1-9]\d{0,9})$/
 
 /**
- * The number of this text, exactly: a JavaScript number where that has the same text, else a raw number.
+ * The number of this text, exactly: a JavaScript number where that has the same text and, as an integer, can be calculated with, else a
+ * raw number.
  * @param text A number in JSON's syntax.
  */
 export function exactNumber(text: string): unknown {
   const value = Number(text)
-  return String(value) === text ? value : rawNumber(text)
+  const same = String(value) === text && (!Number.isInteger(value) || Number.isSafeInteger(value))
+  return same ? value : rawNumber(text)
 }
 
 /** @param text A number in JSON's syntax. */

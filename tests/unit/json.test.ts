@@ -70,6 +70,7 @@ describe("JSON without loss", () => {
     expect(isRawNumber(exactNumber("12"))).toBe(false)
     expect(isRawNumber(exactNumber("12.0"))).toBe(true)
     expect(numberText(exactNumber("9007199254740993"))).toBe("9007199254740993")
+    expect([exactNumber("9007199254740991"), isRawNumber(exactNumber("9007199254740992"))]).toEqual([2 ** 53 - 1, true])
     expect(numberText("1")).toBeUndefined()
   })
 
