@@ -69,7 +69,8 @@ export const manageRoutes = (state: ServerState) => {
         parse,
         body: requestBody(createRequest, { model: "mine", from: model, stream: false }),
         response: { 200: responseBody(pullProgress) },
-        detail: endpoint({ ...docs, summary: "Give a model one more name" }),
+        // As the next two, left out of the reference, whose examples work on every server.
+        detail: hidden,
       },
     )
     .post(

@@ -25,7 +25,7 @@ export const keepAlive = z
       "Default: unchanged. A model that the server always keeps in memory stays in any case.",
   )
 
-export const numCtx = integer(1, 2 ** 31 - 1)
+const numCtx = integer(1, 2 ** 31 - 1)
   .nullish()
   .describe("Most tokens of prompt and answer together. Default: the server's context, which is also the limit.")
 
