@@ -47,7 +47,7 @@ export const manageRoutes = (state: ServerState) => {
       "/api/pull",
       ({ body, request }) => {
         const name = nameIn(body)
-        if (isServed(models, name)) return respond(state, request, body.stream, alone)
+        if (isServed(models, name)) return respond(state, request, body.stream, served)
         const [find, asked] = [finderOf(state), storeName(name)]
         return respond(state, request, body.stream, (signal) => pulling(models, find, { asked, name, signal }))
       },
@@ -110,6 +110,12 @@ const noUploads = () => {
     null,
     "not_implemented",
   )
+}
+
+async function* served(): AsyncGenerator<PullProgress> {
+  yield { status: "pulling manifest" }
+  yield { status: "the model is served already" }
+  yield SUCCESS
 }
 
 async function* alone(): AsyncGenerator<PullProgress> {
