@@ -1,4 +1,3 @@
-import { EngineError } from "../../../src/errors.ts"
 import {
   type Engine,
   type EngineEvent,
@@ -9,6 +8,7 @@ import {
   type GenerateRequest,
   NO_STATS,
 } from "../../../src/engine/types.ts"
+import { EngineError } from "../../../src/errors.ts"
 import type { Matcher } from "../../../src/grammar/matcher.ts"
 import { GrammarWorker } from "../../../src/grammar/worker.ts"
 import type { Tokenizer } from "../../../src/text/tokenizer/types.ts"
@@ -25,7 +25,7 @@ interface ScriptedEngineOptions {
 }
 
 /** Texts in order of preference, where a constraint leaves no room for the script's own text: the answer ends as soon as it may. */
-const ENDINGS = ["}", "]", '"', "}\n", "0", "1", "true", "null", ":", ",", "{", "[", "a", "x", " ", "\n"]
+const ENDINGS = ['"', "}", "]", "}\n", "0", "1", "true", "null", ":", ",", "{", "[", "a", "x", " ", "\n"]
 
 /**
  * An engine that computes nothing: it reads the prompt's text and gives the tokens of the script's answer. Constraints apply as in the real

@@ -60,7 +60,8 @@ export function answerTo(prompt: string, wantsJson = false): string {
   if (asked < 0) return GREETING
   const directives = [...(turns[asked]?.text ?? "").matchAll(DIRECTIVE)]
   const tools = toolsOf(turns)
-  const nameOf = (wanted: string) => tools.find((name) => name === wanted) ?? tools.find((name) => name.endsWith(wanted))
+  const nameOf = (wanted: string) =>
+    tools.find((name) => name === wanted) ?? tools.find((name) => name.endsWith(wanted))
   const calls = directives
     .filter(([, kind]) => kind === "call")
     .map(([, , call = ""]) => {

@@ -28,7 +28,11 @@ const scripted = joinModel(
   "scripted",
 )
 const real = await loadModel(path, { device: "cpu", name: "real", maxSeqs: 4 })
-const log = createLog({ format: "text", level: process.env.LOG_LEVEL === "debug" ? "debug" : "info", write: (line) => void process.stderr.write(line) })
+const log = createLog({
+  format: "text",
+  level: process.env.LOG_LEVEL === "debug" ? "debug" : "info",
+  write: (line) => void process.stderr.write(line),
+})
 const server = await startServer({ models: [real, scripted], port: Number(port), log })
 console.log(server.url)
 for (const signal of ["SIGINT", "SIGTERM"] as const)

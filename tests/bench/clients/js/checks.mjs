@@ -8,7 +8,8 @@ export const { URL: url, KEY: key = "none", PROVIDER: provider } = process.env
 export const CHAT = "Say hello in one word. <<say Hello there, friend.>>"
 export const WEATHER =
   'What is the weather in Paris? Use the tool. <<call get_weather {"city": "Paris"}>> <<say It is {result}>>'
-export const CITY = 'Describe the city of Paris as JSON. <<say {"name": "Paris", "population": 2102650, "capital": true}>>'
+export const CITY =
+  'Describe the city of Paris as JSON. <<say {"name": "Paris", "population": 2102650, "capital": true}>>'
 export const TEXTS = ["The cat sits on the mat.", "Stock prices fell sharply on Monday."]
 const SUNNY = "22 degrees and sunny"
 

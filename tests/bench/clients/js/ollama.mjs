@@ -11,7 +11,8 @@ const user = (content) => [{ role: "user", content }]
 await run({
   chat: async (model) => (await client.chat({ model, messages: user(CHAT), options })).message.content,
   stream: async function* (model) {
-    for await (const part of await client.chat({ model, messages: user(CHAT), options, stream: true })) yield part.message.content
+    for await (const part of await client.chat({ model, messages: user(CHAT), options, stream: true }))
+      yield part.message.content
   },
   tools: async (model) => {
     const about = { description: "Returns the weather in a city.", parameters: CITY_ARGUMENT }

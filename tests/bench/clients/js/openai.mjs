@@ -28,7 +28,12 @@ const chat = {
   },
   structured: async (model) => {
     const response_format = zodResponseFormat(City, "city")
-    const answer = await client.chat.completions.parse({ model, max_tokens: 200, messages: user(CITY), response_format })
+    const answer = await client.chat.completions.parse({
+      model,
+      max_tokens: 200,
+      messages: user(CITY),
+      response_format,
+    })
     return answer.choices[0].message.parsed
   },
   embeddings: async (model) => {
@@ -48,7 +53,11 @@ const responses = {
     const first = await client.responses.create({ model, input: user(WEATHER), tools })
     const results = first.output
       .filter(({ type }) => type === "function_call")
-      .map((call) => ({ type: "function_call_output", call_id: call.call_id, output: weather(JSON.parse(call.arguments)) }))
+      .map((call) => ({
+        type: "function_call_output",
+        call_id: call.call_id,
+        output: weather(JSON.parse(call.arguments)),
+      }))
     const more = { model, tools, previous_response_id: first.id, input: results }
     return (await client.responses.create(more)).output_text
   },

@@ -1,0 +1,39 @@
+/** Runs other programs with a limit of time. */
+
+export interface Executed {
+  /** The exit code; `undefined` where the limit passed. */
+  readonly code: number | undefined
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface ExecuteOptions {
+  readonly cwd: string
+  readonly limitMs: number
+  /** Added to this process's variables. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** Runs a program to its end, or until the limit passes. It reads an empty standard input. */
+export async function execute(command: string[], { cwd, limitMs, env }: ExecuteOptions): Promise<Executed> {
+  // In a process group of its own, so that its children end with it.
+  const child = Bun.spawn(["setsid", ...command], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  })
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    process.kill(-child.pid, "SIGKILL")
+  }, limitMs)
+  const [stdout, stderr, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  clearTimeout(timer)
+  return { code: late ? undefined : code, stdout, stderr }
+}
