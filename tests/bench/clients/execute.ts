@@ -19,7 +19,8 @@ export async function execute(command: string[], { cwd, limitMs, env }: ExecuteO
   // In a process group of its own, so that its children end with it.
   const child = Bun.spawn(["setsid", ...command], {
     cwd,
-    env: { ...process.env, ...env },
+    // Some programs take their folder from PWD.
+    env: { ...process.env, PWD: cwd, ...env },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -137,6 +137,11 @@ async function startServer() {
 }
 
 const server = values.url === undefined ? await startServer() : { url: values.url.replace(/\/$/, ""), stop: () => {} }
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    server.stop()
+    process.exit(130)
+  })
 const rows: Row[] = []
 try {
   for (const client of selected) {
