@@ -152,6 +152,7 @@ export class StepBuffer {
     const nPenalties = counts?.size ?? 0
     const nBiases = biases.size
     writeStepOutput(this.words, at, {
+      ...GREEDY_OUTPUT,
       row,
       temperature: s.temperature,
       top_k: s.topK,
