@@ -66,7 +66,8 @@ export function answerTo(prompt: string, wantsJson = false): string {
     .filter(([, kind]) => kind === "call")
     .map(([, , call = ""]) => {
       const [, name = "", args = "{}"] = /^(\S+)\s*([\s\S]*)$/.exec(call) ?? []
-      return { known: nameOf(name), name, args }
+      // opencode writes its command line as a JSON string.
+      return { known: nameOf(name), name, args: args.startsWith('{\\"') ? args.replaceAll('\\"', '"') : args }
     })
   const results = turns.slice(asked + 1).filter(({ role }) => role === "tool")
   const next = calls[results.length]
