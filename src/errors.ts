@@ -35,7 +35,7 @@ const escapeBraces = (value: unknown): string => String(value).replaceAll("{", "
 
 /** A request that cannot be served as asked. */
 export class RequestError extends Error {
-  override readonly name = "RequestError"
+  override readonly name: string = "RequestError"
   /** The field at fault, by its name in the library. */
   readonly param: string
   /** Templates of the message and of the field's name, from which an API writes both with its own names. */
@@ -57,6 +57,32 @@ export class RequestError extends Error {
     this.param = field.render()
     this.messageTemplate = text.template
     this.paramTemplate = field.template
+  }
+}
+
+/** A request's text does not fit into the context. */
+export class ContextOverflowError extends RequestError {
+  override readonly name = "ContextOverflowError"
+  /**
+   * The message has the words by which clients know this error: those of OpenAI's API, which LangChain and LiteLLM look for, and those
+   * of Anthropic's, which Claude Code reads the two numbers from.
+   * @param nTokens Tokens of the text, or the least that it can have.
+   * @param contextLength Most tokens that the context holds, together with those that are to be generated, if any.
+   * @param field The key of the field with the text.
+   */
+  constructor(
+    readonly nTokens: number,
+    readonly contextLength: number,
+    field: string,
+  ) {
+    super(
+      new FieldMessage(
+        `The prompt is too long: ${nTokens} tokens > ${contextLength} maximum. This model's maximum context length is ${contextLength} tokens. ` +
+          `However, your request has at least ${nTokens} tokens in '{${field}}'. Please reduce its length, or start the server with a larger --ctx-size.`,
+      ),
+      field,
+      "context_length_exceeded",
+    )
   }
 }
 

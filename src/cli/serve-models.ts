@@ -15,7 +15,15 @@ import { probeDevice } from "./probe-device.ts"
 import { showUpload } from "./progress.ts"
 
 const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "prefixCache", "speculative"] as const
-const POOL_OPTIONS = ["keepAlive", "memoryBudget", "inProcess", "watchdog"] as const
+const POOL_OPTIONS = [
+  "keepAlive",
+  "memoryBudget",
+  "inProcess",
+  "watchdog",
+  "servedModelName",
+  "alias",
+  "anyModel",
+] as const
 export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...POOL_OPTIONS, ...ENGINE_OPTIONS] as const
 
 /** Share of the free memory at the start that several models may use together. */
@@ -30,14 +38,15 @@ const KEEP_ALIVE_S = 300
  */
 export async function createPool(command: Command, names: readonly string[]): Promise<ModelPool> {
   const values = readOptions(command, MODEL_OPTIONS)
-  const { keepAlive, memoryBudget, inProcess, watchdog } = values
+  const { keepAlive, memoryBudget, inProcess, watchdog, anyModel } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
     throw new UsageError("--watchdog needs engines in their own processes; leave out --in-process")
   const { device, note: why, memory_free: memoryFree } = await probeDevice(values.device)
   if (why) note(why)
   const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
-  const models: ModelSpec[] = []
-  for (const name of names) models.push(await describeModel(name, options))
+  const found: ModelSpec[] = []
+  for (const name of names) found.push(await describeModel(name, options))
+  const models = named(found, values)
   refuseSameNames(models)
   const several = models.length > 1
   const budget = memoryBudget ?? (several ? memoryFree * BUDGET_SHARE : undefined)
@@ -52,6 +61,7 @@ export async function createPool(command: Command, names: readonly string[]): Pr
       return superviseModel(path, { ...load, ...watched, signal })
     },
     keepAliveMs: seconds * 1000,
+    anyModel,
     ...(budget !== undefined && { budget }),
   })
 }
@@ -74,11 +84,38 @@ async function describeModel(name: string, options: LoadOptions): Promise<ModelS
   return { name: apiName(name, path), path, arch, weights, cache: kv * (options.maxSeqs ?? 1) }
 }
 
+/** The models with the names that the command line gives them. @throws UsageError */
+function named(
+  models: readonly ModelSpec[],
+  { servedModelName, alias }: OptionValues<(typeof POOL_OPTIONS)[number]>,
+): ModelSpec[] {
+  const [name, ...others] = servedModelName
+  if (name !== undefined && models.length > 1)
+    throw new UsageError("--served-model-name names one model; use --alias NAME=MODEL for each of several")
+  const renamed = models.map((model) => ({ ...model, name: name ?? model.name, aliases: [...others] }))
+  for (const [other, of] of alias) {
+    const model = renamed.find((model) => model.name === of)
+    if (model === undefined) {
+      const names = renamed.map((model) => model.name).join(", ")
+      throw new UsageError(`--alias ${other}=${of}: no model is called "${of}"; the models are ${names}`)
+    }
+    model.aliases.push(other)
+  }
+  return renamed
+}
+
 /** @throws UsageError when two models have the same name in the API. */
 function refuseSameNames(models: readonly ModelSpec[]): void {
-  for (const [i, { name, path }] of models.entries()) {
-    const other = models.slice(0, i).find((before) => before.name === name)
-    if (other !== undefined)
-      throw new UsageError(`${other.path} and ${path} would both be called "${name}"; rename one of the files`)
+  const owners = new Map<string, ModelSpec>()
+  for (const model of models) {
+    for (const name of [model.name, ...(model.aliases ?? [])]) {
+      const other = owners.get(name)
+      if (other === model) throw new UsageError(`${model.path} would be called "${name}" twice; name it once`)
+      if (other !== undefined)
+        throw new UsageError(
+          `${other.path} and ${model.path} would both be called "${name}"; rename one of the files, or its alias`,
+        )
+      owners.set(name, model)
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { type FieldMessage, fieldMessage, RequestError } from "../errors.ts"
+import { ContextOverflowError, type FieldMessage, fieldMessage, RequestError } from "../errors.ts"
 import { checkConstraint } from "../grammar/constraint.ts"
 import { MAX_TOP_LOGPROBS } from "../native/abi.ts"
 import type { EngineLimits, GenerateRequest, SamplingParams } from "./types.ts"
@@ -55,11 +55,7 @@ function checkTokens(request: GenerateRequest, { contextLength, nVocab }: Engine
   if (tokens.length === 0) refuse("prompt", fieldMessage`the prompt is empty; give it at least one token`)
   const prefillOnly = isPrefillOnly(request)
   if (prefillOnly ? tokens.length > contextLength : tokens.length >= contextLength)
-    refuse(
-      "prompt",
-      fieldMessage`the prompt has ${tokens.length} tokens, and the context holds ${contextLength}${prefillOnly ? "" : " with the completion"}; shorten the prompt, or raise --ctx-size`,
-      "context_length_exceeded",
-    )
+    throw new ContextOverflowError(tokens.length, contextLength, "prompt")
   const unknown = tokens.find((token) => token < 0 || token >= nVocab)
   if (unknown !== undefined) refuse("prompt", fieldMessage`token ${unknown} does not exist; ids are 0 to ${nVocab - 1}`)
 }

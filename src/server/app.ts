@@ -95,7 +95,7 @@ export function createServer(options: ServerOptions): HttpFront {
     // The URL of a request without a Host header is only a path.
     const path = new URL(request.url, "http://localhost").pathname
     return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)), errorShapeOf(path))
-  })
+  }, options.corsOrigins ?? [])
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))
   app.mount("/", ui.fetch)

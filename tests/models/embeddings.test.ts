@@ -105,7 +105,7 @@ describe("beside other requests", () => {
     await using _ = model
     const { engine } = model
     expect(embed(engine, new Int32Array(0), "mean")).rejects.toThrow(RequestError)
-    expect(embed(engine, new Int32Array(65), "mean")).rejects.toThrow("the context holds 64;")
+    expect(embed(engine, new Int32Array(65), "mean")).rejects.toThrow("maximum context length is 64 tokens")
     expect(embed(engine, Int32Array.of(320), "mean")).rejects.toThrow("token 320 does not exist")
     const controller = new AbortController()
     const cancelled = embed(engine, tokens, "mean", {}, controller.signal)

@@ -62,14 +62,17 @@ describe("API keys", () => {
     expect(server.engine.requests.length).toBe(0)
   })
 
-  test.each([bearer, { "x-api-key": "sk-bob-2" }])("every route accepts %j", async (headers) => {
-    await using server = await locked()
-    for (const [method, path] of await everyRoute(server.url)) {
-      const response = await fetch(server.url + path, { method, headers })
-      // The requests have no body, so a route may refuse them, but not because of the key.
-      expect([method, path, response.status === 401]).toEqual([method, path, false])
-    }
-  })
+  test.each<Record<string, string>>([bearer, { "x-api-key": "sk-bob-2" }, { "api-key": "sk-bob-2" }])(
+    "every route accepts %j",
+    async (headers) => {
+      await using server = await locked()
+      for (const [method, path] of await everyRoute(server.url)) {
+        const response = await fetch(server.url + path, { method, headers })
+        // The requests have no body, so a route may refuse them, but not because of the key.
+        expect([method, path, response.status === 401]).toEqual([method, path, false])
+      }
+    },
+  )
 
   test.each([
     ["GET //health HTTP/1.1", "x"],
@@ -108,6 +111,7 @@ describe("API keys", () => {
     ["authorization", "Basic !!!"],
     ["authorization", `Basic ${btoa("sk-ada-1")}`],
     ["x-api-key", "ada"],
+    ["api-key", "ada"],
   ])("%s: %s does not", async (name, value) => {
     await using server = await locked()
     const response = await fetch(`${server.url}/v1/models`, { headers: { [name]: value } })
@@ -215,7 +219,7 @@ describe("cross-origin requests", () => {
   test("are allowed from listed origins, with a key", async () => {
     await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: [`${origin}/`], apiKeys: KEYS })
     const response = await preflight(server.url, origin)
-    expect(response.status).toBe(204)
+    expect(response.status).toBe(200)
     expect(response.headers.get("access-control-allow-origin")).toBe(origin)
     expect(response.headers.get("access-control-allow-methods")).toContain("POST")
     expect(response.headers.get("access-control-allow-headers")).toBe("authorization, content-type, x-stainless-os")
@@ -236,7 +240,7 @@ describe("cross-origin requests", () => {
 
   test("are allowed from all origins with *", async () => {
     await using server = await serveScript({ tokens: saying("hello") }, { corsOrigins: ["*"] })
-    expect((await preflight(server.url, "null")).status).toBe(204)
+    expect((await preflight(server.url, "null")).status).toBe(200)
     const get = await fetch(`${server.url}/health`, { headers: { origin: "https://any.example" } })
     expect(get.headers.get("access-control-allow-origin")).toBe("https://any.example")
   })

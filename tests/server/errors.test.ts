@@ -42,7 +42,7 @@ describe("invalid fields are refused by name", () => {
   const image = { role: "user", content: [{ type: "image_url", image_url: { url: "data:" } }] }
   const cases: [path: string, fields: object, param: string, code: string][] = [
     ["chat/completions", { messages: undefined }, "messages", "missing_required_parameter"],
-    ["chat/completions", { model: undefined }, "model", "missing_required_parameter"],
+    ["chat/completions", { model: 7 }, "model", "invalid_type"],
     ["chat/completions", { messages: [] }, "messages", "invalid_value"],
     ["chat/completions", { messages: [{ role: "oracle", content: "x" }] }, "messages[0].role", "invalid_value"],
     ["chat/completions", { messages: [{ role: "user" }] }, "messages[0].content", "missing_required_parameter"],
@@ -272,4 +272,25 @@ test("an engine failure gives 503, and the next request is served", async () => 
   }
   expect(failing.engine.running).toBe(0)
   expect((await fetch(`${failing.url}/health`)).status).toBe(200)
+})
+
+test("a prompt that is too long is told in the words that clients look for", async () => {
+  const text = "x".repeat(2000)
+  const messages = [{ role: "user", content: text }]
+  const message = async (path: string, body: object) => {
+    const response = await post(path, { model: "script", ...body })
+    const { error } = (await response.json()) as { error: string | { message: string } }
+    expect(response.status).toBe(400)
+    return typeof error === "string" ? error : error.message
+  }
+  const openAi = await message("/v1/chat/completions", { messages })
+  // LangChain and LiteLLM look for OpenAI's words and code, Claude Code for Anthropic's with both numbers.
+  expect(openAi).toMatch(
+    /This model's maximum context length is \d+ tokens\. However, your request has at least \d+ tokens in 'messages'/,
+  )
+  expect(await message("/v1/messages", { messages, max_tokens: 1 })).toMatch(
+    /prompt is too long: \d+ tokens > \d+ maximum/,
+  )
+  expect(await message("/v1/responses", { input: text })).toContain("This model's maximum context length is")
+  expect(await message("/api/chat", { messages })).toContain("in 'messages'")
 })

@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import Anthropic from "@anthropic-ai/sdk"
 import OpenAI from "openai"
 import { loadModel } from "../../src/engine/load.ts"
-import type { ModelBody } from "../../src/server/apis/openai/models-schema.ts"
+import type { ModelBody, ModelList } from "../../src/server/apis/openai/models-schema.ts"
 import type { Health } from "../../src/server/apis/service/health-schema.ts"
 import { startServer } from "../../src/server/index.ts"
 import type { ModelSpec } from "../../src/server/pool/entry.ts"
@@ -28,6 +29,8 @@ interface ScriptedModels {
 }
 
 interface ServeModelsOptions extends Omit<Partial<ModelPoolOptions>, "models"> {
+  /** Further names, by model. */
+  aliases?: Record<string, string[]>
   /** A model's load awaits this promise; a rejection fails the load. */
   gate?: (name: string) => Promise<void>
   /** Requests await this promise after their first event. */
@@ -37,11 +40,18 @@ interface ServeModelsOptions extends Omit<Partial<ModelPoolOptions>, "models"> {
 /** Serves scripted models that weigh 10 bytes each, by name. */
 async function serveModels(
   scripts: Record<string, Script>,
-  { gate, mayEnd, ...options }: ServeModelsOptions = {},
+  { gate, mayEnd, aliases = {}, ...options }: ServeModelsOptions = {},
 ): Promise<ScriptedModels> {
   const engines: ScriptedModels["engines"] = []
   const models = Object.keys(scripts).map(
-    (name): ModelSpec => ({ name, path: `${name}.gguf`, arch: "script", weights: 10, cache: 0 }),
+    (name): ModelSpec => ({
+      name,
+      path: `${name}.gguf`,
+      arch: "script",
+      weights: 10,
+      cache: 0,
+      aliases: aliases[name] ?? [],
+    }),
   )
   const pool = new ModelPool({
     models,
@@ -348,5 +358,64 @@ describe("real models", () => {
         expect(memory.weights + memory.cache).toBeLessThanOrEqual(budget)
       }
     await server.stop()
+  })
+})
+
+describe("names of models", () => {
+  const scripts = { first: { tokens: saying("one") }, "second:q8": { tokens: saying("two") } }
+  const serve = (anyModel: boolean) =>
+    serveModels(scripts, { anyModel, aliases: { first: ["gpt-4o", "owner/x"], "second:q8": ["deux"] } })
+  const answerOf = async (url: string, model: unknown) => {
+    const response = await post(`${url}/v1/completions`, { model, prompt: "x", max_tokens: 1, temperature: 0 })
+    const body = (await response.json()) as { model?: string; error?: { code: string; message: string } }
+    return body.model ?? body.error
+  }
+
+  test("a name, an alias, with or without :latest, and none at all", async () => {
+    await using server = await serve(false)
+    for (const name of ["first", "first:latest", "gpt-4o", "gpt-4o:latest", "owner/x", undefined, null, ""])
+      expect([name, await answerOf(server.url, name)]).toEqual([name, "first"])
+    for (const name of ["second:q8", "deux"]) expect(await answerOf(server.url, name)).toBe("second:q8")
+    expect(await answerOf(server.url, "second")).toMatchObject({
+      code: "model_not_found",
+      message: expect.stringContaining("'first', 'gpt-4o', 'owner/x', 'second:q8', 'deux'"),
+    })
+    expect((await post(`${server.url}/api/generate`, { model: "deux:latest", stream: false })).status).toBe(200)
+    const messages = [{ role: "user", content: "x" }]
+    expect((await post(`${server.url}/v1/messages/count_tokens`, { model: "nobody", messages })).status).toBe(404)
+    expect((await post(`${server.url}/v1/messages/count_tokens`, { messages })).status).toBe(200)
+  })
+
+  test("any name where the server says so", async () => {
+    await using server = await serve(true)
+    expect(await answerOf(server.url, "claude-sonnet-4")).toBe("first")
+    expect(await answerOf(server.url, "deux")).toBe("second:q8")
+  })
+
+  test("two models cannot share a name", () => {
+    const spec = (name: string, ...aliases: string[]): ModelSpec => {
+      return { name, path: name, arch: "script", weights: 0, cache: 0, aliases }
+    }
+    const open = () => Promise.reject(new Error("not opened here"))
+    expect(() => new ModelPool({ models: [spec("a"), spec("b", "a")], open })).toThrow("Two models are named 'a'")
+  })
+
+  test("/v1/models lists every name, for the clients of every API", async () => {
+    await using server = await serve(false)
+    const list = (await (await fetch(`${server.url}/v1/models`)).json()) as ModelList
+    expect(list.data.map(({ id, root }) => [id, root])).toEqual([
+      ["first", "first"],
+      ["gpt-4o", "first"],
+      ["owner/x", "first"],
+      ["second:q8", "second:q8"],
+      ["deux", "second:q8"],
+    ])
+    expect(list).toMatchObject({ object: "list", has_more: false, first_id: "first", last_id: "deux" })
+    expect(list.data[0]).toMatchObject({ type: "model", display_name: "first", created_at: expect.any(String) })
+    const one = await fetch(`${server.url}/v1/models/owner/x`)
+    expect(await one.json()).toMatchObject({ id: "owner/x", root: "first" })
+    const page = await new Anthropic({ baseURL: server.url, apiKey: "none" }).models.list()
+    expect(page.data.map(({ id }) => id)).toContain("gpt-4o")
+    expect(page.hasNextPage()).toBe(false)
   })
 })

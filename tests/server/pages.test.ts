@@ -28,6 +28,7 @@ describe("the status page", () => {
     expect(await field(page, "state").textContent()).toBe("ready")
     expect(await field(page, "blocks").textContent()).toBe("64 of 64 KV blocks free")
     expect(await page.locator("#example").textContent()).toContain(`curl -N ${server.url}/v1/chat/completions`)
+    expect(await page.locator("#origins").textContent()).toContain("none. Start it with --cors-origin")
 
     server.engine.running = 2
     await page.waitForFunction(() => document.querySelector('[data-field="running"]')?.textContent === "2 of 4")

@@ -31,6 +31,15 @@ export const seed = z
   .transform((text) => BigInt(text))
   .refine((value) => value <= MAX_SEED, { error: "must be a whole number from 0 to 2^64 - 1" })
 
+/** A further name of a model. */
+export const modelAlias = z
+  .string()
+  .regex(/^[^=\s]+=[^=\s]+$/, { error: "must be NAME=MODEL, where MODEL is the name of a model that is served" })
+  .transform((text): [alias: string, model: string] => {
+    const [alias = "", model = ""] = text.split("=")
+    return [alias, model]
+  })
+
 const LOGIT_BIAS = "must be ID=BIAS: a token id, and a number from -100 to 100"
 export const logitBias = z
   .string()

@@ -1,7 +1,7 @@
 /** The options of `serve`: where it listens, who may use it, and how it runs its models. */
 
 import { z } from "zod"
-import { apiKey, byteSize, duration, flag, LOG_LEVELS, nonEmpty, origin, wholeNumber } from "./schemas.ts"
+import { apiKey, byteSize, duration, flag, LOG_LEVELS, modelAlias, nonEmpty, origin, wholeNumber } from "./schemas.ts"
 import { option } from "./spec.ts"
 
 export const SERVE_OPTIONS = {
@@ -163,6 +163,27 @@ export const SERVE_OPTIONS = {
   preload: option({
     name: "preload",
     description: "load all models at the start, not only the first",
+    schema: flag,
+    default: false,
+  }),
+  servedModelName: option({
+    name: "served-model-name",
+    value: "name",
+    repeatable: true,
+    description:
+      "name of the model in the API, instead of that of its file (repeatable: the first is in answers, requests can use all of them; for several models use --alias)",
+    schema: nonEmpty,
+  }),
+  alias: option({
+    name: "alias",
+    value: "name=model",
+    repeatable: true,
+    description: "further name by which requests can use a model, such as gpt-4o=smollm2-135m (repeatable)",
+    schema: modelAlias,
+  }),
+  anyModel: option({
+    name: "any-model",
+    description: "serve requests with an unknown model name with the first model, instead of refusing them",
     schema: flag,
     default: false,
   }),

@@ -1,7 +1,7 @@
 /** Errors in messages between processes. Class, message and fields survive the transfer. */
 
 import { z } from "zod"
-import { EngineError, OverloadedError, RequestError } from "../../errors.ts"
+import { ContextOverflowError, EngineError, OverloadedError, RequestError } from "../../errors.ts"
 import { GgufError } from "../../gguf/errors.ts"
 import { ModelError } from "../../models/errors.ts"
 import { NativeError } from "../../native/errors.ts"
@@ -34,6 +34,7 @@ export const wireErrorSchema: z.ZodType<WireError> = z.object({
 
 const CLASSES: readonly { prototype: Error; name: string }[] = [
   RequestError,
+  ContextOverflowError,
   OverloadedError,
   EngineError,
   DeviceError,

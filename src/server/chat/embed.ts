@@ -3,7 +3,7 @@
 import { sideBySide } from "../../async.ts"
 import { embedTokens } from "../../engine/prefill-only.ts"
 import type { LoadedModel, Pooling } from "../../engine/types.ts"
-import { fieldMessage, RequestError } from "../../errors.ts"
+import { ContextOverflowError, fieldMessage, RequestError } from "../../errors.ts"
 import type { RunContext } from "./choices.ts"
 import { encodeText, encodeToRead } from "./encode.ts"
 import type { EmbeddingRequest } from "./request.ts"
@@ -67,12 +67,7 @@ async function tokensOf(
 
 /** @throws RequestError for a text that is too long, or a token id that does not exist */
 function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
-  if (tokens.length > longest)
-    throw new RequestError(
-      `A text has ${tokens.length} tokens, and the context holds ${longest}; shorten it, or embed it in parts.`,
-      "input",
-      "context_length_exceeded",
-    )
+  if (tokens.length > longest) throw new ContextOverflowError(tokens.length, longest, "input")
   const unknown = tokens.find((token) => token >= nVocab)
   if (unknown !== undefined)
     throw new RequestError(

@@ -2,7 +2,7 @@
 
 import { pause } from "../../async.ts"
 import type { LoadedModel } from "../../engine/types.ts"
-import { fieldMessage, RequestError } from "../../errors.ts"
+import { ContextOverflowError } from "../../errors.ts"
 import { type EncodeOptions, promptOptions } from "../../text/index.ts"
 import { Encoder } from "./encoder.ts"
 import type { FieldKey } from "./request.ts"
@@ -32,12 +32,7 @@ export async function encodeToRead(
 ): Promise<Int32Array> {
   const { contextLength } = model.engine.limits
   const fewest = Math.ceil(text.length / model.tokenizer.longestToken)
-  if (fewest > contextLength)
-    throw new RequestError(
-      fieldMessage`The prompt has ${text.length} characters, which are ${fewest} tokens at least, and the model's context holds ${contextLength} with the completion; shorten '{${field}}'.`,
-      field,
-      "context_length_exceeded",
-    )
+  if (fewest > contextLength) throw new ContextOverflowError(fewest, contextLength, field)
   return await encodeText(model, text, options)
 }
 

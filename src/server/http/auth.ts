@@ -29,7 +29,10 @@ export class Auth {
     if (this.#keys === undefined || PUBLIC.has(path)) return undefined
     const credential = credentialOf(headers)
     if (credential === undefined)
-      throw unauthorized(headers, "This server requires an API key. Send it as 'Authorization: Bearer KEY'.")
+      throw unauthorized(
+        headers,
+        "This server requires an API key. Send it as 'Authorization: Bearer KEY', 'x-api-key: KEY' or 'api-key: KEY'.",
+      )
     const name = this.#keys.nameOf(credential)
     if (name === undefined)
       throw unauthorized(headers, "The API key is unknown to this server. Check the key that the client sends.")

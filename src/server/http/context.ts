@@ -25,8 +25,11 @@ export interface ServerState {
  * Leases a model for the HTTP request that is being served. The request counts as running until the lease ends.
  * @param signal Ends the wait for the model when aborted; see `ModelPool.lease`, also for the errors.
  */
-export const leaseModel = ({ models }: ServerState, name: string, signal?: AbortSignal): Promise<ModelLease> =>
-  models.lease(name, { signal, watch: currentRequest() })
+export const leaseModel = (
+  { models }: ServerState,
+  name: string | null | undefined,
+  signal?: AbortSignal,
+): Promise<ModelLease> => models.lease(name, { signal, watch: currentRequest() })
 
 /** The model name in the examples of the API description. */
 export const exampleModel = ({ models }: ServerState): string => models.models[0]?.name ?? "model"

@@ -21,11 +21,14 @@ export class Cors {
     if (request.method !== "OPTIONS" || !headers.has("access-control-request-method")) return undefined
     if (this.allowed(request) === undefined) return undefined
     const asked = headers.get("access-control-request-headers") ?? ""
-    return new Response(null, {
-      status: 204,
+    return new Response("OK", {
       headers: {
-        "access-control-allow-methods": "GET, POST, DELETE",
-        ...(/^[\w\-, ]{1,2000}$/.test(asked) && { "access-control-allow-headers": asked }),
+        "access-control-allow-methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+        "access-control-allow-headers": /^[\w\-, ]{1,2000}$/.test(asked) ? asked : "*",
+        // Chrome asks before a page of a public site reaches a server in the local network.
+        ...(headers.has("access-control-request-private-network") && {
+          "access-control-allow-private-network": "true",
+        }),
         "access-control-max-age": "600",
       },
     })

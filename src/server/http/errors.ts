@@ -5,6 +5,7 @@
 
 import { z } from "zod"
 import {
+  ContextOverflowError,
   EngineError,
   FieldMessage,
   type FieldNames,
@@ -55,6 +56,8 @@ export class ApiError extends Error {
     param: string | FieldMessage | null = null,
     readonly code: string | null = null,
     readonly headers: Readonly<Record<string, string>> = {},
+    /** Of a text that does not fit into the context: its tokens, and those that the context holds. */
+    readonly overflow?: { readonly nTokens: number; readonly contextLength: number },
   ) {
     const text = typeof message === "string" ? literalMessage(message) : message
     super(clip(text.render(), MAX_MESSAGE))
@@ -138,7 +141,9 @@ function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof ApiError) return thrown
   if (thrown instanceof RequestError) {
     const { messageTemplate, paramTemplate, code } = thrown
-    return invalidRequest(new FieldMessage(messageTemplate), new FieldMessage(paramTemplate), code)
+    const overflow = thrown instanceof ContextOverflowError ? thrown : undefined
+    const [message, param] = [new FieldMessage(messageTemplate), new FieldMessage(paramTemplate)]
+    return new ApiError(400, "invalid_request_error", message, param, code, {}, overflow)
   }
   if (thrown instanceof TokenizerError) return invalidRequest(thrown.message, null, thrown.code)
   if (thrown instanceof UnknownModelError)

@@ -26,7 +26,8 @@ export interface Incoming {
 
 /** The parts of a request that are not its own API's alone. */
 export interface JobOptions {
-  readonly model: string
+  /** Default: the first model. */
+  readonly model: string | null | undefined
   /** The first part of the answer's id. */
   readonly idPrefix: string
   readonly stream?: boolean

@@ -6,10 +6,10 @@ export interface ApiKey {
   readonly key: string
 }
 
-/** The API key that a request sends: a bearer token, Anthropic's `x-api-key`, or the password of Basic auth. */
+/** The API key that a request sends: a bearer token, Anthropic's `x-api-key`, Azure's `api-key`, or the password of Basic auth. */
 export function credentialOf(headers: Headers): string | undefined {
   const authorization = headers.get("authorization")
-  if (authorization === null) return headers.get("x-api-key")?.trim() || undefined
+  if (authorization === null) return (headers.get("x-api-key") ?? headers.get("api-key"))?.trim() || undefined
   const [, scheme, value] = /^(Bearer|Basic) +(\S+)\s*$/i.exec(authorization) ?? []
   if (value === undefined) return undefined
   if (scheme?.toLowerCase() === "bearer") return value

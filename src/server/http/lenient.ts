@@ -6,6 +6,12 @@
 import { z } from "zod"
 import { currentRequest } from "../observe/record.ts"
 
+/** The model of a request. */
+export const modelName = z
+  .string()
+  .nullish()
+  .describe("A name that /v1/models lists; `:latest` may be added or left out. Default: the first model.")
+
 /** Why a field has no effect, by its schema. */
 const WITHOUT_EFFECT = new WeakMap<z.ZodType, string>()
 

@@ -3,8 +3,10 @@ import type { LoadedModel } from "../../engine/types.ts"
 
 /** A model that can be served, described from its file's header alone. */
 export interface ModelSpec {
-  /** The name that requests use. */
+  /** The name that requests use, and that answers have. */
   readonly name: string
+  /** Further names that requests can use. */
+  readonly aliases?: readonly string[]
   readonly path: string
   readonly arch: string
   /** Bytes of its weights. */

@@ -16,6 +16,8 @@ export interface ModelPoolOptions {
   readonly keepAliveMs?: number
   /** Milliseconds after a failed load during which requests get that failure and no new load starts. Default 5000. */
   readonly retryMs?: number
+  /** Requests with an unknown name get the first model. Default false: they are refused. */
+  readonly anyModel?: boolean
   /** Measures `keepAliveMs` and `retryMs`. Default: the computer's clock. */
   readonly clock?: Clock
 }
@@ -26,6 +28,9 @@ interface LeaseOptions {
   /** Is told when the lease begins and ends. */
   readonly watch?: RequestWatch | undefined
 }
+
+/** The tag that a name has if it has no other, as in Ollama. */
+const LATEST = ":latest"
 
 /** Retry-After, in seconds, when there is no memory for a model. */
 const NO_ROOM_RETRY_S = 2
@@ -41,6 +46,9 @@ const shuttingDown = () => new OverloadedError("the server is shutting down", "u
  */
 export class ModelPool implements AsyncDisposable {
   readonly #models = new Map<string, PoolEntry>()
+  /** Every model by its name and its aliases. */
+  readonly #byName = new Map<string, PoolEntry>()
+  readonly #anyModel: boolean
   readonly #open: ModelOpener
   readonly #budget: Budget
   readonly #keepAliveMs: number
@@ -55,11 +63,12 @@ export class ModelPool implements AsyncDisposable {
   #onIdle = () => {}
 
   /** @throws Error when two models have the same name; BudgetError when a model's weights exceed the budget. */
-  constructor({ models, open, budget, keepAliveMs, retryMs, clock = realClock }: ModelPoolOptions) {
+  constructor({ models, open, budget, keepAliveMs, retryMs, anyModel, clock = realClock }: ModelPoolOptions) {
     this.#open = open
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
     this.#keepAliveMs = keepAliveMs ?? Number.POSITIVE_INFINITY
     this.#retryMs = retryMs ?? 5000
+    this.#anyModel = anyModel ?? false
     this.#clock = clock
     for (const spec of models) this.#add(new PoolEntry(spec))
   }
@@ -93,10 +102,17 @@ export class ModelPool implements AsyncDisposable {
     return this.#draining
   }
 
-  /** @throws UnknownModelError */
-  get(name: string): PoolEntry {
-    const entry = this.#models.get(name)
-    if (entry === undefined) throw new UnknownModelError(name, [...this.#models.keys()])
+  /**
+   * The model of a name or an alias, with or without `:latest`. Without a name it is the first model.
+   * @throws UnknownModelError, unless any name means a model here
+   */
+  get(name: string | null | undefined): PoolEntry {
+    const [first] = this.#models.values()
+    if (!name && first !== undefined) return first
+    const asked = name ?? ""
+    const other = asked.endsWith(LATEST) ? asked.slice(0, -LATEST.length) : asked + LATEST
+    const entry = this.#byName.get(asked) ?? this.#byName.get(other) ?? (this.#anyModel ? first : undefined)
+    if (entry === undefined) throw new UnknownModelError(asked, [...this.#byName.keys()])
     return entry
   }
 
@@ -105,7 +121,7 @@ export class ModelPool implements AsyncDisposable {
    * @throws UnknownModelError; OverloadedError when no memory can be freed, or the server is draining; ModelLoadError; EngineError
    * when the signal is aborted.
    */
-  async lease(name: string, { signal, watch }: LeaseOptions = {}): Promise<ModelLease> {
+  async lease(name: string | null | undefined, { signal, watch }: LeaseOptions = {}): Promise<ModelLease> {
     const entry = this.get(name)
     if (this.#draining) throw shuttingDown()
     if (signal?.aborted) throw cancelled()
@@ -120,7 +136,7 @@ export class ModelPool implements AsyncDisposable {
     signal?.addEventListener("abort", stop, { once: true })
     this.#leases.add(lease)
     this.#use(entry)
-    watch?.onHold(name)
+    watch?.onHold(entry.name)
     try {
       return await lease.wait(this.#ready(entry))
     } catch (error) {
@@ -190,8 +206,10 @@ export class ModelPool implements AsyncDisposable {
   }
 
   #add(entry: PoolEntry): void {
-    if (this.#models.has(entry.name))
-      throw new Error(`Two models are named '${entry.name}'. Give each model a name of its own.`)
+    for (const name of [entry.name, ...(entry.spec.aliases ?? [])]) {
+      if (this.#byName.has(name)) throw new Error(`Two models are named '${name}'. Give each model a name of its own.`)
+      this.#byName.set(name, entry)
+    }
     this.#models.set(entry.name, entry)
   }
 

@@ -10,10 +10,10 @@ const style = (source: string) => () => asset(source, "text/css; charset=utf-8")
 const asset = (source: string, type: string) =>
   new Response(source, { headers: { "content-type": type, "cache-control": "no-cache" } })
 
-/** The HTML pages and their assets. `fallback` answers every request that matches none of them. */
-export function createUi(fallback: (request: Request) => Response): Hono {
+/** The HTML pages and their assets. `fallback` answers every request that matches none of them. @param corsOrigins Shown on the status page. */
+export function createUi(fallback: (request: Request) => Response, corsOrigins: readonly string[]): Hono {
   return new Hono()
-    .get("/", () => statusPage())
+    .get("/", () => statusPage(corsOrigins))
     .get("/ui/status.js", script(statusScript))
     .get("/ui/status.css", style(statusStyle))
     .get("/ui/swagger.js", script(swaggerScript))

@@ -1,8 +1,8 @@
 /** @jsxImportSource hono/jsx */
 import { htmlResponse, Page } from "./layout.tsx"
 
-/** The status page. `status.client.js` fills in the data of `/health`. */
-export const statusPage = (): Response =>
+/** The status page. `status.client.js` fills in the data of `/health`. @param corsOrigins Whose web pages may use the server. */
+export const statusPage = (corsOrigins: readonly string[]): Response =>
   htmlResponse(
     <Page title="ROCmForge" styles={["/ui/status.css"]} scripts={["/ui/status.js"]}>
       <header>
@@ -25,6 +25,11 @@ export const statusPage = (): Response =>
             Set the base URL of any OpenAI client to <code id="base-url">/v1</code>, or send a request from a shell:
           </p>
           <pre id="example" tabindex={0} />
+          <p id="origins">
+            Web pages of other origins that may use this server:{" "}
+            {corsOrigins.length === 0 ? "none" : corsOrigins.map((origin) => <code>{origin} </code>)}. Start it with{" "}
+            <code>--cors-origin https://chat.example</code> to allow one (<code>*</code> allows all).
+          </p>
         </section>
         <nav aria-label="More">
           <a href="/swagger">API reference</a>

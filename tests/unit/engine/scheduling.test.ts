@@ -175,7 +175,7 @@ describe("when blocks run out", () => {
   test("a prompt larger than the cache is refused", async () => {
     const { engine } = startShadow({ nBlocks: 4, contextLength: 1000 })
     const refused = read(engine, request("a", range(0, 64)))
-    await expect(refused).rejects.toMatchObject({ name: "RequestError", code: "context_length_exceeded" })
+    await expect(refused).rejects.toMatchObject({ name: "ContextOverflowError", code: "context_length_exceeded" })
   })
 })
 

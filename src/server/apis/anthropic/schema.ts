@@ -1,6 +1,7 @@
 /** `POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's requests, responses and stream events. */
 
 import { z } from "zod"
+import { modelName } from "../../http/lenient.ts"
 import { LIMITS, list, stopText } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
 import {
@@ -48,7 +49,7 @@ const message = z.discriminatedUnion(
 
 /** The fields that make up a prompt, whose tokens can be counted. */
 const promptFields = {
-  model: z.string().min(1).describe("A name that /v1/models lists."),
+  model: modelName,
   messages: list(message, LIMITS.messages, 1).describe(
     "If the last message is the assistant's, the answer continues it.",
   ),

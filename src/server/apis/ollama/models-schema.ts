@@ -1,9 +1,10 @@
 /** Ollama's `/api/tags`, `/api/ps`, `/api/show`, `/api/version`, `/api/embed` and `/api/embeddings`. */
 
 import { z } from "zod"
+import { modelName } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
 import { integer } from "../openai/generation-schema.ts"
-import { keepAlive, numCtx, ollamaModel } from "./schema.ts"
+import { keepAlive, numCtx } from "./schema.ts"
 
 const details = z.object({
   parent_model: z.literal(""),
@@ -14,7 +15,7 @@ const details = z.object({
   quantization_level: z.string().describe("For example Q4_K_M. The format of most weights if the file does not say."),
 })
 
-const listed = z.object({
+export const listed = z.object({
   name: z.string(),
   model: z.string().describe("The same as name."),
   modified_at: z.string(),
@@ -38,20 +39,14 @@ export const psResponse = z.object({
   ),
 })
 
-export const showRequest = z
-  .strictObject({
-    model: ollamaModel.or(z.literal("")).nullish(),
-    name: z.string().nullish().describe("An older name of model."),
-    verbose: z.boolean().nullish().describe("Include the tokenizer's tables and the list of tensors."),
-    system: z.literal("").nullish().describe("Must be empty: a request cannot override the model."),
-    template: z.literal("").nullish(),
-    options: z.strictObject({}).nullish(),
-  })
-  .refine(({ model, name }) => !!model || !!name, {
-    path: ["model"],
-    error: "is required",
-    params: { code: "missing_required_parameter" },
-  })
+export const showRequest = z.strictObject({
+  model: modelName,
+  name: z.string().nullish().describe("An older name of model."),
+  verbose: z.boolean().nullish().describe("Include the tokenizer's tables and the list of tensors."),
+  system: z.literal("").nullish().describe("Must be empty: a request cannot override the model."),
+  template: z.literal("").nullish(),
+  options: z.strictObject({}).nullish(),
+})
 
 const capability = z.enum(["completion", "tools", "insert", "thinking", "embedding"])
 export type Capability = z.output<typeof capability>
@@ -79,7 +74,7 @@ export const versionResponse = z.object({
 })
 
 const embedFields = {
-  model: ollamaModel,
+  model: modelName,
   keep_alive: keepAlive,
   options: z.strictObject({ num_ctx: numCtx }).nullish().describe("Other options do not apply to embeddings."),
 }

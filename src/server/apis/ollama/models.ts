@@ -26,7 +26,7 @@ import {
   versionResponse,
 } from "./models-schema.ts"
 import { contextOf } from "./prepare.ts"
-import { findModel, readOllamaJson } from "./request.ts"
+import { readOllamaJson } from "./request.ts"
 import { ollamaErrorSchema } from "./schema.ts"
 
 /** The version of Ollama's API: clients refuse servers with one that is too old. */
@@ -85,22 +85,18 @@ export const ollamaModelRoutes = (state: ServerState) => {
       response: { 200: responseBody(psResponse) },
       detail: endpoint({ tag, failure, summary: "The models in memory", response: psResponse, errors: UNREADABLE }),
     })
-    .post(
-      "/api/show",
-      ({ body }) => showModel(findModel(models, body.model || body.name || ""), body.verbose ?? false),
-      {
-        parse,
-        body: requestBody(showRequest, { model }),
-        response: { 200: responseBody(showResponse) },
-        detail: endpoint({
-          tag,
-          failure,
-          summary: "Details and capabilities of a model",
-          response: showResponse,
-          errors: { ...pick(400, 404, 413, 415), ...UNREADABLE },
-        }),
-      },
-    )
+    .post("/api/show", ({ body }) => showModel(models.get(body.model || body.name), body.verbose ?? false), {
+      parse,
+      body: requestBody(showRequest, { model }),
+      response: { 200: responseBody(showResponse) },
+      detail: endpoint({
+        tag,
+        failure,
+        summary: "Details and capabilities of a model",
+        response: showResponse,
+        errors: { ...pick(400, 404, 413, 415), ...UNREADABLE },
+      }),
+    })
     .post(
       "/api/embed",
       ({ body, request, server }) => {
@@ -155,7 +151,7 @@ function embedTexts(
   incoming: Incoming,
 ): Promise<z.output<typeof embedResponse>> {
   const arrivedAt = performance.now()
-  const managed = findModel(state.models, name)
+  const managed = state.models.get(name)
   return runWhole(state, { idPrefix: "embd", model: managed.name }, incoming, async (model, context) => {
     const loadedAt = performance.now()
     const embedding = await prepareEmbedding(model, context, {
@@ -167,7 +163,7 @@ function embedTexts(
     applyKeepAlive(state.models, managed, keep_alive)
     const { vectors, promptTokens } = await embed(embedding)
     return {
-      model: name,
+      model: name || managed.name,
       embeddings: vectors.map((vector) => Array.from(vector)),
       total_duration: nanoseconds(performance.now() - arrivedAt),
       load_duration: nanoseconds(loadedAt - arrivedAt),

@@ -5,8 +5,6 @@ import { reasoningMarks } from "../../../text/index.ts"
 import type { ChatRequest, Conversation, Message, RequestedForm, ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
 import { invalidRequest } from "../../http/errors.ts"
-import type { PoolEntry } from "../../pool/entry.ts"
-import type { ModelPool } from "../../pool/pool.ts"
 import { toConversation } from "../openai/request.ts"
 import type { OllamaChatRequest, OllamaGenerateRequest, OllamaMessage, OllamaOptions } from "./schema.ts"
 
@@ -24,15 +22,8 @@ export function readOllamaJson(request: Request, limit: number): Promise<unknown
   return readJson(new Request(request, { headers }), limit)
 }
 
-/** Ollama's names end in a tag, which is `latest` if a request leaves it out. */
+/** The tag of a name that has no other. */
 const LATEST = ":latest"
-
-/** The model that a request names. @throws UnknownModelError */
-export function findModel(models: ModelPool, name: string): PoolEntry {
-  const other = name.endsWith(LATEST) ? name.slice(0, -LATEST.length) : name + LATEST
-  const same = models.models.find((model) => model.name === name) ?? models.models.find((model) => model.name === other)
-  return same ?? models.get(name)
-}
 
 /** A model's name with its tag. */
 export const taggedName = (name: string): string =>

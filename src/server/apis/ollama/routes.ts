@@ -23,7 +23,7 @@ import { FIELDS, ollamaError, PROMPT_FIELDS } from "./errors.ts"
 import { applyKeepAlive, parseKeepAlive } from "./keep-alive.ts"
 import { ollamaModelRoutes } from "./models.ts"
 import { isRaw, prepareOllamaChat, prepareOllamaGenerate } from "./prepare.ts"
-import { findModel, readOllamaJson } from "./request.ts"
+import { readOllamaJson } from "./request.ts"
 import {
   type OllamaChatRequest,
   type OllamaGenerateRequest,
@@ -116,13 +116,13 @@ function answer<Body extends OllamaChatRequest | OllamaGenerateRequest, T>(
   write: (head: AnswerHead, chat: Chat, model: LoadedModel) => AnswerWriter<T>,
 ): Promise<T> | Promise<Response> {
   const arrivedAt = performance.now()
-  const managed = findModel(state.models, body.model)
+  const managed = state.models.get(body.model)
   const options = { idPrefix: "ollama", model: managed.name, stream: body.stream ?? true }
   return runJob(state, options, incoming, async (model, context) => {
     const loadedAt = performance.now()
     const chat = await prepare(model, context, body)
     applyKeepAlive(state.models, managed, body.keep_alive)
-    const { pieces, whole } = write({ model: body.model, arrivedAt, loadedAt }, chat, model)
+    const { pieces, whole } = write({ model: body.model || managed.name, arrivedAt, loadedAt }, chat, model)
     return { controller: context.controller, format, complete: whole, chunks: pieces }
   })
 }
@@ -136,14 +136,14 @@ async function loadOrUnload<Rest extends object>(
 ) {
   server?.timeout(request, 0)
   const arrivedAt = performance.now()
-  const managed = findModel(state.models, model)
+  const managed = state.models.get(model)
   const unload = keep_alive !== undefined && keep_alive !== null && parseKeepAlive(keep_alive) === 0
   if (!unload) {
     using _ = await leaseModel(state, managed.name, request.signal)
     applyKeepAlive(state.models, managed, keep_alive)
   } else applyKeepAlive(state.models, managed, keep_alive)
   return {
-    model,
+    model: model || managed.name,
     created_at: new Date().toISOString(),
     done: true,
     done_reason: unload ? ("unload" as const) : ("load" as const),

@@ -1,6 +1,7 @@
 /** `POST /api/chat` and `/api/generate`: requests, and the objects of their answers. */
 
 import { z } from "zod"
+import { modelName } from "../../http/lenient.ts"
 import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
 import { toolFields } from "../openai/tools-schema.ts"
@@ -20,8 +21,6 @@ const refused = (why: string) =>
 /** An option that Ollama reads when it loads a model, and this server when it starts. */
 const setAtStart = (flag: string) => refused(`it is set when the server starts (${flag})`)
 const unknownHere = refused("this server has no such option")
-
-export const ollamaModel = z.string().min(1).describe("A name that /api/tags lists; `:latest` may be left out.")
 
 export const keepAlive = z
   .union([z.number(), z.string()])
@@ -150,7 +149,7 @@ export type OllamaMessage = z.output<typeof message>
 
 /** The fields of both kinds of request. */
 const common = {
-  model: ollamaModel,
+  model: modelName,
   stream: z.boolean().nullish().describe("Send the answer in pieces, one JSON object per line. Default true."),
   think: z
     .union([z.boolean(), z.enum(["low", "medium", "high"])], { error: "expected true, false, low, medium or high" })

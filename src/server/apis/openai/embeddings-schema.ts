@@ -1,12 +1,12 @@
 /** `POST /v1/embeddings`: request and response. */
 
 import { z } from "zod"
-import { noEffect, openObject } from "../../http/lenient.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, textsOrTokens } from "../../http/limits.ts"
 import { integer, notYet } from "./generation-schema.ts"
 
 export const embeddingRequest = openObject("", {
-  model: z.string().min(1).describe("A name that /v1/models lists."),
+  model: modelName,
   input: textsOrTokens(z.string().min(1), LIMITS.inputs).describe(
     `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either. Each may be as long as the model's context. A text gets ` +
       "the model's beginning and end tokens, and control tokens written in it are plain text. Token ids are used unchanged.",

@@ -1,7 +1,7 @@
 /** Request fields and response parts that chat and plain completions share. */
 
 import { z } from "zod"
-import { noEffect, openObject } from "../../http/lenient.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
 import { samplerFields } from "./sampler-schema.ts"
 
@@ -41,7 +41,7 @@ const stop = z
 
 /** Sampling and limits. `null` means not given, as in OpenAI's API. */
 export const samplingFields = {
-  model: z.string().min(1).describe("A name that /v1/models lists."),
+  model: modelName,
   ...samplerFields,
   stop: stop.describe(`Up to ${LIMITS.stops} strings that end the text; they are not part of it.`),
   stop_everywhere: flag.describe(

@@ -2,6 +2,7 @@
 
 import { z } from "zod"
 import type { ModelState } from "../../pool/status.ts"
+import { listed } from "../ollama/models-schema.ts"
 
 const MODEL_STATES = [
   "unloaded",
@@ -35,6 +36,12 @@ export const modelBody = z.object({
   object: z.literal("model"),
   created: z.int().describe("When the server started, Unix time in seconds."),
   owned_by: z.literal("rocmforge"),
+  root: z.string().describe("The model's own name, where the id is a further name of it."),
+  parent: z.null(),
+  max_model_len: contextLength.describe("The same as context_length, as vLLM calls it."),
+  type: z.literal("model").describe("This and the next two are fields of Anthropic's API."),
+  display_name: z.string(),
+  created_at: z.string().describe("The same as created, as RFC 3339."),
   state: modelState,
   reason,
   arch: z.string().describe("Model family."),
@@ -49,4 +56,16 @@ export const modelBody = z.object({
 })
 export type ModelBody = z.output<typeof modelBody>
 
-export const modelList = z.object({ object: z.literal("list"), data: z.array(modelBody) })
+export const modelList = z.object({
+  object: z.literal("list"),
+  data: z.array(modelBody).describe("A model has an entry for each of its names."),
+  has_more: z
+    .literal(false)
+    .describe("This and the next two are fields of Anthropic's API, whose pages are never needed here."),
+  first_id: z.string().nullable(),
+  last_id: z.string().nullable(),
+  models: z
+    .array(listed)
+    .describe("The same models as Ollama's API lists them; those whose file cannot be read are left out."),
+})
+export type ModelList = z.output<typeof modelList>

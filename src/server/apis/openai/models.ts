@@ -5,14 +5,16 @@ import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
 import { statusOf } from "../../pool/status.ts"
-import { type ModelBody, modelBody, modelList } from "./models-schema.ts"
+import { modelCard } from "../ollama/describe.ts"
+import { type ModelBody, type ModelList, modelBody, modelList } from "./models-schema.ts"
 import { openAiError } from "./wire.ts"
 
 /** `GET /v1/models` and `GET /v1/models/{model}`, whose name may contain slashes, escaped or not. */
-export const modelRoutes = ({ models, startedAt }: ServerState) =>
-  new Elysia({ prefix: "/v1/models" })
+export const modelRoutes = ({ models, startedAt }: ServerState) => {
+  const one = (name: string): ModelBody => describe(models.get(name), name, startedAt)
+  return new Elysia({ prefix: "/v1/models" })
     .onError(answerErrors(openAiError))
-    .get("", () => ({ object: "list" as const, data: models.models.map((model) => describe(model, startedAt)) }), {
+    .get("", () => listModels(models.models, startedAt), {
       response: { 200: responseBody(modelList) },
       detail: endpoint({
         tag: "Models",
@@ -21,14 +23,30 @@ export const modelRoutes = ({ models, startedAt }: ServerState) =>
         errors: {},
       }),
     })
-    .get("/:model", ({ params }) => describe(models.get(params.model), startedAt), {
+    .get("/:model", ({ params }) => one(params.model), {
       response: { 200: responseBody(modelBody) },
       detail: endpoint({ tag: "Models", summary: "One model", response: modelBody, errors: { 404: "No such model." } }),
     })
-    .get("/*", ({ params }) => describe(models.get(unescaped(params["*"])), startedAt), {
+    .get("/*", ({ params }) => one(unescaped(params["*"])), {
       response: { 200: responseBody(modelBody) },
       detail: { hide: true },
     })
+}
+
+async function listModels(entries: readonly PoolEntry[], startedAt: Date): Promise<ModelList> {
+  const data = entries.flatMap((entry) =>
+    [entry.name, ...(entry.spec.aliases ?? [])].map((name) => describe(entry, name, startedAt)),
+  )
+  const cards = await Promise.allSettled(entries.map(modelCard))
+  return {
+    object: "list",
+    data,
+    has_more: false,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    models: cards.flatMap((card) => (card.status === "fulfilled" ? [card.value.listed] : [])),
+  }
+}
 
 /** Decodes the rest of a path, which is as the client sent it. A malformed escape stays. */
 function unescaped(path: string): string {
@@ -39,13 +57,20 @@ function unescaped(path: string): string {
   }
 }
 
-function describe(managed: PoolEntry, startedAt: Date): ModelBody {
+/** @param name A name of the model, which becomes the id. */
+function describe(managed: PoolEntry, name: string, startedAt: Date): ModelBody {
   const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
   return {
-    id,
+    id: managed.spec.aliases?.includes(name) ? name : id,
     object: "model",
     created: seconds(startedAt),
     owned_by: "rocmforge",
+    root: id,
+    parent: null,
+    max_model_len: loaded?.context_length ?? null,
+    type: "model",
+    display_name: id,
+    created_at: startedAt.toISOString(),
     state,
     reason,
     arch,

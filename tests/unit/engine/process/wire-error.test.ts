@@ -2,7 +2,14 @@ import { deserialize, serialize } from "bun:jsc"
 import { expect, test } from "bun:test"
 import { DeviceError } from "../../../../src/engine/device.ts"
 import { fromWire, toWire, wireErrorSchema } from "../../../../src/engine/process/wire-error.ts"
-import { EngineError, FieldMessage, fieldMessage, OverloadedError, RequestError } from "../../../../src/errors.ts"
+import {
+  ContextOverflowError,
+  EngineError,
+  FieldMessage,
+  fieldMessage,
+  OverloadedError,
+  RequestError,
+} from "../../../../src/errors.ts"
 import { GgufError } from "../../../../src/gguf/errors.ts"
 import { ModelError } from "../../../../src/models/errors.ts"
 import { NativeError } from "../../../../src/native/errors.ts"
@@ -12,6 +19,7 @@ import { ChatTemplateError, TokenizerError } from "../../../../src/text/index.ts
 const native = new NativeError("DEVICE", "the GPU was lost")
 const ERRORS: Error[] = [
   new RequestError("too long", "prompt", "context_length_exceeded"),
+  new ContextOverflowError(9000, 8192, "prompt"),
   new OverloadedError("too many", "queue_full", 7),
   new EngineError("the step failed", { cause: native }),
   new DeviceError("no GPU", true),
