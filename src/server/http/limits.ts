@@ -16,7 +16,7 @@ export const LIMITS = {
   /** Tools of a request, and calls of one message. */
   tools: 128,
   /** Texts that end a generation. */
-  stops: 16,
+  stops: 64,
   /** Characters of each of these texts. */
   stopLength: 1024,
   /** Values of `include`. */

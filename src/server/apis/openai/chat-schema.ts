@@ -10,6 +10,7 @@ import {
   notYet,
   reported,
   reportFields,
+  runningUsage,
   samplingFields,
   tokenLimit,
   usage,
@@ -137,6 +138,6 @@ export const chatChunk = z.object({
       token_ids: reported.tokenIds,
     }),
   ),
-  usage: usage.nullish(),
+  usage: runningUsage.nullish(),
 })
 export type ChatChunk = z.output<typeof chatChunk>

@@ -9,6 +9,7 @@ import {
   integer,
   reported,
   reportFields,
+  runningUsage,
   samplingFields,
   tokenLimit,
   usage,
@@ -17,6 +18,18 @@ import { checkStructured, structuredFields } from "./structured-schema.ts"
 
 const countOf = (prompt: unknown): number =>
   Array.isArray(prompt) && typeof prompt[0] !== "number" ? prompt.length : 1
+
+interface LogprobFields {
+  logprobs?: number | boolean | null
+  n_probs?: number | null
+}
+
+/** The alternatives to report for each token; `undefined`: no log-probabilities. */
+export function alternatives({ logprobs, n_probs }: LogprobFields): number | undefined {
+  if (typeof logprobs === "number") return logprobs
+  if (logprobs) return n_probs ?? 0
+  return n_probs || undefined
+}
 
 const flag = z.boolean().nullish()
 
@@ -72,16 +85,6 @@ export const completionRequest = openObject("", {
   .superRefine(checkStructured)
 export type CompletionBody = z.output<typeof completionRequest>
 
-/** The alternatives to report for each token; `undefined`: no log-probabilities. */
-export function alternatives({
-  logprobs,
-  n_probs,
-}: Pick<Partial<CompletionBody>, "logprobs" | "n_probs">): number | undefined {
-  if (typeof logprobs === "number") return logprobs
-  if (logprobs) return n_probs ?? 0
-  return n_probs || undefined
-}
-
 const completionLogprobs = z.object({
   tokens: z.array(z.string()),
   token_logprobs: z.array(z.number().nullable()).describe("null for a prompt's first token."),
@@ -118,6 +121,6 @@ export const completionChunk = z.object({
   choices: z.array(
     choice.extend({ finish_reason: finishReason.nullable().describe("null in all but the last event.") }),
   ),
-  usage: usage.nullish(),
+  usage: runningUsage.nullish(),
 })
 export type CompletionChunk = z.output<typeof completionChunk>

@@ -35,7 +35,10 @@ const part = z.discriminatedUnion(
 export type MessagePart = z.output<typeof part>
 
 /** A call's arguments as JSON, or as the object itself. */
-const callArguments = z.union([text, z.record(text, z.unknown())]).nullish().describe("JSON.")
+const callArguments = z
+  .union([text, z.record(text, z.unknown())])
+  .nullish()
+  .describe("JSON.")
 const calledFunction = openObject("messages[].tool_calls[].function", {
   name: text.min(1),
   arguments: callArguments,
@@ -98,7 +101,11 @@ export const message = openObject("messages[]", {
 export type ChatMessageBody = z.output<typeof message>
 
 const flag = z.boolean().nullish()
-const budget = z.int().min(-1).max(2 ** 31 - 1).nullish()
+const budget = z
+  .int()
+  .min(-1)
+  .max(2 ** 31 - 1)
+  .nullish()
 
 const EFFORTS = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const
 const effort = z.enum(EFFORTS).nullish()
@@ -125,7 +132,10 @@ const thinkingFields = {
     .nullish()
     .describe("Another form of reasoning_effort: true or false, or as in Anthropic's API."),
   enable_thinking: flag.describe("Another form of reasoning_effort."),
-  think: z.union([z.boolean(), z.enum(EFFORTS)]).nullish().describe("Ollama's form of reasoning_effort."),
+  think: z
+    .union([z.boolean(), z.enum(EFFORTS)])
+    .nullish()
+    .describe("Ollama's form of reasoning_effort."),
   thinking_token_budget: budget.describe("0 turns thinking off."),
   thinking_budget: budget.describe("As thinking_token_budget."),
   reasoning_budget: budget.describe("As thinking_token_budget."),

@@ -92,9 +92,7 @@ export const reportFields = {
   return_tokens_as_token_ids: flag.describe("In log-probabilities, write each token as `token_id:` and its id."),
   prompt_logprobs: integer(0, 20)
     .nullish()
-    .describe(
-      "Report the log-probability of every token of the prompt, with this many alternatives. Not with stream.",
-    ),
+    .describe("Report the log-probability of every token of the prompt, with this many alternatives. Not with stream."),
   request_id: z.string().max(256).nullish().describe("The last part of the answer's id. Default: random."),
 }
 
@@ -165,6 +163,8 @@ export const usage = z.object({
     .optional()
     .describe("Only for models that think before they answer."),
 })
+/** In all but the last event of a stream, what was found in the cache is not known yet. */
+export const runningUsage = usage.partial({ prompt_tokens_details: true })
 export type UsageBody = z.output<typeof usage>
 
 export const finishReason = z.enum(["stop", "length"])
@@ -176,10 +176,7 @@ export const reported = {
   promptLogprobs: z
     .array(
       z
-        .record(
-          z.string(),
-          z.object({ logprob: z.number(), rank: z.int().nullable(), decoded_token: z.string() }),
-        )
+        .record(z.string(), z.object({ logprob: z.number(), rank: z.int().nullable(), decoded_token: z.string() }))
         .nullable(),
     )
     .optional()

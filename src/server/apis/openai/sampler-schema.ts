@@ -106,24 +106,29 @@ export const samplerFields = {
     .describe("Keeps logits within so many standard deviations of the greatest. Default: off, as 0 and -1 are."),
   xtc_probability: probability.nullish().describe("Chance that the top choices are excluded. Default 0 (off)."),
   xtc_threshold: probability.nullish().describe("Probability from which a token is a top choice. Default 0.1."),
-  min_keep: integer(0, 2 ** 31 - 1).nullish().describe("Tokens that these limits keep at least. Default 0."),
+  min_keep: integer(0, 2 ** 31 - 1)
+    .nullish()
+    .describe("Tokens that these limits keep at least. Default 0."),
   presence_penalty: penalty.nullish().describe("Default 0."),
   frequency_penalty: penalty.nullish().describe("Default 0."),
   repetition_penalty: factor
     .nullish()
     .describe("Divides the positive logits of tokens already seen, and multiplies the negative ones. Default 1 (off)."),
   repeat_penalty: factor.nullish().describe("llama-server's name of repetition_penalty."),
-  repeat_last_n: count
-    .nullish()
-    .describe("Tokens that the three penalties look back at; -1 (default): all, 0: none."),
+  repeat_last_n: count.nullish().describe("Tokens that the three penalties look back at; -1 (default): all, 0: none."),
   dry_multiplier: number(0, 100).nullish().describe("Strength of DRY, which punishes repetitions. Default 0 (off)."),
   dry_base: number(0, 100).nullish().describe("Base of DRY's growth with the length of a repetition. Default 1.75."),
-  dry_allowed_length: integer(0, 2 ** 31 - 1).nullish().describe("Repetitions up to this length are free. Default 2."),
+  dry_allowed_length: integer(0, 2 ** 31 - 1)
+    .nullish()
+    .describe("Repetitions up to this length are free. Default 2."),
   dry_penalty_last_n: count.nullish().describe("Tokens in which DRY looks for repetitions; -1 (default): all."),
   dry_sequence_breakers: list(z.string().min(1).max(LIMITS.stopLength), LIMITS.stops)
     .nullish()
     .describe("Texts that no repetition extends across. Default: line break, colon, quote and asterisk."),
-  mirostat: z.literal([0, 1, 2]).nullish().describe("Mirostat, version 1 or 2, instead of all limits. Default 0 (off)."),
+  mirostat: z
+    .literal([0, 1, 2])
+    .nullish()
+    .describe("Mirostat, version 1 or 2, instead of all limits. Default 0 (off)."),
   mirostat_tau: number(0, 100).nullish().describe("Mirostat's target surprise in bits. Default 5."),
   mirostat_eta: number(0, 100).nullish().describe("How fast Mirostat adapts. Default 0.1."),
   samplers: samplers

@@ -67,7 +67,7 @@ const structuredOutputs = openObject("structured_outputs", {
   disable_fallback: noEffect("picks among vLLM's libraries"),
   disable_additional_properties: noEffect("is a rule of one of vLLM's libraries; a schema can say it itself"),
 })
-  .refine((value) => outputsForm(value).length <= 1, {
+  .refine((value) => outputsForm(value).length === 1, {
     error: "needs one of json, json_object, regex, choice and grammar",
   })
   .nullish()
@@ -96,7 +96,7 @@ export const structuredFields = {
   structural_tag: notYet("a structural tag is", undefined, "use grammar, or tools"),
 }
 
-export type StructuredFields = z.output<z.ZodObject<typeof structuredFields>>
+export type StructuredFields = Partial<z.output<z.ZodObject<typeof structuredFields>>>
 
 /** A field that asks for a form of text: its name, its path in the body, and whether the answer may also call tools. */
 export interface FormAsked {
@@ -174,10 +174,18 @@ function formsOf(fields: StructuredFields): (readonly [name: string, form: Form]
   return Object.entries(forms).flatMap(([name, form]) => (form === undefined ? [] : [[name, form] as const]))
 }
 
+interface OutputsFields {
+  json?: Schema | null
+  json_object?: boolean | null
+  regex?: string | null
+  choice?: string[] | null
+  grammar?: string | null
+}
+
 /** The forms that vLLM's field asks for. */
-function outputsForm(fields: Omit<NonNullable<z.input<typeof structuredOutputs>>, "json"> & { json?: unknown }): Form[] {
+function outputsForm(fields: OutputsFields): Form[] {
   const forms = [
-    given(fields.json, (schema) => jsonForm(schema as Schema)),
+    given(fields.json, jsonForm),
     fields.json_object ? jsonForm(undefined) : undefined,
     regexForm(fields.regex),
     given(fields.choice, choiceForm),
@@ -197,8 +205,7 @@ const isEmpty = (schema: Schema | null | undefined): boolean =>
   typeof schema === "object" && schema !== null && Object.keys(schema).length === 0
 
 const regexForm = (pattern: string | null | undefined) => given(pattern, (pattern) => ({ type: "regex", pattern }))
-const grammarForm = (grammar: string | null | undefined) =>
-  given(grammar, (grammar) => ({ type: "grammar", grammar }))
+const grammarForm = (grammar: string | null | undefined) => given(grammar, (grammar) => ({ type: "grammar", grammar }))
 const choiceForm = (texts: readonly string[]): Form => ({ type: "regex", pattern: texts.map(escaped).join("|") })
 
 /** A pattern that matches this text alone. */
