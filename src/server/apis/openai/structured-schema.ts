@@ -16,22 +16,14 @@ const jsonSchema = z
 type Schema = z.output<typeof jsonSchema>
 
 /** A schema, which some clients send as text. */
-const schemaOrText = z
-  .union([z.string().max(LIMITS.schemaLength), jsonSchema], { error: "expected a JSON schema: an object, or its text" })
-  .transform((value, { issues }): Schema => {
-    if (typeof value !== "string") return value
-    const parsed = jsonSchema.safeParse(parsedText(value))
-    if (parsed.success) return parsed.data
-    issues.push({ code: "custom", input: value, message: "the text is not a JSON schema" })
-    return z.NEVER
-  })
+const schemaOrText = z.preprocess((value) => (typeof value === "string" ? parsedText(value) : value), jsonSchema)
 
+/** The JSON of a text; the text itself if it is none. */
 function parsedText(text: string): unknown {
   try {
     return parseJson(text)
   } catch {
-    // What is not JSON is no schema either, which the caller finds.
-    return undefined
+    return text
   }
 }
 
