@@ -173,7 +173,12 @@ test("with tool_choice none, the prompt has no tools", async () => {
 describe("invalid fields are refused by name", () => {
   const last = { role: "assistant", content: [{ type: "tool_use", id: "a", name: "f", input: {} }] }
   test.each<[object, string]>([
-    [{ tools: [{ type: "bash_20250124", name: "bash" }] }, "tools[0].type"],
+    [
+      { tools: [{ type: "web_search_20250305", name: "s" }], tool_choice: { type: "tool", name: "s" } },
+      "tool_choice.name",
+    ],
+    [{ tools: [{ type: "web_search_20250305", name: "s" }], tool_choice: { type: "any" } }, "tool_choice"],
+    [{ tools: [{ type: "bash_20250124", name: "f" }, tools[0]] }, "tools[1].name"],
     [{ tools: [{ name: "a b", input_schema: {} }] }, "tools[0].name"],
     [{ tools: [{ name: "f" }] }, "tools[0].input_schema"],
     [{ tools: [tools[0], tools[0]] }, "tools[1].name"],
