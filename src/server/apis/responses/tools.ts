@@ -1,0 +1,109 @@
+/** The tools that the model is offered: functions and custom tools, also those of namespaces, under names that differ. */
+
+import type { z } from "zod"
+import { customFunction } from "../../chat/custom-tools.ts"
+import type { Tool, ToolChoice } from "../../chat/request.ts"
+import { noteIgnored } from "../../http/lenient.ts"
+import { toolProblems } from "../openai/tools-schema.ts"
+import type { CustomParam, FunctionParam, ResponseTool, ResponseTools } from "./tools-schema.ts"
+
+/** A tool's name, as the client knows it. */
+export interface ToolName {
+  readonly name: string
+  readonly namespace?: string | null
+}
+
+/** A tool, and the name under which the model is offered it. */
+export interface FlatTool {
+  readonly param: FunctionParam | CustomParam
+  readonly name: string
+  readonly namespace?: string
+  readonly offered: string
+  /** Index of the tool, or of its namespace, in the request. */
+  readonly index: number
+}
+
+/** The tools of a request. A tool of a namespace has its own name, and if another tool has the same, that of the namespace before it. */
+export function flatTools(tools: readonly ResponseTool[] | null | undefined): FlatTool[] {
+  const flat = (tools ?? []).flatMap((tool, index): Omit<FlatTool, "offered">[] => {
+    if (tool.type === "hosted") return []
+    if (tool.type !== "namespace") return [{ param: tool, name: tool.name, index }]
+    const inner = tool.tools.filter((one) => one.type !== "hosted")
+    return inner.map((param) => ({ param, name: param.name, namespace: tool.name, index }))
+  })
+  const counts = new Map<string, number>()
+  for (const { name } of flat) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return flat.map((tool) => {
+    const { name, namespace } = tool
+    if (namespace === undefined || counts.get(name) === 1) return { ...tool, offered: name }
+    return { ...tool, offered: `${namespace}${namespace.endsWith("__") ? "" : "__"}${name}` }
+  })
+}
+
+/** Whether a name is that of a tool. A name without a namespace can be that of any tool. */
+const isSame = (tool: FlatTool, { name, namespace }: ToolName): boolean =>
+  tool.name === name && (!namespace || tool.namespace === namespace)
+
+/** The name under which the model knows a tool that an item names. */
+export const offeredName =
+  (tools: readonly FlatTool[]) =>
+  (name: ToolName): string =>
+    tools.find((tool) => isSame(tool, name) && tool.namespace === (name.namespace ?? undefined))?.offered ??
+    tools.find((tool) => isSame(tool, name))?.offered ??
+    name.name
+
+export function toTool({ param, offered: name }: FlatTool): Tool {
+  const { description } = param
+  if (param.type === "function") {
+    const { parameters, strict } = param
+    return {
+      name,
+      description: description ?? undefined,
+      parameters: parameters ?? undefined,
+      strict: strict ?? undefined,
+    }
+  }
+  const { format } = param
+  const grammar = format?.type === "grammar" ? format : undefined
+  if (grammar?.syntax === "lark") noteIgnored("tools[].format.syntax=lark")
+  const custom = customFunction({
+    name,
+    description,
+    ...(grammar?.syntax === "regex" && { pattern: grammar.definition }),
+    ...(grammar?.syntax === "lark" && { lark: grammar.definition }),
+  })
+  // An expression that is not supported is given up, instead of the request.
+  return { ...custom, strict: false }
+}
+
+export function toToolChoice(choice: ResponseTools["tool_choice"], tools: readonly FlatTool[]): ToolChoice | undefined {
+  if (choice === undefined || choice === null || tools.length === 0) return undefined
+  if (typeof choice === "string") return choice
+  if (choice.type !== "allowed_tools") return { function: offeredName(tools)(choice) }
+  const allowed = choice.tools.flatMap(({ type, name, namespace }) => {
+    if (type === "function" || type === "custom") return [offeredName(tools)({ name: name ?? "", namespace })]
+    if (type === "namespace") return tools.filter((tool) => tool.namespace === name).map(({ offered }) => offered)
+    noteIgnored(`tool_choice.tools[].type=${type}`, false)
+    return []
+  })
+  return { allowed, mode: choice.mode }
+}
+
+/** Every tool has a name of its own, and a choice is one among tools. */
+export function checkResponseTools(body: ResponseTools, { addIssue }: z.core.$RefinementCtx<ResponseTools>): void {
+  const { tool_choice } = body
+  const refuse = (path: PropertyKey[], message: string) => addIssue({ code: "custom", path, message, input: body })
+  const tools = flatTools(body.tools)
+  const chosen = typeof tool_choice === "object" ? (tool_choice ?? undefined) : { mode: tool_choice }
+  const isKnown = (name: ToolName) => tools.some((tool) => isSame(tool, name))
+  const stray = (chosen && "tools" in chosen ? chosen.tools : []).findIndex(
+    ({ type, name, namespace }) =>
+      (type === "function" || type === "custom") && !isKnown({ name: name ?? "", namespace }),
+  )
+  if (stray >= 0) refuse(["tool_choice", "tools", stray, "name"], "none of the tools has this name")
+  const required = chosen !== undefined && "mode" in chosen && chosen.mode === "required"
+  const names = tools.map(({ offered }) => offered)
+  for (const { at, index, message } of toolProblems(names, required, undefined))
+    refuse(at === "choice" ? ["tool_choice"] : ["tools", tools[index]?.index ?? 0, "name"], message)
+  if (chosen && "name" in chosen && !isKnown(chosen)) refuse(["tool_choice", "name"], "none of the tools has this name")
+}
