@@ -89,9 +89,10 @@ const allowed = openObject("tool_choice", {
   ),
 })
 const CHOICES = ["none", "auto", "required"] as const
-const choice = z.union([z.enum(CHOICES), z.discriminatedUnion("type", [named, allowed])], {
+const CHOICE_ERROR = {
   error: `expected ${CHOICES.join(", ")}, or an object of type function, custom or allowed_tools; other tools are not offered here`,
-})
+}
+const choice = z.union([z.enum(CHOICES), z.discriminatedUnion("type", [named, allowed], CHOICE_ERROR)], CHOICE_ERROR)
 
 export const responseToolFields = {
   tools: list(tool, LIMITS.tools)
@@ -159,7 +160,7 @@ function bodyOf(tool: FunctionParam | CustomParam): z.output<typeof toolInNamesp
 
 export const toolChoiceBody = z.union([
   z.enum(CHOICES),
-  z.object({ type: z.enum(["function", "custom"]), name: z.string() }),
+  z.object({ type: z.enum(["function", "custom"]), name: z.string(), namespace: z.string().optional() }),
   z.object({
     type: z.literal("allowed_tools"),
     mode: z.enum(["auto", "required"]),
