@@ -228,7 +228,7 @@ describe("hints", () => {
     const body = { ...request, thinking: { type: "adaptive", display: "omitted" } as const }
     const blocks = [
       { type: "thinking", thinking: "", signature: "" },
-      { type: "text", text: "Four.", citations: null },
+      { type: "text", text: "Four.", citations: [] },
     ]
     expect((await server.anthropic.messages.create(body)).content as unknown[]).toEqual(blocks)
     expect((await server.anthropic.messages.stream(body).finalMessage()).content as unknown[]).toEqual(blocks)

@@ -44,7 +44,7 @@ describe("tool_use blocks", () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create(request)
     expect(message.content as unknown[]).toEqual([
-      { type: "text", text: "Hm.", citations: null },
+      { type: "text", text: "Hm.", citations: [] },
       use("f", { x: "é" }),
       use("g", {}),
     ])
@@ -63,7 +63,7 @@ describe("tool_use blocks", () => {
     const message = await stream.finalMessage()
     expect(message.content as unknown[]).toEqual([
       { type: "thinking", thinking: "Well.", signature: "" },
-      { type: "text", text: "Hm.", citations: null },
+      { type: "text", text: "Hm.", citations: [] },
       use("f", { x: "é" }),
       use("g", {}),
     ])
@@ -89,7 +89,7 @@ describe("tool_use blocks", () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create({ ...request, max_tokens: 52 })
     expect(message.stop_reason).toBe("max_tokens")
-    expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: null }, use("f", {})])
+    expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: [] }, use("f", {})])
   })
 })
 

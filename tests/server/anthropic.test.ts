@@ -35,7 +35,7 @@ describe("a message", () => {
       type: "message",
       role: "assistant",
       model: "script",
-      content: [{ type: "text", text: "Grüße, 東京", citations: null }],
+      content: [{ type: "text", text: "Grüße, 東京", citations: [] }],
       stop_reason: "end_turn",
       stop_sequence: null,
       usage: { input_tokens: 2, output_tokens: saying("Grüße, 東京").length, cache_read_input_tokens: 0 },
@@ -106,7 +106,7 @@ describe("a stream", () => {
     expect(ping).toEqual({ type: "ping" })
     const delta = (text: string) => ({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } })
     expect(rest).toEqual([
-      { type: "content_block_start", index: 0, content_block: { type: "text", text: "", citations: null } },
+      { type: "content_block_start", index: 0, content_block: { type: "text", text: "", citations: [] } },
       ...[..."Grüß"].map(delta),
       { type: "content_block_stop", index: 0 },
       {
@@ -193,7 +193,7 @@ describe("a model that thinks", () => {
     serveScript({ tokens: saying("<think>Two and two.</think>It is 4.") }, {}, {}, { chatTemplate: template })
   const blocks = [
     { type: "thinking", thinking: "Two and two.", signature: "" },
-    { type: "text", text: "It is 4.", citations: null },
+    { type: "text", text: "It is 4.", citations: [] },
   ]
 
   test("returns a thinking block, plain and streamed, and accepts it in the next request", async () => {

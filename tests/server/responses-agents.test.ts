@@ -135,6 +135,24 @@ describe("namespaces", () => {
   })
 })
 
+test("tools that the input adds are offered too", async () => {
+  await using server = await open(calls(["exec", { input: "ls" }]), {}, {}, wide)
+  const format = { type: "grammar", syntax: "lark", definition: "start: /.+/" }
+  const functions = {
+    type: "namespace",
+    name: "functions",
+    description: "",
+    tools: [{ type: "custom", name: "exec", format }, fn("wait")],
+  }
+  const added = { type: "additional_tools", id: "at_1", role: "developer", tools: [functions] }
+  const found = { type: "tool_search_output", call_id: "c", tools: [functions, fn("found")] }
+  const user = { role: "user", content: "hi" }
+  const { output, tools } = await post(server.url, { input: [added, user, found] })
+  expect(output).toMatchObject([{ type: "custom_tool_call", name: "exec", namespace: "functions", input: "ls" }])
+  expect(tools).toMatchObject([functions, functions, { name: "found" }])
+  for (const name of ["exec", "wait", "found"]) expect(prompt(server).split(`{"name":"${name}"`)).toHaveLength(2)
+})
+
 describe("custom tools", () => {
   const patch = '*** Begin "Patch"\n+é\\n\u{1f600}\n*** End'
   const tool = (format?: OpenAI.Responses.CustomTool["format"]) =>

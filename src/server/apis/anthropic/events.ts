@@ -90,10 +90,10 @@ class Blocks {
   }
 }
 
-const EMPTY = {
+const EMPTY: Readonly<Record<"reasoning" | "content", AnswerBlock>> = {
   reasoning: { type: "thinking", thinking: "", signature: "" },
-  content: { type: "text", text: "", citations: null },
-} as const
+  content: { type: "text", text: "", citations: [] },
+}
 
 type BlockDelta = Extract<MessageEvent, { type: "content_block_delta" }>["delta"]
 

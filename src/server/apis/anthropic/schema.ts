@@ -130,7 +130,9 @@ const usage = z.object({
 })
 export type MessageUsage = z.output<typeof usage>
 
-const answerText = z.object({ type: z.literal("text"), text: z.string(), citations: z.null() })
+/** Some clients do not accept `null` as citations, and others need the field. */
+const citations = z.array(z.never()).describe("Always empty.")
+const answerText = z.object({ type: z.literal("text"), text: z.string(), citations })
 const answerThinking = z.object({
   type: z.literal("thinking"),
   thinking: z.string(),

@@ -55,6 +55,7 @@ interface FormatFields extends Pick<StructuredFields, "regex" | "grammar"> {
   text?: { format?: z.output<typeof textFormat> | null } | null
   ignore_eos?: boolean | null
   tools?: ResponseTool[] | null
+  input?: Parameters<typeof flatTools>[0]["input"]
   tool_choice?: unknown
 }
 
@@ -73,5 +74,5 @@ export function checkResponseFormat(body: FormatFields, context: z.core.$Refinem
     asked.push({ name: "text.format", path: ["text", "format"], withTools: true })
   if (typeof regex === "string") asked.push({ name: "regex", path: ["regex"], withTools: false })
   if (typeof grammar === "string") asked.push({ name: "grammar", path: ["grammar"], withTools: false })
-  checkForms(asked, { ...body, tools: flatTools(body.tools) }, context)
+  checkForms(asked, { ...body, tools: flatTools(body) }, context)
 }

@@ -3,6 +3,7 @@
 import { z } from "zod"
 import { noEffect, noteIgnored, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
+import { tool } from "./tools-schema.ts"
 
 const ITEM = "input[]"
 const status = z.enum(["in_progress", "completed", "incomplete"])
@@ -120,9 +121,19 @@ const reference = openObject(ITEM, {
   id: id.describe("The id of an item in a stored response's input or output."),
 })
 
+/** Tools that a client adds to those of the request, as an agent does that has searched for some. */
+const addedTools = openObject(ITEM, {
+  type: z.enum(["additional_tools", "tool_search_output"]),
+  tools: list(tool, LIMITS.tools),
+  role: noEffect("says who adds tools"),
+  call_id: noEffect("is about a search for tools, which the model does not make"),
+  execution: noEffect("says where tools were searched for"),
+  ...common,
+}).describe("Further tools that the response may call.")
+
 /** Items of tools that run at OpenAI's service, and notes of clients. */
 const HOSTED =
-  /^((web_search|file_search|computer|code_interpreter|image_generation|mcp|tool_search)_call(_output)?|tool_search_output|mcp_\w+|additional_tools|(context_)?compaction(_\w+)?|ghost_snapshot|program(_output)?)$/
+  /^((web_search|file_search|computer|code_interpreter|image_generation|mcp|tool_search)_call(_output)?|mcp_\w+|(context_)?compaction(_\w+)?|ghost_snapshot|program(_output)?)$/
 const hosted = z
   .looseObject({ type: z.string().regex(HOSTED) })
   .transform(({ type }) => {
@@ -131,7 +142,17 @@ const hosted = z
   })
   .describe("An item of a tool that ran at OpenAI's service. Left out of the prompt.")
 
-const KNOWN = [message, reasoning, functionCall, customCall, clientCall, output, clientOutput, reference] as const
+const KNOWN = [
+  message,
+  reasoning,
+  functionCall,
+  customCall,
+  clientCall,
+  output,
+  clientOutput,
+  addedTools,
+  reference,
+] as const
 export const inputItem = z
   .union([
     z.discriminatedUnion("type", KNOWN, {

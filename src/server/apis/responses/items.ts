@@ -21,7 +21,7 @@ export function inputItems(
 ): readonly StoredItem[] {
   if (typeof input === "string") return [wholeItem({ role: "user", content: input })]
   return input.flatMap((item, i) => {
-    if (item.type === "hosted") return []
+    if (item.type === "hosted" || "tools" in item) return []
     if (item.type !== "item_reference") return [wholeItem(item)]
     const found = find(item.id)
     if (found !== undefined) return [found]
@@ -34,7 +34,9 @@ type Status = StoredItem["status"]
 const statusOf = (status: string | null | undefined): Status =>
   status === "incomplete" || status === "in_progress" ? status : "completed"
 
-function wholeItem(item: Exclude<InputItem, ItemReference | { type: "hosted" }>): StoredItem {
+type OwnItem = Exclude<InputItem, ItemReference | { type: "hosted" } | { tools: unknown }>
+
+function wholeItem(item: OwnItem): StoredItem {
   const head = (prefix: string) => ({ id: item.id || newId(prefix), status: statusOf(item.status) })
   switch (item.type) {
     case "reasoning":

@@ -13,7 +13,7 @@ export const jobOptions = (body: ResponseRequest): JobOptions => openAiJobOption
 
 /** @param items The whole conversation, without the instructions. */
 export function toChatRequest(body: ResponseRequest, items: readonly StoredItem[]): ChatRequest {
-  const tools = flatTools(body.tools)
+  const tools = flatTools(body)
   return {
     ...toGeneration({ ...body, ...chatFormat(body) }),
     messages: toMessages(body.instructions, items, offeredName(tools)),

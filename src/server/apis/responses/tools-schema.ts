@@ -63,7 +63,7 @@ const namespace = openObject("tools[]", {
   tools: list(z.union([z.discriminatedUnion("type", [functionTool, customTool]), hostedTool]), LIMITS.tools),
 })
 
-const tool = z.union([z.discriminatedUnion("type", [functionTool, customTool, namespace]), hostedTool])
+export const tool = z.union([z.discriminatedUnion("type", [functionTool, customTool, namespace]), hostedTool])
 export type ResponseTool = z.output<typeof tool>
 export type FunctionParam = z.output<typeof functionTool>
 export type CustomParam = z.output<typeof customTool>

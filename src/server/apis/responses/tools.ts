@@ -19,21 +19,44 @@ export interface FlatTool {
   readonly name: string
   readonly namespace?: string
   readonly offered: string
-  /** Index of the tool, or of its namespace, in the request. */
+  /** Index of the tool, or of its namespace, among {@link allTools}. */
   readonly index: number
 }
 
-/** The tools of a request. A tool of a namespace has its own name, and if another tool has the same, that of the namespace before it. */
-export function flatTools(tools: readonly ResponseTool[] | null | undefined): FlatTool[] {
-  const flat = (tools ?? []).flatMap((tool, index): Omit<FlatTool, "offered">[] => {
+/** The parts of a request that have tools. */
+interface WithTools {
+  tools?: ResponseTool[] | null
+  input?: string | readonly (object | { tools: ResponseTool[] })[]
+}
+
+/** The tools of a request, and those that its input adds. */
+export const allTools = ({ tools, input }: WithTools): ResponseTool[] => [
+  ...(tools ?? []),
+  ...(typeof input === "string" ? [] : (input ?? []).flatMap((item) => ("tools" in item ? item.tools : []))),
+]
+
+/**
+ * All tools of a request, one by one. A tool of a namespace has its own name, and if another tool has the same, that of the namespace
+ * before it. A tool that the input adds again is left out.
+ */
+export function flatTools(body: WithTools): FlatTool[] {
+  const first = body.tools?.length ?? 0
+  const flat = allTools(body).flatMap((tool, index): Omit<FlatTool, "offered">[] => {
     if (tool.type === "hosted") return []
     if (tool.type !== "namespace") return [{ param: tool, name: tool.name, index }]
     const inner = tool.tools.filter((one) => one.type !== "hosted")
     return inner.map((param) => ({ param, name: param.name, namespace: tool.name, index }))
   })
+  const key = ({ name, namespace }: ToolName) => JSON.stringify([namespace, name])
+  const places = new Map<string, number>()
+  const kept = flat.filter((tool, i) => {
+    const before = places.get(key(tool))
+    if (before === undefined) places.set(key(tool), i)
+    return before === undefined || tool.index < first
+  })
   const counts = new Map<string, number>()
-  for (const { name } of flat) counts.set(name, (counts.get(name) ?? 0) + 1)
-  return flat.map((tool) => {
+  for (const { name } of kept) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return kept.map((tool) => {
     const { name, namespace } = tool
     if (namespace === undefined || counts.get(name) === 1) return { ...tool, offered: name }
     return { ...tool, offered: `${namespace}${namespace.endsWith("__") ? "" : "__"}${name}` }
@@ -90,10 +113,13 @@ export function toToolChoice(choice: ResponseTools["tool_choice"], tools: readon
 }
 
 /** Every tool has a name of its own, and a choice is one among tools. */
-export function checkResponseTools(body: ResponseTools, { addIssue }: z.core.$RefinementCtx<ResponseTools>): void {
+export function checkResponseTools(
+  body: ResponseTools & WithTools,
+  { addIssue }: z.core.$RefinementCtx<ResponseTools & WithTools>,
+): void {
   const { tool_choice } = body
   const refuse = (path: PropertyKey[], message: string) => addIssue({ code: "custom", path, message, input: body })
-  const tools = flatTools(body.tools)
+  const tools = flatTools(body)
   const chosen = typeof tool_choice === "object" ? (tool_choice ?? undefined) : { mode: tool_choice }
   const isKnown = (name: ToolName) => tools.some((tool) => isSame(tool, name))
   const stray = (chosen && "tools" in chosen ? chosen.tools : []).findIndex(

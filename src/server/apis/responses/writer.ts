@@ -12,7 +12,7 @@ import { formatBodyOf } from "./format-schema.ts"
 import { newId, sealed } from "./items.ts"
 import type { OutputItem, OutputLogprobs } from "./items-schema.ts"
 import { type ResponseBody, type ResponseEvent, type ResponseRequest, SEALED_REASONING } from "./schema.ts"
-import { type FlatTool, flatTools } from "./tools.ts"
+import { allTools, type FlatTool, flatTools } from "./tools.ts"
 import { choiceBody, toolBodies } from "./tools-schema.ts"
 
 /** A response before its first token. */
@@ -36,7 +36,7 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
   store: body.store ?? true,
   background: body.background ?? false,
   parallel_tool_calls: body.parallel_tool_calls ?? true,
-  tools: toolBodies(body.tools ?? []),
+  tools: toolBodies(allTools(body)),
   tool_choice: choiceBody(body.tool_choice),
   truncation: body.truncation ?? "disabled",
   text: { format: formatBodyOf(body.text?.format) },
@@ -64,10 +64,10 @@ export class ResponseWriter {
     readonly response: ResponseBody,
     readonly tokenizer: Tokenizer,
     readonly withLogprobs: boolean,
-    { tools, include }: Pick<ResponseRequest, "tools" | "include">,
+    body: Pick<ResponseRequest, "tools" | "input" | "include">,
   ) {
-    this.#tools = flatTools(tools)
-    this.#seals = include?.includes(SEALED_REASONING) ?? false
+    this.#tools = flatTools(body)
+    this.#seals = body.include?.includes(SEALED_REASONING) ?? false
   }
 
   begin(): ResponseEvent[] {
