@@ -10,7 +10,7 @@ const BLOCK = "messages[].content[]"
 const citations = noEffect("is about citations, which answers do not have")
 const caller = noEffect("says who called a tool, which is always the model here")
 
-export const textBlock = openObject(BLOCK, {
+const textBlock = openObject(BLOCK, {
   type: z.literal("text"),
   text: z.string(),
   cache_control: cacheControl,
