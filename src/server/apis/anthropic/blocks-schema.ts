@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, noteIgnored, openObject } from "../../http/lenient.ts"
-import { LIMITS, list } from "../../http/limits.ts"
+import { jsonObject, LIMITS, list } from "../../http/limits.ts"
 
 export const cacheControl = noEffect("marks the end of a prefix to cache, and common prefixes are cached without it")
 
@@ -68,7 +68,7 @@ const toolUseBlock = openObject(BLOCK, {
   type: z.literal("tool_use"),
   id: z.string().min(1),
   name: z.string().min(1),
-  input: z.record(z.string(), z.unknown()).nullish(),
+  input: jsonObject.nullish(),
   caller,
   cache_control: cacheControl,
 })

@@ -1,5 +1,6 @@
 /** Anthropic's requests → neutral ones. */
 
+import { stringifyJson } from "../../../json.ts"
 import type { ChatRequest, Conversation, Message, RequestedForm, Tool, ToolChoice } from "../../chat/request.ts"
 import { noteIgnored } from "../../http/lenient.ts"
 import type { Block, MessageParam } from "./blocks-schema.ts"
@@ -82,7 +83,7 @@ function assistantMessage(content: readonly Block[]): Message {
     content: textOf(content),
     ...(thinking !== "" && { reasoning: thinking }),
     ...(calls.length > 0 && {
-      toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: JSON.stringify(input ?? {}) })),
+      toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: stringifyJson(input ?? {}) })),
     }),
   }
 }

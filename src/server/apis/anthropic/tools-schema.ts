@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
-import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
+import { boundedSchema, jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { functionName, toolProblems } from "../openai/tools-schema.ts"
 import { cacheControl } from "./blocks-schema.ts"
 import { clientTool } from "./client-tools.ts"
@@ -98,6 +98,6 @@ export const answerToolUse = z.object({
   type: z.literal("tool_use"),
   id: z.string().describe("The tool_use_id of the block with the call's result."),
   name: z.string(),
-  input: z.record(z.string(), z.unknown()).describe("Empty if the answer was cut off within it."),
+  input: jsonObject.describe("Empty if the answer was cut off within it."),
   caller: z.object({ type: z.literal("direct") }),
 })

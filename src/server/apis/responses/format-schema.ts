@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
-import { boundedSchema } from "../../http/limits.ts"
+import { boundedSchema, jsonObject } from "../../http/limits.ts"
 import { checkForms, type FormAsked, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
 import { flatTools } from "./tools.ts"
 import type { ResponseTool } from "./tools-schema.ts"
@@ -39,7 +39,7 @@ export const formatBody = z.discriminatedUnion("type", [
     type: z.literal("json_schema"),
     name: z.string(),
     description: z.string().optional(),
-    schema: z.record(z.string(), z.unknown()),
+    schema: jsonObject,
     strict: z.boolean().nullable(),
   }),
 ])

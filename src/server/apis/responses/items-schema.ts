@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, noteIgnored, openObject } from "../../http/lenient.ts"
-import { LIMITS, list } from "../../http/limits.ts"
+import { jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { tool } from "./tools-schema.ts"
 
 const ITEM = "input[]"
@@ -94,8 +94,8 @@ const customCall = openObject(ITEM, {
 const clientCall = openObject(ITEM, {
   type: z.enum(["local_shell_call", "shell_call", "apply_patch_call"]),
   call_id: z.string().max(256).nullish(),
-  action: z.record(z.string(), z.unknown()).nullish(),
-  operation: z.record(z.string(), z.unknown()).nullish(),
+  action: jsonObject.nullish(),
+  operation: jsonObject.nullish(),
   environment: noEffect("says where a command ran"),
   ...common,
 })
@@ -111,7 +111,7 @@ const output = openObject(ITEM, {
 const clientOutput = openObject(ITEM, {
   type: z.enum(["local_shell_call_output", "shell_call_output", "apply_patch_call_output"]),
   call_id: z.string().max(256).nullish(),
-  output: z.union([z.string(), list(z.record(z.string(), z.unknown()), LIMITS.parts)]).nullish(),
+  output: z.union([z.string(), list(jsonObject, LIMITS.parts)]).nullish(),
   max_output_length: noEffect("is a limit that the client has applied"),
   ...common,
 })

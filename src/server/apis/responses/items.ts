@@ -1,5 +1,6 @@
 /** The items of a response's input: as they are stored, and as messages. */
 
+import { stringifyJson } from "../../../json.ts"
 import { customArguments } from "../../chat/custom-tools.ts"
 import type { Message } from "../../chat/request.ts"
 import { invalidRequest } from "../../http/errors.ts"
@@ -53,7 +54,7 @@ function wholeItem(item: OwnItem): StoredItem {
     case "shell_call":
     case "apply_patch_call": {
       const name = item.type.slice(0, -"_call".length)
-      const args = JSON.stringify(item.action ?? item.operation ?? {})
+      const args = stringifyJson(item.action ?? item.operation ?? {})
       return { type: "function_call", ...head("fc"), call_id: item.call_id ?? item.id ?? "", name, arguments: args }
     }
     case "function_call_output":
@@ -70,7 +71,7 @@ function wholeItem(item: OwnItem): StoredItem {
     case "shell_call_output":
     case "apply_patch_call_output": {
       const { output, call_id } = item
-      const text = typeof output === "string" ? output : JSON.stringify(output ?? item.status ?? "")
+      const text = typeof output === "string" ? output : stringifyJson(output ?? item.status ?? "")
       return { type: "function_call_output", ...head("fco"), call_id: call_id ?? item.id ?? "", output: text }
     }
     default: {

@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, noteIgnored, openObject } from "../../http/lenient.ts"
-import { boundedPattern, boundedSchema, LIMITS, list } from "../../http/limits.ts"
+import { boundedPattern, boundedSchema, jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { functionName } from "../openai/tools-schema.ts"
 
 const description = z.string().nullish().describe("What the tool does, and when to call it. The model reads this.")
@@ -112,7 +112,7 @@ const functionBody = z.object({
   type: z.literal("function"),
   name: z.string(),
   description: z.string().nullable(),
-  parameters: z.record(z.string(), z.unknown()).nullable(),
+  parameters: jsonObject.nullable(),
   strict: z.boolean().nullable(),
 })
 const customBody = z.object({
