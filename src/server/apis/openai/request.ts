@@ -100,7 +100,8 @@ export const toChatRequest = (body: ChatBody): ChatRequest => ({
   addSpecialTokens: body.add_special_tokens ?? undefined,
   maxTokens: limitOf(body.max_completion_tokens, body.max_tokens, body.n_predict),
   logprobs: body.logprobs || body.n_probs ? (body.top_logprobs ?? body.n_probs ?? 0) : undefined,
-  tokenIds: body.return_token_ids ?? undefined,
+  // They are also what a stream's token counts are counted by.
+  tokenIds: body.return_token_ids || body.stream_options?.continuous_usage_stats || undefined,
 })
 
 export const toConversation = (
