@@ -2,7 +2,10 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { scoreTokens } from "../../src/engine/prefill-only.ts"
+import { prepareEmbedding } from "../../src/server/chat/embed.ts"
 import { post as postTo, serveTiny, type TestServer } from "../support/http.ts"
+import { requester } from "./support/openai-requests.ts"
+import { bosTokenizer, saying, scriptEngine, scriptModel, serveScript } from "./support/script-model.ts"
 
 let server: TestServer
 beforeAll(async () => {
@@ -119,10 +122,27 @@ describe("embeddings", () => {
     const response = await postTo(`${server.url}/v1/embeddings`, { model: server.model.name, input: ids })
     expect(response.status).toBe(400)
   })
+})
 
-  test("texts have no beginning token without add_special_tokens", async () => {
-    const { tokenizer } = server.model
-    const plain = [...tokenizer.encode("Hello")]
-    expect(await one({ input: "Hello", add_special_tokens: false })).toEqual(await one({ input: plain }))
-  })
+test("add_special_tokens false leaves out the beginning token", async () => {
+  const parts = { tokenizer: bosTokenizer }
+  await using scripted = await serveScript({ tokens: saying("x") }, {}, {}, parts)
+  for (const route of ["chat/completions", "completions"] as const) {
+    const to = requester(scripted, route)
+    const tokens = async (fields: object) => {
+      await to.ask(fields)
+      return [...(to.seen()?.tokens ?? [])]
+    }
+    expect(await tokens({})).toEqual([256, 104, 105])
+    expect(await tokens({ add_special_tokens: true })).toEqual([256, 104, 105])
+    expect(await tokens({ add_special_tokens: false })).toEqual([104, 105])
+  }
+  const run = { id: "e", controller: new AbortController(), queue: {} }
+  const model = scriptModel(scriptEngine({ tokens: [] }), "script", parts)
+  const textOf = async (fields: object) => {
+    const { texts } = await prepareEmbedding(model, run, { input: ["hi"], ...fields })
+    return texts.map((tokens) => [...tokens])
+  }
+  expect(await textOf({})).toEqual([[256, 104, 105]])
+  expect(await textOf({ addSpecialTokens: false })).toEqual([[104, 105]])
 })

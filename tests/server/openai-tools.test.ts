@@ -142,7 +142,7 @@ describe("the older form of functions", () => {
     const to = requester(server)
     await to.ask({ functions, function_call })
     expect(to.seen()?.constraint).toMatchObject(constraint)
-    expect((to.seen()?.constraint as unknown as { calls: object[] }).calls).toHaveLength(count)
+    expect(to.seen()?.constraint).toHaveProperty("calls.length", count)
     await to.ask({ functions, function_call: "none" })
     expect(to.seen()?.constraint).toBeUndefined()
   })
