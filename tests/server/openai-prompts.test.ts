@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { post as postTo } from "../support/http.ts"
 import { choice, requester, shown } from "./support/openai-requests.ts"
-import { type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
+import { byteTokenizer, type ScriptedServer, saying, serveScript } from "./support/script-model.ts"
 
 const TEXT = "hello world"
 const MESSAGES = [{ role: "user", content: "hi" }]
@@ -159,7 +159,7 @@ describe("reasoning", () => {
   test.each([
     { reasoning_effort: "low" },
     { reasoning: { effort: "high", enabled: true } },
-    { thinking: { type: "enabled", budget_tokens: 9 } },
+    { thinking: { type: "enabled", budget_tokens: 99 } },
     { thinking: { type: "adaptive" } },
     { think: "max" },
     { think: true },
@@ -168,6 +168,36 @@ describe("reasoning", () => {
   ])("%j leaves it on", async (fields) => {
     await requester(thinking).ask(fields)
     expect(requester(thinking).prompt()).toBe("hi")
+  })
+
+  test("ends at its budget of tokens, and the answer follows", async () => {
+    const close = "\n</think>\n\n"
+    const answer = choice(await requester(thinking).ask({ thinking_token_budget: 2, n: 2, seed: 7, logprobs: true }))
+    expect(answer.message).toMatchObject({ reasoning_content: "Hm", content: "<think>Hm.</think>4" })
+    const [first, second, ...after] = thinking.engine.requests.slice(-4)
+    expect([first?.sampling.seed, second?.sampling.seed]).toEqual([7n, 8n])
+    for (const request of after) {
+      expect(byteTokenizer.decode(request.tokens)).toBe(`hi<think>Hm${close}`)
+      expect(request.maxTokens).toBe(50 - "<think>Hm".length - close.length)
+    }
+    expect(thinking.engine.running).toBe(0)
+  })
+
+  test("with a budget counts every token, and ends where no room is left for an answer", async () => {
+    const { usage, choices } = await requester(thinking).ask({ reasoning: { max_tokens: 3 }, max_tokens: 15 })
+    expect(choices[0]).toMatchObject({ finish_reason: "length", message: { reasoning_content: "Hm.", content: "" } })
+    expect(usage?.completion_tokens).toBe("<think>Hm.".length + "\n</think>\n\n".length)
+    const free = await requester(thinking).ask({ reasoning: { max_tokens: 99 } })
+    expect(shown(free)).toBe("4")
+  })
+
+  test("with a budget leaves the form to the answer", async () => {
+    const response_format = { type: "json_object" }
+    await requester(thinking).ask({ thinking: { type: "enabled", budget_tokens: 1 }, response_format })
+    const [first, after] = thinking.engine.requests.slice(-2)
+    expect(first?.constraint).toHaveProperty("reasoning.close", "</think>")
+    expect(after?.constraint).toMatchObject({ type: "json_object" })
+    expect(after?.constraint?.reasoning).toBeUndefined()
   })
 
   const message = async (fields: object) => choice(await requester(thinking).ask(fields)).message
