@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
-import { LIMITS, list, variables } from "../../http/limits.ts"
+import { jsonObject, LIMITS, list, variables } from "../../http/limits.ts"
 import { notYet } from "./generation-schema.ts"
 
 const PART = "messages[].content[]"
