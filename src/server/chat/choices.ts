@@ -7,6 +7,7 @@ import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
 import type { FieldKey, GenerationRequest } from "./request.ts"
 import { knownToken, samplingOf } from "./sampling.ts"
+import { generateWithin, type ThinkingBudget } from "./thinking-budget.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {
@@ -25,6 +26,7 @@ interface ChoiceRequest {
   /** Index of the first of its choices. */
   readonly first: number
   readonly request: TextRequest
+  readonly thinking?: ThinkingBudget
 }
 
 /** All choices of an HTTP request. */
@@ -48,6 +50,8 @@ interface ChoiceOptions {
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
+  /** The limit of each choice's thoughts. */
+  readonly thinking?: ThinkingBudget
 }
 
 /** What decides a request's place in the engine's queue and cache. */
@@ -70,7 +74,7 @@ export function makeChoices(
   prompts: readonly Int32Array[],
   request: GenerationRequest,
   { id, queue }: RunContext,
-  options: ChoiceOptions = {},
+  { thinking, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
@@ -79,7 +83,7 @@ export function makeChoices(
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
   const sampling = samplingOf(model, request)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
-  const requests = prompts.map((promptTokens, prompt) => {
+  const requests = prompts.flatMap((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
       id: `${id}-${first}`,
@@ -99,7 +103,13 @@ export function makeChoices(
       ...options,
       ...queue,
     }
-    return { first, request }
+    if (thinking === undefined) return [{ first, request }]
+    // The thoughts of each choice end elsewhere, so each is a request of its own, with the seed that it has among the others.
+    return Array.from({ length: n }, (_, i) => {
+      const seed = BigInt.asUintN(64, sampling.seed + BigInt(i))
+      const one = { ...request, id: `${id}-${first + i}`, n: 1, sampling: { ...sampling, seed } }
+      return { first: first + i, request: one, thinking }
+    })
   })
   const ends = [...(ignoreEos ? [] : model.tokenizer.eogIds), ...(stopTokenIds ?? [])]
   return { list, requests, endTokens: new Set(ends) }
@@ -143,13 +153,16 @@ export function runChoices(
 /** The choices of one prompt. */
 async function* runOne(
   model: LoadedModel,
-  { first, request }: ChoiceRequest,
+  { first, request, thinking }: ChoiceRequest,
   controller: AbortController,
 ): AsyncGenerator<ChoiceEvent, void, void> {
   const watch = new GenerationWatch(model.name, request)
   let over = false
   try {
-    for await (const event of generateText(model, watch.request, controller.signal)) {
+    const events = thinking
+      ? generateWithin(model, watch.request, thinking, controller.signal)
+      : generateText(model, watch.request, controller.signal)
+    for await (const event of events) {
       watch.event(event)
       yield { index: first + event.index, event }
     }

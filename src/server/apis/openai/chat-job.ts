@@ -87,7 +87,7 @@ export class ChatJob implements Job<ChatResponse> {
     const only = (index: number, delta: Delta, reason: ChunkChoice["finish_reason"] = null) =>
       chunk({ index, delta, logprobs: null, finish_reason: reason })
 
-    for await (const event of this.#events(running !== undefined)) {
+    for await (const event of this.#events()) {
       if (event.type === "usage") {
         if (withUsage) yield { ...chunk(), usage: usageBody(event.usage) }
         continue
@@ -116,11 +116,9 @@ export class ChatJob implements Job<ChatResponse> {
     }
   }
 
-  /** @param tokens Every token has an event. */
-  #events(tokens = false): AsyncIterable<ChatEvent> {
-    const chat = tokens ? { ...this.chat, tokenIds: true } : this.chat
-    const { reasoning } = chat
-    const events = chatEvents(chat)
+  #events(): AsyncIterable<ChatEvent> {
+    const { reasoning } = this.chat
+    const events = chatEvents(this.chat)
     return reasoning === undefined ? events : withReasoning(events, this.#reasoningPlace, reasoning.marks)
   }
 
