@@ -223,6 +223,17 @@ describe("hints", () => {
     expect(await server.promptOf({ thinking: { type: "disabled" } })).toBe("[false]<user>hi;")
   })
 
+  test("limit thinking by a budget", async () => {
+    await using server = await serve("<think>One, two, three.</think>Four.")
+    const message = await server.anthropic.messages.create({
+      ...request,
+      max_tokens: 60,
+      thinking: { type: "enabled", budget_tokens: 8 },
+    })
+    expect(message.content[0]).toMatchObject({ type: "thinking", thinking: "One, two" })
+    expect(server.engine.requests).toHaveLength(2)
+  })
+
   test("can leave out the text of thinking", async () => {
     await using server = await serve("<think>Secret.</think>Four.")
     const body = { ...request, thinking: { type: "adaptive", display: "omitted" } as const }

@@ -15,6 +15,7 @@ export const toChatRequest = (body: MessagesRequest): ChatRequest => ({
   temperature: body.temperature ?? undefined,
   topP: body.top_p ?? undefined,
   topK: body.top_k ?? undefined,
+  thinkingBudget: body.thinking?.type === "enabled" ? (body.thinking.budget_tokens ?? undefined) : undefined,
   form: toForm(body),
 })
 

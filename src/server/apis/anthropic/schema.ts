@@ -23,7 +23,9 @@ const thinking = z
       openObject("thinking", { type: z.enum(["adaptive", "between_tools"]), display, block_binding: binding }),
       openObject("thinking", {
         type: z.literal("enabled"),
-        budget_tokens: noEffect("limits thinking, whose length the model decides", integer(0, 2 ** 31 - 1)),
+        budget_tokens: integer(0, 2 ** 31 - 1)
+          .nullish()
+          .describe("Thinking ends after so many tokens. 0 and default: no limit."),
         display,
         block_binding: binding,
       }),

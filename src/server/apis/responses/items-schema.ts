@@ -100,7 +100,7 @@ const clientCall = openObject(ITEM, {
   ...common,
 })
 
-const output = openObject(ITEM, {
+const output = openObject(`${ITEM}.output`, {
   type: z.enum(["function_call_output", "custom_tool_call_output"]),
   call_id: id.describe("The call whose result this is."),
   output: texts,
@@ -122,7 +122,7 @@ const reference = openObject(ITEM, {
 })
 
 /** Tools that a client adds to those of the request, as an agent does that has searched for some. */
-const addedTools = openObject(ITEM, {
+const addedTools = openObject(`${ITEM}.tools`, {
   type: z.enum(["additional_tools", "tool_search_output"]),
   tools: list(tool, LIMITS.tools),
   role: noEffect("says who adds tools"),
