@@ -1,9 +1,6 @@
 /** The tools that the model is offered: functions and custom tools, also those of namespaces, under names that differ. */
 
 import type { z } from "zod"
-import { customFunction } from "../../chat/custom-tools.ts"
-import type { Tool, ToolChoice } from "../../chat/request.ts"
-import { noteIgnored } from "../../http/lenient.ts"
 import { toolProblems } from "../openai/tools-schema.ts"
 import type { CustomParam, FunctionParam, ResponseTool, ResponseTools } from "./tools-schema.ts"
 
@@ -74,43 +71,6 @@ export const offeredName =
     tools.find((tool) => isSame(tool, name) && tool.namespace === (name.namespace ?? undefined))?.offered ??
     tools.find((tool) => isSame(tool, name))?.offered ??
     name.name
-
-export function toTool({ param, offered: name }: FlatTool): Tool {
-  const { description } = param
-  if (param.type === "function") {
-    const { parameters, strict } = param
-    return {
-      name,
-      description: description ?? undefined,
-      parameters: parameters ?? undefined,
-      strict: strict ?? undefined,
-    }
-  }
-  const { format } = param
-  const grammar = format?.type === "grammar" ? format : undefined
-  if (grammar?.syntax === "lark") noteIgnored("tools[].format.syntax=lark")
-  const custom = customFunction({
-    name,
-    description,
-    ...(grammar?.syntax === "regex" && { pattern: grammar.definition }),
-    ...(grammar?.syntax === "lark" && { lark: grammar.definition }),
-  })
-  // An expression that is not supported is given up, instead of the request.
-  return { ...custom, strict: false }
-}
-
-export function toToolChoice(choice: ResponseTools["tool_choice"], tools: readonly FlatTool[]): ToolChoice | undefined {
-  if (choice === undefined || choice === null || tools.length === 0) return undefined
-  if (typeof choice === "string") return choice
-  if (choice.type !== "allowed_tools") return { function: offeredName(tools)(choice) }
-  const allowed = choice.tools.flatMap(({ type, name, namespace }) => {
-    if (type === "function" || type === "custom") return [offeredName(tools)({ name: name ?? "", namespace })]
-    if (type === "namespace") return tools.filter((tool) => tool.namespace === name).map(({ offered }) => offered)
-    noteIgnored(`tool_choice.tools[].type=${type}`, false)
-    return []
-  })
-  return { allowed, mode: choice.mode }
-}
 
 /** Every tool has a name of its own, and a choice is one among tools. */
 export function checkResponseTools(
