@@ -2,8 +2,10 @@
 
 import { describe, expect, test } from "bun:test"
 import type OpenAI from "openai"
+import { ChatTemplate } from "../../src/text/chat-template.ts"
 import { clientOf } from "../support/http.ts"
 import { ask, call, events, open, prompt } from "./support/responses.ts"
+import { saying, serveScript } from "./support/script-model.ts"
 
 type Tools = OpenAI.Responses.Tool[]
 const wide = { contextLength: 16384 }
@@ -218,6 +220,20 @@ describe("custom tools", () => {
     await post(server.url, { tools: tool(), tool_choice: { type: "custom", name: "apply_patch" } })
     expect(server.engine.requests.at(-1)?.constraint).toMatchObject({ required: true })
   })
+})
+
+test("messages of one role in a row are joined for templates that want turns to alternate", async () => {
+  const chatTemplate = new ChatTemplate(
+    "{% set ns = namespace(last='') %}{% for m in messages %}{% if m.role == ns.last or (m.role == 'system' and not loop.first) %}" +
+      "{{ raise_exception('must alternate') }}{% endif %}{% set ns.last = m.role %}<{{ m.role }}>{{ m.content }};{% endfor %}",
+  )
+  await using server = await serveScript({ tokens: saying("ok") }, {}, {}, { chatTemplate })
+  const say = (role: string, content: string) => ({ role, content })
+  const turns = [say("user", "b"), say("user", "c"), say("assistant", "d"), say("developer", "e"), say("user", "f")]
+  await post(server.url, { input: [say("developer", "a"), ...turns] })
+  expect(prompt(server)).toBe("<system>a\n\ne;<user>b\n\nc;<assistant>d;<user>f;")
+  const twice = await call(server.url, "", "POST", { ...ask, input: [say("assistant", "d"), say("assistant", "d")] })
+  expect([twice.status, (await twice.json()).error.code]).toEqual([400, "chat_template_raised"])
 })
 
 test("reasoning comes back in encrypted_content, where that is asked for", async () => {
