@@ -35,10 +35,7 @@ const part = z.discriminatedUnion(
 export type MessagePart = z.output<typeof part>
 
 /** A call's arguments as JSON, or as the object itself. */
-const callArguments = z
-  .union([text, z.record(text, z.unknown())])
-  .nullish()
-  .describe("JSON.")
+const callArguments = z.union([text, jsonObject]).nullish().describe("JSON.")
 const calledFunction = openObject("messages[].tool_calls[].function", {
   name: text.min(1),
   arguments: callArguments,
