@@ -155,6 +155,27 @@ const codexAgent: Agent = {
   },
 }
 
+/** For gpt-5.5, Codex has a tool whose input is free text in a grammar. */
+const codexPatch: Agent = {
+  ...codexAgent,
+  tools: async (place) => {
+    const input = `*** Begin Patch\n*** Add File: made.txt\n+${SECRET}\n*** End Patch`
+    const ran = await codex(place, `Make a file. <<call apply_patch ${JSON.stringify({ input })}>> <<say Done.>>`)
+    const file = join(place.work, "made.txt")
+    contains(existsSync(file) ? readFileSync(file, "utf8") : "", SECRET, ran)
+  },
+}
+
+/** For gpt-6, Codex sends its tools as an item of the input, and has one whose input is a program that calls the others. */
+const codexProgram: Agent = {
+  ...codexAgent,
+  tools: async (place) => {
+    const input = "text(await tools.exec_command({ cmd: 'cat note.txt' }))"
+    const ran = await codex(place, `Read. <<call exec ${JSON.stringify({ input })}>> <<say It says: {result}>>`)
+    contains(codexSays(ran), SECRET, ran)
+  },
+}
+
 function qwen(place: Place, prompt: string, ...args: string[]): Promise<Executed> {
   const { url, model } = place
   return runIn(place, "qwen-code", "qwen", ["-p", prompt, "--auth-type", "openai", "--yolo", ...args], {
@@ -321,9 +342,13 @@ const aiderAgent: Agent = {
   },
 }
 
-export const AGENTS: Partial<Record<EnvironmentName, Agent>> = {
+/** The agents by the names of the clients. */
+export const AGENTS: Readonly<Record<string, Agent>> = {
   "claude-code": claudeCode,
+  "claude-code claude-sonnet-4-5": claudeCode,
   codex: codexAgent,
+  "codex gpt-5.5": codexPatch,
+  "codex gpt-6-sol": codexProgram,
   "qwen-code": qwenCode,
   opencode: opencodeAgent,
   continue: continueAgent,

@@ -53,6 +53,8 @@ export interface Client {
   readonly program?: string
   /** The program's variable PROVIDER. */
   readonly provider?: string
+  /** The name that an agent gives the model. Default: `scripted`. */
+  readonly model?: string
   /** Features that do not exist in the client, or that its own program leaves out. */
   readonly without?: readonly Feature[]
 }
@@ -73,17 +75,28 @@ const library = (
   }))
 
 const NO_EMBEDDINGS = ["embeddings"] as const
-/** An agent's own requests. */
 const agent = (name: EnvironmentName, from: string, without: readonly Feature[] = NO_EMBEDDINGS): Client => ({
   name,
   environment: name,
   package: from,
   without,
 })
+/** An agent that sends other requests to models whose names it knows. */
+const named = (name: EnvironmentName, from: string, model: string): Client => ({
+  ...agent(name, from),
+  name: `${name} ${model}`,
+  model,
+})
+
+/** Names of other makers' models that the server gives the scripted model. */
+export const ALIASES = ["claude-sonnet-4-5", "gpt-5.5", "gpt-6-sol"] as const
 
 export const CLIENTS: readonly Client[] = [
   agent("claude-code", "@anthropic-ai/claude-code"),
+  named("claude-code", "@anthropic-ai/claude-code", "claude-sonnet-4-5"),
   agent("codex", "@openai/codex"),
+  named("codex", "@openai/codex", "gpt-5.5"),
+  named("codex", "@openai/codex", "gpt-6-sol"),
   agent("qwen-code", "@qwen-code/qwen-code"),
   agent("opencode", "opencode-ai", ["structured", "embeddings"]),
   agent("continue", "@continuedev/cli", ["structured", "embeddings"]),

@@ -14,6 +14,14 @@ interface ExecuteOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
+/** Process groups of running programs, by the id of their first process. */
+const running = new Set<number>()
+
+/** Kills all running programs. */
+export function killAll(): void {
+  for (const group of running) process.kill(-group, "SIGKILL")
+}
+
 /** Runs a program to its end, or until the limit passes. It reads an empty standard input. */
 export async function execute(command: string[], { cwd, limitMs, env }: ExecuteOptions): Promise<Executed> {
   // In a process group of its own, so that its children end with it.
@@ -25,6 +33,7 @@ export async function execute(command: string[], { cwd, limitMs, env }: ExecuteO
     stdout: "pipe",
     stderr: "pipe",
   })
+  running.add(child.pid)
   let late = false
   const timer = setTimeout(() => {
     late = true
@@ -36,5 +45,6 @@ export async function execute(command: string[], { cwd, limitMs, env }: ExecuteO
     child.exited,
   ])
   clearTimeout(timer)
+  running.delete(child.pid)
   return { code: late ? undefined : code, stdout, stderr }
 }

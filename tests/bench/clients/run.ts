@@ -17,7 +17,7 @@ import { parseArgs } from "node:util"
 import { resolveModel } from "../../../src/store/resolve.ts"
 import { AGENTS, placeFor } from "./agents.ts"
 import { CLIENTS, type Client, type EnvironmentName, FEATURES, type Feature } from "./clients.ts"
-import { execute } from "./execute.ts"
+import { execute, killAll } from "./execute.ts"
 import { folderOf, install, programOf, versionOf } from "./install.ts"
 import { type Outcome, type Row, tableOf } from "./table.ts"
 
@@ -78,7 +78,7 @@ async function library(client: Client, url: string, wanted: readonly Feature[], 
 
 /** Lets an agent hold a conversation for each feature. Where it always streams, a chat is a stream. */
 async function agent(client: Client, url: string): Promise<Map<Feature, Outcome>> {
-  const trials = AGENTS[client.environment] ?? {}
+  const trials = AGENTS[client.name] ?? {}
   const outcomes = new Map<Feature, Outcome>()
   for (const feature of features(client)) {
     const trial = trials[feature]
@@ -86,7 +86,7 @@ async function agent(client: Client, url: string): Promise<Map<Feature, Outcome>
       outcomes.set(feature, outcomes.get("chat") ?? failed("it has no trial"))
       continue
     }
-    const place = placeFor(scratch, url, "scripted", `${client.environment}-${feature}`)
+    const place = placeFor(scratch, url, client.model ?? "scripted", `${client.name}-${feature}`.replaceAll(" ", "-"))
     const outcome = await trial(place).then(
       () => ({ ok: true }),
       (error: unknown) => failed(error instanceof Error ? error.message : String(error)),
@@ -140,6 +140,7 @@ const server = values.url === undefined ? await startServer() : { url: values.ur
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.once(signal, () => {
     server.stop()
+    killAll()
     process.exit(130)
   })
 const rows: Row[] = []

@@ -4,8 +4,9 @@
  */
 
 import { joinModel, loadModel, readModel } from "../../../src/engine/load.ts"
-import { createLog, startServer } from "../../../src/server/index.ts"
+import { createLog, ModelPool, startServer } from "../../../src/server/index.ts"
 import { ChatTemplate } from "../../../src/text/chat-template.ts"
+import { ALIASES } from "./clients.ts"
 import { ScriptedEngine } from "./engine.ts"
 import { SCRIPT_TEMPLATE } from "./script.ts"
 
@@ -33,7 +34,9 @@ const log = createLog({
   level: process.env.LOG_LEVEL === "debug" ? "debug" : "info",
   write: (line) => void process.stderr.write(line),
 })
-const server = await startServer({ models: [real, scripted], port: Number(port), log })
+const pool = ModelPool.of([real, scripted])
+for (const name of ALIASES) pool.alias(name, "scripted")
+const server = await startServer({ models: pool, port: Number(port), log })
 console.log(server.url)
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.once(signal, async () => {
