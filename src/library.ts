@@ -12,7 +12,7 @@ import {
   type Usage,
 } from "./engine/types.ts"
 import { EngineError, RequestError } from "./errors.ts"
-import type { Form } from "./grammar/constraint.ts"
+import { constraintOf, type Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
 import type { StoreListener } from "./store/fetch-file.ts"
 import { resolveModel } from "./store/resolve.ts"
@@ -154,7 +154,7 @@ export class Llm implements Disposable, AsyncDisposable {
       maxTokens: options.maxTokens ?? Math.max(1, this.contextLength - promptTokens.length),
       stop: typeof stop === "string" ? [stop] : [...stop],
       ignoreEos,
-      ...(constraint !== undefined && { constraint: { ...constraint, param: "constraint" } }),
+      ...(constraint !== undefined && { constraint: constraintOf(constraint, "constraint") }),
       ...(priority !== undefined && { priority }),
       ...(deadlineMs !== undefined && { deadlineMs }),
     }

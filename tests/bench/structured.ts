@@ -12,6 +12,7 @@ import { loadModel } from "../../src/engine/load.ts"
 import { generateText, type TextRequest } from "../../src/engine/text.ts"
 import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY, type Usage } from "../../src/engine/types.ts"
+import { constraintOf } from "../../src/grammar/constraint.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { limited, type Schema, sampleSchemas, validatorFor } from "../support/json-schemas.ts"
 
@@ -76,7 +77,7 @@ const schemas = sampleSchemas(2 * n_schemas, SEED, true)
   .filter((schema) => !containsItself(schema))
   .slice(0, n_schemas)
   .map((schema) => limited(schema) as Schema)
-const constraintFor = (schema: Schema) => ({ type: "json_schema", schema, param: "bench" }) as const
+const constraintFor = (schema: Schema) => constraintOf({ type: "json_schema", schema }, "bench")
 
 // All schemas at once: some requests run together, the rest are queued.
 let faults = 0
