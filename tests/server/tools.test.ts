@@ -173,8 +173,8 @@ describe("the constraint of an answer", () => {
     await server.client.chat.completions.create({ ...request, ...fields })
     return server.engine.requests[0]?.constraint
   }
-  const parameters = { type: "object", properties: { x: { type: "string" } } }
-  const calls = ["f", "g"].map((name) => ({ begin: `{"name": "${name}", "arguments": `, parameters, end: "}" }))
+  const text = '{"type":"object","properties":{"x":{"type":"string"}}}'
+  const calls = ["f", "g"].map((name) => ({ begin: `{"name": "${name}", "arguments": `, parameters: text, end: "}" }))
   const expected = {
     type: "tools",
     param: "tools",

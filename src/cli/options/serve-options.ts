@@ -187,6 +187,13 @@ export const SERVE_OPTIONS = {
     schema: flag,
     default: false,
   }),
+  allowPull: option({
+    name: "allow-pull",
+    description:
+      "let requests change which models are served (Ollama's /api/pull, /api/copy, /api/create and /api/delete); pulled models are downloaded into the store",
+    schema: flag,
+    default: false,
+  }),
   strict: option({
     name: "strict",
     description:

@@ -1,7 +1,18 @@
+import type { StoreListener } from "../../store/fetch-file.ts"
 import type { Metrics } from "../observe/metrics.ts"
 import { currentRequest } from "../observe/record.ts"
+import type { ModelSpec } from "../pool/entry.ts"
 import type { ModelLease } from "../pool/lease.ts"
 import type { ModelPool } from "../pool/pool.ts"
+
+/**
+ * Finds the file of a model by its name in the store or on the hub, which may be downloaded.
+ * @throws StoreError, GgufError or ModelError, whose message names the remedy
+ */
+export type ModelFinder = (
+  name: string,
+  options: { readonly onProgress: StoreListener; readonly signal: AbortSignal },
+) => Promise<ModelSpec>
 
 /** What all routes of one server share. */
 export interface ServerState {
@@ -17,6 +28,8 @@ export interface ServerState {
   readonly deadlineMs: number | undefined
   /** Requests share cached prompt prefixes only with requests of the same API key. */
   readonly cacheByKey: boolean
+  /** Finds a model that is not served yet, and downloads it if need be; `undefined`: requests cannot change what is served. */
+  readonly findModel: ModelFinder | undefined
   /** Requests need an API key. */
   readonly locked: boolean
 }

@@ -1,5 +1,6 @@
 /** Answers → the pieces of Ollama's streams, and those → whole answers. */
 
+import { parseJson } from "../../../json.ts"
 import { type Chat, type ChatEvent, chatEvents } from "../../chat/chat.ts"
 import type { ScoredToken } from "../../chat/choices.ts"
 import type { ApiFields } from "../../chat/request.ts"
@@ -70,14 +71,15 @@ async function* parts({ arrivedAt, loadedAt }: AnswerHead, chat: Chat): AsyncGen
       yield* calls()
       finish = event
     } else if (event.type === "usage") {
+      // Clients divide by the durations.
       const ending = {
         done_reason: finish?.reason === "length" ? ("length" as const) : ("stop" as const),
         total_duration: nanoseconds(performance.now() - arrivedAt),
         load_duration: nanoseconds(loadedAt - arrivedAt),
         prompt_eval_count: event.usage.promptTokens,
-        prompt_eval_duration: nanoseconds(finish?.usage.prefillMs ?? 0),
+        prompt_eval_duration: Math.max(1, nanoseconds(finish?.usage.prefillMs ?? 0)),
         eval_count: event.usage.completionTokens,
-        eval_duration: nanoseconds(finish?.usage.decodeMs ?? 0),
+        eval_duration: Math.max(1, nanoseconds(finish?.usage.decodeMs ?? 0)),
       }
       yield { ending, finish }
     } else {
@@ -101,7 +103,7 @@ class Call {
   made(): ToolCall | undefined {
     const { id, name, call } = this.start
     try {
-      return { id, function: { index: call, name, arguments: JSON.parse(this.#text) } }
+      return { id, function: { index: call, name, arguments: parseJson(this.#text) as Record<string, unknown> } }
     } catch {
       return undefined
     }
