@@ -59,9 +59,9 @@ const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 
 const PERCENT = `%${HEX}{2}`
 const pchar = (more: string): string => `(?:[A-Za-z0-9._~!$&'()*+,;=:@${more}-]|${PERCENT})`
-const REST = `(?:/${pchar("/")}{0,800})?(?:\\?${pchar("/?")}{0,400})?(?:#${pchar("/?")}{0,200})?`
+const REST = `(?:/${pchar("/")}{0,400})?(?:\\?${pchar("/?")}{0,150})?(?:#${pchar("/?")}{0,50})?`
 const AUTHORITY = `(?:${NAME}|localhost|${IPV4})(?::[1-9][0-9]{0,3})?`
-const OPAQUE = `(?:mailto|urn|tel|data|news|did|doi|magnet|about|sms|geo):${pchar("")}${pchar("/")}{0,800}`
+const OPAQUE = `(?:mailto|urn|tel|data|news|did|doi|magnet|about|sms|geo):${pchar("")}${pchar("/")}{0,400}`
 const anyPath = (more: string): string => `(?:[A-Za-z0-9._~!$&'()*+,;=:@/${more}-]|${PERCENT})*`
 const ANY_REFERENCE = `(?://[A-Za-z0-9._~!$&'()*+,;=:@%\\[\\]-]*(?:/${anyPath("")})?|${anyPath("")})(?:\\?${anyPath("?")})?(?:#${anyPath("?")})?`
 const URI: Format = {
