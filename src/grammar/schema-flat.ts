@@ -10,7 +10,7 @@ import { ownKeywords, type Refuse } from "./schema-keywords.ts"
 import { negation, onlyKey } from "./schema-not.ts"
 import { bothOf, commonTypes, NO_KEYWORDS, type Own } from "./schema-own.ts"
 import { isObject, referenceOf, type Schema, type SchemaSource } from "./schema-source.ts"
-import { TYPES } from "./schema-values.ts"
+import { TYPES, type Type } from "./schema-values.ts"
 import type { Term, Terms } from "./terms.ts"
 
 /** A place in the schema, as a JSON pointer. */
@@ -28,7 +28,7 @@ export class SchemaError extends GrammarError {
 }
 
 /** Alternatives of which one must be valid. */
-export interface Group {
+interface Group {
   readonly name: string
   readonly branches: readonly unknown[]
   readonly path: Path
@@ -51,7 +51,7 @@ export interface Context {
 const MAX_REFERENCES = 64
 
 /** A schema without values. */
-export const NEVER: Flat = { own: { ...NO_KEYWORDS, types: [] }, groups: [] }
+const NEVER: Flat = { own: { ...NO_KEYWORDS, types: [] }, groups: [] }
 
 export class Flattener {
   readonly #joints = new Map<unknown, Map<unknown, Schema>>()
@@ -157,9 +157,11 @@ export class Flattener {
     const group = (name: string, branches: readonly unknown[]) => groups.push({ name, branches, path })
     if (schema.anyOf !== undefined) group("anyOf", list("anyOf"))
     if (schema.oneOf !== undefined) group("oneOf", this.#exclusive(list("oneOf"), path))
-    if (schema.not !== undefined) add(this.#not(schema.not, path))
+    if (schema.not !== undefined) add(this.#not(schema.not, path, flat.own.types))
     if (schema.if !== undefined && (schema.then !== undefined || schema.else !== undefined)) {
-      const otherwise = this.#negation(schema.if, path, "if").map((not) => this.joint(not, schema.else ?? true))
+      const otherwise = this.#negation(schema.if, path, "if", flat.own.types).map((not) =>
+        this.joint(not, schema.else ?? true),
+      )
       group("if", [this.joint(schema.if, schema.then ?? true), ...otherwise])
     }
     for (const [key, value] of this.#dependencies(schema, refuse)) {
@@ -187,40 +189,43 @@ export class Flattener {
     })
   }
 
-  #not(schema: unknown, path: Path): Flat {
+  #not(schema: unknown, path: Path, types: readonly Type[] | undefined): Flat {
     const only = onlyKey(schema)
     const part = isObject(schema) && only !== undefined ? schema[only] : undefined
     if (only === "const") return { own: { ...NO_KEYWORDS, excluded: [part] }, groups: [] }
     if (only === "enum" && Array.isArray(part)) return { own: { ...NO_KEYWORDS, excluded: part }, groups: [] }
     if (only === "pattern" && typeof part === "string")
       return { own: { ...NO_KEYWORDS, types: ["string"], notPatterns: [part] }, groups: [] }
-    const branches = this.#negation(schema, path, "not")
+    const branches = this.#negation(schema, path, "not", types)
     if (branches.length === 0) return NEVER
     if (branches.length === 1) return this.flatten(branches[0], path)
     return { own: NO_KEYWORDS, groups: [{ name: "not", branches, path }] }
   }
 
-  #negation(schema: unknown, path: Path, name: string): unknown[] {
+  /** @param types Those of the values that are in question. */
+  #negation(schema: unknown, path: Path, name: string, types?: readonly Type[]): unknown[] {
     const undecided = (keyword: string): never => {
       const what = name === keyword ? `'${name}'` : `'${name}' of a schema with '${keyword}'`
       throw new SchemaError(`${what} is not supported`, path, name)
     }
-    return negation(schema, (reference) => this.target(reference, path), undecided)
+    const wholeOnly = types !== undefined && !types.includes("number")
+    return negation(schema, { target: (reference) => this.target(reference, path), undecided, wholeOnly })
   }
 
   /** Branches that exclude each other: where two could be valid together, each requires that the other is not. */
   #exclusive(branches: readonly unknown[], path: Path): readonly unknown[] {
     const flats = branches.map((branch, i) => this.flatten(branch, `${path}/oneOf/${i}`))
     return branches.map((branch, i) => {
-      const others = branches.filter((_, j) => j !== i && !this.#disjoint(flats[i] as Flat, flats[j] as Flat, path))
+      const own = flats[i] as Flat
+      const others = branches.filter((_, j) => j !== i && !this.#disjoint(own, flats[j] as Flat, path))
       try {
-        for (const other of others) this.#negation(other, path, "oneOf")
+        const nots = others.map((other) => ({ anyOf: this.#negation(other, path, "oneOf", own.own.types) }))
+        return nots.reduce<unknown>((own, not) => this.joint(own, not.anyOf.length === 0 ? false : not), branch)
       } catch (error) {
         if (!(error instanceof SchemaError)) throw error
         const what = "'oneOf' of schemas that can be valid together is not supported; use 'anyOf'"
         throw new SchemaError(what, path, "oneOf")
       }
-      return others.reduce<unknown>((own, other) => this.joint(own, { not: other }), branch)
     })
   }
 

@@ -32,19 +32,22 @@ export function onlyKey(schema: unknown): string | undefined {
   return keys.length === 1 ? keys[0] : undefined
 }
 
-/**
- * Schemas of which one is valid exactly where `schema` is not; none: that is valid for all values.
- * @param undecided Called with the keyword that cannot be negated.
- */
-export function negation(
-  schema: unknown,
-  target: (reference: Schema) => unknown,
-  undecided: (keyword: string) => never,
-): unknown[] {
+interface NegationContext {
+  /** The schema that a reference names. */
+  readonly target: (reference: Schema) => unknown
+  /** Called with the keyword that cannot be negated. */
+  readonly undecided: (keyword: string) => never
+  /** All numbers in question are whole. */
+  readonly wholeOnly: boolean
+}
+
+/** Schemas of which one is valid exactly where `schema` is not; none: that is valid for all values. */
+export function negation(schema: unknown, context: NegationContext): unknown[] {
+  const { target, undecided, wholeOnly } = context
   if (schema === false) return [true]
   if (ANY(schema)) return []
   if (!isObject(schema)) return undecided("")
-  if (isReference(schema)) return negation(target(schema), target, undecided)
+  if (isReference(schema)) return negation(target(schema), context)
   return Object.keys(schema).flatMap((key) => {
     if (IGNORED.has(key)) return []
     const value = schema[key]
@@ -52,7 +55,7 @@ export function negation(
       Number(decimalOf(value)?.units ?? 0n) * 10 ** (decimalOf(value)?.exponent ?? 0) + Number(by)
     switch (key) {
       case "type":
-        return complement([value].flat() as Type[], undecided)
+        return complement([value].flat() as Type[], wholeOnly, undecided)
       case "const":
       case "enum":
         return [{ not: { [key]: value } }]
@@ -86,7 +89,7 @@ export function negation(
       case "not":
         return [value]
       case "allOf":
-        return (Array.isArray(value) ? value : []).flatMap((part) => negation(part, target, undecided))
+        return (Array.isArray(value) ? value : []).flatMap((part) => negation(part, context))
       case "anyOf":
         return [{ allOf: (Array.isArray(value) ? value : []).map((part) => ({ not: part })) }]
       case "additionalProperties":
@@ -127,8 +130,9 @@ const KEYWORDS: ReadonlySet<string> = new Set([
   "contentMediaType",
 ])
 
-function complement(types: readonly Type[], undecided: (keyword: string) => never): unknown[] {
-  if (types.includes("integer") && !types.includes("number")) return undecided("type")
-  const left = TYPES.filter((type) => type !== "integer" && !types.includes(type))
+function complement(types: readonly Type[], wholeOnly: boolean, undecided: (keyword: string) => never): unknown[] {
+  const wholes = types.includes("integer") && !types.includes("number")
+  if (wholes && !wholeOnly) return undecided("type")
+  const left = TYPES.filter((type) => type !== "integer" && !types.includes(type) && !(wholes && type === "number"))
   return left.length === 0 ? [] : [{ type: left }]
 }

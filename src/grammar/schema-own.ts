@@ -71,7 +71,7 @@ export const NO_KEYWORDS: Own = {
 }
 
 /** Combines two schemas that must both be valid; `undefined`: says nothing. Of the same two it returns the same object. */
-export type Joint = (a: unknown, b: unknown) => unknown
+type Joint = (a: unknown, b: unknown) => unknown
 
 /**
  * Both of two schemas' keywords.
@@ -157,7 +157,7 @@ const hasBounds = (bounds: Bounds): boolean => Object.values(bounds).some((bound
 const limits = ({ min, max }: Count): boolean => min > 0 || Number.isFinite(max)
 
 /** Whether the schema limits strings, and so on. */
-export const limitsStrings = (own: Own): boolean =>
+const limitsStrings = (own: Own): boolean =>
   own.patterns.length + own.notPatterns.length + own.formats.length > 0 ||
   own.content !== undefined ||
   limits(own.length)

@@ -4,7 +4,7 @@ import { ALL_CHARS, GrammarError, type Range, tidy } from "./expr.ts"
 import type { Term, Terms } from "./terms.ts"
 
 /** A deterministic automaton: for each state whether a text may end there, and its edges. State 0 is the first. */
-export interface States {
+interface States {
   readonly ends: readonly boolean[]
   readonly edges: readonly (readonly (readonly [ranges: readonly Range[], to: number])[])[]
 }

@@ -216,7 +216,7 @@ const isStar = (term: Term): boolean =>
   term.kind === "repeat" && term.max === Number.POSITIVE_INFINITY && term.min === 0
 
 /** Bounds of the number of characters; complements are not looked into. */
-export function lengthsOf(term: Term): readonly [min: number, max: number] {
+function lengthsOf(term: Term): readonly [min: number, max: number] {
   switch (term.kind) {
     case "none":
     case "empty":

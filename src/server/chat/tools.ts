@@ -8,6 +8,7 @@ import { JsonRules } from "../../grammar/json-text.ts"
 import { parseJson } from "../../json.ts"
 import { toolSupport } from "../../text/tools/family.ts"
 import type { ToolFormat, ToolFunction } from "../../text/tools/format.ts"
+import { currentRequest } from "../observe/record.ts"
 import type { Conversation, GenerationRequest, Tool } from "./request.ts"
 import { formConstraint } from "./structured.ts"
 
@@ -30,7 +31,7 @@ interface ToolPlan {
   readonly calling: Calling | undefined
   /** What the answer must be; `undefined`: any text. */
   readonly constraint: Constraint | undefined
-  /** Places in the functions' schemas that calls need not keep, and why, as they cannot be enforced. */
+  /** Places in the functions' schemas that calls need not keep, and why: they cannot be enforced. */
   readonly relaxed: readonly string[]
 }
 
@@ -55,7 +56,9 @@ export function planTools({ chatTemplate }: LoadedModel, request: ToolFields & G
   const oneCall = request.parallelToolCalls === false || namedFunction(request) !== undefined
   const schemas = enforcedSchemas(callable)
   const constraint = toolsConstraint(calling, callable, schemas, !oneCall, form)
-  return { offered, calling, constraint, relaxed: schemas.flatMap(({ relaxed }) => relaxed) }
+  const relaxed = schemas.flatMap((schema) => schema.relaxed)
+  noteRelaxed(relaxed)
+  return { offered, calling, constraint, relaxed }
 }
 
 /** The functions that the prompt describes. With `none` there are none. */
@@ -152,6 +155,23 @@ function enforcedSchemas(callable: readonly Place[]): EnforcedSchema[] {
     if (tool.strict && first !== undefined) throw parametersError(index, first, "invalid_schema")
     return { text, relaxed: places.map((place) => `tools[${index}].parameters: ${place}`) }
   })
+}
+
+/** Most places that the log shows. Clients can invent any number of them. */
+const MAX_LOGGED = 1000
+const logged = new Set<string>()
+
+/** Counts parts of tools' schemas that are not enforced, and logs each once. */
+function noteRelaxed(places: readonly string[]): void {
+  const record = currentRequest()
+  if (record === undefined) return
+  const { metrics, log } = record.observers
+  for (const place of places) {
+    metrics.ignored("tools[].parameters")
+    if (logged.has(place) || logged.size >= MAX_LOGGED || !log?.isLevelEnabled("debug")) continue
+    logged.add(place)
+    log.debug({ field: place, path: record.path }, "a part of a tool's schema is not enforced")
+  }
 }
 
 function parametersError(index: number, problem: string, code: string): RequestError {

@@ -9,7 +9,7 @@ import { SchemaOracle } from "../../support/schema-oracle.ts"
 const tiny = tinyVocabulary()
 const N_TEXTS = 20
 /** Characters in order of preference, such that any text reaches its end, addresses too. */
-const ENDINGS = [...'"]}@.', ...'01:,-\\ntfuleasr']
+const ENDINGS = [...'"]}@.', ..."01:,-\\ntfuleasr"]
 
 /** Texts of tokens drawn from the mask alone, which is a temperature without limit. */
 function textsFor(schema: unknown, seed: number): string[] {
