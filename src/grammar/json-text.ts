@@ -160,8 +160,8 @@ export class JsonRules extends Rules {
 
   /** A whole number without exponent, of at most {@link MOST_DIGITS} digits. */
   get integer(): Expr {
-    const whole = sequence(optional(literal("-")), FIRST_DIGIT, repeat(DIGIT, 0, MOST_DIGITS - 1))
-    return this.shared("integer", () => choice(literal("0"), whole))
+    const whole = choice(literal("0"), sequence(FIRST_DIGIT, repeat(DIGIT, 0, MOST_DIGITS - 1)))
+    return this.shared("integer", () => sequence(optional(literal("-")), whole))
   }
 
   get any(): Expr {
