@@ -1,11 +1,12 @@
-/**
- * The `format`s of JSON Schema as regular expressions. Every text of `writes` is valid; it is what a model writes under a format alone.
- * `allows`, where given, has all valid texts, without limits on lengths: it is what a `pattern` beside the format is intersected with.
- */
+/** The `format`s of JSON Schema as regular expressions. */
 
 interface Format {
+  /** What a model writes: every text is valid, and none is very long. */
   readonly writes: string
+  /** All valid texts, where they are more. */
   readonly allows?: string
+  /** `writes` has so many cases that a pattern beside the format is intersected with `allows`. */
+  readonly isLarge?: boolean
 }
 
 const LEAP = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
@@ -67,10 +68,12 @@ const ANY_REFERENCE = `(?://[A-Za-z0-9._~!$&'()*+,;=:@%\\[\\]-]*(?:/${anyPath(""
 const URI: Format = {
   writes: `(?:[a-z][a-z0-9+.-]{0,15}://${AUTHORITY}${REST}|${OPAQUE})`,
   allows: `[A-Za-z][A-Za-z0-9+.-]*:${ANY_REFERENCE}`,
+  isLarge: true,
 }
 const REFERENCE: Format = {
   writes: `(?:https?://${AUTHORITY}${REST}|//${AUTHORITY}${REST}|\\.{0,2}${REST})`,
   allows: `(?:[A-Za-z][A-Za-z0-9+.-]*:${ANY_REFERENCE}|${ANY_REFERENCE})`,
+  isLarge: true,
 }
 
 const HOSTNAME: Format = { writes: `${LABEL}(?:\\.${LABEL}){0,4}`, allows: `${ANY_LABEL}(?:\\.${ANY_LABEL})*\\.?` }
@@ -117,6 +120,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   jwt: {
     writes: `(?:${JWT_HEADERS.join("|")})\\.eyJ[A-Za-z0-9_-]{4,600}\\.[A-Za-z0-9_-]{16,600}`,
     allows: "[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]*",
+    isLarge: true,
   },
 }
 

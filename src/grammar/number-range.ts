@@ -45,8 +45,8 @@ export function integerTerm(terms: Terms, bounds: Bounds): Term {
     const from = low !== undefined && low > 0n ? low : 0n
     parts.push(multiples(terms, from, high === undefined ? capped(from, most) : high, unit))
   }
-  // Zero has a sign only where negative numbers have no limit, so that a sign does not force a zero.
-  if (low === undefined && (high === undefined || high >= 0n)) parts.push(terms.text("-0"))
+  // Zero has a sign only where other numbers have one, so that a sign does not force a zero.
+  if ((low === undefined || low < 0n) && (high === undefined || high >= 0n)) parts.push(terms.text("-0"))
   return terms.or(...parts)
 }
 

@@ -50,20 +50,22 @@ export function limitedTerm(
     ...own.notPatterns.map((pattern) => terms.not(flattener.pattern(pattern, path))),
     ...(excluded.length === 0 ? [] : [terms.not(terms.or(...excluded.map((text) => terms.text(text))))]),
   ]
-  const narrow = formats.map((name) => wholeMatch(terms, writtenAs(name, own)))
-  const wide = formats.map((name) => wholeMatch(terms, formatOf(name)?.allows ?? writtenAs(name, own)))
+  const written = formats.map((name) => wholeMatch(terms, writtenAs(name, own)))
+  const allowed = formats.map((name) => wholeMatch(terms, formatOf(name)?.allows ?? writtenAs(name, own)))
+  const isLarge = formats.some((name) => formatOf(name)?.isLarge)
+  const attempts = own.patterns.length === 0 ? [written] : isLarge ? [allowed, written] : [written, allowed]
   const { min, max } = own.length
-  const attempts = own.patterns.length === 0 ? [narrow] : [wide, narrow]
-  for (const [i, attempt] of attempts.entries()) {
+  let failure: SchemaError | undefined
+  for (const attempt of formats.length === 0 ? [[]] : attempts) {
     const term = withLength(terms, terms.and(...attempt, ...beside), min, max)
     try {
-      return rules.isEmpty(term) ? undefined : term
+      if (!rules.isEmpty(term)) return term
     } catch (error) {
       if (!(error instanceof GrammarError)) throw error
-      if (i + 1 === attempts.length || formats.length === 0)
-        throw new SchemaError(error.message, path, own.patterns.length > 0 ? "pattern" : "format")
+      failure = new SchemaError(error.message, path, own.patterns.length > 0 ? "pattern" : "format")
     }
   }
+  if (failure) throw failure
   return undefined
 }
 

@@ -166,8 +166,12 @@ const format = (schema: object) => ({ response_format: { type: "json_schema", js
 
 describe("unsupported formats are refused by name", () => {
   test.each([
-    [format({ not: {} }), "response_format", "'not' is not supported"],
-    [format({ type: "object", properties: { a: { minProperties: 1 } } }), "response_format", "#/properties/a"],
+    [format({ not: {} }), "response_format", "no value is valid"],
+    [
+      format({ type: "object", properties: { a: { type: "array", contains: {}, maxContains: 1 } } }),
+      "response_format",
+      "#/properties/a",
+    ],
     [format({ $ref: "#/$defs/x" }), "response_format", "does not exist"],
     [
       { response_format: { type: "json_schema", json_schema: { schema: {} } } },
@@ -175,7 +179,7 @@ describe("unsupported formats are refused by name", () => {
       "required",
     ],
     [{ response_format: { type: "xml" } }, "response_format.type", ""],
-    [{ regex: "a(?!b)" }, "regex", "looking around"],
+    [{ regex: "a(?<!b)" }, "regex", "looking behind"],
     [{ regex: "a(" }, "regex", ""],
     [{ grammar: "root = x" }, "grammar", "line 1"],
     [{ grammar: "root ::= x" }, "grammar", "no rule named 'x'"],

@@ -19,8 +19,8 @@ const BY_TOKENS = 20
  * and decimals that have fewer places than a bound (it refuses 0.7 between 0.25 and 0.75).
  */
 const DECIDED_BY_JSONSCHEMA = /-0(?!\d)|\d\.\d/
-/** Texts that are not compared: numbers beyond those that every parser reads, and halves of characters. */
-const NOT_COMPARED = /[eE][-+]?\d{3}|\\u/
+/** Texts that are not compared: numbers beyond those that every parser reads, halves of characters, and the escape `\\/`, which it refuses. */
+const NOT_COMPARED = /[eE][-+]?\d{3}|\\[u/]/
 
 function verdicts(schema: object, texts: readonly string[]): boolean[] {
   const masks = compiled({ type: "json_schema", schema: schema as never }, tiny.trie)
@@ -67,5 +67,4 @@ test(`${publicSchemas.length} schemas: ${N_TEXTS} random texts each are accepted
   expect(nAccepted / nTexts).toBeLessThan(0.8)
   expect(nDecided / nTexts).toBeLessThan(0.01)
   if (N_TEXTS > 1000) console.log({ nTexts, nAccepted, nDecided })
-}, // A million texts take minutes.
-1_800_000)
+}, 1_800_000) // A million texts take minutes.
