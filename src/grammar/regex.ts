@@ -3,25 +3,37 @@
  * Look-behind, word boundaries and back-references are refused.
  */
 
-import { GrammarError, without } from "./expr.ts"
+import { GrammarError, type Range, without } from "./expr.ts"
 import { type RegexNode, RegexParser } from "./regex-parser.ts"
 import type { Term, Terms } from "./terms.ts"
+
+/** Terms of patterns, by what made them. */
+const made = new WeakMap<Terms, Map<string, Term>>()
+
+function once(terms: Terms, key: string, make: () => Term): Term {
+  const known = made.get(terms) ?? new Map<string, Term>()
+  made.set(terms, known)
+  const term = known.get(key) ?? make()
+  known.set(key, term)
+  return term
+}
 
 /**
  * The texts that a pattern matches as a whole; `^` and `$` at its ends have no effect.
  * @throws GrammarError naming the unsupported part and its place.
  */
-export function wholeMatch(terms: Terms, pattern: string): Term {
-  return new RegexTerms(terms).after(new RegexParser(pattern).parse(), terms.empty, true)
-}
+export const wholeMatch = (terms: Terms, pattern: string): Term =>
+  once(terms, `=${pattern}`, () => new RegexTerms(terms).after(new RegexParser(pattern).parse(), terms.empty, true))
 
 /** The texts in which a pattern matches somewhere. @throws GrammarError naming the unsupported part and its place. */
-export function anywhere(terms: Terms, pattern: string): Term {
-  const node = new RegexParser(pattern).parse()
+export const anywhere = (terms: Terms, pattern: string): Term =>
+  once(terms, `~${pattern}`, () => search(terms, new RegexParser(pattern).parse()))
+
+function search(terms: Terms, node: RegexNode): Term {
   const make = new RegexTerms(terms)
   const atStart = make.after(node, terms.any, true)
   if (beginsAtStart(node)) return atStart
-  if (!mentionsStart(node)) return terms.sequence(terms.any, make.after(node, terms.any, true))
+  if (!mentionsStart(node)) return terms.sequence(terms.any, atStart)
   return terms.or(atStart, terms.sequence(terms.anyChar, terms.any, make.after(node, terms.any, false)))
 }
 
@@ -90,10 +102,8 @@ class RegexTerms {
   /** A repetition with assertions inside, as copies. */
   #repeated({ part, min, max }: Extract<RegexNode, { type: "repeat" }>, rest: Term, start: boolean): Term {
     const most = max ?? Number.POSITIVE_INFINITY
-    if (most === Number.POSITIVE_INFINITY && min <= 1 && part.type === "sequence") {
-      const loop = this.#guardedLoop(part.parts)
-      if (loop) return this.terms.sequence(min === 0 ? loop : this.terms.sequence(loop), rest)
-    }
+    const guarded = part.type === "sequence" ? guardedChars(part.parts) : undefined
+    if (guarded) return this.terms.sequence(this.terms.repeat(this.terms.chars(guarded), min, most), rest)
     if (most > MAX_COPIES)
       throw new GrammarError("look-ahead or an anchor in a repeated group is not supported in the pattern")
     let term = rest
@@ -102,14 +112,6 @@ class RegexTerms {
       term = i > min ? this.terms.or(rest, once) : once
     }
     return term
-  }
-
-  /** `(?:(?![x])[set])*`: characters of the set that the look-ahead of one character excludes. */
-  #guardedLoop(parts: readonly RegexNode[]): Term | undefined {
-    const [ahead, chars, ...more] = parts
-    if (ahead?.type !== "ahead" || chars?.type !== "chars" || more.length > 0) return undefined
-    if (ahead.part.type !== "chars" || !ahead.inverted) return undefined
-    return this.terms.repeat(this.terms.chars(without(chars.ranges, ahead.part.ranges)), 0)
   }
 
   #pure(node: RegexNode): Term {
@@ -127,6 +129,14 @@ class RegexTerms {
         return terms.empty
     }
   }
+}
+
+/** `(?![x])[set]`: the characters of the set that the look-ahead at one character does not exclude. */
+function guardedChars(parts: readonly RegexNode[]): readonly Range[] | undefined {
+  const [ahead, chars, ...more] = parts
+  if (ahead?.type !== "ahead" || !ahead.inverted || chars?.type !== "chars" || more.length > 0) return undefined
+  const [only, ...others] = ahead.part.type === "sequence" ? ahead.part.parts : [ahead.part]
+  return only?.type === "chars" && others.length === 0 ? without(chars.ranges, only.ranges) : undefined
 }
 
 const isZeroWidth = (node: RegexNode): boolean =>

@@ -56,7 +56,6 @@ const NEVER: Flat = { own: { ...NO_KEYWORDS, types: [] }, groups: [] }
 export class Flattener {
   readonly #joints = new Map<unknown, Map<unknown, Schema>>()
   readonly #interned = new WeakSet<object>()
-  readonly #patterns = new Map<string, Term>()
   #depth = 0
 
   constructor(
@@ -92,12 +91,8 @@ export class Flattener {
 
   /** The texts in which a pattern matches. */
   pattern(pattern: string, path: Path): Term {
-    const known = this.#patterns.get(pattern)
-    if (known) return known
     try {
-      const term = anywhere(this.terms, pattern)
-      this.#patterns.set(pattern, term)
-      return term
+      return anywhere(this.terms, pattern)
     } catch (error) {
       if (error instanceof GrammarError) throw new SchemaError(error.message, path, "pattern")
       throw error

@@ -35,6 +35,7 @@ const ZERO = 0x30
 /** Makes terms, each once. */
 export class Terms {
   readonly #known = new Map<string, Term>()
+  readonly #sets = new Map<string, Term>()
   /** By number of a term and character. */
   readonly #derived = new Map<number, Term>()
   readonly none = this.#make("none", { kind: "none", nullable: false })
@@ -57,9 +58,12 @@ export class Terms {
   }
 
   oneOf(chars: string): Term {
-    return this.chars(
-      tidy(Array.from(chars, (char): Range => [char.codePointAt(0) as number, char.codePointAt(0) as number])),
-    )
+    const known = this.#sets.get(chars)
+    if (known) return known
+    const codes = Array.from(chars, (char): Range => [char.codePointAt(0) as number, char.codePointAt(0) as number])
+    const term = this.chars(tidy(codes))
+    this.#sets.set(chars, term)
+    return term
   }
 
   text(text: string): Term {

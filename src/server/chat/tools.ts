@@ -148,9 +148,10 @@ function enforcedSchemas(callable: readonly Place[]): EnforcedSchema[] {
       "tools",
       "constraint_too_large",
     )
+  const rules = new JsonRules()
   return callable.map(({ tool, index }, i) => {
     const text = texts[i] as string
-    const places = unsupportedParts(text)
+    const places = unsupportedParts(text, rules)
     const [first] = places
     if (tool.strict && first !== undefined) throw parametersError(index, first, "invalid_schema")
     return { text, relaxed: places.map((place) => `tools[${index}].parameters: ${place}`) }
@@ -183,8 +184,8 @@ function parametersError(index: number, problem: string, code: string): RequestE
 const MAX_VERDICTS = 1024
 const verdicts = new Map<string, readonly string[]>()
 
-/** The parts of a schema that cannot be enforced, each with its place. */
-function unsupportedParts(json: string): readonly string[] {
+/** The parts of a schema that cannot be enforced, each with its place. @param rules Shared by the schemas of a request. */
+function unsupportedParts(json: string, rules: JsonRules): readonly string[] {
   const hash = new Bun.CryptoHasher("sha256").update(json).digest("base64")
   const known = verdicts.get(hash)
   if (known !== undefined) return known
@@ -192,7 +193,7 @@ function unsupportedParts(json: string): readonly string[] {
   if (oldest !== undefined && verdicts.size >= MAX_VERDICTS) verdicts.delete(oldest)
   const places: string[] = []
   const onRelaxed = (place: string) => places.push(place)
-  new SchemaConverter(parseJson(json), new JsonRules(), { isObject: true, onRelaxed }).convert()
+  new SchemaConverter(parseJson(json), rules, { isObject: true, onRelaxed }).convert()
   verdicts.set(hash, places)
   return places
 }
