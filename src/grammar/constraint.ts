@@ -66,7 +66,7 @@ export const constraintSchema = z.discriminatedUnion("type", [
 
 /**
  * The form of a text: any JSON object; JSON that validates against a schema; a full match of an ECMAScript regular expression (without
- * look-around and back-references); a text that a grammar derives from its rule `root` (see `ebnf.ts`); or text with function calls.
+ * look-behind and back-references); a text that a grammar derives from its rule `root` (see `ebnf.ts`); or text with function calls.
  */
 export type Constraint = z.infer<typeof constraintSchema>
 export type ToolsConstraint = z.infer<typeof tools>

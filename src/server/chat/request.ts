@@ -158,7 +158,7 @@ export interface Tool {
   readonly description?: string
   /** JSON Schema of its arguments. Default: it takes none. */
   readonly parameters?: Readonly<Record<string, unknown>>
-  /** Refuse a schema that cannot be enforced, where by default such a function accepts any object. */
+  /** Refuse a schema that cannot be enforced, where by default the part that cannot accepts any value of its type. */
   readonly strict?: boolean
 }
 

@@ -8,7 +8,7 @@ import { boundedPattern, boundedSchema, LIMITS, list } from "../../http/limits.t
 const jsonSchema = z
   .union([z.boolean(), boundedSchema], { error: "expected a JSON schema: an object" })
   .describe(
-    "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+    "A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.",
   )
 
 const responseFormat = z
@@ -46,7 +46,7 @@ export const structuredFields = {
   response_format: responseFormat,
   regex: boundedPattern
     .nullish()
-    .describe("The whole text matches this ECMAScript regular expression (no look-around, no back-references)."),
+    .describe("The whole text matches this ECMAScript regular expression (no look-behind, no back-references)."),
   grammar: boundedPattern
     .nullish()
     .describe(

@@ -51,8 +51,8 @@ export const toolFields = {
     .meta({
       description:
         "Functions that the answer may call. They are described in the model's own form, or in a general one if the model has none. " +
-        "Arguments validate against the schema. If a part of the schema is not supported, a strict function is refused, and any other " +
-        "function accepts any object.",
+        "Arguments validate against the schema. If a part of the schema is not supported, a strict function is refused; in any other, " +
+        "that part accepts any value of its type.",
       example: [WEATHER],
     }),
   tool_choice: toolChoice
