@@ -7,9 +7,7 @@ import { boundedPattern, boundedSchema, LIMITS, list } from "../../http/limits.t
 
 const jsonSchema = z
   .union([z.boolean(), boundedSchema], { error: "expected a JSON schema: an object" })
-  .describe(
-    "A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.",
-  )
+  .describe("A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.")
 
 const responseFormat = z
   .discriminatedUnion("type", [
