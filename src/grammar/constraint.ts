@@ -87,7 +87,7 @@ export function constraintOf(form: Form, param: string): Exclude<Constraint, Too
 export const textOfSchema = (schema: unknown): string => stringifyJson(withoutAnnotations(schema))
 
 /** Most characters of a constraint, as JSON. */
-const MAX_CONSTRAINT_CHARS = 4 * 2 ** 20
+const MAX_CONSTRAINT_CHARS = 2 ** 21
 
 /** Constraints with equal keys differ in `param` alone. */
 export const constraintKey = ({ param: _, ...content }: Constraint): string => JSON.stringify(content)

@@ -100,7 +100,8 @@ export class RegexParser {
       this.#at++
       return this.#charSet(this.#escape())
     }
-    if ("*+?{}]".includes(char)) this.#refuse(`a ${char} that stands alone`)
+    // As without the flag u, brackets that close nothing stand for themselves.
+    if ("*+?{".includes(char)) this.#refuse(`a ${char} that stands alone`)
     this.#at++
     if (char === "^") return { type: "start" }
     if (char === "$") return { type: "end" }

@@ -5,7 +5,7 @@
 
 import { GrammarError, type Range, without } from "./expr.ts"
 import { type RegexNode, RegexParser } from "./regex-parser.ts"
-import type { Term, Terms } from "./terms.ts"
+import { alphabetOf, type Term, type Terms } from "./terms.ts"
 
 /** Terms of patterns, by what made them. */
 const made = new WeakMap<Terms, Map<string, Term>>()
@@ -76,6 +76,8 @@ class RegexTerms {
       case "end":
         return terms.and(terms.empty, rest)
       case "ahead": {
+        const limit = node.inverted ? undefined : lengthLimit(node.part, alphabetOf(rest))
+        if (limit) return terms.and(terms.repeat(terms.anyChar, ...limit), rest)
         const seen = this.after(node.part, terms.any, start)
         return terms.and(node.inverted ? terms.not(seen) : seen, rest)
       }
@@ -137,6 +139,24 @@ function guardedChars(parts: readonly RegexNode[]): readonly Range[] | undefined
   if (ahead?.type !== "ahead" || !ahead.inverted || chars?.type !== "chars" || more.length > 0) return undefined
   const [only, ...others] = ahead.part.type === "sequence" ? ahead.part.parts : [ahead.part]
   return only?.type === "chars" && others.length === 0 ? without(chars.ranges, only.ranges) : undefined
+}
+
+/**
+ * The lengths that look-ahead such as `.{1,253}$` asks for, where all that follows has characters of this alphabet; `undefined`: it asks
+ * for something else. A part for other characters, as in `.{1,253}\\.?$`, counts as absent.
+ */
+function lengthLimit(node: RegexNode, alphabet: readonly Range[]): readonly [min: number, max: number] | undefined {
+  if (node.type !== "sequence" || node.parts.at(-1)?.type !== "end" || alphabet.length === 0) return undefined
+  let [least, most] = [0, 0]
+  for (const part of node.parts.slice(0, -1)) {
+    const { min, max, part: inner } = part.type === "repeat" ? part : { min: 1, max: 1, part }
+    if (inner.type !== "chars") return undefined
+    const isWide = without(alphabet, inner.ranges).length === 0
+    if (!isWide && min > 0) return undefined
+    least += min
+    if (isWide) most += max ?? Number.POSITIVE_INFINITY
+  }
+  return [least, most]
 }
 
 const isZeroWidth = (node: RegexNode): boolean =>

@@ -7,7 +7,7 @@ import { wholeMatch } from "./regex.ts"
 import { type Context, type Path, SchemaError } from "./schema-flat.ts"
 import type { Own } from "./schema-own.ts"
 import { rewritten } from "./term-expr.ts"
-import { type Term, withLength } from "./terms.ts"
+import { lengthsOf, type Term, withLength } from "./terms.ts"
 
 /** The limit of length that pydantic's `HttpUrl` writes beside the format `uri`. */
 const WEB_LENGTH = 2083
@@ -52,7 +52,9 @@ export function limitedTerm(
   ]
   const written = formats.map((name) => wholeMatch(terms, writtenAs(name, own)))
   const allowed = formats.map((name) => wholeMatch(terms, formatOf(name)?.allows ?? writtenAs(name, own)))
-  const isLarge = formats.some((name) => formatOf(name)?.isLarge)
+  // A pattern that limits the length needs no other limit, and fewer cases without one.
+  const isLimited = own.patterns.some((pattern) => Number.isFinite(lengthsOf(flattener.pattern(pattern, path))[1]))
+  const isLarge = isLimited || formats.some((name) => formatOf(name)?.isLarge)
   const attempts = own.patterns.length === 0 ? [written] : isLarge ? [allowed, written] : [written, allowed]
   const { min, max } = own.length
   let failure: SchemaError | undefined

@@ -220,7 +220,7 @@ const isStar = (term: Term): boolean =>
   term.kind === "repeat" && term.max === Number.POSITIVE_INFINITY && term.min === 0
 
 /** Bounds of the number of characters; complements are not looked into. */
-function lengthsOf(term: Term): readonly [min: number, max: number] {
+export function lengthsOf(term: Term): readonly [min: number, max: number] {
   switch (term.kind) {
     case "none":
     case "empty":
@@ -250,6 +250,16 @@ function lengthsOf(term: Term): readonly [min: number, max: number] {
 
 /** The texts of `term` with `min` to `max` characters. Where one loop of single characters takes all the slack, its count is changed. */
 export function withLength(terms: Terms, term: Term, min: number, max: number): Term {
+  if (term.kind === "and") {
+    // Limits of lengths that are in the term already join the others.
+    const limits = term.parts.filter((part) => part.kind === "repeat" && part.part === terms.anyChar)
+    const rest = terms.and(...term.parts.filter((part) => !limits.includes(part)))
+    const bounds = [[min, max], ...limits.map(lengthsOf)] as readonly (readonly [number, number])[]
+    const [low, high] = [Math.max(...bounds.map(([least]) => least)), Math.min(...bounds.map(([, most]) => most))]
+    if (low > high) return terms.none
+    const [least, most] = lengthsOf(rest)
+    return least >= low && most <= high ? rest : terms.and(rest, terms.repeat(terms.anyChar, low, high))
+  }
   const [least, most] = lengthsOf(term)
   if (least >= min && most <= max) return term
   const parts = partsOf(term)
@@ -264,6 +274,25 @@ export function withLength(terms: Terms, term: Term, min: number, max: number): 
     return terms.sequence(...parts.map((part) => (part === loop ? terms.repeat(loop.part, low, high) : part)))
   }
   return terms.and(term, terms.repeat(terms.anyChar, min, max))
+}
+
+/** The characters that texts of the term can have, or more. */
+export function alphabetOf(term: Term): readonly Range[] {
+  switch (term.kind) {
+    case "none":
+    case "empty":
+      return []
+    case "chars":
+      return term.ranges
+    case "sequence":
+      return tidy([...alphabetOf(term.first), ...alphabetOf(term.rest)])
+    case "or":
+      return tidy(term.parts.flatMap(alphabetOf))
+    case "repeat":
+      return alphabetOf(term.part)
+    default:
+      return ALL_CHARS
+  }
 }
 
 const partsOf = (term: Term): Term[] => (term.kind === "sequence" ? [term.first, ...partsOf(term.rest)] : [term])

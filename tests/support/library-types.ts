@@ -2,6 +2,12 @@
 
 import { z } from "zod"
 
+interface Tree {
+  v: number
+  children: Tree[]
+}
+const tree: z.ZodType<Tree> = z.object({ v: z.int(), children: z.array(z.lazy(() => tree)).max(2) })
+
 /** By name, what a field may be. */
 export const zodTypes: Readonly<Record<string, z.ZodType>> = {
   url: z.url(),
@@ -59,6 +65,16 @@ export const zodTypes: Readonly<Record<string, z.ZodType>> = {
   literals: z.literal([1, "a", null]),
   negative: z.number().negative(),
   hundredths: z.number().min(0).max(100).multipleOf(0.01),
+  hostname: z.hostname(),
+  mac: z.mac(),
+  "hash sha256": z.hash("sha256"),
+  "email of HTML 5": z.email({ pattern: z.regexes.html5Email }),
+  "email of Unicode": z.email({ pattern: z.regexes.unicodeEmail }),
+  "email of RFC 5322": z.email({ pattern: z.regexes.rfc5322Email }),
+  catchall: z.object({ a: z.string() }).catchall(z.number()),
+  "tuple with a rest": z.tuple([z.string()], z.number()),
+  "and of literals": z.string().and(z.literal("a")),
+  recursive: tree,
 }
 
 /** The object that a text has to be, with a field of this type. */
