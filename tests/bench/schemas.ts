@@ -78,7 +78,7 @@ async function report(library: string, name: string, schema: Record<string, unkn
   const isGood = faults.length === 0 && texts.length >= n / 2
   if (!isGood) failed++
   const row = [library, name, `${texts.length - faults.length}/${texts.length} valid`, cut > 0 ? `${cut} cut off` : ""]
-  console.log(`| ${[...row, isGood ? "ok" : "FAILED", texts[0]?.slice(0, 60) ?? ""].join(" | ")} |`)
+  console.log(`| ${[...row, isGood ? "ok" : "FAILED", JSON.stringify(texts[0]?.slice(0, 60) ?? "")].join(" | ")} |`)
   for (const fault of faults.slice(0, 3)) console.log(`    ${fault}`)
 }
 
