@@ -9,7 +9,7 @@
 import { GrammarError } from "./expr.ts"
 import { Count, Kind, UNLIMITED } from "./nodes.ts"
 import type { Program } from "./program.ts"
-import { BOTTOM, Stacks } from "./stacks.ts"
+import { BOTTOM, type Frame, Stacks } from "./stacks.ts"
 
 /** The state after a byte that no text can continue with. */
 export const DEAD = -1
@@ -28,8 +28,8 @@ const MAX_PARTS = 1_000_000
 /** Initial capacities, in states. */
 const FIRST_STATES = 64
 
-/** A state that does not depend on the automaton's numbers: for each thread, its node and the path of its stack. */
-type Snapshot = { threads: readonly (readonly number[])[]; ends: boolean }
+/** A state that does not depend on the automaton's numbers. */
+type Snapshot = { threads: readonly { node: number; frames: readonly Frame[] }[]; ends: boolean }
 
 /** [n, 2] stack and node; and whether the text may end here. */
 type Closure = { threads: readonly number[]; ends: boolean }
@@ -96,14 +96,14 @@ export class Automaton {
 
   snapshot(state: number): Snapshot {
     const threads = this.threads(state)
-    const paths: number[][] = []
+    const parts: Snapshot["threads"][number][] = []
     for (let i = 0; i < threads.length; i += 2)
-      paths.push([threads[i + 1] as number, ...this.#stacks.path(threads[i] as number)])
-    return { threads: paths, ends: this.ends[state] === 1 }
+      parts.push({ node: threads[i + 1] as number, frames: this.#stacks.frames(threads[i] as number) })
+    return { threads: parts, ends: this.ends[state] === 1 }
   }
 
   restore({ threads, ends }: Snapshot): number {
-    const seeds = threads.flatMap(([node, ...path]) => [this.#stacks.fromPath(path), node as number])
+    const seeds = threads.flatMap(({ node, frames }) => [this.#stacks.of(frames), node])
     return this.#intern(this.#closure(seeds, ends))
   }
 

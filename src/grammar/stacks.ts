@@ -3,12 +3,15 @@
  * may follow the current one: at least `need`, at most `room`. Equal stacks have equal numbers.
  */
 
-import { Count, Kind, type Nodes, UNLIMITED } from "./nodes.ts"
+import { Count, type Nodes, UNLIMITED } from "./nodes.ts"
 
 /** The stack of the outermost rule. */
 export const BOTTOM = 0
 /** More than there are stacks or frames; a pair of two numbers is exact in a double. */
 const RADIX = 2 ** 26
+
+/** The node to return to, and in a counted frame its bounds. */
+export type Frame = readonly [node: number, need?: number, room?: number]
 
 export class Stacks {
   /** By stack: the node to return to, and the stack below it. */
@@ -183,26 +186,20 @@ export class Stacks {
     return this.pushCount(back, this.needs[stack] as number, this.rooms[stack] as number, below)
   }
 
-  /** The numbers that describe a stack without its number, from the top to the bottom: nodes, and after a count node its bounds. */
-  path(stack: number): number[] {
-    const path: number[] = []
+  /** The frames of a stack from the top to the bottom. They do not depend on the numbers of stacks. */
+  frames(stack: number): Frame[] {
+    const frames: Frame[] = []
     for (let at = stack; at !== BOTTOM; at = this.belows[at] as number) {
-      path.push(this.backs[at] as number)
-      if (this.isCounted(at)) path.push(this.needs[at] as number, this.rooms[at] as number)
+      const node = this.backs[at] as number
+      frames.push(this.isCounted(at) ? [node, this.needs[at] as number, this.rooms[at] as number] : [node])
     }
-    return path
+    return frames
   }
 
-  /** The stack of a path. */
-  fromPath(path: readonly number[]): number {
-    const frames: number[][] = []
-    for (let i = 0; i < path.length; ) {
-      const size = this.#program.kinds[path[i] as number] === Kind.count ? 3 : 1
-      frames.push(path.slice(i, i + size))
-      i += size
-    }
+  /** The stack of these frames. */
+  of(frames: readonly Frame[]): number {
     return frames.reduceRight(
-      (below, [node = 0, need, room]) =>
+      (below, [node, need, room]) =>
         need === undefined || room === undefined ? this.push(node, below) : this.pushCount(node, need, room, below),
       BOTTOM,
     )
