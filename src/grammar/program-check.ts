@@ -20,37 +20,66 @@ export function checkProgram(program: Nodes, root: number, entries: ReadonlyMap<
   refuseLeftRecursion(program, entries, lengths)
 }
 
-/** [nNodes] bytes of the shortest way to the end of the rule, at most {@link MAX_SHORTEST}, or {@link NEVER}. */
-function shortest({ kinds, starts, items, nNodes }: Nodes): Int32Array {
+/**
+ * [nNodes] bytes of the shortest way to the end of the rule, at most {@link MAX_SHORTEST}, or {@link NEVER}. Nodes are finished in the order
+ * of their lengths, as Knuth (1977) generalizes Dijkstra's algorithm to grammars.
+ */
+function shortest(program: Nodes): Int32Array {
+  const { kinds, starts, items, nNodes } = program
+  const users = usersOf(program)
   const lengths = new Int32Array(nNodes).fill(NEVER)
-  lengths[END] = 0
-  const of = (item: number): number => lengths[items[item] as number] as number
-  const sum = (a: number, b: number): number => (a === NEVER || b === NEVER ? NEVER : Math.min(a + b, MAX_SHORTEST))
-  const length = (node: number): number => {
-    const from = starts[node] as number
-    const to = starts[node + 1] as number
-    if (kinds[node] === Kind.call) return sum(of(from), of(from + 1))
-    if (kinds[node] === Kind.count) {
-      const min = items[from + Count.min] as number
-      const part = of(from + Count.part)
-      return sum(min === 0 ? 0 : part === NEVER ? NEVER : Math.min(part * min, MAX_SHORTEST), of(from + Count.next))
-    }
-    let least = NEVER
-    const isBytes = kinds[node] === Kind.bytes
-    for (let i = isBytes ? from + 1 : from; i < to; i += isBytes ? 2 : 1) least = Math.min(least, of(i))
-    return isBytes ? sum(1, least) : least
+  const byLength: number[][] = Array.from({ length: MAX_SHORTEST + 1 }, () => [])
+  const found = (node: number, length: number): void => {
+    const most = Math.min(length, MAX_SHORTEST)
+    if (most >= (lengths[node] as number)) return
+    lengths[node] = most
+    byLength[most]?.push(node)
   }
-  for (let changed = true, up = true; changed; up = !up) {
-    changed = false
-    for (let i = 1; i < nNodes; i++) {
-      const node = up ? i : nNodes - i
-      const found = length(node)
-      if (found >= (lengths[node] as number)) continue
-      lengths[node] = found
-      changed = true
+  found(END, 0)
+  for (const [length, nodes] of byLength.entries()) {
+    for (let k = 0; k < nodes.length; k++) {
+      const node = nodes[k] as number
+      if (lengths[node] !== length) continue // found again with a smaller length
+      for (let i = users.starts[node] as number; i < (users.starts[node + 1] as number); i++) {
+        const user = users.list[i] as number
+        const from = starts[user] as number
+        if (kinds[user] === Kind.bytes) found(user, length + 1)
+        else if (kinds[user] === Kind.jump) found(user, length)
+        else {
+          const first = lengths[items[from] as number] as number
+          const next = lengths[items[from + 1] as number] as number
+          const times = kinds[user] === Kind.count ? (items[from + Count.min] as number) : 1
+          if (next !== NEVER && (times === 0 || first !== NEVER)) found(user, (times === 0 ? 0 : first * times) + next)
+        }
+      }
     }
   }
   return lengths
+}
+
+/** For each node, the nodes that continue at it: `list` from `starts[node]` to `starts[node + 1]`. */
+function usersOf({ kinds, starts, items, nNodes }: Nodes): { starts: Int32Array; list: Int32Array } {
+  const ends = new Int32Array(nNodes + 1)
+  const each = (use: (target: number, node: number) => void): void => {
+    for (let node = 1; node < nNodes; node++) {
+      const from = starts[node] as number
+      const isBytes = kinds[node] === Kind.bytes
+      const to = kinds[node] === Kind.count ? from + 2 : (starts[node + 1] as number)
+      for (let i = isBytes ? from + 1 : from; i < to; i += isBytes ? 2 : 1) use(items[i] as number, node)
+    }
+  }
+  each((target) => {
+    ends[target + 1] = (ends[target + 1] as number) + 1
+  })
+  for (let node = 0; node < nNodes; node++) ends[node + 1] = (ends[node + 1] as number) + (ends[node] as number)
+  const first = ends.slice()
+  const list = new Int32Array(ends[nNodes] as number)
+  each((target, node) => {
+    const at = first[target] as number
+    list[at] = node
+    first[target] = at + 1
+  })
+  return { starts: ends, list }
 }
 
 /**
@@ -123,14 +152,16 @@ function refuseLeftRecursion(
   entries: ReadonlyMap<string, number>,
   lengths: Int32Array,
 ): void {
-  /** The nodes reached without a byte: for a call the callee, and what follows it where the callee can be empty. */
+  const isFree = (node: number): boolean => kinds[node] !== Kind.bytes
+  /** The nodes reached without a byte, other than those that accept one: for a call the callee, and what follows it where the callee can be empty. */
   const next = (node: number): readonly number[] => {
-    if (kinds[node] === Kind.bytes) return []
-    const targets = items.slice(starts[node], starts[node + 1])
-    if (kinds[node] === Kind.count) return targets.slice(0, targets[Count.min] === 0 ? 2 : 1)
-    return kinds[node] === Kind.call && lengths[targets[0] as number] !== 0 ? targets.slice(0, 1) : targets
+    const from = starts[node] as number
+    let to = starts[node + 1] as number
+    if (kinds[node] === Kind.count) to = from + (items[from + Count.min] === 0 ? 2 : 1)
+    if (kinds[node] === Kind.call && lengths[items[from] as number] !== 0) to = from + 1
+    return items.slice(from, to).filter(isFree)
   }
-  const component = components(nNodes, next)
+  const component = components(nNodes, isFree, next)
   for (let node = 1; node < nNodes; node++) {
     if (kinds[node] !== Kind.call && kinds[node] !== Kind.count) continue
     const callee = items[starts[node] as number] as number
@@ -140,8 +171,12 @@ function refuseLeftRecursion(
   }
 }
 
-/** [nNodes] each node's strongly connected component (Tarjan 1972). */
-function components(nNodes: number, next: (node: number) => readonly number[]): Int32Array {
+/** [nNodes] each node's strongly connected component (Tarjan 1972); -1 for those that are none of the graph's nodes. */
+function components(
+  nNodes: number,
+  isNode: (node: number) => boolean,
+  next: (node: number) => readonly number[],
+): Int32Array {
   const component = new Int32Array(nNodes).fill(-1)
   const index = new Int32Array(nNodes)
   const low = new Int32Array(nNodes)
@@ -154,7 +189,7 @@ function components(nNodes: number, next: (node: number) => readonly number[]): 
     path.push({ node, next: next(node), at: 0 })
   }
   for (let start = 0; start < nNodes; start++) {
-    if (index[start] === 0) enter(start)
+    if (index[start] === 0 && isNode(start)) enter(start)
     for (let top = path.at(-1); top; top = path.at(-1)) {
       const { node } = top
       const to = top.next[top.at++]

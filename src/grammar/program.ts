@@ -112,7 +112,7 @@ export class Program extends Nodes {
   }
 
   #text(bytes: Uint8Array, next: number): number {
-    return bytes.reduceRight((after, byte) => this.#bytes([[[byte, byte], after]]), next)
+    return bytes.reduceRight((after, byte) => this.add(Kind.bytes, [byte | (byte << 8), after]), next)
   }
 
   #chars(ranges: readonly Range[], next: number): number {

@@ -122,7 +122,7 @@ test.each([
   [{ allOf: [{ type: "string" }, { type: "integer" }] }, "no type in common"],
   [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, "no text of finite length"],
   [{ $ref: "#" }, "no text of finite length"],
-  [{ type: "array", prefixItems: Array(9).fill({ type: "string", maxLength: 16_384 }) }, "more than 200000 nodes"],
+  [{ const: "x".repeat(200_000) }, "more than 200000 nodes"],
   ["no schema", "an object or a boolean"],
 ] as const)("%j is refused, and the reason named", (schema, reason) => {
   expect(() => compiled({ type: "json_schema", schema: schema as never }, tiny.trie)).toThrow(reason)
