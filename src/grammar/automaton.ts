@@ -235,8 +235,7 @@ export class Automaton {
     const { backs, belows, needs, rooms } = this.#stacks
     const below = belows[stack] as number
     const back = backs[stack] as number
-    if (this.#stacks.isCounted(stack))
-      this.#repeat(back, needs[stack] as number, rooms[stack] as number, below, seeds)
+    if (this.#stacks.isCounted(stack)) this.#repeat(back, needs[stack] as number, rooms[stack] as number, below, seeds)
     else seeds.push(below, back)
   }
 
