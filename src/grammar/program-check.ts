@@ -152,16 +152,15 @@ function refuseLeftRecursion(
   entries: ReadonlyMap<string, number>,
   lengths: Int32Array,
 ): void {
-  const isFree = (node: number): boolean => kinds[node] !== Kind.bytes
-  /** The nodes reached without a byte, other than those that accept one: for a call the callee, and what follows it where the callee can be empty. */
-  const next = (node: number): readonly number[] => {
+  /** End of the items that are nodes reached without a byte: for a call the callee, and what follows it where the callee can be empty. */
+  const end = (node: number): number => {
     const from = starts[node] as number
-    let to = starts[node + 1] as number
-    if (kinds[node] === Kind.count) to = from + (items[from + Count.min] === 0 ? 2 : 1)
-    if (kinds[node] === Kind.call && lengths[items[from] as number] !== 0) to = from + 1
-    return items.slice(from, to).filter(isFree)
+    if (kinds[node] === Kind.bytes) return from
+    if (kinds[node] === Kind.count) return from + (items[from + Count.min] === 0 ? 2 : 1)
+    if (kinds[node] === Kind.call && lengths[items[from] as number] !== 0) return from + 1
+    return starts[node + 1] as number
   }
-  const component = components(nNodes, isFree, next)
+  const component = components(nNodes, starts, items, end)
   for (let node = 1; node < nNodes; node++) {
     if (kinds[node] !== Kind.call && kinds[node] !== Kind.count) continue
     const callee = items[starts[node] as number] as number
@@ -171,36 +170,50 @@ function refuseLeftRecursion(
   }
 }
 
-/** [nNodes] each node's strongly connected component (Tarjan 1972); -1 for those that are none of the graph's nodes. */
+/** [nNodes] each node's strongly connected component (Tarjan 1972). A node's edges are `targets` from `starts[node]` to `end(node)`. */
 function components(
   nNodes: number,
-  isNode: (node: number) => boolean,
-  next: (node: number) => readonly number[],
+  starts: readonly number[],
+  targets: readonly number[],
+  end: (node: number) => number,
 ): Int32Array {
   const component = new Int32Array(nNodes).fill(-1)
   const index = new Int32Array(nNodes)
   const low = new Int32Array(nNodes)
   const open: number[] = []
-  const path: { node: number; next: readonly number[]; at: number }[] = []
+  /** The nodes from the start to the current one, and for each its next edge. */
+  const path: number[] = []
+  const edges: number[] = []
   let nSeen = 0
   const enter = (node: number): void => {
     index[node] = low[node] = ++nSeen
+    if (end(node) === starts[node]) {
+      component[node] = node
+      return
+    }
     open.push(node)
-    path.push({ node, next: next(node), at: 0 })
+    path.push(node)
+    edges.push(starts[node] as number)
   }
   for (let start = 0; start < nNodes; start++) {
-    if (index[start] === 0 && isNode(start)) enter(start)
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      const { node } = top
-      const to = top.next[top.at++]
-      if (to === undefined) {
-        path.pop()
-        const before = path.at(-1)
-        if (before) low[before.node] = Math.min(low[before.node] as number, low[node] as number)
-        if (low[node] !== index[node]) continue
-        while ((component[node] as number) < 0) component[open.pop() as number] = node
-      } else if (index[to] === 0) enter(to)
-      else if ((component[to] as number) < 0) low[node] = Math.min(low[node] as number, index[to] as number)
+    if (index[start] === 0) enter(start)
+    while (path.length > 0) {
+      const top = path.length - 1
+      const node = path[top] as number
+      const edge = edges[top] as number
+      if (edge < end(node)) {
+        edges[top] = edge + 1
+        const to = targets[edge] as number
+        if (index[to] === 0) enter(to)
+        else if ((component[to] as number) < 0) low[node] = Math.min(low[node] as number, index[to] as number)
+        continue
+      }
+      path.pop()
+      edges.pop()
+      const before = path.at(-1)
+      if (before !== undefined) low[before] = Math.min(low[before] as number, low[node] as number)
+      if (low[node] !== index[node]) continue
+      while ((component[node] as number) < 0) component[open.pop() as number] = node
     }
   }
   return component
