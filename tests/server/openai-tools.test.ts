@@ -296,7 +296,7 @@ describe("histories", () => {
     await using strict = await serveScript({ tokens: saying("Hm.") })
     const to = requester(strict)
     await to.ask({ messages: [user, { role: "system", content: "a" }, user, { role: "developer", content: "b" }] })
-    expect(to.prompt()).toBe("a\n\nbuu")
+    expect(to.prompt()).toBe("a\n\nbu\n\nu")
   })
 
   test("images are refused by name", async () => {
