@@ -4,6 +4,7 @@ import { type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
 import {
   type FinishReason,
+  GREEDY,
   type LoadedModel,
   SAMPLING_DEFAULTS,
   type SamplingParams,
@@ -280,6 +281,7 @@ const MAX_SEED = 2n ** 64n - 1n
 function samplingOf(options: GenerateOptions): SamplingParams {
   const { logitBias = {} } = options
   return {
+    ...GREEDY,
     temperature: options.temperature ?? SAMPLING_DEFAULTS.temperature,
     topK: options.topK ?? SAMPLING_DEFAULTS.topK,
     topP: options.topP ?? SAMPLING_DEFAULTS.topP,

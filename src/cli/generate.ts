@@ -1,5 +1,5 @@
 import { generateText, type TextRequest } from "../engine/text.ts"
-import type { LoadedModel, SamplingParams } from "../engine/types.ts"
+import { GREEDY, type LoadedModel, type SamplingParams } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { type ChatTemplate, chatTemplateFromMetadata, encodePrompt } from "../text/index.ts"
 import type { CommandSpec } from "./command.ts"
@@ -84,6 +84,7 @@ function chatTemplateOf({ gguf, tokenizer, chatTemplate }: LoadedModel, file: st
 }
 
 const samplingParams = (values: Values): SamplingParams => ({
+  ...GREEDY,
   temperature: values.temperature,
   topK: values.topK,
   topP: values.topP,

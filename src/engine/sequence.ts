@@ -7,6 +7,9 @@ import { blockKey } from "./prefix-cache.ts"
 import { Speculator } from "./speculator.ts"
 import type { FinishReason, GenerateRequest, PrefillOnlyResult, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
 
+/** The shortest time that decoding takes, so that a rate can always be computed: a microsecond. */
+const LEAST_MS = 1e-3
+
 /** One completion of a request: its tokens, its blocks and its state. */
 export class Sequence {
   readonly request: GenerateRequest
@@ -151,7 +154,7 @@ export class Sequence {
     if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
     const { index } = this
     this.owner.events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
-    if (this.request.stopTokens.has(token)) return "stop"
+    if (this.request.stopTokens.has(token) || this.request.stopTokenIds?.has(token)) return "stop"
     if (this.output.length >= this.maxOutput) return "length"
     this.matcher?.accept(token)
     return undefined
@@ -169,7 +172,7 @@ export class Sequence {
       // Of the first sequence: what the others found in the cache, it had computed.
       cachedTokens: this.owner.sequences[0]?.cachedTokens ?? 0,
       prefillMs: (this.#first ?? now) - this.owner.submitted,
-      decodeMs: (this.#last ?? now) - (this.#first ?? now),
+      decodeMs: this.#first === undefined ? 0 : Math.max((this.#last ?? now) - this.#first, LEAST_MS),
     }
   }
 }

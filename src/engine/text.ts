@@ -2,6 +2,7 @@
 
 import { EngineError } from "../errors.ts"
 import { Detokenizer, StopMatcher } from "../text/index.ts"
+import type { Tokenizer } from "../text/tokenizer/types.ts"
 import type {
   EngineEvent,
   FinishReason,
@@ -21,6 +22,17 @@ export interface TextRequest
   maxTokens: number
   /** Stop strings, up to 16. The text ends before the first one. */
   stop: string[]
+  /**
+   * Whether stop strings count in the next piece of the text of sequence `index`. Default: in all of them. Called once for each piece, in
+   * order, so that it can follow the text. A stop string does not extend across a piece in which it does not count.
+   */
+  stopsIn?: (index: number, text: string) => boolean
+  /** Tokens that end a sequence beside the model's own. */
+  stopTokenIds?: ReadonlySet<number>
+  /** The stop string or stop token that ends the text is part of it. */
+  includeStop?: boolean
+  /** false: the text of all control tokens is part of the output. */
+  skipSpecialTokens?: boolean
   /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
   /** Report the stop token that ends a sequence as a `text` event with empty text. */
@@ -35,7 +47,16 @@ export interface TextRequest
  */
 export type TextEvent =
   | { type: "text"; index: number; text: string; token?: number; logprobs?: TokenLogprobs }
-  | { type: "end"; index: number; reason: FinishReason; stopString?: string; usage: Usage }
+  | {
+      type: "end"
+      index: number
+      reason: FinishReason
+      /** The stop string that ended the text. */
+      stopString?: string
+      /** The one of `stopTokenIds` that ended it. */
+      stopToken?: number
+      usage: Usage
+    }
 
 /**
  * Generates text. Leaving the loop early, or aborting the signal, cancels the request within one step. A stop string ends its sequence in
@@ -47,12 +68,21 @@ export async function* generateText(
   request: TextRequest,
   signal?: AbortSignal,
 ): AsyncGenerator<TextEvent, void, void> {
-  const stopTokens = request.ignoreEos ? new Set<number>() : tokenizer.eogIds
-  const { promptTokens: tokens, stop, ignoreEos: _, shownTokens: shown, reportEnd, ...rest } = request
-  const sequences = Array.from({ length: request.n ?? 1 }, () => {
-    return new SequenceText(new Detokenizer(tokenizer, { shown }), stop, stopTokens, request.minTokens ?? 0)
+  const endTokens = request.ignoreEos ? new Set<number>() : tokenizer.eogIds
+  const { promptTokens: tokens, reportEnd, ...rest } = request
+  const {
+    stop: _,
+    stopsIn: _in,
+    ignoreEos: _eos,
+    includeStop: _with,
+    shownTokens: _shown,
+    skipSpecialTokens: _skip,
+    ...own
+  } = rest
+  const sequences = Array.from({ length: request.n ?? 1 }, (_, index) => {
+    return new SequenceText(tokenizer, request, index, endTokens)
   })
-  for await (const event of engine.generate({ ...rest, tokens, stopTokens }, signal)) {
+  for await (const event of engine.generate({ ...own, tokens, stopTokens: endTokens }, signal)) {
     const { index } = event
     const sequence = sequences[index]
     if (sequence === undefined)
@@ -61,13 +91,15 @@ export async function* generateText(
       const rest = sequence.stopString === undefined ? sequence.flush() : ""
       if (rest !== "") yield { type: "text", index, text: rest }
       yield sequence.end(event)
-    } else if (sequence.takes(event.token)) {
+    } else if (sequence.stopString === undefined) {
       const { token, logprobs } = event
+      const ends = sequence.isEnd(token)
       const text = sequence.push(token)
       // Only its `end` event follows.
-      if (sequence.stopString !== undefined) engine.endSequence(rest.id, index)
+      if (sequence.stopString !== undefined) engine.endSequence(own.id, index)
+      if (ends && text === "" && !reportEnd) continue
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
-    } else if (reportEnd && sequence.stopString === undefined) yield { ...event, type: "text", text: "" }
+    }
   }
 }
 
@@ -75,39 +107,60 @@ export async function* generateText(
 class SequenceText {
   /** The stop string that was found. */
   stopString: string | undefined
-  readonly #matcher: StopMatcher
+  #stopToken: number | undefined
+  readonly #detokenizer: Detokenizer
+  #matcher: StopMatcher
   #nTokens = 0
 
   constructor(
-    readonly detokenizer: Detokenizer,
-    stop: readonly string[],
-    readonly stopTokens: ReadonlySet<number>,
-    /** Stop strings in the text of earlier tokens are ignored. */
-    readonly minTokens: number,
+    tokenizer: Tokenizer,
+    readonly request: TextRequest,
+    readonly index: number,
+    readonly endTokens: ReadonlySet<number>,
   ) {
+    const { shownTokens: shown, skipSpecialTokens, stop } = request
+    this.#detokenizer = new Detokenizer(tokenizer, { shown, special: skipSpecialTokens === false })
     this.#matcher = new StopMatcher(stop)
   }
 
-  /** Whether a token is part of the text: it stands before a stop string and is no stop token. */
-  takes(token: number): boolean {
-    return this.stopString === undefined && !this.stopTokens.has(token)
+  /** Whether a token ends the sequence: an end token of the model, or a stop token. */
+  isEnd(token: number): boolean {
+    return this.endTokens.has(token) || this.request.stopTokenIds?.has(token) === true
   }
 
+  /** Returns the text that a token completes. What ends the sequence has none, unless the request includes it. */
   push(token: number): string {
-    if (++this.#nTokens < this.minTokens) return this.detokenizer.push(token)
-    const found = this.#matcher.push(this.detokenizer.push(token))
-    this.stopString = found.stop
-    return found.text
+    const { includeStop, stopTokenIds } = this.request
+    if (stopTokenIds?.has(token)) this.#stopToken = token
+    if (!includeStop && this.isEnd(token)) return ""
+    this.#nTokens++
+    return this.#scan(this.#detokenizer.push(token))
   }
 
   /** Returns the text that was held back. */
   flush(): string {
-    const last = this.#matcher.push(this.detokenizer.flush())
-    return last.text + (last.stop === undefined ? this.#matcher.flush() : "")
+    const last = this.#scan(this.#detokenizer.flush())
+    return this.stopString === undefined ? last + this.#matcher.flush() : last
   }
 
   end({ index, reason, usage }: Extract<EngineEvent, { type: "end" }>): TextEvent {
-    if (this.stopString === undefined) return { type: "end", index, reason, usage }
-    return { type: "end", index, reason: "stop", stopString: this.stopString, usage }
+    if (this.stopString !== undefined) return { type: "end", index, reason: "stop", stopString: this.stopString, usage }
+    if (reason !== "stop" || this.#stopToken === undefined) return { type: "end", index, reason, usage }
+    return { type: "end", index, reason, stopToken: this.#stopToken, usage }
+  }
+
+  /** Looks for stop strings. Those in the text of the first `minTokens` tokens are ignored, as are those where they do not count. */
+  #scan(piece: string): string {
+    const { stop, stopsIn, includeStop, minTokens = 0 } = this.request
+    const counts = stopsIn === undefined || stopsIn(this.index, piece)
+    if (this.#nTokens < minTokens) return piece
+    if (!counts) {
+      const held = this.#matcher.flush()
+      this.#matcher = new StopMatcher(stop)
+      return held + piece
+    }
+    const found = this.#matcher.push(piece)
+    this.stopString = found.stop
+    return includeStop && found.stop !== undefined ? found.text + found.stop : found.text
   }
 }

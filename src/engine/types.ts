@@ -25,8 +25,43 @@ export interface SamplingParams {
   frequencyPenalty: number
   /** 0: off. Subtracted once when the token occurs in the output. */
   presencePenalty: number
-  /** Added to the logits, by token id. */
+  /** Tokens before the next one that the three penalties look at. -1: all; 0: none, so the penalties are off. */
+  repeatLastN: number
+  /** 1: off. Keeps the tokens of most typical information content that together reach this probability (Meister et al. 2022). */
+  typicalP: number
+  /** 0: off. Keeps logits within this many standard deviations of the greatest (Tang et al. 2024). */
+  topNSigma: number
+  /** 0: off. The probability with which "exclude top choices" drops all tokens from `xtcThreshold` on, but for the least probable of them. */
+  xtcProbability: number
+  xtcThreshold: number
+  /** 0: off. DRY ("don't repeat yourself"): subtracts `dryMultiplier` · `dryBase` ^ (n - `dryAllowedLength`) where a token would extend a repetition of n tokens. */
+  dryMultiplier: number
+  dryBase: number
+  /** Shorter repetitions are free. */
+  dryAllowedLength: number
+  /** Last tokens in which repetitions are looked for. -1: all; 0: off. */
+  dryPenaltyLastN: number
+  /** Token sequences that no repetition extends across. */
+  drySequenceBreakers: readonly (readonly number[])[]
+  /** 0: off. 1 or 2: that version of Mirostat (Basu et al. 2021) in place of everything that drops tokens. */
+  mirostat: 0 | 1 | 2
+  /** Mirostat's target surprise in bits, and how fast it gets there. */
+  mirostatTau: number
+  mirostatEta: number
+  /** 0: off. The temperature becomes `temperature` ± this, by the entropy of the distribution relative to the greatest possible. */
+  dynatempRange: number
+  /** Power of the relative entropy. */
+  dynatempExponent: number
+  /** Tokens that typicalP, topP, minP and XTC keep at least. */
+  minKeep: number
+  /** The temperature applies to what is left after tokens were dropped. By default it applies first. */
+  temperatureLast: boolean
+  /** Added to the logits, by token id. -Infinity excludes a token. */
   logitBias: ReadonlyMap<number, number>
+  /** Token sequences that do not occur in the output: after all but its last token, that one is excluded. */
+  badWords: readonly (readonly number[])[]
+  /** The only tokens that may be chosen. `undefined`: all. */
+  allowedTokens: ReadonlySet<number> | undefined
   /** 64-bit seed. The same seed draws the same tokens, whatever else runs. */
   seed: bigint
   /** 0 to 20: report the chosen token's log-probability and that many alternatives. `undefined`: report none. */
@@ -42,7 +77,26 @@ export const GREEDY: SamplingParams = {
   repetitionPenalty: 1,
   frequencyPenalty: 0,
   presencePenalty: 0,
+  repeatLastN: -1,
+  typicalP: 1,
+  topNSigma: 0,
+  xtcProbability: 0,
+  xtcThreshold: 0.1,
+  dryMultiplier: 0,
+  dryBase: 1.75,
+  dryAllowedLength: 2,
+  dryPenaltyLastN: -1,
+  drySequenceBreakers: [],
+  mirostat: 0,
+  mirostatTau: 5,
+  mirostatEta: 0.1,
+  dynatempRange: 0,
+  dynatempExponent: 1,
+  minKeep: 0,
+  temperatureLast: false,
   logitBias: new Map(),
+  badWords: [],
+  allowedTokens: undefined,
   seed: 0n,
   logprobs: undefined,
 }
@@ -56,6 +110,22 @@ export const SAMPLING_DEFAULTS = {
   repetitionPenalty: 1,
   frequencyPenalty: 0,
   presencePenalty: 0,
+  repeatLastN: -1,
+  typicalP: 1,
+  topNSigma: 0,
+  xtcProbability: 0,
+  xtcThreshold: 0.1,
+  dryMultiplier: 0,
+  dryBase: 1.75,
+  dryAllowedLength: 2,
+  dryPenaltyLastN: -1,
+  mirostat: 0,
+  mirostatTau: 5,
+  mirostatEta: 0.1,
+  dynatempRange: 0,
+  dynatempExponent: 1,
+  minKeep: 0,
+  temperatureLast: false,
 } as const satisfies Partial<SamplingParams>
 
 /** How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's. */
@@ -71,6 +141,8 @@ export interface GenerateRequest {
   maxTokens: number
   /** Tokens that end a sequence. The one that does is reported as the last token. */
   stopTokens: ReadonlySet<number>
+  /** Further tokens that end a sequence, also within the text that a constraint asks for. */
+  stopTokenIds?: ReadonlySet<number>
   /** Stop tokens are masked until this many tokens were generated. Default 0. */
   minTokens?: number
   /**
@@ -127,7 +199,7 @@ export interface Usage {
   completionTokens: number
   /** Prompt tokens whose K/V came from the prefix cache. */
   cachedTokens: number
-  /** Milliseconds from submission to the first token, and from the first to the last. */
+  /** Milliseconds from submission to the first token, and from the first to the last: never 0 where there is a token. */
   prefillMs: number
   decodeMs: number
 }

@@ -1,6 +1,12 @@
 /** Varied requests and their exact outputs, for tests that requests do not affect each other. */
 
-import type { EngineEvent, GenerateRequest, LoadedModel, SamplingParams } from "../../src/engine/types.ts"
+import {
+  type EngineEvent,
+  type GenerateRequest,
+  GREEDY,
+  type LoadedModel,
+  type SamplingParams,
+} from "../../src/engine/types.ts"
 import { randomNumbers } from "../unit/engine/requests.ts"
 
 interface MixedRequests {
@@ -19,13 +25,12 @@ export function mixedRequests({ n, longest, nVocab }: MixedRequests): GenerateRe
     const token = (k: number) => (k < alike ? ((i % 2) * 100 + k) % nVocab : Math.floor(random() * nVocab))
     const tokens = Int32Array.from({ length }, (_, k) => token(k))
     const sampling: SamplingParams = {
+      ...GREEDY,
       temperature: [0, 0.1, 1, 1, 1][i % 5] as number,
       topK: i % 3 === 0 ? 40 : 0,
       topP: i % 3 === 1 ? 0.9 : 1,
-      minP: 0,
       repetitionPenalty: i % 7 === 0 ? 1.2 : 1,
       frequencyPenalty: i % 6 === 0 ? 0.3 : 0,
-      presencePenalty: 0,
       logitBias: new Map(i % 8 === 0 ? [[3, 1.5]] : []),
       seed: BigInt(i),
       logprobs: 3,

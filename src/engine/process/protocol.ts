@@ -21,7 +21,9 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Version of the messages. It differs only where the program on the disk was replaced while it ran. */
-export const PROTOCOL = `${packageJson.version}/6`
+export const PROTOCOL = `${packageJson.version}/7`
+
+const tokenLists = z.array(z.array(z.number()))
 
 const sampling = z.object({
   temperature: z.number(),
@@ -31,7 +33,27 @@ const sampling = z.object({
   repetitionPenalty: z.number(),
   frequencyPenalty: z.number(),
   presencePenalty: z.number(),
-  logitBias: z.map(z.number(), z.number()),
+  repeatLastN: z.number(),
+  typicalP: z.number(),
+  topNSigma: z.number(),
+  xtcProbability: z.number(),
+  xtcThreshold: z.number(),
+  dryMultiplier: z.number(),
+  dryBase: z.number(),
+  dryAllowedLength: z.number(),
+  dryPenaltyLastN: z.number(),
+  drySequenceBreakers: tokenLists,
+  mirostat: z.literal([0, 1, 2]),
+  mirostatTau: z.number(),
+  mirostatEta: z.number(),
+  dynatempRange: z.number(),
+  dynatempExponent: z.number(),
+  minKeep: z.number(),
+  temperatureLast: z.boolean(),
+  // -Infinity excludes a token.
+  logitBias: z.map(z.number(), z.union([z.number(), z.literal(Number.NEGATIVE_INFINITY)])),
+  badWords: tokenLists,
+  allowedTokens: z.set(z.number()).optional() as z.ZodType<ReadonlySet<number> | undefined>,
   seed: z.bigint(),
   logprobs: z.number().optional() as z.ZodType<number | undefined>,
 } satisfies Record<keyof SamplingParams, z.ZodType>)
@@ -42,6 +64,7 @@ const request = z.strictObject({
   sampling,
   maxTokens: z.number(),
   stopTokens: z.set(z.number()),
+  stopTokenIds: z.set(z.number()).optional(),
   minTokens: z.number().optional(),
   n: z.number().optional(),
   priority: z.number().optional(),

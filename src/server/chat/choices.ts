@@ -1,18 +1,12 @@
 /** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type {
-  EngineLimits,
-  FinishReason,
-  LoadedModel,
-  SamplingParams,
-  TokenLogprobs,
-  Usage,
-} from "../../engine/types.ts"
+import type { FinishReason, LoadedModel, TokenLogprobs, Usage } from "../../engine/types.ts"
 import { ContextOverflowError, EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
 import type { FieldKey, GenerationRequest } from "./request.ts"
+import { knownToken, samplingOf } from "./sampling.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {
@@ -45,7 +39,7 @@ interface ChoiceEvent {
 }
 
 /** What a caller adds to a request's choices. */
-interface ChoiceOptions {
+interface ChoiceOptions extends Pick<TextRequest, "stopsIn"> {
   /** Report the end token of a choice too. */
   readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
@@ -67,7 +61,7 @@ export interface RunContext {
 
 /**
  * `n` choices for every prompt, numbered prompt by prompt.
- * @throws RequestError for a bias of a token that does not exist.
+ * @throws RequestError for a token that does not exist, and for too many words.
  */
 export function makeChoices(
   model: LoadedModel,
@@ -77,8 +71,10 @@ export function makeChoices(
   options: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
-  const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false } = request
-  const sampling = samplingOf(request, limits)
+  const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
+  const stopTokenIds =
+    request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
+  const sampling = samplingOf(model, request)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
   const requests = prompts.map((promptTokens, prompt) => {
     const first = prompt * n
@@ -89,50 +85,17 @@ export function makeChoices(
       sampling,
       maxTokens: maxTokens ?? limits.contextLength - promptTokens.length,
       stop: [...stop],
+      ...(stopTokenIds && { stopTokenIds }),
       ...(minTokens && { minTokens }),
       ignoreEos,
+      ...(includeStop && { includeStop }),
+      ...(skipSpecialTokens === false && { skipSpecialTokens }),
       ...options,
       ...queue,
     }
     return { first, request }
   })
   return { list, requests }
-}
-
-/**
- * A request's sampling with every default filled in. Without a seed a random one is drawn, so `seed` is always set.
- * @throws RequestError for a bias of a token that does not exist.
- */
-function samplingOf(options: GenerationRequest, limits: EngineLimits): SamplingParams {
-  return {
-    temperature: options.temperature ?? 1,
-    topK: Math.max(0, options.topK ?? 0),
-    topP: options.topP ?? 1,
-    minP: options.minP ?? 0,
-    repetitionPenalty: options.repetitionPenalty ?? 1,
-    frequencyPenalty: options.frequencyPenalty ?? 0,
-    presencePenalty: options.presencePenalty ?? 0,
-    logitBias: logitBias(options.logitBias ?? {}, limits),
-    seed: BigInt.asUintN(64, options.seed === undefined ? randomSeed() : BigInt(options.seed)),
-    logprobs: options.logprobs,
-  }
-}
-
-const randomSeed = (): bigint => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n
-
-function logitBias(byToken: Readonly<Record<string, number>>, { nVocab }: EngineLimits): Map<number, number> {
-  const bias = new Map<number, number>()
-  for (const [id, value] of Object.entries(byToken)) {
-    const token = Number(id)
-    if (token >= nVocab)
-      throw new RequestError(
-        fieldMessage`'{logitBias}': token ${id} does not exist; ids are 0 to ${nVocab - 1}.`,
-        "logitBias",
-        "invalid_value",
-      )
-    bias.set(token, value)
-  }
-  return bias
 }
 
 /** @throws RequestError that names `field` when a prompt is empty, leaves no room for a token, or holds an unknown id. */

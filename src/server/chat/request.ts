@@ -5,6 +5,18 @@
 
 import type { Form } from "../../grammar/constraint.ts"
 
+/** A stage of sampling that a request can leave out. */
+export type SamplerName =
+  | "penalties"
+  | "dry"
+  | "topNSigma"
+  | "topK"
+  | "typicalP"
+  | "topP"
+  | "minP"
+  | "xtc"
+  | "temperature"
+
 /** How tokens are chosen. Defaults: temperature 1, everything else off, a random seed. */
 interface SamplingOptions {
   readonly temperature?: number
@@ -15,8 +27,50 @@ interface SamplingOptions {
   readonly presencePenalty?: number
   readonly frequencyPenalty?: number
   readonly repetitionPenalty?: number
-  /** Added to the logits, by token id. */
+  /** Tokens that the three penalties look back at. -1: all, the default; 0: none. */
+  readonly repeatLastN?: number
+  /** 1: off. */
+  readonly typicalP?: number
+  /** 0 or less: off. */
+  readonly topNSigma?: number
+  /** 0: off. */
+  readonly xtcProbability?: number
+  /** Default 0.1. */
+  readonly xtcThreshold?: number
+  /** 0: off. */
+  readonly dryMultiplier?: number
+  /** Default 1.75. */
+  readonly dryBase?: number
+  /** Default 2. */
+  readonly dryAllowedLength?: number
+  /** Tokens in which repetitions are looked for. -1: all, the default; 0: none. */
+  readonly dryPenaltyLastN?: number
+  /** Texts that no repetition extends across. Default: line break, `:`, `"` and `*`. */
+  readonly drySequenceBreakers?: readonly string[]
+  /** 0: off. 1 and 2: the two versions of Mirostat, in place of every other limit. */
+  readonly mirostat?: 0 | 1 | 2
+  /** Default 5. */
+  readonly mirostatTau?: number
+  /** Default 0.1. */
+  readonly mirostatEta?: number
+  /** 0: off. */
+  readonly dynatempRange?: number
+  /** Default 1. */
+  readonly dynatempExponent?: number
+  /** Tokens that typicalP, topP, minP and XTC keep at least. Default 0, which is one. */
+  readonly minKeep?: number
+  /** Apply the temperature after the limits, as llama.cpp does. By default it comes first, as in vLLM. */
+  readonly temperatureLast?: boolean
+  /** The stages that apply; the others are off. Their order is fixed. Default: all. */
+  readonly samplers?: readonly SamplerName[]
+  /** Added to the logits, by token id. -Infinity excludes a token. */
   readonly logitBias?: Readonly<Record<string, number>>
+  /** The same, for every token of a text. */
+  readonly logitBiasText?: readonly (readonly [text: string, bias: number])[]
+  /** Texts that do not occur in the answer. */
+  readonly badWords?: readonly string[]
+  /** The only tokens that the answer may have. */
+  readonly allowedTokenIds?: readonly number[]
   readonly seed?: number
 }
 
@@ -30,6 +84,12 @@ export interface GenerationRequest extends SamplingOptions {
   readonly minTokens?: number
   /** Texts that end the answer and are not part of it. */
   readonly stop?: readonly string[]
+  /** Tokens that end the answer. */
+  readonly stopTokenIds?: readonly number[]
+  /** What ends the answer, a stop string or a stop token, is part of it. */
+  readonly includeStop?: boolean
+  /** false: control tokens come out as text. */
+  readonly skipSpecialTokens?: boolean
   /** Generate past the model's end tokens. */
   readonly ignoreEos?: boolean
   /** Report each token's log-probability, and those of this many alternatives. Default: none. */
