@@ -77,6 +77,7 @@ export class LocalEngine implements Engine {
   #arrivals = 0
   #steps = 0
   #generated = 0
+  #drafts = 0
   #drafted = 0
   #accepted = 0
   #looping = false
@@ -161,6 +162,7 @@ export class LocalEngine implements Engine {
       prefixHitTokens,
       promptTokens,
       generatedTokens: this.#generated,
+      drafts: this.#drafts,
       draftedTokens: this.#drafted,
       acceptedTokens: this.#accepted,
     }
@@ -262,6 +264,7 @@ export class LocalEngine implements Engine {
 
   #run(chunks: readonly ScheduledChunk[]): void {
     const start = this.#clock.now()
+    for (const { sequence } of chunks) if (sequence.output.length === 0) sequence.reportProgress(sequence.nCached)
     try {
       this.#step.pack(chunks)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
@@ -302,6 +305,7 @@ export class LocalEngine implements Engine {
   #acceptTokens({ sequence, length, draft }: ScheduledChunk, first: number): void {
     const { owner, sampling } = sequence
     owner.promptDone = true
+    sequence.reportProgress(sequence.request.tokens.length)
     let reason: FinishReason | undefined
     let nAccepted = 0
     for (;;) {
@@ -318,6 +322,7 @@ export class LocalEngine implements Engine {
     this.#scheduler.advance(sequence, length + nAccepted)
     if (draft.length > 0) {
       sequence.speculator.record(draft.length, nAccepted)
+      this.#drafts++
       this.#drafted += draft.length
       this.#accepted += nAccepted
     }

@@ -37,6 +37,8 @@ export class Sequence {
   #speculator: Speculator | undefined
   #first: number | undefined
   #last: number | undefined
+  /** Computed tokens of the prompt that were reported. */
+  #reported = -1
 
   /** @param index Which of the request's `n` sequences. @param arrival Number in the order of arrival. */
   constructor(
@@ -158,6 +160,13 @@ export class Sequence {
     if (this.output.length >= this.maxOutput) return "length"
     this.matcher?.accept(token)
     return undefined
+  }
+
+  /** Reports that `processed` tokens of the prompt are computed, if the request asks for it and they are more than before. */
+  reportProgress(processed: number): void {
+    if (!this.request.progress || this.index > 0 || processed <= this.#reported) return
+    this.#reported = processed
+    this.owner.events.push({ type: "progress", index: this.index, processed, cached: this.cachedTokens })
   }
 
   finish(reason: FinishReason, result: PrefillOnlyResult = {}): void {

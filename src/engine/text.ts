@@ -8,6 +8,7 @@ import type {
   FinishReason,
   GenerateRequest,
   LoadedModel,
+  PromptProgress,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -33,6 +34,10 @@ export interface TextRequest
   includeStop?: boolean
   /** false: the text of all control tokens is part of the output. */
   skipSpecialTokens?: boolean
+  /** Called with each piece of the text of sequence `index`; true ends the sequence, as if it were cancelled. */
+  endsAfter?: (index: number, text: string) => boolean
+  /** Called with the progress of the prompt, in order, before the first event. */
+  onProgress?: (progress: PromptProgress) => void
   /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
   /** Report the stop token that ends a sequence as a `text` event with empty text. */
@@ -73,6 +78,8 @@ export async function* generateText(
   const {
     stop: _,
     stopsIn: _in,
+    onProgress,
+    endsAfter,
     ignoreEos: _eos,
     includeStop: _with,
     shownTokens: _shown,
@@ -82,7 +89,11 @@ export async function* generateText(
   const sequences = Array.from({ length: request.n ?? 1 }, (_, index) => {
     return new SequenceText(tokenizer, request, index, endTokens)
   })
-  for await (const event of engine.generate({ ...own, tokens, stopTokens: endTokens }, signal)) {
+  for await (const event of engine.generate({ ...own, tokens, stopTokens: endTokens, ...(onProgress && { progress: true }) }, signal)) {
+    if (event.type === "progress") {
+      onProgress?.({ processed: event.processed, cached: event.cached })
+      continue
+    }
     const { index } = event
     const sequence = sequences[index]
     if (sequence === undefined)
@@ -96,7 +107,7 @@ export async function* generateText(
       const ends = sequence.isEnd(token)
       const text = sequence.push(token)
       // Only its `end` event follows.
-      if (sequence.stopString !== undefined) engine.endSequence(own.id, index)
+      if (sequence.stopString !== undefined || endsAfter?.(index, text)) engine.endSequence(own.id, index)
       if (ends && text === "" && !reportEnd) continue
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     }

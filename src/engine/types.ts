@@ -163,6 +163,8 @@ export interface GenerateRequest {
   deadlineMs?: number
   /** A form that each sequence's text must have. Sequences with a constraint are not drafted for. */
   constraint?: Constraint
+  /** Report how far the prompt is computed: before its first step, and after each one. Default false. */
+  progress?: boolean
   /** Compute the prompt's embedding, pooled in this way, and generate nothing. `n` is 1; the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
   /**
@@ -189,8 +191,15 @@ export interface PrefillOnlyResult {
   scores?: TokenLogprobs[]
 }
 
-/** `index`: which of the request's `n` sequences. */
+/** How much of a prompt is computed, in tokens; `cached` of them were found in the prefix cache. */
+export interface PromptProgress {
+  processed: number
+  cached: number
+}
+
+/** `index`: which of the request's `n` sequences. Only the first one reports progress. */
 export type EngineEvent =
+  | ({ type: "progress"; index: number } & PromptProgress)
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
   | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)
 
@@ -227,7 +236,8 @@ export interface EngineStats {
   /** Prompt tokens of all requests that have begun. A prompt counts once, however many sequences continue it. */
   promptTokens: number
   generatedTokens: number
-  /** Drafted tokens, and those that were accepted. */
+  /** Steps that verified drafts of a sequence, drafted tokens, and those that were accepted. */
+  drafts: number
   draftedTokens: number
   acceptedTokens: number
 }
@@ -247,6 +257,7 @@ export const NO_STATS: Readonly<EngineStats> = {
   prefixHitTokens: 0,
   promptTokens: 0,
   generatedTokens: 0,
+  drafts: 0,
   draftedTokens: 0,
   acceptedTokens: 0,
 }

@@ -2,6 +2,8 @@ import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/types.ts"
 import { ANTHROPIC_ERRORS } from "./apis/anthropic/errors.ts"
 import { messageRoutes } from "./apis/anthropic/routes.ts"
+import { LLAMA_ERRORS } from "./apis/llama-server/errors.ts"
+import { llamaServerRoutes } from "./apis/llama-server/routes.ts"
 import { OLLAMA_ERRORS } from "./apis/ollama/errors.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"
@@ -14,7 +16,8 @@ import { responseRoutes } from "./apis/responses/routes.ts"
 import { docsRoutes } from "./apis/service/docs.ts"
 import { healthRoutes } from "./apis/service/health.ts"
 import { tokenizationRoutes } from "./apis/service/tokenization.ts"
-import type { ServerState } from "./http/context.ts"
+import { vllmRoutes } from "./apis/vllm/routes.ts"
+import type { Feature, ServerState } from "./http/context.ts"
 import { errorResponse, errorShapes, unknownRoute } from "./http/errors.ts"
 import { HttpFront } from "./http/front.ts"
 import type { ApiKey } from "./http/keys.ts"
@@ -23,7 +26,7 @@ import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
 import { ModelPool } from "./pool/pool.ts"
 import { statusOf } from "./pool/status.ts"
-import { createUi } from "./ui/app.tsx"
+import { createUi, noPages } from "./ui/app.tsx"
 
 export interface ServerOptions {
   /** The models to serve: loaded ones, or a pool that loads them on demand. The caller closes them. */
@@ -40,6 +43,10 @@ export interface ServerOptions {
   readonly cacheByKey?: boolean
   /** Refuse requests that have unknown keys, where by default these keys are ignored. Default false. */
   readonly strict?: boolean
+  /** Fields that requests to llama-server's own routes have where they do not give them. Default: llama-server's defaults. */
+  readonly llamaDefaults?: Readonly<Record<string, unknown>>
+  /** Parts of the server that are left out. */
+  readonly hidden?: readonly Feature[]
   /** Every request except `/health` and `/ready` must send one of these keys. Default: no key is required. */
   readonly apiKeys?: readonly ApiKey[]
   /** Origins whose web pages may use the server, as `https://chat.example`; `*` allows any origin. Default: none. */
@@ -69,6 +76,7 @@ export function createServer(options: ServerOptions): HttpFront {
     pingMs: options.pingMs ?? 10_000,
     deadlineMs: options.deadlineMs,
     cacheByKey: options.cacheByKey ?? false,
+    llama: { defaults: options.llamaDefaults ?? {}, hidden: new Set(options.hidden) },
     locked: (options.apiKeys?.length ?? 0) > 0,
   }
   const app = new Elysia({
@@ -88,14 +96,17 @@ export function createServer(options: ServerOptions): HttpFront {
     .use(responseRoutes({ ...state, responses }))
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
+    .use(llamaServerRoutes(state))
+    .use(vllmRoutes(state))
   const { routes } = app
-  const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS], openAiError)
+  const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS, ...LLAMA_ERRORS], openAiError)
   // The pages are mounted at the root, so every request that matches no API route arrives here, also for paths that do not exist.
-  const ui = createUi((request) => {
+  const unknown = (request: Request): Response => {
     // The URL of a request without a Host header is only a path.
     const path = new URL(request.url, "http://localhost").pathname
     return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)), errorShapeOf(path))
-  }, options.corsOrigins ?? [])
+  }
+  const ui = state.llama.hidden.has("pages") ? noPages(unknown) : createUi(unknown, options.corsOrigins ?? [])
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))
   app.mount("/", ui.fetch)

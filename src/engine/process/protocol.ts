@@ -14,6 +14,7 @@ import type {
   GenerateRequest,
   LoadedEngine,
   PrefillOnlyResult,
+  PromptProgress,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -72,6 +73,7 @@ const request = z.strictObject({
   cacheSalt: z.string().optional(),
   deadlineMs: z.number().optional(),
   constraint: constraintSchema.optional(),
+  progress: z.boolean().optional(),
   pooling: z.enum(["mean", "cls", "last"]).optional(),
   targets: z.instanceof(Int32Array).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
@@ -119,6 +121,8 @@ export interface StepMessage {
   tokens: Int32Array
   /** [n], for `tokens`; absent when no request asked for log-probabilities. */
   logprobs?: (TokenLogprobs | undefined)[]
+  /** Applies before the tokens of this message. */
+  progress?: ({ handle: number } & PromptProgress)[]
   /** Ends and failures apply after the tokens of this message. */
   ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)[]
   failures: { handle: number; error: WireError }[]

@@ -16,7 +16,7 @@ import {
   type RunContext,
   runChoices,
   type ScoredToken,
-  type TokenUsage,
+  type TimedUsage,
   UsageTotal,
 } from "./choices.ts"
 import { encodeToRead } from "./encode.ts"
@@ -75,7 +75,7 @@ export type ChatEvent =
       readonly stopString?: string
       readonly usage: Usage
     }
-  | { readonly type: "usage"; readonly usage: TokenUsage }
+  | { readonly type: "usage"; readonly usage: TimedUsage }
 
 /**
  * Makes a request ready: plans its tools, renders and encodes its prompt, checks everything.
@@ -229,7 +229,7 @@ interface ChatAnswer {
 }
 
 /** Generates the answer, and collects the events of each choice; to be called once. @throws as {@link chatEvents} does */
-export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: TokenUsage }> {
+export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: TimedUsage }> {
   const answers = chat.choices.list.map((): ChatAnswer => {
     return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [] }
   })

@@ -1,7 +1,7 @@
 /** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, LoadedModel, TokenLogprobs, Usage } from "../../engine/types.ts"
+import type { FinishReason, LoadedModel, PromptProgress, TokenLogprobs, Usage } from "../../engine/types.ts"
 import { ContextOverflowError, EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
@@ -46,6 +46,8 @@ interface ChoiceOptions extends Pick<TextRequest, "stopsIn"> {
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
+  /** Called with each piece of a choice's text; true ends the choice, as if it were cancelled. */
+  readonly endsAfter?: (index: number, text: string) => boolean
 }
 
 /** What decides a request's place in the engine's queue and cache. */
@@ -57,6 +59,8 @@ export interface RunContext {
   /** Stops the generation. */
   readonly controller: AbortController
   readonly queue: QueueInfo
+  /** Called with the progress of the first prompt. */
+  readonly onProgress?: (progress: PromptProgress) => void
 }
 
 /**
@@ -67,8 +71,8 @@ export function makeChoices(
   model: LoadedModel,
   prompts: readonly Int32Array[],
   request: GenerationRequest,
-  { id, queue }: RunContext,
-  options: ChoiceOptions = {},
+  { id, queue, onProgress }: RunContext,
+  { endsAfter, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
@@ -92,6 +96,8 @@ export function makeChoices(
       ...(skipSpecialTokens === false && { skipSpecialTokens }),
       ...options,
       ...queue,
+      ...(endsAfter && { endsAfter: (index: number, text: string) => endsAfter(first + index, text) }),
+      ...(prompt === 0 && onProgress && { onProgress }),
     }
     return { first, request }
   })
@@ -206,24 +212,37 @@ export interface TokenUsage {
   readonly reasoningTokens?: number
 }
 
+/** Token counts of a whole request that has ended, and its times. */
+export interface TimedUsage extends TokenUsage {
+  /** Milliseconds to the first token of the first choice, and from the first to the last token of the slowest choice. */
+  readonly prefillMs: number
+  readonly decodeMs: number
+}
+
 /** Adds up the choices of a request. A prompt counts once, however many choices continue it. */
 export class UsageTotal {
   #completion = 0
+  #prefillMs = 0
+  #decodeMs = 0
   readonly #prompts = new Map<number, { tokens: number; cached: number }>()
 
-  add(choice: Choice, { promptTokens, completionTokens, cachedTokens }: Usage): void {
+  add(choice: Choice, { promptTokens, completionTokens, cachedTokens, prefillMs, decodeMs }: Usage): void {
     this.#completion += completionTokens
+    if (choice.index === 0) this.#prefillMs = prefillMs
+    this.#decodeMs = Math.max(this.#decodeMs, decodeMs)
     // Choices after the first find their prompt in the cache because the first has computed it.
     const cached = Math.min(cachedTokens, this.#prompts.get(choice.prompt)?.cached ?? cachedTokens)
     this.#prompts.set(choice.prompt, { tokens: promptTokens, cached })
   }
 
-  total(): TokenUsage {
+  total(): TimedUsage {
     const prompts = [...this.#prompts.values()]
     return {
       promptTokens: prompts.reduce((sum, { tokens }) => sum + tokens, 0),
       cachedTokens: prompts.reduce((sum, { cached }) => sum + cached, 0),
       completionTokens: this.#completion,
+      prefillMs: this.#prefillMs,
+      decodeMs: this.#decodeMs,
     }
   }
 }
@@ -241,7 +260,7 @@ export async function collect(
   model: LoadedModel,
   choices: Choices,
   controller: AbortController,
-): Promise<{ completed: CompletedChoice[]; usage: TokenUsage }> {
+): Promise<{ completed: CompletedChoice[]; usage: TimedUsage }> {
   const usage = new UsageTotal()
   const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {

@@ -3,6 +3,16 @@ import { currentRequest } from "../observe/record.ts"
 import type { ModelLease } from "../pool/lease.ts"
 import type { ModelPool } from "../pool/pool.ts"
 
+/** Parts of the server that can be left out. */
+export type Feature = "slots" | "metrics" | "pages"
+
+/** How llama-server's own routes behave. */
+export interface LlamaServerOptions {
+  /** Fields that a request has where it does not give them. */
+  readonly defaults: Readonly<Record<string, unknown>>
+  readonly hidden: ReadonlySet<Feature>
+}
+
 /** What all routes of one server share. */
 export interface ServerState {
   /** Closed by its creator, not by the server. */
@@ -17,6 +27,7 @@ export interface ServerState {
   readonly deadlineMs: number | undefined
   /** Requests share cached prompt prefixes only with requests of the same API key. */
   readonly cacheByKey: boolean
+  readonly llama: LlamaServerOptions
   /** Requests need an API key. */
   readonly locked: boolean
 }

@@ -73,7 +73,19 @@ async function serveArguments(): Promise<string[]> {
     ["cors-origin", one("cors-origins") === "localhost" ? undefined : "*"],
   ]
   const given = list.flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
-  return [...source, ...names, ...given, "--in-process", "--any-model", "--device", "cpu"]
+  const defaults = {
+    temperature: Number(one("temp") ?? 0.8),
+    seed: Number(one("seed") ?? -1),
+    ...(has("n-predict") && { n_predict: Number(one("n-predict")) }),
+    ...(has("verbose") && { verbose: true }),
+  }
+  const left = [
+    ...(has("slots") ? [] : ["slots"]),
+    ...(has("metrics") ? [] : ["metrics"]),
+    ...(has("no-ui") ? ["pages"] : []),
+  ]
+  const parts = ["--llama-defaults", JSON.stringify(defaults), ...left.flatMap((name) => ["--disable", name])]
+  return [...source, ...names, ...given, ...parts, "--in-process", "--any-model", "--device", "cpu"]
 }
 
 /** Writes the models. @returns their files, and the options that name them. */

@@ -2,6 +2,8 @@
 
 import { z } from "zod"
 import { LIMITS, list } from "../../http/limits.ts"
+import { chatExtras, verbose } from "../llama-server/chat-extras.ts"
+import { promptProgress, timings } from "../llama-server/timings.ts"
 import { checkContinuation, message, templateFields } from "./conversation-schema.ts"
 import {
   acceptedFields,
@@ -32,7 +34,8 @@ export const chatRequest = z
       .describe("Report the log-probability of every token, including those of the reasoning."),
     top_logprobs: integer(0, 20).nullish().describe("Number of alternatives for every token; requires logprobs."),
     ...acceptedFields,
-    ...structuredFields,
+    ...chatExtras,
+  ...structuredFields,
     ...toolFields,
     functions: notYet("calling functions through this older field is", undefined, "use tools"),
     function_call: notYet(
@@ -87,6 +90,8 @@ export const chatResponse = z.object({
     }),
   ),
   usage,
+  timings: timings.optional(),
+  __verbose: verbose.optional(),
 })
 export type ChatResponse = z.output<typeof chatResponse>
 
@@ -100,7 +105,7 @@ export const chatChunk = z.object({
       index: z.int(),
       delta: z.object({
         role: z.literal("assistant").optional(),
-        content: z.string().optional(),
+        content: z.string().nullish(),
         reasoning_content: reasoning.optional(),
         reasoning: reasoning.optional().describe("The same as reasoning_content."),
         tool_calls: z.array(toolCallDelta).optional(),
@@ -110,5 +115,7 @@ export const chatChunk = z.object({
     }),
   ),
   usage: usage.nullish(),
+  timings: timings.optional(),
+  prompt_progress: promptProgress.optional(),
 })
 export type ChatChunk = z.output<typeof chatChunk>

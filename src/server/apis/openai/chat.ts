@@ -4,9 +4,11 @@ import type { ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { answerErrors } from "../../http/errors.ts"
+import { answerErrors, type ErrorShape } from "../../http/errors.ts"
 import { type ResponseHead, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { reportsProgress, verboseAnswer } from "../llama-server/chat-extras.ts"
+import { LiveTimings, timingsOf } from "../llama-server/timings.ts"
 import {
   type ChatBody,
   type ChatChunk,
@@ -19,22 +21,42 @@ import { chatLogprobsOf } from "./logprobs.ts"
 import { jobOptions, toChatRequest } from "./request.ts"
 import { DATA_EVENTS, openAiError, usageBody } from "./wire.ts"
 
-/** `POST /v1/chat/completions`. */
-export const chatRoutes = (state: ServerState) =>
-  new Elysia().onError(answerErrors(openAiError)).post(
-    "/v1/chat/completions",
+/** Where the route is, and what differs there. */
+interface ChatSite {
+  readonly path: `/${string}`
+  readonly tag: string
+  readonly shape: ErrorShape
+  readonly readBody: (state: ServerState, request: Request) => Promise<unknown>
+  /** The content of a stream's first chunk. */
+  readonly begin: "" | null
+}
+
+const OPENAI_SITE: ChatSite = {
+  path: "/v1/chat/completions",
+  tag: "Generation",
+  shape: openAiError,
+  readBody: ({ maxBodyBytes }, request) => readJson(request, maxBodyBytes),
+  begin: "",
+}
+
+/** `POST /v1/chat/completions`, also at another path. */
+export const chatRoutes = (state: ServerState, site: ChatSite = OPENAI_SITE) =>
+  new Elysia().onError(answerErrors(site.shape)).post(
+    site.path,
     ({ body, request, server }) =>
       runJob(state, jobOptions("chatcmpl", body), { request, server }, async (model, context) => {
-        const chat = await prepareChat(model, context, toChatRequest(body))
+        const live = new LiveTimings()
+        const run = reportsProgress(body) ? { ...context, onProgress: live.onProgress } : context
+        const chat = await prepareChat(model, run, toChatRequest(body))
         return {
           controller: context.controller,
-          format: DATA_EVENTS,
+          format: { ...DATA_EVENTS, failure: (error) => `data: ${JSON.stringify(site.shape(error))}\n\n` },
           complete: () => complete(context, chat, body),
-          chunks: () => chunks(context, chat, body),
+          chunks: () => chunks(context, chat, body, { live, begin: site.begin }),
         }
       }),
     {
-      parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
+      parse: [({ request }) => site.readBody(state, request), "json"],
       body: requestBody(chatRequest, {
         model: exampleModel(state),
         messages: [{ role: "user", content: "Why is the sky blue?" }],
@@ -43,7 +65,7 @@ export const chatRoutes = (state: ServerState) =>
       }),
       response: { 200: responseBody(chatResponse) },
       detail: endpoint({
-        tag: "Generation",
+        tag: site.tag,
         summary: "Answer a conversation",
         response: chatResponse,
         event: chatChunk,
@@ -72,10 +94,17 @@ async function complete(head: ResponseHead, chat: Chat, body: ChatBody): Promise
       finish_reason: reason,
     })),
     usage: usageBody(usage),
+    timings: timingsOf(usage),
+    ...(body.verbose && { __verbose: verboseAnswer(chat, answers[0]?.content ?? "", usage) }),
   }
 }
 
-async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGenerator<ChatChunk> {
+async function* chunks(
+  head: ResponseHead,
+  chat: Chat,
+  body: ChatBody,
+  { live, begin }: { live: LiveTimings; begin: ChatSite["begin"] },
+): AsyncGenerator<ChatChunk> {
   const withUsage = body.stream_options?.include_usage === true
   const begun = new Set<number>()
   type ChunkChoice = ChatChunk["choices"][number]
@@ -88,15 +117,25 @@ async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGen
     ...(withUsage ? { usage: null } : {}),
   })
 
-  for await (const event of chatEvents(chat)) {
+  const timed = (part: ChatChunk) => (body.timings_per_token ? { ...part, timings: live.body() } : part)
+  live.promptTokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
+
+  for await (const event of live.withProgress(chatEvents(chat))) {
+    if ("total" in event) {
+      const begins = !begun.has(0)
+      begun.add(0)
+      if (begins) yield chunk({ index: 0, delta: { role: "assistant", content: begin }, logprobs: null, finish_reason: null })
+      if (body.return_progress) yield { ...timed(chunk()), prompt_progress: event }
+      continue
+    }
     if (event.type === "usage") {
-      if (withUsage) yield { ...chunk(), usage: usageBody(event.usage) }
+      if (withUsage) yield { ...chunk(), usage: usageBody(event.usage), timings: timingsOf(event.usage) }
       continue
     }
     const { index } = event
     if (!begun.has(index)) {
       begun.add(index)
-      yield chunk({ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null })
+      yield chunk({ index, delta: { role: "assistant", content: begin }, logprobs: null, finish_reason: null })
     }
     if (event.type === "finish") {
       yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
@@ -107,12 +146,13 @@ async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGen
       continue
     }
     const { type, text, scored } = event
-    yield chunk({
+    live.token()
+    yield timed(chunk({
       index,
       delta: type === "reasoning" ? reasoningFields(text) : { content: text },
       logprobs: scored === undefined ? null : chatLogprobsOf(chat.model.tokenizer, [scored]),
       finish_reason: null,
-    })
+    }))
   }
 }
 

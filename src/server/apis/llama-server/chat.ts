@@ -1,0 +1,46 @@
+/** Chat completions at llama-server's own paths, and the number of a conversation's tokens. */
+
+import { Elysia } from "elysia"
+import { z } from "zod"
+import { encodeChat } from "../../chat/encode.ts"
+import { renderChat } from "../../chat/prompt.ts"
+import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
+import { requestBody, responseBody } from "../../http/documented.ts"
+import { answerErrors } from "../../http/errors.ts"
+import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { chatRoutes } from "../openai/chat.ts"
+import { type ChatBody, chatRequest } from "../openai/chat-schema.ts"
+import { toConversation } from "../openai/request.ts"
+import { readBody } from "./completion.ts"
+import { llamaError, llamaErrorSchema } from "./errors.ts"
+
+const counted = z.object({ object: z.literal("response.input_tokens"), input_tokens: z.int() })
+
+export function llamaChatRoutes(state: ServerState) {
+  const count = async ({ body, request }: { body: ChatBody; request: Request }) => {
+    using lease = await leaseModel(state, body.model, request.signal)
+    const { model } = lease
+    const tokens = await encodeChat(model, renderChat(model, toConversation(body)))
+    return { object: "response.input_tokens" as const, input_tokens: tokens.length }
+  }
+  const route = {
+    parse: [({ request }: { request: Request }) => readBody(state, request), "json" as const],
+    body: requestBody(chatRequest, {
+      model: exampleModel(state),
+      messages: [{ role: "user", content: "Why is the sky blue?" }],
+    }),
+    response: { 200: responseBody(counted) },
+    detail: endpoint({
+      tag: "llama-server",
+      summary: "Count the tokens of a conversation",
+      response: counted,
+      errors: GENERATION_ERRORS,
+      failure: llamaErrorSchema,
+    }),
+  }
+  return new Elysia()
+    .onError(answerErrors(llamaError))
+    .use(chatRoutes(state, { path: "/chat/completions", tag: "llama-server", shape: llamaError, readBody, begin: null }))
+    .post("/chat/completions/input_tokens", count, route)
+    .post("/v1/chat/completions/input_tokens", count, route)
+}

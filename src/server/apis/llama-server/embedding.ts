@@ -1,0 +1,106 @@
+/** `POST /embedding` and `/embeddings` in llama-server's own form, and its routes that rank texts. */
+
+import { Elysia } from "elysia"
+import { z } from "zod"
+import { embed, prepareEmbedding } from "../../chat/embed.ts"
+import { readJson } from "../../http/body.ts"
+import { exampleModel, type ServerState } from "../../http/context.ts"
+import { requestBody, responseBody } from "../../http/documented.ts"
+import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
+import { type Incoming, runWhole } from "../../http/job.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
+import { LIMITS, list } from "../../http/limits.ts"
+import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { llamaError, llamaErrorSchema } from "./errors.ts"
+import { promptsOf, promptTokens } from "./prompts.ts"
+
+const text = z.unknown().describe("A text, a list of token ids and texts, or a list of either.")
+const embeddingRequest = openObject("", {
+  model: modelName,
+  content: text.optional(),
+  input: text.optional(),
+  embd_normalize: z
+    .int()
+    .min(0, "vectors without a norm are not available")
+    .max(100)
+    .nullish()
+    .describe("The norm that vectors are divided by: 0: their greatest number, of 32760; 1, 2 or p: that norm. Default 2."),
+  encoding_format: z.enum(["float"], { error: "only float is supported here; use /v1/embeddings for base64" }).nullish(),
+})
+const embeddingResponse = z.array(z.object({ index: z.int(), embedding: z.array(z.array(z.number())) }))
+
+const rankRequest = openObject("", {
+  model: modelName,
+  query: z.string(),
+  documents: list(z.string(), LIMITS.inputs, 1).nullish(),
+  texts: list(z.string(), LIMITS.inputs, 1).nullish(),
+  top_n: z.int().min(1).nullish(),
+  return_text: noEffect("asks for the texts, which the client has"),
+})
+
+const errors = { ...GENERATION_ERRORS, 501: "The model cannot do this." }
+
+export function llamaEmbeddingRoutes(state: ServerState) {
+  const parse = [({ request }: { request: Request }) => readJson(request, state.maxBodyBytes), "json"] as const
+  const doc = { tag: "llama-server", failure: llamaErrorSchema, errors }
+  const route = {
+    parse: [...parse],
+    body: requestBody(embeddingRequest, { model: exampleModel(state), content: "The sky is blue." }),
+    response: { 200: responseBody(embeddingResponse) },
+    detail: endpoint({ ...doc, summary: "Turn texts into vectors, in llama-server's form", response: embeddingResponse }),
+  }
+  const rank = {
+    parse: [...parse],
+    body: requestBody(rankRequest, {
+      model: exampleModel(state),
+      query: "What is a panda?",
+      documents: ["It is a bear.", "Hello."],
+    }),
+    detail: { hide: true },
+  }
+  return new Elysia()
+    .onError(answerErrors(llamaError))
+    .post("/embedding", ({ body, request, server }) => embedAll(state, body, { request, server }), route)
+    .post("/embeddings", ({ body, request, server }) => embedAll(state, body, { request, server }), route)
+    .post("/rerank", ({ body }) => refuseRanking(state, body), rank)
+    .post("/reranking", ({ body }) => refuseRanking(state, body), rank)
+    .post("/v1/rerank", ({ body }) => refuseRanking(state, body), rank)
+    .post("/v1/reranking", ({ body }) => refuseRanking(state, body), rank)
+}
+
+function embedAll(state: ServerState, body: z.output<typeof embeddingRequest>, incoming: Incoming) {
+  const field = body.content === undefined ? "input" : "content"
+  const prompts = promptsOf(body.content ?? body.input, field)
+  return runWhole(state, { idPrefix: "embd", model: body.model }, incoming, async (model, context) => {
+    const input: (string | readonly number[])[] = []
+    for (const prompt of prompts) {
+      const [only] = prompt
+      const isText = prompt.length === 1 && typeof only === "string"
+      input.push(isText ? only : [...(await promptTokens(model, prompt, "input"))])
+    }
+    const { vectors } = await embed(await prepareEmbedding(model, context, { input }))
+    const norm = body.embd_normalize ?? 2
+    return vectors.map((vector, index) => ({ index, embedding: [scaled(vector, norm)] }))
+  })
+}
+
+/** A vector of length 1 under another norm: 0: its greatest number becomes 32760; p: the p-norm becomes 1. */
+function scaled(vector: Float32Array, norm: number): number[] {
+  if (norm === 2) return Array.from(vector)
+  const most = vector.reduce((greatest, value) => Math.max(greatest, Math.abs(value)), 0)
+  const length = norm === 0 ? most / 32760 : vector.reduce((sum, value) => sum + Math.abs(value) ** norm, 0) ** (1 / norm)
+  return Array.from(vector, (value) => value / length)
+}
+
+/** No family of models that rank texts is supported. */
+function refuseRanking({ models }: ServerState, { model, documents, texts }: z.output<typeof rankRequest>): never {
+  if (!documents && !texts) throw invalidRequest("'documents' is required.", "documents", "missing_required_parameter")
+  const { name } = models.get(model)
+  throw new ApiError(
+    501,
+    "invalid_request_error",
+    `The model '${name}' does not rank texts. /v1/score compares texts by their embeddings.`,
+    "model",
+    "unsupported_model",
+  )
+}
