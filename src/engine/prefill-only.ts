@@ -11,11 +11,11 @@ import {
   type Usage,
 } from "./types.ts"
 
-interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority" | "key" | "deadlineMs"> {
+interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "normalize" | "priority" | "key" | "deadlineMs"> {
   pooling: Pooling
 }
 
-/** `vector`: f32 [hidden size], of length 1. */
+/** `vector`: f32 [hidden size], or with pooling `none` [tokens, hidden size]. */
 interface Embedding {
   vector: Float32Array
   usage: Usage

@@ -6,6 +6,7 @@
 import type { Gguf } from "../gguf/reader.ts"
 import type { Constraint } from "../grammar/constraint.ts"
 import type { ModelConfig } from "../models/config.ts"
+import type { RankHead } from "../models/decoder.ts"
 import type { ChatTemplate } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 
@@ -128,8 +129,11 @@ export const SAMPLING_DEFAULTS = {
   temperatureLast: false,
 } as const satisfies Partial<SamplingParams>
 
-/** How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's. */
-export type Pooling = "mean" | "cls" | "last"
+/**
+ * How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's; `none`: all of them, one after the
+ * other.
+ */
+export type Pooling = "mean" | "cls" | "last" | "none"
 
 export interface GenerateRequest {
   /** Unique among the requests in flight. */
@@ -167,6 +171,8 @@ export interface GenerateRequest {
   progress?: boolean
   /** Compute the prompt's embedding, pooled in this way, and generate nothing. `n` is 1; the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
+  /** false: the embedding keeps its length; by default it is 1, unless `pooling` is `none`. */
+  normalize?: boolean
   /**
    * [tokens.length] Compute the log-probability of `targets[i]` after `tokens[i]`, with `sampling.logprobs` alternatives, and generate
    * nothing. `n` is 1; the prompt may fill the context. See `scoreTokens`.
@@ -307,6 +313,8 @@ export interface LoadedModel extends AsyncDisposable {
   tokenizer: Tokenizer
   /** `undefined` where the file has none. */
   chatTemplate: ChatTemplate | undefined
+  /** Turns a hidden state into scores, in a model that ranks texts. */
+  rankHead: RankHead | undefined
   engine: Engine
   device: { backend: string; name: string }
   /** Threads that compute a step (CPU). */

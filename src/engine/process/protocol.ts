@@ -74,7 +74,8 @@ const request = z.strictObject({
   deadlineMs: z.number().optional(),
   constraint: constraintSchema.optional(),
   progress: z.boolean().optional(),
-  pooling: z.enum(["mean", "cls", "last"]).optional(),
+  pooling: z.enum(["mean", "cls", "last", "none"]).optional(),
+  normalize: z.boolean().optional(),
   targets: z.instanceof(Int32Array).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 

@@ -45,7 +45,7 @@ export async function prepareEmbedding(
     model,
     run,
     texts,
-    pooling: pooling ?? config.pooling ?? "mean",
+    pooling: pooling ?? (config.pooling === "none" ? undefined : config.pooling) ?? "mean",
     dimensions: dimensions ?? config.hiddenSize,
   }
 }
@@ -80,7 +80,7 @@ function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
 /**
  * Embeds the texts; to be called once. The engine gets as many at a time as it computes together, so that one request does not fill its
  * queue.
- * @returns for each text f32 [dimensions] of length 1, and the tokens of all texts.
+ * @returns for each text f32 [dimensions] of length 1, or with pooling `none` [tokens, hidden size], and the tokens of all texts.
  * @throws RequestError, EngineError, OverloadedError
  */
 export async function embed({
@@ -97,7 +97,7 @@ export async function embed({
     embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
   )
   return {
-    vectors: embeddings.map(({ vector }) => shorten(vector, dimensions)),
+    vectors: embeddings.map(({ vector }) => (pooling === "none" ? vector : shorten(vector, dimensions))),
     promptTokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }

@@ -35,6 +35,9 @@ const TEMPLATES: Record<string, string> = {
     "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% endif %}",
 }
 
+/** Poolings by their number in files. */
+const POOLINGS = ["none", "mean", "cls", "last"]
+
 /** Models that the suite's router finds in its cache of downloads. */
 const ROUTED = ["tinygemma3-GGUF:Q8_0", "test-model-stories260K:F32", "test-model-stories260K-infill:F32"]
 
@@ -104,9 +107,11 @@ async function models(aliases: readonly string[]): Promise<[string[], string[]]>
     const names = ROUTED.map((name, i) => `ggml-org/${name}=${(routed[i] ?? "").replace(/^.*\/|\.gguf$/g, "")}`)
     return [routed, names.flatMap((name) => ["--alias", name])]
   }
-  const embeds = /bert|reranker/.test(one("hf-file") ?? "")
+  const file = one("hf-file") ?? ""
+  const kind = file.includes("reranker") ? "ranking" : file.includes("bert") ? "embedding" : "stories"
   const path = await write(aliases[0] ?? "model", {
-    kind: embeds ? "embedding" : "stories",
+    kind,
+    pooling: kind === "ranking" ? 4 : POOLINGS.indexOf(one("pooling") ?? "mean"),
     template,
     infill: repository?.includes("infill") ?? false,
   })

@@ -13,8 +13,11 @@ import { type TensorSource, writeGguf } from "../../../src/gguf/writer.ts"
 
 /** What the launcher asks for. */
 export interface StandIn {
-  /** `stories`: the suite's text model; `embedding`: one whose vocabulary puts a token before and after each text. */
-  readonly kind: "stories" | "embedding"
+  /** `stories`: the suite's text model; `embedding`: one whose vocabulary puts a token before and after each text; `ranking`: the same with
+   * a head of one score. */
+  readonly kind: "stories" | "embedding" | "ranking"
+  /** `pooling_type` of the embedding model. */
+  readonly pooling?: number
   /** Jinja source of the chat template. */
   readonly template: string
   /** Mark three tokens as those around text in the middle. */
@@ -53,8 +56,9 @@ export async function writeStandIn(path: string, standIn: StandIn, data: string,
         "tokenizer.ggml.fim_mid_token_id": meta.u32(6),
       }),
       "tokenizer.chat_template": meta.string(template),
+      ...(standIn.pooling !== undefined && { "llama.pooling_type": meta.u32(standIn.pooling) }),
     },
-    tensors: stories ?? randomWeights(shape),
+    tensors: [...(stories ?? randomWeights(shape)), ...(kind === "ranking" ? [rankHead(shape)] : [])],
   })
 }
 
@@ -177,6 +181,10 @@ async function embeddingVocabulary(path: string): Promise<{ metadata: Record<str
     },
   }
 }
+
+/** A head whose score is one of the hidden state's numbers. */
+const rankHead = ({ dim }: Shape): TensorSource =>
+  tensor("cls.output", [dim, 1], Float32Array.from({ length: dim }, (_, i) => Number(i === 0)))
 
 /** Weights drawn by a fixed generator, of a size that keeps activations near 1. */
 function randomWeights(shape: Shape): TensorSource[] {

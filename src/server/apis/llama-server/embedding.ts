@@ -3,12 +3,13 @@
 import { Elysia } from "elysia"
 import { z } from "zod"
 import { embed, prepareEmbedding } from "../../chat/embed.ts"
+import { ranks, rankTexts } from "../../chat/rank.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { type Incoming, runWhole } from "../../http/job.ts"
-import { modelName, noEffect, openObject } from "../../http/lenient.ts"
+import { modelName, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
@@ -35,8 +36,18 @@ const rankRequest = openObject("", {
   documents: list(z.string(), LIMITS.inputs, 1).nullish(),
   texts: list(z.string(), LIMITS.inputs, 1).nullish(),
   top_n: z.int().min(1).nullish(),
-  return_text: noEffect("asks for the texts, which the client has"),
+  return_text: z.boolean().nullish().describe("Repeat the texts. Only with texts."),
 })
+
+const rankResponse = z.union([
+  z.object({
+    model: z.string(),
+    object: z.literal("list"),
+    usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
+    results: z.array(z.object({ index: z.int(), relevance_score: z.number() })).describe("The best one first."),
+  }),
+  z.array(z.object({ index: z.int(), score: z.number(), text: z.string().optional() })).describe("For texts."),
+])
 
 const errors = { ...GENERATION_ERRORS, 501: "The model cannot do this." }
 
@@ -56,16 +67,17 @@ export function llamaEmbeddingRoutes(state: ServerState) {
       query: "What is a panda?",
       documents: ["It is a bear.", "Hello."],
     }),
-    detail: { hide: true },
+    response: { 200: responseBody(rankResponse) },
+    detail: endpoint({ ...doc, summary: "Rank texts by how well they answer a query", response: rankResponse }),
   }
   return new Elysia()
     .onError(answerErrors(llamaError))
     .post("/embedding", ({ body, request, server }) => embedAll(state, body, { request, server }), route)
     .post("/embeddings", ({ body, request, server }) => embedAll(state, body, { request, server }), route)
-    .post("/rerank", ({ body }) => refuseRanking(state, body), rank)
-    .post("/reranking", ({ body }) => refuseRanking(state, body), rank)
-    .post("/v1/rerank", ({ body }) => refuseRanking(state, body), rank)
-    .post("/v1/reranking", ({ body }) => refuseRanking(state, body), rank)
+    .post("/rerank", ({ body, request, server }) => rankAll(state, body, { request, server }), rank)
+    .post("/reranking", ({ body, request, server }) => rankAll(state, body, { request, server }), rank)
+    .post("/v1/rerank", ({ body, request, server }) => rankAll(state, body, { request, server }), rank)
+    .post("/v1/reranking", ({ body, request, server }) => rankAll(state, body, { request, server }), rank)
 }
 
 function embedAll(state: ServerState, body: z.output<typeof embeddingRequest>, incoming: Incoming) {
@@ -78,11 +90,20 @@ function embedAll(state: ServerState, body: z.output<typeof embeddingRequest>, i
       const isText = prompt.length === 1 && typeof only === "string"
       input.push(isText ? only : [...(await promptTokens(model, prompt, "input"))])
     }
-    const { vectors } = await embed(await prepareEmbedding(model, context, { input }))
+    const { pooling, hiddenSize } = model.config
+    const request = { input, ...(pooling === "none" && { pooling }) }
+    const { vectors } = await embed(await prepareEmbedding(model, context, request))
     const norm = body.embd_normalize ?? 2
-    return vectors.map((vector, index) => ({ index, embedding: [scaled(vector, norm)] }))
+    return vectors.map((vector, index) => ({
+      index,
+      embedding: pooling === "none" ? rowsOf(vector, hiddenSize) : [scaled(vector, norm)],
+    }))
   })
 }
+
+/** The rows of a matrix, [n, width]. */
+const rowsOf = (values: Float32Array, width: number): number[][] =>
+  Array.from({ length: values.length / width }, (_, row) => Array.from(values.subarray(row * width, (row + 1) * width)))
 
 /** A vector of length 1 under another norm: 0: its greatest number becomes 32760; p: the p-norm becomes 1. */
 function scaled(vector: Float32Array, norm: number): number[] {
@@ -92,15 +113,32 @@ function scaled(vector: Float32Array, norm: number): number[] {
   return Array.from(vector, (value) => value / length)
 }
 
-/** No family of models that rank texts is supported. */
-function refuseRanking({ models }: ServerState, { model, documents, texts }: z.output<typeof rankRequest>): never {
-  if (!documents && !texts) throw invalidRequest("'documents' is required.", "documents", "missing_required_parameter")
-  const { name } = models.get(model)
-  throw new ApiError(
-    501,
-    "invalid_request_error",
-    `The model '${name}' does not rank texts. /v1/score compares texts by their embeddings.`,
-    "model",
-    "unsupported_model",
-  )
+/** Ranks documents, or texts in the form of Text Embeddings Inference. */
+function rankAll(state: ServerState, body: z.output<typeof rankRequest>, incoming: Incoming) {
+  const { query, documents, texts, top_n, return_text } = body
+  const list = documents ?? texts
+  if (!list) throw invalidRequest("'documents' is required.", "documents", "missing_required_parameter")
+  return runWhole(state, { idPrefix: "rank", model: body.model }, incoming, async (model, context) => {
+    if (!ranks(model))
+      throw new ApiError(
+        501,
+        "invalid_request_error",
+        `The model '${model.name}' does not rank texts. /v1/score compares texts by their embeddings.`,
+        "model",
+        "unsupported_model",
+      )
+    const pairs = list.map((text) => [query, text] as const)
+    const { scores, promptTokens } = await rankTexts(model, context, pairs)
+    const ranked = scores
+      .map((score, index) => ({ index, score }))
+      .sort((a, b) => b.score - a.score)
+      .slice(0, top_n ?? scores.length)
+    if (!documents) return ranked.map((item) => ({ ...item, ...(return_text && { text: list[item.index] }) }))
+    return {
+      model: model.name,
+      object: "list" as const,
+      usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
+      results: ranked.map(({ index, score }) => ({ index, relevance_score: score })),
+    }
+  })
 }

@@ -4,6 +4,7 @@ import { Elysia } from "elysia"
 import { z } from "zod"
 import { version } from "../../../../package.json"
 import { embed, prepareEmbedding } from "../../chat/embed.ts"
+import { ranks, rankTexts } from "../../chat/rank.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
@@ -52,7 +53,7 @@ const scoreResponse = z.object({
     z.object({
       index: z.int(),
       object: z.literal("score"),
-      score: z.number().describe("The cosine of the angle between the two texts' embeddings."),
+      score: z.number().describe("By a model that ranks, its score; else the cosine of the two embeddings."),
     }),
   ),
 })
@@ -113,6 +114,11 @@ function scoreTexts(state: ServerState, body: z.output<typeof scoreRequest>, inc
   const first = listed(body.text_1 ?? body.queries)
   const second = listed(body.text_2 ?? body.documents)
   return answerList(state, "score", body.model, incoming, async (model, context) => {
+    if (ranks(model)) {
+      const pairs = second.map((text, i) => [first[first.length === 1 ? 0 : i] ?? "", text] as const)
+      const { scores, promptTokens } = await rankTexts(model, context, pairs)
+      return { data: scores.map((score, index) => ({ index, object: "score" as const, score })), promptTokens }
+    }
     const { vectors, promptTokens } = await embed(
       await prepareEmbedding(model, context, { input: [...first, ...second] }),
     )
