@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define RF_ABI_VERSION 4
+#define RF_ABI_VERSION 5
 #define RF_API __attribute__((visibility("default")))
 
 #define RF_STATUSES(X)   \
@@ -121,13 +121,16 @@ typedef struct RfStepSeq {
   uint32_t block_start;  // first entry of its block table in the block section
 } RfStepSeq;
 
-// One row of the step to sample from, and how to choose a token from its logits.
+// One row of the step to sample from, and how to choose a token from its logits. The order is: penalties, biases, mask; the greatest
+// logit where the temperature is 0 or top_k is 1; otherwise temperature (here or last), top-n-sigma, top-k, typical-p, top-p, min-p,
+// XTC, temperature_last, and a draw. Every limit looks at the probabilities of what those before it have left. Mirostat stands in
+// the place of them all. -inf is no candidate; ties are broken by the smaller id.
 typedef struct RfStepOutput {
   uint32_t row;
   float temperature;        // 0: greedy
   int32_t top_k;            // 0: off
   float top_p;              // 1: off
-  float min_p;              // 0: off
+  float min_p;              // 0: off; a share of the greatest probability
   float repeat_penalty;     // 1: off; on every token of the penalty pairs
   float frequency_penalty;  // 0: off; times the pair's count
   float presence_penalty;   // 0: off; where the pair's count > 0
@@ -141,6 +144,18 @@ typedef struct RfStepOutput {
   uint32_t n_biases;
   uint32_t mask_start;  // word of the mask section
   uint32_t mask_words;  // 0: every token allowed, else at least ceil(vocab / 32)
+  float typical_p;      // 1: off; Meister et al. 2022
+  float top_n_sigma;    // 0: off; standard deviations below the greatest logit (Tang et al. 2024)
+  // 0: off; the probability of dropping all tokens of at least xtc_threshold but the least probable of them, if there are several.
+  float xtc_probability;
+  float xtc_threshold;
+  // 0: off; temperature - range + 2 · range · (entropy / greatest entropy) ^ exponent, and the first term is at least 0.
+  float dynatemp_range;
+  float dynatemp_exponent;
+  uint32_t min_keep;          // what typical-p, top-p, min-p and XTC leave at least
+  uint32_t temperature_last;  // 1: the temperature applies to what the limits have left
+  uint32_t mirostat;          // 0: off; 1 or 2: that algorithm of Basu et al. 2021
+  float mirostat_mu;          // the greatest surprise, in bits; the caller keeps and updates it
 } RfStepOutput;
 
 typedef struct RfPair {
@@ -156,7 +171,7 @@ typedef struct RfStepResult {
   int32_t token;  // -1: the logits held a NaN, or the mask allowed nothing
   float logprob;
   int32_t n_top;
-  uint32_t reserved;
+  float surprise;  // with Mirostat: -log2 of the token's probability among those that were left
   int32_t top_tokens[RF_MAX_TOP_LOGPROBS];
   float top_logprobs[RF_MAX_TOP_LOGPROBS];
 } RfStepResult;

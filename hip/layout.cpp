@@ -83,12 +83,15 @@ std::string layout_text() {
       FIELD(RfStepOutput, presence_penalty), FIELD(RfStepOutput, seed_lo), FIELD(RfStepOutput, seed_hi),
       FIELD(RfStepOutput, counter), FIELD(RfStepOutput, n_top), FIELD(RfStepOutput, penalty_start),
       FIELD(RfStepOutput, n_penalties), FIELD(RfStepOutput, bias_start), FIELD(RfStepOutput, n_biases),
-      FIELD(RfStepOutput, mask_start), FIELD(RfStepOutput, mask_words);
+      FIELD(RfStepOutput, mask_start), FIELD(RfStepOutput, mask_words), FIELD(RfStepOutput, typical_p),
+      FIELD(RfStepOutput, top_n_sigma), FIELD(RfStepOutput, xtc_probability), FIELD(RfStepOutput, xtc_threshold),
+      FIELD(RfStepOutput, dynatemp_range), FIELD(RfStepOutput, dynatemp_exponent), FIELD(RfStepOutput, min_keep),
+      FIELD(RfStepOutput, temperature_last), FIELD(RfStepOutput, mirostat), FIELD(RfStepOutput, mirostat_mu);
   SIZE(RfPair);
   FIELD(RfPair, token), FIELD(RfPair, value);
   SIZE(RfStepResult);
-  FIELD(RfStepResult, token), FIELD(RfStepResult, logprob), FIELD(RfStepResult, n_top), FIELD(RfStepResult, top_tokens),
-      FIELD(RfStepResult, top_logprobs);
+  FIELD(RfStepResult, token), FIELD(RfStepResult, logprob), FIELD(RfStepResult, n_top), FIELD(RfStepResult, surprise),
+      FIELD(RfStepResult, top_tokens), FIELD(RfStepResult, top_logprobs);
   SIZE(RfDeviceInfo);
   FIELD(RfDeviceInfo, name), FIELD(RfDeviceInfo, arch), FIELD(RfDeviceInfo, driver), FIELD(RfDeviceInfo, memory_total),
       FIELD(RfDeviceInfo, memory_free), FIELD(RfDeviceInfo, n_compute_units), FIELD(RfDeviceInfo, lanes);

@@ -31,6 +31,16 @@ void check_output(const Plan& plan, const StepView& s, uint32_t i) {
   range("repeat_penalty", o.repeat_penalty, 1e-6f, 1e6f);
   range("frequency_penalty", o.frequency_penalty, -1e6f, 1e6f);
   range("presence_penalty", o.presence_penalty, -1e6f, 1e6f);
+  range("typical_p", o.typical_p, 0, 1);
+  range("top_n_sigma", o.top_n_sigma, 0, 1e6f);
+  range("xtc_probability", o.xtc_probability, 0, 1);
+  range("xtc_threshold", o.xtc_threshold, 0, 1);
+  range("dynatemp_range", o.dynatemp_range, 0, 1e6f);
+  range("dynatemp_exponent", o.dynatemp_exponent, 0, 1e3f);
+  range("mirostat_mu", o.mirostat_mu, -1e6f, 1e6f);
+  if (o.mirostat > 2) fail(RF_INVALID_STEP, "output %u has mirostat %u; it must be 0, 1 or 2", i, o.mirostat);
+  if (o.temperature_last > 1)
+    fail(RF_INVALID_STEP, "output %u has temperature_last %u; it must be 0 or 1", i, o.temperature_last);
   if (o.top_k < 0) fail(RF_INVALID_STEP, "output %u has top_k %d; it must be 0 or more", i, o.top_k);
   if (o.n_top < -1 || o.n_top > RF_MAX_TOP_LOGPROBS)
     fail(RF_INVALID_STEP, "output %u has n_top %d; it must be -1 … %d", i, o.n_top, RF_MAX_TOP_LOGPROBS);

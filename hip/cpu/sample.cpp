@@ -4,29 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "chain.h"
+
 namespace rf {
 
 namespace {
-
-struct Candidate {
-  float weight;
-  int32_t token;
-};
-// Greater weights come first, and equal weights in the order of their ids, so that the order is total.
-bool before(const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.token < b.token; }
-
-// Philox4x32-10 (Salmon et al. 2011): the number of draw `counter` under `seed`, in [0, 1).
-double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
-  uint32_t c[4] = {counter, 0, 0, 0}, k[2] = {seed_lo, seed_hi};
-  for (int round = 0; round < 10; round++) {
-    const uint64_t a = uint64_t(0xD2511F53u) * c[0], b = uint64_t(0xCD9E8D57u) * c[2];
-    const uint32_t next[4] = {uint32_t(b >> 32) ^ c[1] ^ k[0], uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k[1], uint32_t(a)};
-    std::copy(next, next + 4, c);
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
-  }
-  return double((uint64_t(c[0]) << 32 | c[1]) >> 11) * 0x1p-53;
-}
 
 void apply_penalties(const StepView& step, const RfStepOutput& o, float* logits) {
   for (uint32_t i = 0; i < o.n_penalties; i++) {
@@ -101,7 +83,7 @@ uint64_t nucleus(Candidate* c, uint64_t n, double share, double total) {
 int32_t draw(const Kernels& kernels, const float* logits, uint32_t n_vocab, float greatest, const RfStepOutput& o, float* weights,
              Candidate* c) {
   double total = kernels.exp_sum(logits, n_vocab, greatest, 1.0f / o.temperature, weights);
-  const double u = uniform(o.seed_lo, o.seed_hi, o.counter);
+  const double u = uniforms(o).draw;
   const bool top_k = o.top_k > 0 && uint32_t(o.top_k) < n_vocab;
   // The greatest weight is 1. Without top-k, candidates that min-p drops, and those that together weigh less than top-p leaves out,
   // need not be sorted.
@@ -125,7 +107,7 @@ int32_t draw(const Kernels& kernels, const float* logits, uint32_t n_vocab, floa
 
 }  // namespace
 
-uint64_t sample_scratch_bytes(uint32_t n_vocab) { return uint64_t(n_vocab) * (2 * sizeof(float) + sizeof(Candidate)) + 256; }
+uint64_t sample_scratch_bytes(uint32_t n_vocab) { return uint64_t(n_vocab) * (2 * sizeof(float) + 2 * sizeof(Candidate)) + 256; }
 
 void sample(const Kernels& kernels, const float* logits, uint32_t n_vocab, const StepView& step, uint32_t output, uint8_t* scratch,
             RfStepResult* result) {
@@ -145,8 +127,12 @@ void sample(const Kernels& kernels, const float* logits, uint32_t n_vocab, const
   const int64_t best = kernels.argmax(x, n_vocab);
   if (best < 0 || x[best] == -std::numeric_limits<float>::infinity()) return;
   // With an infinite logit there is no distribution to draw from, so the greatest is chosen.
-  const bool greedy = o.temperature < 1e-6f || std::isinf(x[best]) || o.top_k == 1;
-  result->token = greedy ? int32_t(best) : draw(kernels, x, n_vocab, x[best], o, weights, candidates);
+  const bool greedy = o.temperature < 1e-6f || std::isinf(x[best]) || (o.top_k == 1 && !o.mirostat);
+  if (greedy) result->token = int32_t(best);
+  else if (needs_chain(o))
+    result->token =
+        draw_chain(kernels, x, n_vocab, x[best], o, weights, candidates, candidates + n_vocab, &result->surprise);
+  else result->token = draw(kernels, x, n_vocab, x[best], o, weights, candidates);
   if (o.n_top >= 0) log_probabilities(kernels, logits, n_vocab, o.n_top, result);
 }
 

@@ -15,7 +15,6 @@ import {
   writeStepSeq,
 } from "../native/step-structs.ts"
 import type { ScheduledChunk } from "./scheduler.ts"
-import type { SamplingParams } from "./types.ts"
 
 const sum = (chunks: readonly ScheduledChunk[], size: (chunk: ScheduledChunk) => number): number =>
   chunks.reduce((total, chunk) => total + size(chunk), 0)
@@ -25,30 +24,18 @@ export const outputsOf = ({ sequence, length, samples, draft }: ScheduledChunk):
   sequence.request.targets !== undefined ? length : samples ? 1 + draft.length : 0
 
 /** Upper bound of a chunk's penalty and bias pairs: each drafted token may add one to the penalties of those after it. */
-const pairsOf = ({ sequence: { counts, sampling, request }, draft }: ScheduledChunk): number =>
-  (1 + draft.length) *
-  ((counts ? counts.size + draft.length : 0) +
-    sampling.logitBias.size +
-    (request.minTokens ? request.stopTokens.size : 0))
-
-/** Words of a chunk's mask. A chunk under a constraint has one output. */
-const maskWordsOf = ({ samples, sequence: { matcher } }: ScheduledChunk): number =>
-  samples ? (matcher?.mask?.length ?? 0) : 0
-
-/**
- * Bias that forces a token when added to its logit, and excludes it when subtracted. Log-probabilities are computed from the logits without
- * biases.
- */
-const CERTAIN = 1e30
-
-/** The biases of a sequence's output number `counter`. Before `minTokens`, they exclude the stop tokens. */
-function biasesOf(
-  { sampling: { logitBias }, request }: ScheduledChunk["sequence"],
-  counter: number,
-): ReadonlyMap<number, number> {
-  if (counter >= (request.minTokens ?? 0)) return logitBias
-  return new Map([...logitBias, ...Array.from(request.stopTokens, (token) => [token, -CERTAIN] as const)])
+function pairsOf({ sequence: { sampler, output }, draft }: ScheduledChunk): number {
+  const penalties = sampler.counts ? sampler.counts.size + draft.length : 0
+  // The stop tokens that `minTokens` excludes are excluded at the first output, or at none.
+  return (1 + draft.length) * (penalties + sampler.biases(output.length).size)
 }
+
+/** Words of a chunk's mask. A chunk under a constraint has one output; all outputs share the mask of the allowed tokens. */
+const maskWordsOf = ({ samples, sequence: { matcher, sampler } }: ScheduledChunk): number =>
+  samples ? ((matcher?.mask ?? sampler.allowed)?.length ?? 0) : 0
+
+/** Bias that forces a token when added to its logit. Log-probabilities are computed from the logits without biases. */
+const CERTAIN = 1e30
 
 export class StepBuffer {
   words = new Words(4096)
@@ -97,17 +84,18 @@ export class StepBuffer {
       }
       if (!chunk.samples) continue
       const maskWords = maskWordsOf(chunk)
-      if (sequence.matcher?.mask) this.words.u32.set(sequence.matcher.mask, offMasks + maskStart)
+      if (maskWords > 0) this.#writeMask(sequence, offMasks + maskStart)
       // Penalties after a drafted token count it and those before it as generated.
-      const counts = sequence.counts && draft.length > 0 ? new Map(sequence.counts) : sequence.counts
+      const { sampler } = sequence
+      const drafted = sampler.counts && draft.length > 0 ? new Map(sampler.counts) : undefined
+      const counts = drafted ?? sampler.counts
       for (let k = 0; k <= draft.length; k++) {
         const counter = sequence.output.length + k
         const at = { row: rowStart + length - 1 + k, counter, mask_start: maskStart, mask_words: maskWords }
-        const biases = biasesOf(sequence, counter)
-        nPairs = this.#writeOutput(sequence.sampling, counts, biases, at, output, offPairs, nPairs)
+        nPairs = this.#writeOutput(sequence, counts, sampler.biases(counter), at, output, offPairs, nPairs)
         output += STEP_OUTPUT_WORDS
         const token = draft[k]
-        if (token !== undefined) counts?.set(token, (counts.get(token) ?? 0) + 1)
+        if (token !== undefined) drafted?.set(token, (drafted.get(token) ?? 0) + 1)
       }
       maskStart += maskWords
     }
@@ -128,6 +116,16 @@ export class StepBuffer {
     })
   }
 
+  /** Writes the tokens that may come next at word `at`: those that the constraint allows, and the request. */
+  #writeMask({ matcher, sampler: { allowed } }: ScheduledChunk["sequence"], at: number): void {
+    const mask = matcher?.mask ?? allowed
+    if (mask === undefined) return
+    const { u32 } = this.words
+    u32.set(mask, at)
+    if (allowed === undefined || mask === allowed) return
+    for (let i = 0; i < mask.length; i++) u32[at + i] = (mask[i] as number) & (allowed[i] ?? 0)
+  }
+
   /** Writes one RfStepOutput at word `at` that forces a row's target by the bias in pair number `pair`. */
   #writeScore(row: number, target: number, nTop: number, at: number, offPairs: number, pair: number): void {
     writeStepOutput(this.words, at, { ...GREEDY_OUTPUT, row, n_top: nTop, bias_start: pair, n_biases: 1 })
@@ -136,7 +134,7 @@ export class StepBuffer {
 
   /** Writes one RfStepOutput at word `at`, and its pairs from number `pair` on. @returns the number of the next free pair. */
   #writeOutput(
-    s: SamplingParams,
+    { sampling: s, sampler }: ScheduledChunk["sequence"],
     counts: ReadonlyMap<number, number> | undefined,
     biases: ReadonlyMap<number, number>,
     {
@@ -169,6 +167,16 @@ export class StepBuffer {
       n_biases: nBiases,
       mask_start: maskWords > 0 ? maskStart : 0,
       mask_words: maskWords,
+      typical_p: s.typicalP,
+      top_n_sigma: s.topNSigma,
+      xtc_probability: s.xtcProbability,
+      xtc_threshold: s.xtcThreshold,
+      dynatemp_range: s.dynatempRange,
+      dynatemp_exponent: s.dynatempExponent,
+      min_keep: s.minKeep,
+      temperature_last: s.temperatureLast ? 1 : 0,
+      mirostat: s.mirostat,
+      mirostat_mu: sampler.mu,
     })
     let word = offPairs + pair * PAIR_WORDS
     for (const [token, count] of counts ?? []) {

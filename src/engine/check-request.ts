@@ -12,11 +12,34 @@ const RANGES: { [K in keyof SamplingParams]?: readonly [low: number, high: numbe
   repetitionPenalty: [1e-3, 1e3],
   frequencyPenalty: [-100, 100],
   presencePenalty: [-100, 100],
+  repeatLastN: [-1, 2 ** 31 - 1],
+  typicalP: [0, 1],
+  topNSigma: [0, 1e6],
+  xtcProbability: [0, 1],
+  xtcThreshold: [0, 1],
+  dryMultiplier: [0, 1e3],
+  dryBase: [1e-3, 1e3],
+  dryAllowedLength: [0, 2 ** 31 - 1],
+  dryPenaltyLastN: [-1, 2 ** 31 - 1],
+  mirostat: [0, 2],
+  mirostatTau: [0, 1e3],
+  mirostatEta: [0, 1e3],
+  dynatempRange: [0, 100],
+  dynatempExponent: [0, 100],
+  minKeep: [0, 2 ** 31 - 1],
   logprobs: [0, MAX_TOP_LOGPROBS],
 }
 
 /** Sampling parameters that are whole numbers. */
-const WHOLE: ReadonlySet<string> = new Set<keyof SamplingParams>(["topK", "logprobs"])
+const WHOLE: ReadonlySet<string> = new Set<keyof SamplingParams>([
+  "topK",
+  "repeatLastN",
+  "dryAllowedLength",
+  "dryPenaltyLastN",
+  "mirostat",
+  "minKeep",
+  "logprobs",
+])
 
 /** Most choices of one request. */
 const MAX_CHOICES = 128
@@ -41,6 +64,9 @@ export function checkRequest(request: GenerateRequest, limits: EngineLimits): vo
     refuse("priority", fieldMessage`{priority} is ${priority}; it must be a finite number`)
   if (!(deadlineMs > 0)) refuse("deadlineMs", fieldMessage`{deadlineMs} is ${deadlineMs}; it must be above 0`)
   checkSampling(request.sampling, limits)
+  for (const token of request.stopTokenIds ?? [])
+    if (!(token >= 0 && token < limits.nVocab))
+      refuse("stopTokenIds", fieldMessage`{stopTokenIds} names token ${token}; ids are 0 to ${limits.nVocab - 1}`)
 }
 
 function refuse(param: string, message: FieldMessage, code = "invalid_value"): never {
@@ -97,10 +123,20 @@ function checkSampling(sampling: SamplingParams, { nVocab }: EngineLimits): void
         fieldMessage`{${key}} is ${value}; it must be ${whole ? "a whole number " : ""}from ${low} to ${high}`,
       )
   }
-  for (const [token, bias] of sampling.logitBias) {
+  const check = (key: string, token: number) => {
     if (!(Number.isInteger(token) && token >= 0 && token < nVocab))
-      refuse("logitBias", fieldMessage`{logitBias} names token ${token}; ids are 0 to ${nVocab - 1}`)
-    if (!Number.isFinite(bias))
-      refuse("logitBias", fieldMessage`{logitBias} of token ${token} is ${bias}; it must be a finite number`)
+      refuse(key, fieldMessage`{${key}} names token ${token}; ids are 0 to ${nVocab - 1}`)
   }
+  for (const [token, bias] of sampling.logitBias) {
+    check("logitBias", token)
+    if (!(bias < Number.POSITIVE_INFINITY))
+      refuse(
+        "logitBias",
+        fieldMessage`{logitBias} of token ${token} is ${bias}; it must be a finite number or -Infinity`,
+      )
+  }
+  for (const token of sampling.badWords.flat()) check("badWords", token)
+  for (const token of sampling.allowedTokens ?? []) check("allowedTokenIds", token)
+  if (sampling.allowedTokens?.size === 0)
+    refuse("allowedTokenIds", fieldMessage`{allowedTokenIds} is empty, so that no token can be chosen; leave it out`)
 }

@@ -201,7 +201,7 @@ export class LocalEngine implements Engine {
     if (nQueued >= this.#maxQueue) {
       throw queueFull(nQueued, this.#retryAfter())
     }
-    const active = new ActiveRequest(request, this.#clock, this.#pool, this.limits.contextLength, this.#arrivals)
+    const active = new ActiveRequest(request, this.#clock, this.#pool, this.limits, this.#arrivals)
     this.#arrivals += active.sequences.length
     this.#requests.set(request.id, active)
     for (const sequence of active.sequences) this.#scheduler.add(sequence)
@@ -308,13 +308,13 @@ export class LocalEngine implements Engine {
     let reason: FinishReason | undefined
     let nAccepted = 0
     for (;;) {
-      const { token, logprob, top } = readStepResult(this.#results, first + nAccepted)
+      const { token, logprob, surprise, top } = readStepResult(this.#results, first + nAccepted)
       if (token < 0) {
         this.#refuse(sequence)
         return
       }
       this.#generated++
-      reason = sequence.accept(token, sampling.logprobs === undefined ? undefined : { logprob, top })
+      reason = sequence.accept(token, sampling.logprobs === undefined ? undefined : { logprob, top }, surprise)
       if (reason || token !== draft[nAccepted]) break
       nAccepted++
     }
@@ -364,9 +364,13 @@ export class LocalEngine implements Engine {
 
   #refuse(sequence: Sequence): void {
     sequence.blocks.invalidate()
+    const { allowedTokens, badWords, logitBias } = sequence.sampling
+    const excludes = allowedTokens !== undefined || badWords.length > 0 || logitBias.size > 0
     const message = sequence.matcher
       ? "no token is possible: none in the vocabulary fits the constraint, or the logits hold NaN; simplify the constraint"
-      : "the model's logits hold NaN; the weights or the input are broken, so check the model file"
+      : excludes
+        ? "no token is possible: the request's biases, bad words and allowed tokens exclude all, or the logits hold NaN; allow more tokens"
+        : "the model's logits hold NaN; the weights or the input are broken, so check the model file"
     this.#fail(sequence.owner, new EngineError(message))
   }
 

@@ -111,8 +111,8 @@ export class Scheduler {
       // A sequence before this one may have preempted it.
       if (sequence.state !== "running" || sequence.nPending > 1 || !sequence.ready) continue
       if (!this.#grow(sequence)) continue
-      // Under a constraint, the mask after a drafted token is known only once that token was chosen.
-      const drafts = budget > 0 && !sequence.isPrefillOnly && !sequence.matcher
+      // Under a constraint, the mask after a drafted token is known only once that token was chosen; so are the states of some samplers.
+      const drafts = budget > 0 && !sequence.isPrefillOnly && !sequence.matcher && sequence.sampler.draftable
       const draft = drafts ? this.#draft(sequence, budget, nDecoding) : []
       budget -= draft.length
       chunks.push({ sequence, length: 1, samples: !sequence.isPrefillOnly, draft })

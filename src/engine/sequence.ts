@@ -4,8 +4,19 @@ import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, BlockTable } from "./blocks.ts"
 import { EventQueue } from "./event-queue.ts"
 import { blockKey } from "./prefix-cache.ts"
+import { SamplerState } from "./sampler-state.ts"
 import { Speculator } from "./speculator.ts"
-import type { FinishReason, GenerateRequest, PrefillOnlyResult, SamplingParams, TokenLogprobs, Usage } from "./types.ts"
+import type {
+  EngineLimits,
+  FinishReason,
+  GenerateRequest,
+  PrefillOnlyResult,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "./types.ts"
+
+type RequestLimits = Pick<EngineLimits, "contextLength" | "nVocab">
 
 /** The shortest time that decoding takes, so that a rate can always be computed: a microsecond. */
 const LEAST_MS = 1e-3
@@ -17,8 +28,7 @@ export class Sequence {
   readonly output: number[] = []
   /** Tokens to generate at most: `maxTokens`, or what the context length leaves. */
   readonly maxOutput: number
-  /** Occurrences of each token in the output; 0 for tokens of the prompt alone. `undefined` where no penalty needs them. */
-  readonly counts: Map<number, number> | undefined
+  readonly sampler: SamplerState
   readonly blocks: BlockTable
   /** Log-probabilities of the request's targets so far, by position. */
   readonly scores: TokenLogprobs[] = []
@@ -45,19 +55,17 @@ export class Sequence {
     readonly owner: ActiveRequest,
     readonly index: number,
     pool: BlockPool,
-    contextLength: number,
+    { contextLength, nVocab }: RequestLimits,
     readonly arrival: number,
   ) {
     const { request } = owner
     this.request = request
     this.blocks = new BlockTable(pool)
     this.maxOutput = Math.min(request.maxTokens, contextLength - request.tokens.length)
-    const { seed, repetitionPenalty, frequencyPenalty, presencePenalty } = request.sampling
+    const { seed } = request.sampling
     this.sampling =
       index === 0 ? request.sampling : { ...request.sampling, seed: BigInt.asUintN(64, seed + BigInt(index)) }
-    if (repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0) this.counts = new Map()
-    // The other penalties count the output alone.
-    if (repetitionPenalty !== 1) for (const token of request.tokens) this.counts?.set(token, 0)
+    this.sampler = new SamplerState(request, this, nVocab)
     const salt = pool.prefixes.keep ? (request.cacheSalt ?? "") : request.id
     this.keyOf = (block) => {
       this.#keys[block] ??= blockKey((position) => this.tokenAt(position), block, salt)
@@ -96,6 +104,10 @@ export class Sequence {
   /** The owner that is charged for the tokens. */
   get key(): string {
     return this.request.key ?? ""
+  }
+
+  get nPrompt(): number {
+    return this.request.tokens.length
   }
 
   /** Prompt and output together. */
@@ -148,12 +160,16 @@ export class Sequence {
     this.blocks.publish(this.keyOf, this.nCached)
   }
 
-  /** Appends a generated token. @returns why the sequence ends with it, or `undefined`. */
-  accept(token: number, logprobs: TokenLogprobs | undefined): FinishReason | undefined {
+  /**
+   * Appends a generated token.
+   * @param surprise Of the step's result.
+   * @returns why the sequence ends with it, or `undefined`.
+   */
+  accept(token: number, logprobs: TokenLogprobs | undefined, surprise: number): FinishReason | undefined {
     this.#last = this.owner.clock.now()
     this.#first ??= this.#last
     this.output.push(token)
-    if (this.counts) this.counts.set(token, (this.counts.get(token) ?? 0) + 1)
+    this.sampler.accept(token, surprise)
     const { index } = this
     this.owner.events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
     if (this.request.stopTokens.has(token) || this.request.stopTokenIds?.has(token)) return "stop"
@@ -197,19 +213,18 @@ export class ActiveRequest {
   promptDone = false
 
   /**
-   * @param contextLength Tokens of prompt and completion at most.
    * @param firstArrival Number of the first sequence in the order of arrival; the others follow.
    */
   constructor(
     readonly request: GenerateRequest,
     readonly clock: Clock,
     pool: BlockPool,
-    contextLength: number,
+    limits: RequestLimits,
     firstArrival: number,
   ) {
     const n = request.n ?? 1
     this.submitted = clock.now()
     this.events = new EventQueue(n)
-    this.sequences = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, contextLength, firstArrival + i))
+    this.sequences = Array.from({ length: n }, (_, i) => new Sequence(this, i, pool, limits, firstArrival + i))
   }
 }

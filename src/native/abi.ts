@@ -7,7 +7,7 @@ import { FORMATS } from "../gguf/formats.ts"
 import { DTYPES, OP_FLAGS, OPS, type OpName, opLayout, ROWS } from "./ops.ts"
 import { type Struct, struct } from "./struct.ts"
 
-export const ABI_VERSION = 4
+export const ABI_VERSION = 5
 
 export const STATUSES = {
   OK: 0,
@@ -121,6 +121,16 @@ export const RF_STEP_OUTPUT = struct("RfStepOutput", {
   n_biases: "u32",
   mask_start: "u32",
   mask_words: "u32",
+  typical_p: "f32",
+  top_n_sigma: "f32",
+  xtc_probability: "f32",
+  xtc_threshold: "f32",
+  dynatemp_range: "f32",
+  dynatemp_exponent: "f32",
+  min_keep: "u32",
+  temperature_last: "u32",
+  mirostat: "u32",
+  mirostat_mu: "f32",
 })
 
 /** `value` is an int32 count in a penalty pair and a float bias in a bias pair. */
@@ -130,7 +140,7 @@ export const RF_STEP_RESULT = struct("RfStepResult", {
   token: "i32",
   logprob: "f32",
   n_top: "i32",
-  reserved: "u32",
+  surprise: "f32",
   top_tokens: ["i32", MAX_TOP_LOGPROBS],
   top_logprobs: ["f32", MAX_TOP_LOGPROBS],
 })

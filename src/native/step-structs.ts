@@ -98,6 +98,17 @@ export interface StepOutput {
   n_biases: number
   mask_start: number
   mask_words: number
+  typical_p: number
+  top_n_sigma: number
+  xtc_probability: number
+  xtc_threshold: number
+  dynatemp_range: number
+  dynatemp_exponent: number
+  min_keep: number
+  /** 0 or 1. */
+  temperature_last: number
+  mirostat: number
+  mirostat_mu: number
 }
 
 /** Greedy sampling without penalties, biases, mask and log-probabilities. */
@@ -119,6 +130,16 @@ export const GREEDY_OUTPUT: Readonly<StepOutput> = {
   n_biases: 0,
   mask_start: 0,
   mask_words: 0,
+  typical_p: 1,
+  top_n_sigma: 0,
+  xtc_probability: 0,
+  xtc_threshold: 0.1,
+  dynatemp_range: 0,
+  dynatemp_exponent: 1,
+  min_keep: 0,
+  temperature_last: 0,
+  mirostat: 0,
+  mirostat_mu: 0,
 }
 
 /** Writes one RfStepOutput at word `at`. */
@@ -143,6 +164,16 @@ export function writeStepOutput(words: Words, at: number, output: StepOutput): v
   u32[at + (f.n_biases.offset >> 2)] = output.n_biases
   u32[at + (f.mask_start.offset >> 2)] = output.mask_start
   u32[at + (f.mask_words.offset >> 2)] = output.mask_words
+  f32[at + (f.typical_p.offset >> 2)] = output.typical_p
+  f32[at + (f.top_n_sigma.offset >> 2)] = output.top_n_sigma
+  f32[at + (f.xtc_probability.offset >> 2)] = output.xtc_probability
+  f32[at + (f.xtc_threshold.offset >> 2)] = output.xtc_threshold
+  f32[at + (f.dynatemp_range.offset >> 2)] = output.dynatemp_range
+  f32[at + (f.dynatemp_exponent.offset >> 2)] = output.dynatemp_exponent
+  u32[at + (f.min_keep.offset >> 2)] = output.min_keep
+  u32[at + (f.temperature_last.offset >> 2)] = output.temperature_last
+  u32[at + (f.mirostat.offset >> 2)] = output.mirostat
+  f32[at + (f.mirostat_mu.offset >> 2)] = output.mirostat_mu
 }
 
 /** Writes a penalty pair at word `at`: a token and its occurrences in the generated text (0: in the prompt only). */
@@ -162,6 +193,8 @@ export interface StepResult {
   token: number
   /** Of the model's own distribution; meaningful when the output asked for log-probabilities. */
   logprob: number
+  /** With Mirostat: -log2 of the token's probability among those that were left, else 0. */
+  surprise: number
   top: { token: number; logprob: number }[]
 }
 
@@ -175,5 +208,10 @@ export function readStepResult(words: Words, index: number): StepResult {
   const count = Math.min(Math.max(i32[at + (f.n_top.offset >> 2)] ?? 0, 0), MAX_TOP_LOGPROBS)
   const top: StepResult["top"] = []
   for (let i = 0; i < count; i++) top.push({ token: i32[tokens + i] ?? -1, logprob: f32[logprobs + i] ?? 0 })
-  return { token: i32[at + (f.token.offset >> 2)] ?? -1, logprob: f32[at + (f.logprob.offset >> 2)] ?? 0, top }
+  return {
+    token: i32[at + (f.token.offset >> 2)] ?? -1,
+    logprob: f32[at + (f.logprob.offset >> 2)] ?? 0,
+    surprise: f32[at + (f.surprise.offset >> 2)] ?? 0,
+    top,
+  }
 }

@@ -4,35 +4,14 @@
 // prefix of the ranking, given by a weight and the number of its equals (Kept). The draw is the place in the ranking where the
 // running total passes a random fraction of the kept total. select.h finds such places by the bits of the weights. Weights are
 // added as integers (fixed), so that the order does not matter, exactly enough to draw the same token as the CPU.
-#include "select.h"
+#include "chain.h"
 #include "step.h"
 
 namespace rf {
 
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
 constexpr float kGreedyBelow = 1e-6f;  // a temperature
-
-constexpr float kFixedOne = 0x1p42f;  // a weight of 1 as an integer; 2^20 of them fit in 64 bits
-RF_DEVICE uint64_t fixed(float weight) { return uint64_t(weight * kFixedOne); }
-RF_DEVICE uint64_t fixed(uint32_t bits) { return fixed(bits_float(bits)); }
-
-// a / b, where the quotient is below 2^32.
-RF_DEVICE uint64_t quotient(uint64_t a, uint64_t b) {
-  uint64_t q = uint64_t(double(a) / double(b));
-  while (q * b > a) q--;
-  while ((q + 1) * b <= a) q++;
-  return q;
-}
-
-// Maps a float to an unsigned number in the same order. +0 and -0 map to the same number, NaN to the greatest.
-RF_DEVICE uint32_t ordered(float x) {
-  if (x != x) return ~0u;
-  const uint32_t bits = float_bits(x + 0.0f);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-RF_DEVICE float unordered(uint32_t key) { return bits_float(key & 0x80000000u ? key ^ 0x80000000u : ~key); }
 
 struct Best {
   uint32_t token;  // first token with the greatest logit
@@ -64,26 +43,6 @@ RF_DEVICE Best argmax(const float* x, uint32_t n, SelectShared& s) {
   for (uint32_t i = 4 * quads + thread_id(); i < n; i += kSampleThreads) take(float_bits(x[i]), i);
   const uint64_t best = block_max(uint64_t(greatest) << 32 | uint32_t(~at), s);
   return {~uint32_t(best), unordered(uint32_t(best >> 32))};
-}
-
-// Philox4x32-10 (Salmon et al. 2011): a random number in [0, 1) for draw `counter` of a seed.
-RF_DEVICE double uniform(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
-  uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = seed_lo, k1 = seed_hi;
-  for (uint32_t round = 0; round < 10; round++) {
-    const uint64_t a = uint64_t(0xD2511F53u) * c0, b = uint64_t(0xCD9E8D57u) * c2;
-    c0 = uint32_t(b >> 32) ^ c1 ^ k0;
-    c1 = uint32_t(b);
-    c2 = uint32_t(a >> 32) ^ c3 ^ k1;
-    c3 = uint32_t(a);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return double((uint64_t(c0) << 32 | c1) >> 11) * 0x1p-53;
-}
-// The integer at fraction u (in [0, 1)) of `mass`, which is at least 1.
-RF_DEVICE uint64_t point_into(double u, uint64_t mass) {
-  const uint64_t at = uint64_t(u * double(mass));
-  return at < mass ? at : mass - 1;
 }
 
 // Calls apply(pair) for all pairs. Pairs of the same token are applied in order: owner [n_vocab] detects whether a token occurs
@@ -168,7 +127,7 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     total += fixed(weight);
   }
   total = block_sum(total, s);  // its barriers also make the weights visible
-  const double u = uniform(o.seed_lo, o.seed_hi, o.counter);
+  const double u = uniforms(o.seed_lo, o.seed_hi, o.counter).draw;
   const bool top_k = o.top_k > 0 && uint32_t(o.top_k) < n, top_p = o.top_p < 1.0f;
   const uint32_t min_p = o.min_p > 0 ? float_bits(o.min_p) : 1;  // the heaviest weighs 1; nothing keeps a weight of 0
   if (!top_k && !top_p) {
@@ -210,33 +169,12 @@ RF_DEVICE uint32_t draw(const float* x, uint32_t n, float greatest, const RfStep
     total = mass_of(list, kept, s);
   }
   if (top_p) {
-    const double exact = double(o.top_p) * double(total);
-    uint64_t mark = uint64_t(exact);
-    mark += double(mark) < exact ? 1 : 0;
-    mark = mark < 1 ? 1 : mark > total ? total : mark;
+    const uint64_t mark = mark_at(o.top_p, total);
     const Place last = select_mass(list, mark, s);
     if (last.found) kept = {last.key, quotient(mark - last.above + fixed(last.key) - 1, fixed(last.key))};
   }
   if (min_p > kept.bits) kept = {min_p, ~0u};
   return token_at(list, point_into(u, mass_of(list, kept, s)), s);
-}
-
-// ln(x) for x ≥ 1: x = 2^e · m with m in [√½, √2), ln m = 2 artanh((m - 1) / (m + 1)).
-RF_DEVICE double log_exact(double x) {
-  uint64_t bits;
-  __builtin_memcpy(&bits, &x, 8);
-  int32_t e = int32_t(bits >> 52) - 1023;
-  bits = (bits & 0xfffffffffffffull) | 0x3ff0000000000000ull;
-  double m;
-  __builtin_memcpy(&m, &bits, 8);
-  if (m > 1.4142135623730951) {
-    m *= 0.5;
-    e++;
-  }
-  const double q = (m - 1) / (m + 1), square = q * q;
-  double series = 0;
-  for (int32_t i = 21; i > 0; i -= 2) series = series * square + 1.0 / double(i);
-  return double(e) * 0.69314718055994531 + 2 * q * series;
 }
 
 // Log-probabilities of the unadjusted logits: of `token`, and the n_top greatest.
@@ -317,9 +255,11 @@ RF_KERNEL(kSampleThreads) rf_sample(SampleArgs a) {
     if (thread_id() == 0) result->token = -1;
     return;
   }
-  const bool greedy = o.temperature < kGreedyBelow || best.logit == kInfinity || o.top_k == 1;
+  const bool greedy = o.temperature < kGreedyBelow || best.logit == kInfinity || (o.top_k == 1 && !o.mirostat);
   uint32_t token = best.token;
-  if (!greedy) token = draw(x, n, best.logit, o, weights, list_weights, list_ids, s);
+  if (!greedy && needs_chain(o))
+    token = Chain{x, n, best.logit, o, s, list_weights, list_ids, 0, 1.0f}.draw(&result->surprise);
+  else if (!greedy) token = draw(x, n, best.logit, o, weights, list_weights, list_ids, s);
   if (thread_id() == 0) result->token = int32_t(token);
   if (o.n_top < 0) return;
   const Best raw = adjusted ? argmax(logits, n, s) : best;

@@ -10,7 +10,7 @@ describe("struct layouts", () => {
   })
 
   test("sizes equal those of hip/abi.h in C", () => {
-    expect([RF_TENSOR.size, RF_OP.size, RF_STEP_OUTPUT.size]).toEqual([40, 128, 72])
+    expect([RF_TENSOR.size, RF_OP.size, RF_STEP_OUTPUT.size]).toEqual([40, 128, 112])
   })
 
   test("written fields are read back, and other fields do not change", () => {
@@ -33,7 +33,7 @@ describe("layout text", () => {
 
   test("lists constants, structs, ops, flags and formats in order, without reserved fields", () => {
     expect(layout).toStartWith(
-      "abi=4;constant.BLOCK_SIZE=16;constant.MAX_TOP_LOGPROBS=20;rows.FIXED=0;rows.TOKENS=1;rows.OUTPUTS=2;" +
+      "abi=5;constant.BLOCK_SIZE=16;constant.MAX_TOP_LOGPROBS=20;rows.FIXED=0;rows.TOKENS=1;rows.OUTPUTS=2;" +
         "dtype.f32=0;dtype.f16=1;dtype.q8_0=2;compute.f32=0;compute.f16=1;compute.bf16=2;status.OK=0;status.INVALID_ARGUMENT=1;",
     )
     expect(layout).toContain(";RfTensor.size=40;RfTensor.format=0;RfTensor.file=4;RfTensor.offset=8;")

@@ -48,7 +48,7 @@ test("the header's fields are at the struct's offsets, with the version", () => 
 })
 
 test("every field of a sequence and of an output is packed", () => {
-  const words = new Words(40)
+  const words = new Words(48)
   const seq = { row_start: 1, n_rows: 2, kv_len: 3, block_start: 4 }
   writeStepSeq(words, 2, seq)
   for (const [name, value] of Object.entries(seq)) {
@@ -73,6 +73,16 @@ test("every field of a sequence and of an output is packed", () => {
     n_biases: 10,
     mask_start: 11,
     mask_words: 12,
+    typical_p: 0.75,
+    top_n_sigma: 1.5,
+    xtc_probability: 0.125,
+    xtc_threshold: 0.0625,
+    dynatemp_range: 0.375,
+    dynatemp_exponent: 1.25,
+    min_keep: 13,
+    temperature_last: 1,
+    mirostat: 2,
+    mirostat_mu: 9.5,
   }
   writeStepOutput(words, 10, { ...output, seed: 0xfedcba9876543210n })
   for (const [name, value] of Object.entries({ ...output, seed_lo: 0x76543210, seed_hi: 0xfedcba98 })) {
@@ -95,12 +105,14 @@ test("a result is read with its number of alternatives", () => {
     token: 9,
     logprob: -0.5,
     n_top: 2,
+    surprise: 2.5,
     top_tokens: [9, 4, 1],
     top_logprobs: [-0.5, -1.5, -2],
   })
   expect(readStepResult(words, 1)).toEqual({
     token: 9,
     logprob: -0.5,
+    surprise: 2.5,
     top: [
       { token: 9, logprob: -0.5 },
       { token: 4, logprob: -1.5 },
