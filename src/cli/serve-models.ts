@@ -4,8 +4,10 @@ import { type LoadOptions, loadModel } from "../engine/load.ts"
 import { superviseModel } from "../engine/process/index.ts"
 import { openGguf } from "../gguf/reader.ts"
 import { buildModel } from "../models/registry.ts"
+import type { ModelFinder } from "../server/http/context.ts"
 import type { ModelSpec } from "../server/pool/entry.ts"
 import { ModelPool } from "../server/pool/pool.ts"
+import { resolveModel } from "../store/resolve.ts"
 import { UsageError } from "./exit.ts"
 import { findModel } from "./model-argument.ts"
 import { apiName, ENGINE_OPTIONS, loadOptions } from "./open-model.ts"
@@ -36,7 +38,10 @@ const KEEP_ALIVE_S = 300
  * model that cannot be served is reported at the start.
  * @throws UsageError, DeviceError, StoreError, GgufError, ModelError, BudgetError
  */
-export async function createPool(command: Command, names: readonly string[]): Promise<ModelPool> {
+export async function createPool(
+  command: Command,
+  names: readonly string[],
+): Promise<{ pool: ModelPool; findModel: ModelFinder }> {
   const values = readOptions(command, MODEL_OPTIONS)
   const { keepAlive, memoryBudget, inProcess, watchdog, anyModel } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
@@ -45,13 +50,14 @@ export async function createPool(command: Command, names: readonly string[]): Pr
   if (why) note(why)
   const options: LoadOptions = { ...loadOptions(command, device), ...schedulerOptions(values) }
   const found: ModelSpec[] = []
-  for (const name of names) found.push(await describeModel(name, options))
+  for (const name of names) found.push(await describeModel(name, await findModel(name), options))
   const models = named(found, values)
   refuseSameNames(models)
-  const several = models.length > 1
+  const { allowPull } = readOptions(command, ["allowPull"])
+  const several = models.length > 1 || allowPull
   const budget = memoryBudget ?? (several ? memoryFree * BUDGET_SHARE : undefined)
   const seconds = keepAlive ?? (several ? KEEP_ALIVE_S : Number.POSITIVE_INFINITY)
-  return new ModelPool({
+  const pool = new ModelPool({
     models,
     open: ({ name, path }, { memoryLimit, signal }) => {
       const limit = memoryLimit === undefined ? {} : { memoryLimit }
@@ -64,6 +70,8 @@ export async function createPool(command: Command, names: readonly string[]): Pr
     anyModel,
     ...(budget !== undefined && { budget }),
   })
+  const pulled: ModelFinder = async (name, more) => describeModel(name, await resolveModel(name, more), options)
+  return { pool, findModel: pulled }
 }
 
 const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number]>): LoadOptions => ({
@@ -76,8 +84,7 @@ const schedulerOptions = (values: OptionValues<(typeof SCHEDULER_OPTIONS)[number
 })
 
 /** Reads a model's header: its name, architecture, and the memory it needs with these options. */
-async function describeModel(name: string, options: LoadOptions): Promise<ModelSpec> {
-  const path = await findModel(name)
+async function describeModel(name: string, path: string, options: LoadOptions): Promise<ModelSpec> {
   const { arch, config, memory } = buildModel(await openGguf(path))
   const contextLength = options.ctxSize ?? config.contextLength
   const { weights, kv } = memory({ contextLength, kvType: options.kvType ?? "f16" })

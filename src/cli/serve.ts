@@ -1,3 +1,4 @@
+import type { ModelFinder } from "../server/http/context.ts"
 import type { Logger } from "../server/observe/log.ts"
 import type { Tracing } from "../server/observe/tracing.ts"
 import type { ModelPool } from "../server/pool/pool.ts"
@@ -19,6 +20,7 @@ const SERVER_OPTIONS = [
   "strict",
   "disable",
   "llamaDefaults",
+  "allowPull",
   "responsesDb",
   "preload",
   "drainTimeout",
@@ -49,8 +51,9 @@ export const serve: CommandSpec = {
     const access = await readAccess(readOptions(command, ACCESS_OPTIONS))
     const tracing = await openTraces(process.env, log)
     await using _ = { [Symbol.asyncDispose]: async () => await tracing?.close() }
-    await using pool = await createPool(command, names)
-    return await listen(pool, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing })
+    const { pool, findModel } = await createPool(command, names)
+    await using _pool = pool
+    return await listen(pool, { ...readOptions(command, SERVER_OPTIONS), access, log, tracing, findModel })
   },
 }
 
@@ -79,6 +82,7 @@ interface ListenOptions extends OptionValues<(typeof SERVER_OPTIONS)[number]> {
   access: Access
   log: Logger
   tracing: Tracing | undefined
+  findModel: ModelFinder
 }
 
 /** Serves until a signal comes or the first model fails to load. The server listens before that model is loaded. */
@@ -92,6 +96,8 @@ async function listen(
     strict,
     disable,
     llamaDefaults,
+    allowPull,
+    findModel,
     responsesDb,
     preload,
     drainTimeout,
@@ -115,6 +121,7 @@ async function listen(
     ...access,
     log,
     ...(tracing !== undefined && { tracing }),
+    ...(allowPull && { findModel }),
     ...(maxBody !== undefined && { maxBodyBytes: maxBody }),
     ...(responsesDb !== undefined && { responsesPath: responsesDb }),
     ...(deadline !== undefined && { deadlineMs: deadline * 1000 }),

@@ -17,7 +17,7 @@ import { docsRoutes } from "./apis/service/docs.ts"
 import { healthRoutes } from "./apis/service/health.ts"
 import { tokenizationRoutes } from "./apis/service/tokenization.ts"
 import { vllmRoutes } from "./apis/vllm/routes.ts"
-import type { Feature, ServerState } from "./http/context.ts"
+import type { Feature, ModelFinder, ServerState } from "./http/context.ts"
 import { errorResponse, errorShapes, unknownRoute } from "./http/errors.ts"
 import { HttpFront } from "./http/front.ts"
 import type { ApiKey } from "./http/keys.ts"
@@ -53,6 +53,8 @@ export interface ServerOptions {
   readonly corsOrigins?: readonly string[]
   /** Receives a line per request, and unexpected errors. Default: unexpected errors go to standard error, requests are not logged. */
   readonly log?: Logger
+  /** Finds models that requests ask the server to serve as well (Ollama's `/api/pull`). Default: requests cannot change what is served. */
+  readonly findModel?: ModelFinder
   /** SQLite file that stores responses; created if missing. Default: in memory, until the server ends. */
   readonly responsesPath?: string
   /** Exports a trace span per request. The caller closes it. Default: no traces. */
@@ -77,6 +79,7 @@ export function createServer(options: ServerOptions): HttpFront {
     deadlineMs: options.deadlineMs,
     cacheByKey: options.cacheByKey ?? false,
     llama: { defaults: options.llamaDefaults ?? {}, hidden: new Set(options.hidden) },
+    findModel: options.findModel,
     locked: (options.apiKeys?.length ?? 0) > 0,
   }
   const app = new Elysia({

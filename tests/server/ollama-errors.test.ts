@@ -22,30 +22,19 @@ describe("errors have Ollama's shape", () => {
     [{ think: "much" }, "'think'"],
     [{ keep_alive: "soon" }, "'keep_alive'"],
     [{ keep_alive: 0 }, "'keep_alive': the server always keeps 'script'"],
-    [{ truncate: true }, "'truncate'"],
     [{ top_logprobs: 2 }, "'top_logprobs': needs logprobs"],
     [{ messages: [{ role: "user", content: "x", images: ["aGk="] }] }, "'messages[0].images'"],
     [{ messages: [{ role: "robot", content: "x" }] }, "'messages[0].role'"],
-    [{ messages: [{ role: "user" }] }, "'messages[0].content'"],
-    [
-      { messages: [{ role: "user", content: "x", tool_calls: [{ function: { name: "f", arguments: {} } }] }] },
-      "tool_calls'",
-    ],
-    [{ options: { num_ctx: 4096 } }, "'options.num_ctx': 'script' is served with a context of 1024"],
-    [{ options: { num_ctx: 2 } }, "'options.num_ctx' holds 2"],
-    [{ options: { num_thread: 4 } }, "'options.num_thread': it is set when the server starts (--threads)"],
-    [{ options: { mirostat: 2 } }, "'options.mirostat'"],
-    [{ options: { repeat_penalty: 1.1, repeat_last_n: 64 } }, "'options.repeat_last_n'"],
-    [{ options: { temprature: 1 } }, "'options.temprature'"],
-    [{ nonsense: 1 }, "'nonsense'"],
+    [{ options: { num_ctx: 2 }, truncate: false }, "'options.num_ctx' holds 2"],
+    [{ options: { mirostat: 3 } }, "'options.mirostat'"],
+    [{ options: { temperature: "hot" } }, "'options.temperature'"],
   ])("chat with %j", async (fields, words) => {
-    server.model.config.contextLength = 8192
     const [status, error] = await refusal(server.url, "/api/chat", { ...request, ...fields })
     expect([status, error]).toEqual([400, expect.stringContaining(words)])
   })
 
   test.each([
-    [{ template: "{{ .Prompt }}" }, "'template'"],
+    [{ template: "{{ if .System }}{{ .System }}{{ end }}" }, "'template'"],
     [{ images: ["aGk="] }, "'images'"],
     [{ raw: true, system: "x" }, "'system': cannot be combined with raw"],
     [{ suffix: "x", context: [1] }, "'context': cannot be combined with suffix"],

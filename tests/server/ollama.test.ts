@@ -77,10 +77,12 @@ describe("a chat", () => {
       repeat_last_n: -1,
       num_ctx: 64,
       num_keep: 4,
-      mirostat: 0,
+      mirostat: 2,
+      mirostat_tau: 4,
+      mirostat_eta: 0.2,
       tfs_z: 1,
-      typical_p: 1,
-    }
+      typical_p: 0.75,
+    } as const
     await ollamaOf(server.url).chat({ ...request, options })
     expect(server.engine.requests[0]).toMatchObject({
       maxTokens: 3,
@@ -93,6 +95,11 @@ describe("a chat", () => {
         repetitionPenalty: 1.5,
         presencePenalty: 0.5,
         frequencyPenalty: 0.25,
+        repeatLastN: -1,
+        typicalP: 0.75,
+        mirostat: 2,
+        mirostatTau: 4,
+        mirostatEta: 0.2,
       },
     })
     await ollamaOf(server.url).chat({ ...request, options: { num_predict: -1, seed: -1 } })
@@ -161,6 +168,7 @@ describe("a chat", () => {
   })
 })
 
+/** Shows roles, contents and calls. */
 const MARKED =
   "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %};{% endfor %}"
 
@@ -199,12 +207,13 @@ describe("thinking", () => {
     expect(promptOf(other)).toBe("<user>hi;[high]")
   })
 
-  test("is refused for a model without thinking", async () => {
+  test("has no effect for a model without it", async () => {
     await using server = await serveScript({ tokens: saying("4") })
-    const [status, error] = await refusal(server.url, "/api/chat", { ...request, think: true })
-    expect(status).toBe(400)
-    expect(error).toContain(`'think': "script" does not support thinking`)
-    await ollamaOf(server.url).chat({ ...request, think: false })
+    for (const think of [true, false, "high"] as const)
+      expect((await ollamaOf(server.url).chat({ ...request, think })).message.content).toBe("4")
+    expect(await (await fetch(`${server.url}/metrics`)).text()).toContain(
+      'rocmforge_ignored_fields_total{field="think"} 2',
+    )
   })
 })
 

@@ -201,6 +201,13 @@ export const SERVE_OPTIONS = {
       'fields of /completion, /infill and /chat/completions, which are llama-server\'s own routes, for requests that do not give them, such as {"temperature": 0, "n_predict": 128}',
     schema: jsonObject,
   }),
+  allowPull: option({
+    name: "allow-pull",
+    description:
+      "let requests change which models are served (Ollama's /api/pull, /api/copy, /api/create and /api/delete); pulled models are downloaded into the store",
+    schema: flag,
+    default: false,
+  }),
   strict: option({
     name: "strict",
     description:

@@ -1,5 +1,7 @@
+import type { StoreListener } from "../../store/fetch-file.ts"
 import type { Metrics } from "../observe/metrics.ts"
 import { currentRequest } from "../observe/record.ts"
+import type { ModelSpec } from "../pool/entry.ts"
 import type { ModelLease } from "../pool/lease.ts"
 import type { ModelPool } from "../pool/pool.ts"
 
@@ -12,6 +14,15 @@ export interface LlamaServerOptions {
   readonly defaults: Readonly<Record<string, unknown>>
   readonly hidden: ReadonlySet<Feature>
 }
+
+/**
+ * Finds the file of a model by its name in the store or on the hub, which may be downloaded.
+ * @throws StoreError, GgufError or ModelError, whose message names the remedy
+ */
+export type ModelFinder = (
+  name: string,
+  options: { readonly onProgress: StoreListener; readonly signal: AbortSignal },
+) => Promise<ModelSpec>
 
 /** What all routes of one server share. */
 export interface ServerState {
@@ -28,6 +39,8 @@ export interface ServerState {
   /** Requests share cached prompt prefixes only with requests of the same API key. */
   readonly cacheByKey: boolean
   readonly llama: LlamaServerOptions
+  /** Finds a model that is not served yet, and downloads it if need be; `undefined`: requests cannot change what is served. */
+  readonly findModel: ModelFinder | undefined
   /** Requests need an API key. */
   readonly locked: boolean
 }

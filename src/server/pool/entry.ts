@@ -5,7 +5,7 @@ import type { LoadedModel } from "../../engine/types.ts"
 export interface ModelSpec {
   /** The name that requests use, and that answers have. */
   readonly name: string
-  /** Further names that requests can use. */
+  /** Further names that requests can use from the start. */
   readonly aliases?: readonly string[]
   readonly path: string
   readonly arch: string
@@ -58,11 +58,16 @@ export class PoolEntry {
   /** Runs while the model is idle. */
   idleTimer: Timer | undefined
 
+  /** Further names that requests can use. */
+  readonly aliases: string[]
+
   /** @param owned False for a model that the caller loaded and closes. */
   constructor(
     readonly spec: ModelSpec,
     readonly owned = true,
-  ) {}
+  ) {
+    this.aliases = [...(spec.aliases ?? [])]
+  }
 
   get name(): string {
     return this.spec.name

@@ -30,3 +30,11 @@ export class BudgetError extends Error {
     )
   }
 }
+
+/** Two models would have the same name. */
+export class NameTakenError extends Error {
+  override readonly name = "NameTakenError"
+  constructor(model: string) {
+    super(`Two models are named '${model}'. Give each model a name of its own.`)
+  }
+}

@@ -3,7 +3,7 @@ import type { LoadedModel } from "../../engine/types.ts"
 import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
 import { type ModelOpener, type ModelSpec, PoolEntry } from "./entry.ts"
-import { ModelLoadError, UnknownModelError } from "./errors.ts"
+import { ModelLoadError, NameTakenError, UnknownModelError } from "./errors.ts"
 import { Lease, type ModelLease, type RequestWatch } from "./lease.ts"
 
 export interface ModelPoolOptions {
@@ -32,6 +32,8 @@ interface LeaseOptions {
 /** The tag that a name has if it has no other, as in Ollama. */
 const LATEST = ":latest"
 
+const nameWithout = (name: string): string => (name.endsWith(LATEST) ? name.slice(0, -LATEST.length) : name)
+
 /** Retry-After, in seconds, when there is no memory for a model. */
 const NO_ROOM_RETRY_S = 2
 const DRAINING_RETRY_S = 5
@@ -50,7 +52,7 @@ export class ModelPool implements AsyncDisposable {
   readonly #byName = new Map<string, PoolEntry>()
   readonly #anyModel: boolean
   readonly #open: ModelOpener
-  readonly #budget: Budget
+  #budget: Budget
   readonly #keepAliveMs: number
   readonly #retryMs: number
   readonly #clock: Clock
@@ -62,7 +64,7 @@ export class ModelPool implements AsyncDisposable {
   readonly #closed = new AbortController()
   #onIdle = () => {}
 
-  /** @throws Error when two models have the same name; BudgetError when a model's weights exceed the budget. */
+  /** @throws NameTakenError when two models have the same name; BudgetError when a model's weights exceed the budget. */
   constructor({ models, open, budget, keepAliveMs, retryMs, anyModel, clock = realClock }: ModelPoolOptions) {
     this.#open = open
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
@@ -110,7 +112,7 @@ export class ModelPool implements AsyncDisposable {
     const [first] = this.#models.values()
     if (!name && first !== undefined) return first
     const asked = name ?? ""
-    const other = asked.endsWith(LATEST) ? asked.slice(0, -LATEST.length) : asked + LATEST
+    const other = asked.endsWith(LATEST) ? nameWithout(asked) : asked + LATEST
     const entry = this.#byName.get(asked) ?? this.#byName.get(other) ?? (this.#anyModel ? first : undefined)
     if (entry === undefined) throw new UnknownModelError(asked, [...this.#byName.keys()])
     return entry
@@ -205,11 +207,50 @@ export class ModelPool implements AsyncDisposable {
     return this.close()
   }
 
-  #add(entry: PoolEntry): void {
-    for (const name of [entry.name, ...(entry.spec.aliases ?? [])]) {
-      if (this.#byName.has(name)) throw new Error(`Two models are named '${name}'. Give each model a name of its own.`)
-      this.#byName.set(name, entry)
+  /**
+   * Offers one more model.
+   * @throws NameTakenError; BudgetError when its weights exceed the budget
+   */
+  add(spec: ModelSpec): void {
+    const budget = new Budget(this.#budget.total, [...this.models.map((entry) => entry.spec), spec])
+    this.#add(new PoolEntry(spec))
+    this.#budget = budget
+  }
+
+  /** Gives a model one more name. @throws NameTakenError; UnknownModelError */
+  alias(name: string, model: string): void {
+    const entry = this.get(model)
+    if (this.#byName.has(name)) throw new NameTakenError(name)
+    this.#byName.set(name, entry)
+    entry.aliases.push(name)
+  }
+
+  /**
+   * Takes back a name: a further name of a model alone, or a model's own name with the model, which leaves memory.
+   * @throws UnknownModelError; OverloadedError while requests use the model; EngineError for the only model, and for one that the pool does not own
+   */
+  async remove(name: string): Promise<void> {
+    const entry = this.get(name)
+    const alias = [name, nameWithout(name), name + LATEST].find((known) => entry.aliases.includes(known))
+    if (alias !== undefined) {
+      this.#byName.delete(alias)
+      entry.aliases.splice(entry.aliases.indexOf(alias), 1)
+      return
     }
+    if (this.#models.size === 1) throw new EngineError(`'${entry.name}' is the only model that is served`)
+    if (!entry.owned) throw new EngineError(`the model '${entry.name}' belongs to the program that runs this server`)
+    if (entry.leases > 0)
+      throw new OverloadedError(`requests use the model '${entry.name}'`, "unavailable", NO_ROOM_RETRY_S)
+    for (const known of [entry.name, ...entry.aliases]) this.#byName.delete(known)
+    this.#models.delete(entry.name)
+    if (entry.state === "ready") await this.#unload(entry)
+  }
+
+  #add(entry: PoolEntry): void {
+    const names = [entry.name, ...entry.aliases]
+    const taken = names.find((name, i) => this.#byName.has(name) || names.indexOf(name) < i)
+    if (taken !== undefined) throw new NameTakenError(taken)
+    for (const name of names) this.#byName.set(name, entry)
     this.#models.set(entry.name, entry)
   }
 

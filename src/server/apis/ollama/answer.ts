@@ -70,14 +70,15 @@ async function* parts({ arrivedAt, loadedAt }: AnswerHead, chat: Chat): AsyncGen
       yield* calls()
       finish = event
     } else if (event.type === "usage") {
+      // Clients divide by the durations.
       const ending = {
         done_reason: finish?.reason === "length" ? ("length" as const) : ("stop" as const),
         total_duration: nanoseconds(performance.now() - arrivedAt),
         load_duration: nanoseconds(loadedAt - arrivedAt),
         prompt_eval_count: event.usage.promptTokens,
-        prompt_eval_duration: nanoseconds(finish?.usage.prefillMs ?? 0),
+        prompt_eval_duration: Math.max(1, nanoseconds(finish?.usage.prefillMs ?? 0)),
         eval_count: event.usage.completionTokens,
-        eval_duration: nanoseconds(finish?.usage.decodeMs ?? 0),
+        eval_duration: Math.max(1, nanoseconds(finish?.usage.decodeMs ?? 0)),
       }
       yield { ending, finish }
     } else {

@@ -1,10 +1,10 @@
 /** Ollama's `/api/tags`, `/api/ps`, `/api/show`, `/api/version`, `/api/embed` and `/api/embeddings`. */
 
 import { z } from "zod"
-import { modelName } from "../../http/lenient.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
 import { integer } from "../openai/generation-schema.ts"
-import { keepAlive, numCtx } from "./schema.ts"
+import { keepAlive, ollamaOptions } from "./schema.ts"
 
 const details = z.object({
   parent_model: z.literal(""),
@@ -39,13 +39,13 @@ export const psResponse = z.object({
   ),
 })
 
-export const showRequest = z.strictObject({
+export const showRequest = openObject("", {
   model: modelName,
   name: z.string().nullish().describe("An older name of model."),
   verbose: z.boolean().nullish().describe("Include the tokenizer's tables and the list of tensors."),
-  system: z.literal("").nullish().describe("Must be empty: a request cannot override the model."),
-  template: z.literal("").nullish(),
-  options: z.strictObject({}).nullish(),
+  system: noEffect("shows a model as it would be with another system message"),
+  template: noEffect("shows a model as it would be with another template"),
+  options: noEffect("shows a model as it would be with other options"),
 })
 
 const capability = z.enum(["completion", "tools", "insert", "thinking", "embedding"])
@@ -76,11 +76,11 @@ export const versionResponse = z.object({
 const embedFields = {
   model: modelName,
   keep_alive: keepAlive,
-  options: z.strictObject({ num_ctx: numCtx }).nullish().describe("Other options do not apply to embeddings."),
+  options: ollamaOptions.describe("Only num_ctx applies to embeddings."),
 }
 const text = z.string().min(1)
 
-export const embedRequest = z.strictObject({
+export const embedRequest = openObject("", {
   ...embedFields,
   input: z
     .union([text, list(text, LIMITS.inputs)], {
@@ -107,5 +107,5 @@ export const embedResponse = z.object({
   prompt_eval_count: z.int().describe("Tokens of all texts."),
 })
 
-export const embeddingsRequest = z.strictObject({ ...embedFields, prompt: text })
+export const embeddingsRequest = openObject("", { ...embedFields, prompt: text })
 export const embeddingsResponse = z.object({ embedding: z.array(z.number()) })

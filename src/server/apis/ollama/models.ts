@@ -9,6 +9,7 @@ import { requestBody, responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { type Incoming, runWhole } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import type { PoolEntry } from "../../pool/entry.ts"
 import { nanoseconds } from "./answer.ts"
 import { modelCard, showModel } from "./describe.ts"
 import { FIELDS, ollamaError, PROMPT_FIELDS } from "./errors.ts"
@@ -19,6 +20,7 @@ import {
   embeddingsResponse,
   embedRequest,
   embedResponse,
+  type ListedModel,
   psResponse,
   showRequest,
   showResponse,
@@ -26,7 +28,7 @@ import {
   versionResponse,
 } from "./models-schema.ts"
 import { contextOf } from "./prepare.ts"
-import { readOllamaJson } from "./request.ts"
+import { readOllamaJson, taggedName } from "./request.ts"
 import { ollamaErrorSchema } from "./schema.ts"
 
 /** The version of Ollama's API: clients refuse servers with one that is too old. */
@@ -68,7 +70,7 @@ export const ollamaModelRoutes = (state: ServerState) => {
     .get(
       "/api/tags",
       async () => ({
-        models: await Promise.all(models.models.map(async (managed) => (await modelCard(managed)).listed)),
+        models: (await Promise.all(models.models.map(listedNames))).flat(),
       }),
       {
         response: { 200: responseBody(tagsResponse) },
@@ -117,6 +119,12 @@ export const ollamaModelRoutes = (state: ServerState) => {
       },
     )
     .use(older)
+}
+
+/** A model under each of its names. */
+async function listedNames(managed: PoolEntry): Promise<ListedModel[]> {
+  const { listed } = await modelCard(managed)
+  return [managed.name, ...managed.aliases].map((own) => ({ ...listed, name: taggedName(own), model: taggedName(own) }))
 }
 
 const UNREADABLE = { 503: "A model's file cannot be read now; the message names it." }

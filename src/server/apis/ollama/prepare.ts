@@ -3,22 +3,42 @@
 import type { LoadedModel } from "../../../engine/types.ts"
 import { type Chat, prepareChat } from "../../chat/chat.ts"
 import { checkPrompt, makeChoices, type RunContext } from "../../chat/choices.ts"
+import { encodeText } from "../../chat/encode.ts"
 import { completionPrompts } from "../../chat/prompt.ts"
 import type { ChatRequest } from "../../chat/request.ts"
 import { formConstraint } from "../../chat/structured.ts"
+import { roomForAnswer, withLastCut, withoutOldest } from "../../chat/truncate.ts"
 import { invalidRequest } from "../../http/errors.ts"
+import { noteIgnored } from "../../http/lenient.ts"
+import { fillTemplate } from "./prompt-template.ts"
 import { toChatRequest, toMessages } from "./request.ts"
 import type { OllamaChatRequest, OllamaGenerateRequest } from "./schema.ts"
 
 /** @throws ApiError 400, RequestError */
 export async function prepareOllamaChat(model: LoadedModel, run: RunContext, body: OllamaChatRequest): Promise<Chat> {
-  const request = toChatRequest(model, body, toMessages(body.messages ?? []))
+  const request = await fitted(model, body, toChatRequest(model, body, toMessages(body.messages ?? [])))
   return withinContext(await prepareChat(model, run, request), body.options?.num_ctx)
 }
 
+/** The request, shortened if its prompt does not fit: without its oldest turns, and if need be without the beginning of the last one. */
+async function fitted(
+  model: LoadedModel,
+  { truncate, options }: OllamaChatRequest | OllamaGenerateRequest,
+  request: ChatRequest,
+): Promise<ChatRequest> {
+  if (truncate === false || model.chatTemplate === undefined) return request
+  const limit = contextOf(model, options?.num_ctx)
+  return await withLastCut(model, await withoutOldest(model, request, limit), limit)
+}
+
 /** Whether the model gets the prompt without a chat template: because the request says so, or the model has none. */
-export const isRaw = ({ chatTemplate }: LoadedModel, { raw, suffix, system }: OllamaGenerateRequest): boolean =>
-  !!raw || !!suffix || (chatTemplate === undefined && !system)
+export const isRaw = (
+  { chatTemplate }: LoadedModel,
+  { raw, suffix, system, template }: OllamaGenerateRequest,
+): boolean => !!raw || !!suffix || !!template || (chatTemplate === undefined && !system)
+
+/** Tokens at the beginning of a prompt that is cut which stay by default, as in Ollama. */
+const NUM_KEEP = 4
 
 /** @throws ApiError 400, RequestError */
 export async function prepareOllamaGenerate(
@@ -26,18 +46,42 @@ export async function prepareOllamaGenerate(
   run: RunContext,
   body: OllamaGenerateRequest,
 ): Promise<Chat> {
-  const { prompt, suffix, system, context, options } = body
+  const { prompt, suffix, system, context, options, template, truncate } = body
   if (isRaw(model, body)) {
-    const prompts = await completionPrompts(model, { prompt: [prompt ?? ""], suffix: suffix ?? undefined })
-    const chat = rawChat(model, run, toChatRequest(model, body, []), prompts[0]?.tokens ?? new Int32Array())
-    return withinContext(chat, options?.num_ctx)
+    const text = template && !body.raw ? fillTemplate(template, { system: system ?? "", prompt: prompt ?? "" }) : prompt
+    const request = toChatRequest(model, body, [])
+    const limit = contextOf(model, options?.num_ctx)
+    const most = truncate === false || suffix ? undefined : Math.max(1, limit - roomForAnswer(request, limit))
+    const tokens =
+      most === undefined ? await rawTokens(model, text, suffix) : await cutTokens(model, text, most, options)
+    return withinContext(rawChat(model, run, request, tokens), options?.num_ctx)
   }
   const messages = [
     ...(system ? [{ role: "system" as const, content: system }] : []),
     { role: "user" as const, content: prompt ?? "" },
   ]
-  const request = { ...toChatRequest(model, body, messages), precedingTokens: context ?? [] }
+  const asked = toChatRequest(model, body, messages)
+  const request = context?.length ? { ...asked, precedingTokens: context } : await fitted(model, body, asked)
   return withinContext(await prepareChat(model, run, request), options?.num_ctx)
+}
+
+async function rawTokens(model: LoadedModel, prompt: string | null | undefined, suffix?: string | null) {
+  const [made] = await completionPrompts(model, { prompt: [prompt ?? ""], suffix: suffix ?? undefined })
+  return made?.tokens ?? new Int32Array()
+}
+
+/** A prompt's tokens, at most `most`: the first `num_keep` of them, and the last. */
+async function cutTokens(
+  model: LoadedModel,
+  prompt: string | null | undefined,
+  most: number,
+  options: OllamaGenerateRequest["options"],
+): Promise<Int32Array> {
+  const tokens = await encodeText(model, prompt ?? "", { special: true, addBos: model.tokenizer.addBos })
+  if (tokens.length <= most) return tokens
+  const asked = options?.num_keep ?? NUM_KEEP
+  const kept = Math.min(asked < 0 ? most : asked + (model.tokenizer.addBos ? 1 : 0), most)
+  return Int32Array.from([...tokens.subarray(0, kept), ...tokens.subarray(tokens.length - (most - kept))])
 }
 
 /** Wraps a raw prompt as a `Chat`, so that its answer is written like any other. */
@@ -64,18 +108,9 @@ function withinContext(chat: Chat, numCtx: number | null | undefined): Chat {
   return { ...chat, choices: { ...choices, requests } }
 }
 
-/**
- * Most tokens of prompt and answer. When the model is served with its whole context, a larger `num_ctx` means that context, as in Ollama.
- * @throws ApiError 400 for more tokens than a shorter context, which the server was started with, holds.
- */
-export function contextOf({ engine, config, name }: LoadedModel, numCtx: number | null | undefined): number {
+/** Most tokens of prompt and answer: a larger `num_ctx` than the context that the server was started with means that context. */
+export function contextOf({ engine }: LoadedModel, numCtx: number | null | undefined): number {
   const { contextLength } = engine.limits
-  if (numCtx === undefined || numCtx === null) return contextLength
-  if (numCtx > contextLength && contextLength < config.contextLength)
-    throw invalidRequest(
-      `'options.num_ctx': '${name}' is served with a context of ${contextLength} tokens; ask for as many or fewer, or start the server with --ctx-size ${numCtx}.`,
-      "options.num_ctx",
-      "invalid_value",
-    )
-  return Math.min(numCtx, contextLength)
+  if (numCtx && numCtx > contextLength) noteIgnored("options.num_ctx above the context")
+  return Math.min(numCtx ?? contextLength, contextLength)
 }

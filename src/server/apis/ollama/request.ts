@@ -4,7 +4,7 @@ import type { LoadedModel } from "../../../engine/types.ts"
 import { reasoningMarks } from "../../../text/index.ts"
 import type { ChatRequest, Conversation, Message, RequestedForm, ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
-import { invalidRequest } from "../../http/errors.ts"
+import { noteIgnored } from "../../http/lenient.ts"
 import { toConversation } from "../openai/request.ts"
 import type { OllamaChatRequest, OllamaGenerateRequest, OllamaMessage, OllamaOptions } from "./schema.ts"
 
@@ -32,7 +32,6 @@ export const taggedName = (name: string): string =>
 /** Ollama's sampling defaults. */
 const DEFAULTS = { temperature: 0.8, topK: 40, topP: 0.9 }
 
-/** @throws ApiError 400 for `think` when the model does not think. */
 export const toChatRequest = (model: LoadedModel, body: Body, messages: readonly Message[]): ChatRequest => ({
   messages,
   tools: "tools" in body ? toConversation({ messages: [], tools: body.tools }).tools : undefined,
@@ -47,8 +46,13 @@ function samplingOf(options: OllamaOptions): Omit<ChatRequest, keyof Conversatio
   return {
     temperature: options?.temperature ?? DEFAULTS.temperature,
     topK: options?.top_k ?? DEFAULTS.topK,
-    topP: options?.top_p ?? DEFAULTS.topP,
+    topP: Math.min(1, options?.top_p ?? DEFAULTS.topP),
     minP: options?.min_p ?? undefined,
+    typicalP: options?.typical_p ?? undefined,
+    mirostat: options?.mirostat ?? undefined,
+    mirostatTau: options?.mirostat_tau ?? undefined,
+    mirostatEta: options?.mirostat_eta ?? undefined,
+    repeatLastN: options?.repeat_last_n ?? undefined,
     repetitionPenalty: options?.repeat_penalty ?? undefined,
     presencePenalty: options?.presence_penalty ?? undefined,
     frequencyPenalty: options?.frequency_penalty ?? undefined,
@@ -65,14 +69,16 @@ function formOf(format: Body["format"]): RequestedForm | undefined {
 }
 
 function thinkingOf(
-  { name, chatTemplate }: LoadedModel,
+  { chatTemplate }: LoadedModel,
   think: Body["think"],
 ): Pick<Conversation, "thinking" | "reasoningEffort" | "templateVariables"> {
-  if (think === undefined || think === null) return {}
+  if (think === undefined || think === null || think === "") return {}
   if (think === false) return { thinking: false }
-  if (chatTemplate === undefined || reasoningMarks(chatTemplate.source()) === undefined)
-    throw invalidRequest(`'think': "${name}" does not support thinking; leave the field out.`, "think", "invalid_value")
-  if (think !== true) return { reasoningEffort: think }
+  if (chatTemplate === undefined || reasoningMarks(chatTemplate.source()) === undefined) {
+    noteIgnored("think")
+    return {}
+  }
+  if (think !== true) return { reasoningEffort: think === "max" ? "xhigh" : think }
   return chatTemplate.mentions("enable_thinking") ? { templateVariables: { enable_thinking: true } } : {}
 }
 
@@ -82,18 +88,24 @@ export function toMessages(messages: readonly OllamaMessage[]): Message[] {
   /** Calls without a result so far. */
   const open: ToolCall[] = []
   /** The id of the call that a result answers: the one with its id or name, or else the oldest. */
-  const answeredCall = ({ tool_call_id: id, tool_name: name }: OllamaMessage): string => {
+  const answeredCall = ({ tool_call_id: id, tool_name, name: other }: OllamaMessage): string => {
+    const name = tool_name ?? other
     const place = id ? open.findIndex((call) => call.id === id) : open.findIndex((call) => !name || call.name === name)
     const [call] = open.splice(Math.max(0, place), place < 0 ? 0 : 1)
     return call?.id ?? id ?? callId(calls++)
   }
   return messages.map((message): Message => {
-    const { role, thinking, tool_calls: made = [], tool_name: name } = message
+    const { role, thinking, tool_calls: made = [] } = message
+    const name = message.tool_name ?? message.name
     const content = message.content ?? ""
     if (role === "tool") return { role, content, toolCallId: answeredCall(message), ...(name && { name }) }
-    if (role !== "assistant") return { role, content }
+    if (role !== "assistant") return { role, content, ...(name && { name }) }
     const toolCalls = (made ?? []).map(({ id, function: { name, arguments: values } }) => {
-      return { id: id ?? callId(calls++), name, arguments: JSON.stringify(values) }
+      return {
+        id: id ?? callId(calls++),
+        name,
+        arguments: typeof values === "string" ? values : JSON.stringify(values ?? {}),
+      }
     })
     open.push(...toolCalls)
     return { role, content, ...(thinking && { reasoning: thinking }), ...(toolCalls.length > 0 && { toolCalls }) }

@@ -1,11 +1,11 @@
-/** Ollama's API: `POST /api/chat` and `/api/generate`, and refusals of the routes that change models. */
+/** Ollama's API: `POST /api/chat` and `/api/generate`. */
 
 import { Elysia } from "elysia"
 import type { LoadedModel } from "../../../engine/types.ts"
 import type { Chat } from "../../chat/chat.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { ApiError, answerErrors } from "../../http/errors.ts"
+import { answerErrors } from "../../http/errors.ts"
 import { type Incoming, type JobContext, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import type { StreamFormat } from "../../http/stream.ts"
@@ -21,6 +21,7 @@ import {
 } from "./answer.ts"
 import { FIELDS, ollamaError, PROMPT_FIELDS } from "./errors.ts"
 import { applyKeepAlive, parseKeepAlive } from "./keep-alive.ts"
+import { manageRoutes } from "./manage.ts"
 import { ollamaModelRoutes } from "./models.ts"
 import { isRaw, prepareOllamaChat, prepareOllamaGenerate } from "./prepare.ts"
 import { readOllamaJson } from "./request.ts"
@@ -35,7 +36,7 @@ import {
 } from "./schema.ts"
 
 export const ollamaRoutes = (state: ServerState) =>
-  new Elysia().use(chatRoutes(state)).use(generateRoutes(state)).use(ollamaModelRoutes(state)).use(refusals)
+  new Elysia().use(chatRoutes(state)).use(generateRoutes(state)).use(ollamaModelRoutes(state)).use(manageRoutes(state))
 
 const docs = { tag: "Ollama", eventType: JSON_LINES_TYPE, errors: GENERATION_ERRORS, failure: ollamaErrorSchema }
 const EXAMPLE_OPTIONS = { temperature: 0, num_predict: 64 }
@@ -151,26 +152,3 @@ async function loadOrUnload<Rest extends object>(
     ...rest,
   }
 }
-
-const hidden = { detail: { hide: true } }
-
-/** The server's command line decides which models there are. */
-const refuse = (instead: string) => () => {
-  throw new ApiError(
-    501,
-    "invalid_request_error",
-    `This server does not change its models; ${instead}.`,
-    null,
-    "not_implemented",
-  )
-}
-const start = "start it with the models to serve: rocmforge serve MODEL…"
-const refusals = new Elysia()
-  .onError(answerErrors(ollamaError(FIELDS)))
-  .post("/api/pull", refuse(`${start} (hf:owner/repo/file.gguf is downloaded)`), hidden)
-  .post("/api/push", refuse("its models are plain GGUF files; copy those"), hidden)
-  .post("/api/create", refuse(start), hidden)
-  .post("/api/copy", refuse(start), hidden)
-  .delete("/api/delete", refuse(start), hidden)
-  .head("/api/blobs/:digest", refuse(start), hidden)
-  .post("/api/blobs/:digest", refuse(start), hidden)

@@ -1,26 +1,18 @@
 /** `POST /api/chat` and `/api/generate`: requests, and the objects of their answers. */
 
 import { z } from "zod"
-import { modelName } from "../../http/lenient.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
 import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
 import { toolFields } from "../openai/tools-schema.ts"
 import { parseKeepAlive } from "./keep-alive.ts"
+import { isPromptTemplate } from "./prompt-template.ts"
 
 const number = (min: number, max: number) => z.number().min(min).max(max)
 
-const refused = (why: string) =>
-  z
-    .unknown()
-    .refine((value) => value === undefined || value === null, {
-      error: `${why}; leave the field out`,
-      params: { code: "unsupported_parameter" },
-    })
-    .optional()
-    .describe(`Refused: ${why}.`)
 /** An option that Ollama reads when it loads a model, and this server when it starts. */
-const setAtStart = (flag: string) => refused(`it is set when the server starts (${flag})`)
-const unknownHere = refused("this server has no such option")
+const setAtStart = (flag: string) => noEffect(`is set when this server starts (${flag})`)
+const unknownHere = noEffect("tunes another engine")
 
 export const keepAlive = z
   .union([z.number(), z.string()])
@@ -33,118 +25,92 @@ export const keepAlive = z
       "Default: unchanged. A model that the server always keeps in memory stays in any case.",
   )
 
-export const numCtx = integer(1, 2 ** 31 - 1)
+const numCtx = integer(1, 2 ** 31 - 1)
   .nullish()
   .describe("Most tokens of prompt and answer together. Default: the server's context, which is also the limit.")
 
-const ollamaOptions = z
-  .strictObject({
-    temperature: number(0, 2).nullish().describe("0 is greedy. Default 0.8."),
-    top_k: integer(0, 2 ** 31 - 1)
-      .nullish()
-      .describe("0: off. Default 40."),
-    top_p: number(0, 1).nullish().describe("Default 0.9."),
-    min_p: number(0, 1).nullish().describe("Default 0 (off)."),
-    seed: z.int().nullish().describe("The same seed and request give the same text. Below 0 (default): random."),
-    num_predict: integer(-2, 2 ** 31 - 1)
-      .nullish()
-      .describe("Most tokens of the answer. 0 and below, and by default: the rest of the context after the prompt."),
-    num_ctx: numCtx,
-    stop: z
-      .union([stopText, list(stopText, LIMITS.stops)], {
-        error: `expected a string or a list of up to ${LIMITS.stops}`,
-      })
-      .nullish()
-      .describe("Texts that end the answer; they are not part of it."),
-    repeat_penalty: z
-      .number()
-      .gt(0)
-      .max(100)
-      .nullish()
-      .describe(
-        "Divides the positive logits of tokens already seen, and multiplies the negative ones. Default 1 (off).",
-      ),
-    presence_penalty: number(-2, 2).nullish().describe("Default 0."),
-    frequency_penalty: number(-2, 2).nullish().describe("Default 0."),
-    repeat_last_n: z
-      .int()
-      .min(-1)
-      .nullish()
-      .describe(
-        "How much of the text penalties look at: always all of it (-1). Together with penalties, other values are refused.",
-      ),
-    num_keep: z.int().nullish().describe("Accepted and ignored: no part of a prompt is ever dropped."),
-    mirostat: notYet("mirostat is", (value) => value === 0),
-    mirostat_tau: notYet("mirostat is", (value) => value === 5),
-    mirostat_eta: notYet("mirostat is", (value) => value === 0.1),
-    tfs_z: notYet("tail-free sampling is", (value) => value === 1),
-    typical_p: notYet("typical sampling is", (value) => value === 1),
-    penalize_newline: notYet("exempting line breaks from penalties is", (value) => value === true),
-    num_thread: setAtStart("--threads"),
-    num_batch: setAtStart("--batch-size"),
-    num_gpu: setAtStart("--device"),
-    main_gpu: setAtStart("--device"),
-    low_vram: setAtStart("--memory-budget"),
-    f16_kv: setAtStart("--kv-type"),
-    use_mmap: setAtStart("--no-mmap"),
-    numa: unknownHere,
-    use_mlock: unknownHere,
-    logits_all: unknownHere,
-    vocab_only: unknownHere,
-    embedding_only: unknownHere,
-  })
-  .superRefine((options, { addIssue }) => {
-    const { repeat_penalty, presence_penalty, frequency_penalty, repeat_last_n } = options
-    const penalised = (repeat_penalty ?? 1) !== 1 || !!presence_penalty || !!frequency_penalty
-    if (penalised && (repeat_last_n ?? -1) !== -1)
-      addIssue({
-        code: "custom",
-        path: ["repeat_last_n"],
-        input: repeat_last_n,
-        message: "penalties look at the whole text here; use -1, or leave the option out",
-        params: { code: "unsupported_parameter" },
-      })
-  })
-  .nullish()
+/** A number at least `min`; `null` means not given. */
+const atLeast = (min: number) => z.number().min(min).nullish()
+
+export const ollamaOptions = openObject("options", {
+  temperature: atLeast(0).describe("0 is greedy. Default 0.8."),
+  top_k: z.int().nullish().describe("0 or less: off. Default 40."),
+  top_p: atLeast(0).describe("1 or more: off. Default 0.9."),
+  min_p: number(0, 1).nullish().describe("Default 0 (off)."),
+  typical_p: number(0, 1).nullish().describe("Default 1 (off)."),
+  seed: z.int().nullish().describe("The same seed and request give the same text. Below 0 (default): random."),
+  num_predict: integer(-2, 2 ** 31 - 1)
+    .nullish()
+    .describe("Most tokens of the answer. 0 and below, and by default: the rest of the context after the prompt."),
+  num_ctx: numCtx,
+  num_keep: integer(-1, 2 ** 31 - 1)
+    .nullish()
+    .describe("Tokens at the beginning of a prompt that is cut which stay. -1: all. Default 4."),
+  stop: z
+    .union([stopText, list(stopText, LIMITS.stops)], {
+      error: `expected a string or a list of up to ${LIMITS.stops}`,
+    })
+    .nullish()
+    .describe("Texts that end the answer; they are not part of it."),
+  repeat_penalty: atLeast(0.001).describe(
+    "Divides the positive logits of tokens already seen, and multiplies the negative ones. Default 1 (off).",
+  ),
+  presence_penalty: z.number().nullish().describe("Default 0."),
+  frequency_penalty: z.number().nullish().describe("Default 0."),
+  repeat_last_n: integer(-1, 2 ** 31 - 1)
+    .nullish()
+    .describe("Tokens at the end of the text that penalties look at. -1: all; 0: none. Default: all."),
+  mirostat: z
+    .union([z.literal(0), z.literal(1), z.literal(2)])
+    .nullish()
+    .describe("Default 0 (off)."),
+  mirostat_tau: atLeast(0).describe("Default 5."),
+  mirostat_eta: atLeast(0).describe("Default 0.1."),
+  tfs_z: noEffect("was removed from Ollama as well (tail-free sampling)"),
+  penalize_newline: noEffect("was removed from Ollama as well"),
+  num_thread: setAtStart("--threads"),
+  num_batch: setAtStart("--batch-size"),
+  num_gpu: setAtStart("--device"),
+  main_gpu: setAtStart("--device"),
+  low_vram: setAtStart("--memory-budget"),
+  f16_kv: setAtStart("--kv-type"),
+  use_mmap: setAtStart("--no-mmap"),
+  numa: unknownHere,
+  use_mlock: unknownHere,
+  logits_all: unknownHere,
+  vocab_only: unknownHere,
+  embedding_only: unknownHere,
+}).nullish()
 export type OllamaOptions = z.output<typeof ollamaOptions>
 
 const images = notYet("images are", (value) => Array.isArray(value) && value.length === 0)
 
-const toolCall = z.strictObject({
+const toolCall = openObject("messages[].tool_calls[]", {
   id: z.string().nullish(),
-  type: z.literal("function").nullish(),
-  function: z.strictObject({
-    index: z.int().nullish(),
+  type: noEffect("is always function"),
+  function: openObject("messages[].tool_calls[].function", {
+    index: noEffect("follows from the order of the calls"),
     name: z.string().min(1),
-    arguments: z.record(z.string(), z.unknown()),
+    arguments: z
+      .union([z.record(z.string(), z.unknown()), z.string()], { error: "expected an object, or its JSON" })
+      .nullish(),
   }),
 })
 
 const ROLES = ["system", "user", "assistant", "tool"] as const
-const message = z
-  .strictObject({
-    role: z.enum(ROLES, { error: ({ input }) => `${JSON.stringify(input)} is not one of ${ROLES.join(", ")}` }),
-    content: z.string().nullish().describe("May be left out of an assistant's message that calls tools."),
-    thinking: z.string().nullish().describe("The assistant's reasoning before its answer."),
-    images,
-    tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Calls of tools that the assistant made."),
-    tool_name: z.string().nullish().describe("Of a tool's message: the name of the tool."),
-    tool_call_id: z
-      .string()
-      .nullish()
-      .describe("The id of the call that it answers. Default: the oldest unanswered call of that tool."),
-  })
-  .superRefine(({ role, content, tool_calls, thinking, tool_name, tool_call_id }, { addIssue }) => {
-    const refuse = (path: string, message: string, code?: string) =>
-      addIssue({ code: "custom", path: [path], message, input: role, ...(code && { params: { code } }) })
-    const missing = content === undefined || content === null
-    if (missing && role !== "assistant")
-      refuse("content", `is required in a ${role} message`, "missing_required_parameter")
-    if (role !== "assistant" && tool_calls?.length) refuse("tool_calls", `is not allowed in a ${role} message`)
-    if (role !== "assistant" && thinking) refuse("thinking", `is not allowed in a ${role} message`)
-    if (role !== "tool" && tool_name) refuse("tool_name", `is not allowed in a ${role} message`)
-    if (role !== "tool" && tool_call_id) refuse("tool_call_id", `is not allowed in a ${role} message`)
-  })
+const message = openObject("messages[]", {
+  role: z.enum(ROLES, { error: ({ input }) => `${JSON.stringify(input)} is not one of ${ROLES.join(", ")}` }),
+  content: z.string().nullish(),
+  thinking: z.string().nullish().describe("The assistant's reasoning before its answer."),
+  images,
+  tool_calls: list(toolCall, LIMITS.tools).nullish().describe("Calls of tools that the assistant made."),
+  tool_name: z.string().nullish().describe("Of a tool's message: the name of the tool."),
+  name: z.string().nullish().describe("The same as tool_name."),
+  tool_call_id: z
+    .string()
+    .nullish()
+    .describe("The id of the call that it answers. Default: the oldest unanswered call of that tool."),
+})
 export type OllamaMessage = z.output<typeof message>
 
 /** The fields of both kinds of request. */
@@ -152,9 +118,13 @@ const common = {
   model: modelName,
   stream: z.boolean().nullish().describe("Send the answer in pieces, one JSON object per line. Default true."),
   think: z
-    .union([z.boolean(), z.enum(["low", "medium", "high"])], { error: "expected true, false, low, medium or high" })
+    .union([z.boolean(), z.enum(["", "low", "medium", "high", "max"])], {
+      error: "expected true, false, low, medium, high or max",
+    })
     .nullish()
-    .describe("Whether, or how much, the model thinks before it answers. Default: the model's own."),
+    .describe(
+      "Whether, or how much, the model thinks before it answers. Without effect if it does not think. Default: the model's own.",
+    ),
   format: z
     .union([z.enum(["", "json"]), boundedSchema], { error: 'expected "json" or a JSON schema' })
     .nullish()
@@ -163,8 +133,14 @@ const common = {
   keep_alive: keepAlive,
   logprobs: z.boolean().nullish().describe("Report the log-probability of every token."),
   top_logprobs: integer(0, 20).nullish().describe("Number of alternatives for every token; requires logprobs."),
-  truncate: notYet("cutting prompts that are too long is", (value) => value === false),
-  shift: notYet("dropping the beginning of a full context is", (value) => value === false),
+  truncate: z
+    .boolean()
+    .nullish()
+    .describe(
+      "Shorten a prompt that does not fit: of a conversation the oldest messages are left out, of a text its beginning after num_keep tokens. false: refuse it. Default true.",
+    ),
+  shift: noEffect("concerns answers that fill the context; here they always end there, for length"),
+  dimensions: noEffect("belongs to /api/embed"),
 }
 
 interface Scored {
@@ -174,36 +150,40 @@ interface Scored {
 const scoredOrNot = ({ logprobs, top_logprobs }: Scored): boolean => logprobs === true || !top_logprobs
 const SCORES_ERROR = { path: ["top_logprobs"], error: "needs logprobs to be true" }
 
-export const ollamaChatRequest = z
-  .strictObject({
-    ...common,
-    messages: list(message, LIMITS.messages)
-      .nullish()
-      .describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
-    tools: toolFields.tools,
-  })
-  .refine(scoredOrNot, SCORES_ERROR)
+export const ollamaChatRequest = openObject("", {
+  ...common,
+  messages: list(message, LIMITS.messages)
+    .nullish()
+    .describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
+  tools: toolFields.tools,
+}).refine(scoredOrNot, SCORES_ERROR)
 export type OllamaChatRequest = z.output<typeof ollamaChatRequest>
 
-export const ollamaGenerateRequest = z
-  .strictObject({
-    ...common,
-    prompt: z.string().nullish().describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
-    system: z.string().nullish().describe("The system message. Default: the model's own, if it has one."),
-    suffix: z
-      .string()
-      .nullish()
-      .describe("The text after the answer. Requires a model with fill-in-the-middle tokens."),
-    raw: z.boolean().nullish().describe("Give the model the prompt unchanged, without its chat template."),
-    context: tokenIds(LIMITS.tokens)
-      .nullish()
-      .describe("The context of an earlier answer, whose conversation this request continues."),
-    template: notYet("a template for one request is", (value) => value === ""),
-    images,
-    width: refused("models here generate only text"),
-    height: refused("models here generate only text"),
-    steps: refused("models here generate only text"),
-  })
+export const ollamaGenerateRequest = openObject("", {
+  ...common,
+  prompt: z.string().nullish().describe("Without it, the model is only loaded, or with a keep_alive of 0 unloaded."),
+  system: z.string().nullish().describe("The system message. Default: the model's own, if it has one."),
+  suffix: z.string().nullish().describe("The text after the answer. Requires a model with fill-in-the-middle tokens."),
+  raw: z.boolean().nullish().describe("Give the model the prompt unchanged, without its chat template."),
+  context: tokenIds(LIMITS.tokens)
+    .nullish()
+    .describe("The context of an earlier answer, whose conversation this request continues."),
+  template: z
+    .string()
+    .nullish()
+    .refine((template) => !template || isPromptTemplate(template), {
+      error:
+        "templates of Go are not supported, except texts around {{ .System }} and {{ .Prompt }}; write the prompt yourself and set raw",
+      params: { code: "unsupported_parameter" },
+    })
+    .describe(
+      "A text in which {{ .Prompt }} and {{ .System }} stand for the request's, instead of the model's template.",
+    ),
+  images,
+  width: noEffect("concerns models that generate images"),
+  height: noEffect("concerns models that generate images"),
+  steps: noEffect("concerns models that generate images"),
+})
   .refine(scoredOrNot, SCORES_ERROR)
   .superRefine((body, { addIssue }) => {
     for (const field of ["system", "context"] as const) {

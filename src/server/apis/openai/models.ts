@@ -35,7 +35,7 @@ export const modelRoutes = ({ models, startedAt }: ServerState) => {
 
 async function listModels(entries: readonly PoolEntry[], startedAt: Date): Promise<ModelList> {
   const data = entries.flatMap((entry) =>
-    [entry.name, ...(entry.spec.aliases ?? [])].map((name) => describe(entry, name, startedAt)),
+    [entry.name, ...entry.aliases].map((name) => describe(entry, name, startedAt)),
   )
   const cards = await Promise.allSettled(entries.map(modelCard))
   return {
@@ -61,7 +61,7 @@ function unescaped(path: string): string {
 function describe(managed: PoolEntry, name: string, startedAt: Date): ModelBody {
   const { id, arch, state, reason, loaded, loadedAt, lastUsed } = statusOf(managed)
   return {
-    id: managed.spec.aliases?.includes(name) ? name : id,
+    id: managed.aliases.includes(name) ? name : id,
     object: "model",
     created: seconds(startedAt),
     owned_by: "rocmforge",
