@@ -332,9 +332,9 @@ export class LocalEngine implements Engine {
   /** Pools a chunk's hidden states, which start at row `row` of the step, and ends the request after its last token. */
   #addHiddenStates({ sequence, length }: ScheduledChunk, row: number): void {
     const { request, nCached, nTokens } = sequence
-    const { pooling = "mean", normalize = pooling !== "none", tokens } = request
+    const { pooling = "mean", tokens } = request
     const pooler =
-      this.#poolers.get(sequence) ?? new Pooler(this.#hidden as HiddenStates, pooling, tokens.length, normalize)
+      this.#poolers.get(sequence) ?? new Pooler(this.#hidden as HiddenStates, pooling, tokens.length)
     this.#poolers.set(sequence, pooler)
     try {
       pooler.add(row, length, nCached)

@@ -25,8 +25,6 @@ export class Pooler {
     readonly hidden: HiddenStates,
     readonly pooling: Pooling,
     readonly length: number,
-    /** Scale the vector to length 1. */
-    readonly normalize: boolean,
   ) {
     this.#sum = new Float64Array(hidden.width * (pooling === "none" ? length : 1))
   }
@@ -55,14 +53,13 @@ export class Pooler {
   /** f32 [width], or with `none` [length, width]. @throws EngineError where rows are missing or not finite. */
   result(): Float32Array {
     if (this.#seen !== this.length) throw new EngineError(`only ${this.#seen} of ${this.length} tokens were pooled`)
-    const length = Math.sqrt(this.#sum.reduce((sum, value) => sum + value * value, 0))
-    if (!(length > 0 && Number.isFinite(length)))
+    const squares = this.#sum.reduce((sum, value) => sum + value * value, 0)
+    if (!(squares > 0 && Number.isFinite(squares)))
       throw new EngineError(
         "the model's embedding is NaN or zero; the weights or the input are broken, so check the model file",
       )
-    // The mean of hidden states is their sum, scaled.
-    const scale = this.normalize ? length : this.pooling === "mean" ? this.length : 1
-    return Float32Array.from(this.#sum, (value) => value / scale)
+    const rows = this.pooling === "mean" ? this.length : 1
+    return Float32Array.from(this.#sum, (value) => value / rows)
   }
 
   /** Adds one row, at `at` of the sum, after RMS norm, as the plan's last norm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */

@@ -171,8 +171,6 @@ export interface GenerateRequest {
   progress?: boolean
   /** Compute the prompt's embedding, pooled in this way, and generate nothing. `n` is 1; the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
-  /** false: the embedding keeps its length; by default it is 1, unless `pooling` is `none`. */
-  normalize?: boolean
   /**
    * [tokens.length] Compute the log-probability of `targets[i]` after `tokens[i]`, with `sampling.logprobs` alternatives, and generate
    * nothing. `n` is 1; the prompt may fill the context. See `scoreTokens`.

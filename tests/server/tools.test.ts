@@ -309,18 +309,38 @@ test("an answer that is cut off within a call has finish_reason length", async (
   expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: "f", arguments: '{"x": "ye' } }])
 })
 
-test("a stop string within a call ends the answer with finish_reason stop", async () => {
-  const [template, answer] = FAMILIES.hermes ?? ["", ""]
-  await using server = await serve(answer, template)
-  const within = await server.client.chat.completions.create({ ...request, stop: ["y"] })
-  expect(within.choices[0]).toMatchObject({
-    finish_reason: "stop",
-    message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "' } }] },
+describe("a stop string within a call", () => {
+  test.each(["y", "</tool_call>", "_call>", "name"])("is ignored: %s", async (stop) => {
+    const [template, answer] = FAMILIES.hermes ?? ["", ""]
+    await using server = await serve(answer, template)
+    const { choices } = await server.client.chat.completions.create({ ...request, stop: [stop] })
+    expect(choices[0]).toMatchObject({
+      finish_reason: "tool_calls",
+      message: { content: "Hm.", tool_calls: [{ function: { arguments: '{"x": "y"}' } }, { function: { name: "g" } }] },
+    })
   })
-  const behind = await server.client.chat.completions.create({ ...request, stop: ["</tool_call>"] })
-  expect(behind.choices[0]).toMatchObject({
-    finish_reason: "tool_calls",
-    message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "y"}' } }] },
+
+  test("ends the answer before the calls", async () => {
+    const [template, answer] = FAMILIES.hermes ?? ["", ""]
+    await using server = await serve(answer, template)
+    const { choices } = await server.client.chat.completions.create({ ...request, stop: ["m."] })
+    expect(choices[0]).toMatchObject({ finish_reason: "stop", message: { content: "H" } })
+  })
+
+  test("ends the answer with stop_everywhere", async () => {
+    const [template, answer] = FAMILIES.hermes ?? ["", ""]
+    await using server = await serve(answer, template)
+    const everywhere = { ...request, stop_everywhere: true }
+    const within = await server.client.chat.completions.create({ ...everywhere, stop: ["y"] })
+    expect(within.choices[0]).toMatchObject({
+      finish_reason: "stop",
+      message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "' } }] },
+    })
+    const after = await server.client.chat.completions.create({ ...everywhere, stop: ["</tool_call>"] })
+    expect(after.choices[0]).toMatchObject({
+      finish_reason: "tool_calls",
+      message: { tool_calls: [{ function: { name: "f", arguments: '{"x": "y"}' } }] },
+    })
   })
 })
 

@@ -75,7 +75,6 @@ const request = z.strictObject({
   constraint: constraintSchema.optional(),
   progress: z.boolean().optional(),
   pooling: z.enum(["mean", "cls", "last", "none"]).optional(),
-  normalize: z.boolean().optional(),
   targets: z.instanceof(Int32Array).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 

@@ -31,6 +31,8 @@ interface ChoiceRequest {
 export interface Choices {
   readonly list: readonly Choice[]
   readonly requests: readonly ChoiceRequest[]
+  /** Tokens that end a text, and are not part of it. */
+  readonly endTokens: ReadonlySet<number>
 }
 
 interface ChoiceEvent {
@@ -39,7 +41,7 @@ interface ChoiceEvent {
 }
 
 /** What a caller adds to a request's choices. */
-interface ChoiceOptions extends Pick<TextRequest, "stopsIn"> {
+interface ChoiceOptions {
   /** Report the end token of a choice too. */
   readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
@@ -76,6 +78,7 @@ export function makeChoices(
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
+  const { stopEverywhere, timeLimitMs, tokenIds } = request
   const stopTokenIds =
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
   const sampling = samplingOf(model, request)
@@ -94,6 +97,9 @@ export function makeChoices(
       ignoreEos,
       ...(includeStop && { includeStop }),
       ...(skipSpecialTokens === false && { skipSpecialTokens }),
+      ...(stopEverywhere && { stopEverywhere }),
+      ...(timeLimitMs !== undefined && { maxMs: timeLimitMs }),
+      ...(tokenIds && { reportEnd: true }),
       ...options,
       ...queue,
       ...(endsAfter && { endsAfter: (index: number, text: string) => endsAfter(first + index, text) }),
@@ -101,7 +107,8 @@ export function makeChoices(
     }
     return { first, request }
   })
-  return { list, requests }
+  const ends = [...(ignoreEos ? [] : model.tokenizer.eogIds), ...(stopTokenIds ?? [])]
+  return { list, requests, endTokens: new Set(ends) }
 }
 
 /** @throws RequestError that names `field` when a prompt is empty, leaves no room for a token, or holds an unknown id. */
@@ -252,6 +259,7 @@ export interface CompletedChoice {
   text: string
   /** Empty unless log-probabilities were asked for. */
   scored: ScoredToken[]
+  tokens: number[]
   reason: "stop" | "length"
 }
 
@@ -262,7 +270,7 @@ export async function collect(
   controller: AbortController,
 ): Promise<{ completed: CompletedChoice[]; usage: TimedUsage }> {
   const usage = new UsageTotal()
-  const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], reason: "stop" }))
+  const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], tokens: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {
     const done = completed[index]
     const choice = choices.list[index]
@@ -274,6 +282,7 @@ export async function collect(
     }
     done.text += event.text
     const { token, logprobs } = event
+    if (token !== undefined) done.tokens.push(token)
     if (token !== undefined && logprobs !== undefined) done.scored.push({ token, logprobs })
   }
   return { completed, usage: usage.total() }

@@ -29,14 +29,10 @@ export async function rankTexts(
   for (const prompt of prompts) checkPrompt(model, prompt, "input")
   const { cacheSalt: _, ...place } = queue
   const states = await sideBySide(prompts, engine.limits.maxSeqs, controller, (tokens, index) =>
-    embedTokens(
-      engine,
-      { ...place, id: `${id}-${index}`, tokens, pooling: "last", normalize: false },
-      controller.signal,
-    ),
+    embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling: "last" }, controller.signal),
   )
   return {
-    scores: states.map(({ vector }) => scoreOf(model, vector)),
+    scores: states.map(({ raw }) => scoreOf(model, raw)),
     promptTokens: states.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }

@@ -39,7 +39,10 @@ const MAX_SCHEMAS_LENGTH = 2 ** 17
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false }
 
 /** @throws RequestError that names a form or a `strict` schema with an unsupported part. */
-export function planTools({ chatTemplate }: LoadedModel, request: ToolFields & GenerationRequest): ToolPlan {
+export function planTools(
+  { chatTemplate }: Pick<LoadedModel, "chatTemplate">,
+  request: ToolFields & GenerationRequest,
+): ToolPlan {
   const form = formConstraint(request)
   const offered = offeredTools(request)
   const callable = callableTools(request)

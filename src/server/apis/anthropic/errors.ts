@@ -59,6 +59,7 @@ const FIELDS: ApiFields = {
   addGenerationPrompt: null,
   continueFinalMessage: null,
   templateVariables: null,
+  chatTemplate: null,
   thinking: "thinking",
   reasoningEffort: "output_config.effort",
   prompt: null,

@@ -22,10 +22,10 @@ const embeddingRequest = openObject("", {
   input: text.optional(),
   embd_normalize: z
     .int()
-    .min(0, "vectors without a norm are not available")
+    .min(-1)
     .max(100)
     .nullish()
-    .describe("The norm that vectors are divided by: 0: their greatest number, of 32760; 1, 2 or p: that norm. Default 2."),
+    .describe("The norm that vectors are divided by: -1: none; 0: their greatest number, of 32760; 1, 2 or p: that norm. Default 2."),
   encoding_format: z.enum(["float"], { error: "only float is supported here; use /v1/embeddings for base64" }).nullish(),
 })
 const embeddingResponse = z.array(z.object({ index: z.int(), embedding: z.array(z.array(z.number())) }))
@@ -91,12 +91,11 @@ function embedAll(state: ServerState, body: z.output<typeof embeddingRequest>, i
       input.push(isText ? only : [...(await promptTokens(model, prompt, "input"))])
     }
     const { pooling, hiddenSize } = model.config
-    const request = { input, ...(pooling === "none" && { pooling }) }
+    const request = { input, norm: body.embd_normalize ?? undefined, ...(pooling === "none" && { pooling }) }
     const { vectors } = await embed(await prepareEmbedding(model, context, request))
-    const norm = body.embd_normalize ?? 2
     return vectors.map((vector, index) => ({
       index,
-      embedding: pooling === "none" ? rowsOf(vector, hiddenSize) : [scaled(vector, norm)],
+      embedding: pooling === "none" ? rowsOf(vector, hiddenSize) : [Array.from(vector)],
     }))
   })
 }
@@ -104,14 +103,6 @@ function embedAll(state: ServerState, body: z.output<typeof embeddingRequest>, i
 /** The rows of a matrix, [n, width]. */
 const rowsOf = (values: Float32Array, width: number): number[][] =>
   Array.from({ length: values.length / width }, (_, row) => Array.from(values.subarray(row * width, (row + 1) * width)))
-
-/** A vector of length 1 under another norm: 0: its greatest number becomes 32760; p: the p-norm becomes 1. */
-function scaled(vector: Float32Array, norm: number): number[] {
-  if (norm === 2) return Array.from(vector)
-  const most = vector.reduce((greatest, value) => Math.max(greatest, Math.abs(value)), 0)
-  const length = norm === 0 ? most / 32760 : vector.reduce((sum, value) => sum + Math.abs(value) ** norm, 0) ** (1 / norm)
-  return Array.from(vector, (value) => value / length)
-}
 
 /** Ranks documents, or texts in the form of Text Embeddings Inference. */
 function rankAll(state: ServerState, body: z.output<typeof rankRequest>, incoming: Incoming) {
