@@ -333,8 +333,7 @@ export class LocalEngine implements Engine {
   #addHiddenStates({ sequence, length }: ScheduledChunk, row: number): void {
     const { request, nCached, nTokens } = sequence
     const { pooling = "mean", tokens } = request
-    const pooler =
-      this.#poolers.get(sequence) ?? new Pooler(this.#hidden as HiddenStates, pooling, tokens.length)
+    const pooler = this.#poolers.get(sequence) ?? new Pooler(this.#hidden as HiddenStates, pooling, tokens.length)
     this.#poolers.set(sequence, pooler)
     try {
       pooler.add(row, length, nCached)

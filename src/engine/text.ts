@@ -93,7 +93,10 @@ export async function* generateText(
   const sequences = Array.from({ length: request.n ?? 1 }, (_, index) => {
     return new SequenceText(tokenizer, request, index, endTokens)
   })
-  for await (const event of engine.generate({ ...own, tokens, stopTokens: endTokens, ...(onProgress && { progress: true }) }, signal)) {
+  for await (const event of engine.generate(
+    { ...own, tokens, stopTokens: endTokens, ...(onProgress && { progress: true }) },
+    signal,
+  )) {
     if (event.type === "progress") {
       onProgress?.({ processed: event.processed, cached: event.cached })
       continue

@@ -117,7 +117,11 @@ export class ModelWeights {
         return new Float32Array(bits.buffer)
       }
       default:
-        throw new ModelError("wrong-format", path, `tensor "${info.name}" is in ${info.format.name}; it must be in F32, F16 or BF16`)
+        throw new ModelError(
+          "wrong-format",
+          path,
+          `tensor "${info.name}" is in ${info.format.name}; it must be in F32, F16 or BF16`,
+        )
     }
   }
 }

@@ -117,13 +117,22 @@ describe("/completion", () => {
       expect((token.top_logprobs as Body[]).length).toBe(4)
       expect(token.logprob).toBe((token.top_logprobs as Body[])[0]?.logprob as number)
     }
-    const after = await ok("/completion", { ...asked, temperature: 1, top_k: 4, top_p: 1, min_p: 0, post_sampling_probs: true })
+    const after = await ok("/completion", {
+      ...asked,
+      temperature: 1,
+      top_k: 4,
+      top_p: 1,
+      min_p: 0,
+      post_sampling_probs: true,
+    })
     for (const token of after.completion_probabilities as Body[]) {
       const probs = (token.top_probs as Body[]).map(({ prob }) => prob as number)
       expect(probs.reduce((sum, prob) => sum + prob, 0)).toBeCloseTo(1, 5)
       expect(probs).toContain(token.prob as number)
     }
-    expect((await send("/completion", { ...asked, post_sampling_probs: true, repeat_penalty: 1.5 })).body).toMatchObject({
+    expect(
+      (await send("/completion", { ...asked, post_sampling_probs: true, repeat_penalty: 1.5 })).body,
+    ).toMatchObject({
       error: { code: 400, message: expect.stringContaining("repeat_penalty") },
     })
     expect((await send("/completion", { ...asked, n_probs: 21 })).status).toBe(400)
@@ -187,7 +196,9 @@ test("the context's end is reported as a truncated answer", async () => {
 test("a model without tokens for gaps fills none", async () => {
   const { status, body } = await send("/infill", { input_prefix: "a", input_suffix: "b" })
   expect({ status, body }).toMatchObject({ status: 501, body: { error: { code: 501, type: "not_supported_error" } } })
-  expect((await send("/infill", { input_prefix: "a", input_suffix: "b", input_extra: [{ filename: 1 }] })).status).toBe(400)
+  expect((await send("/infill", { input_prefix: "a", input_suffix: "b", input_extra: [{ filename: 1 }] })).status).toBe(
+    400,
+  )
 })
 
 describe("about the server", () => {
@@ -208,7 +219,9 @@ describe("about the server", () => {
     expect(await ok("/lora-adapters", [])).toEqual({ success: true })
     expect((await send("/lora-adapters", [{ id: 0, scale: 1 }])).status).toBe(400)
     expect(await ok("/models")).toMatchObject({
-      data: [{ id: server.model.name, aliases: [server.model.name], status: { value: "loaded" }, meta: { n_ctx: CONTEXT } }],
+      data: [
+        { id: server.model.name, aliases: [server.model.name], status: { value: "loaded" }, meta: { n_ctx: CONTEXT } },
+      ],
     })
   })
 
@@ -240,7 +253,8 @@ describe("/embedding and ranking", () => {
     const [{ embedding: [vector] = [] } = {}] = (await ok("/embedding", { content: prompt })) as unknown as {
       embedding: number[][]
     }[]
-    const length = (values: readonly number[] = [], p = 2) => values.reduce((sum, x) => sum + Math.abs(x) ** p, 0) ** (1 / p)
+    const length = (values: readonly number[] = [], p = 2) =>
+      values.reduce((sum, x) => sum + Math.abs(x) ** p, 0) ** (1 / p)
     expect(length(vector)).toBeCloseTo(1, 5)
     const sum = (await ok("/embeddings", { input: [prompt, ids(prompt)], embd_normalize: 1 })) as unknown as {
       index: number
@@ -249,7 +263,9 @@ describe("/embedding and ranking", () => {
     expect(sum.map(({ index }) => index)).toEqual([0, 1])
     expect(length(sum[0]?.embedding[0], 1)).toBeCloseTo(1, 5)
     expect(sum[0]?.embedding).toEqual(sum[1]?.embedding)
-    const most = (await ok("/embedding", { content: prompt, embd_normalize: 0 })) as unknown as { embedding: number[][] }[]
+    const most = (await ok("/embedding", { content: prompt, embd_normalize: 0 })) as unknown as {
+      embedding: number[][]
+    }[]
     expect(Math.max(...(most[0]?.embedding[0] ?? []).map(Math.abs))).toBeCloseTo(32760, 1)
   })
 
@@ -285,7 +301,7 @@ describe("chat", () => {
     expect(chunks[0]).toMatchObject({ choices: [{ delta: { role: "assistant", content: null } }] })
     expect(chunks[0]).not.toHaveProperty("timings")
     const progress = chunks.flatMap(({ prompt_progress }) => (prompt_progress ? [prompt_progress as Body] : []))
-    const { prompt_tokens: total } = chunks.at(-1)?.usage as Body
+    const { prompt_tokens: total } = (chunks.at(-1)?.usage ?? {}) as Body
     expect(progress.at(-1)).toMatchObject({ total, processed: total })
     expect(chunks.at(-1)).toMatchObject({ choices: [], timings: { predicted_n: expect.any(Number) } })
   })

@@ -1,7 +1,19 @@
 /** The options of `serve`: where it listens, who may use it, and how it runs its models. */
 
 import { z } from "zod"
-import { apiKey, byteSize, duration, feature, flag, jsonObject, LOG_LEVELS, modelAlias, nonEmpty, origin, wholeNumber } from "./schemas.ts"
+import {
+  apiKey,
+  byteSize,
+  duration,
+  feature,
+  flag,
+  jsonObject,
+  LOG_LEVELS,
+  modelAlias,
+  nonEmpty,
+  origin,
+  wholeNumber,
+} from "./schemas.ts"
 import { option } from "./spec.ts"
 
 export const SERVE_OPTIONS = {
@@ -191,7 +203,8 @@ export const SERVE_OPTIONS = {
     name: "disable",
     value: "feature",
     repeatable: true,
-    description: "leave a part of the server out: slots (/slots), metrics (/metrics) or pages (the status page; repeatable)",
+    description:
+      "leave a part of the server out: slots (/slots), metrics (/metrics) or pages (the status page; repeatable)",
     schema: feature,
   }),
   llamaDefaults: option({

@@ -2,7 +2,15 @@
 
 import type { Clock } from "../../async.ts"
 import { EventQueue } from "../event-queue.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, PrefillOnlyResult, PromptProgress, TokenLogprobs, Usage } from "../types.ts"
+import type {
+  EngineEvent,
+  FinishReason,
+  GenerateRequest,
+  PrefillOnlyResult,
+  PromptProgress,
+  TokenLogprobs,
+  Usage,
+} from "../types.ts"
 
 let arrivals = 0
 

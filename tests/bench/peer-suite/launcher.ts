@@ -103,7 +103,8 @@ async function models(aliases: readonly string[]): Promise<[string[], string[]]>
   const template = await chatTemplate()
   if (repository === undefined && !has("model")) {
     const routed: string[] = []
-    for (const name of ROUTED) routed.push(await write(name, { kind: "stories", template, infill: name.includes("infill") }))
+    for (const name of ROUTED)
+      routed.push(await write(name, { kind: "stories", template, infill: name.includes("infill") }))
     const names = ROUTED.map((name, i) => `ggml-org/${name}=${(routed[i] ?? "").replace(/^.*\/|\.gguf$/g, "")}`)
     return [routed, names.flatMap((name) => ["--alias", name])]
   }

@@ -184,7 +184,11 @@ async function embeddingVocabulary(path: string): Promise<{ metadata: Record<str
 
 /** A head whose score is one of the hidden state's numbers. */
 const rankHead = ({ dim }: Shape): TensorSource =>
-  tensor("cls.output", [dim, 1], Float32Array.from({ length: dim }, (_, i) => Number(i === 0)))
+  tensor(
+    "cls.output",
+    [dim, 1],
+    Float32Array.from({ length: dim }, (_, i) => Number(i === 0)),
+  )
 
 /** Weights drawn by a fixed generator, of a size that keeps activations near 1. */
 function randomWeights(shape: Shape): TensorSource[] {
@@ -194,7 +198,8 @@ function randomWeights(shape: Shape): TensorSource[] {
     state = (Math.imul(state, 1664525) + 1013904223) | 0
     return state / 2 ** 31
   }
-  const random = (rows: number, cols: number) => Float32Array.from({ length: rows * cols }, () => (2 * next()) / Math.sqrt(cols))
+  const random = (rows: number, cols: number) =>
+    Float32Array.from({ length: rows * cols }, () => (2 * next()) / Math.sqrt(cols))
   const ones = () => new Float32Array(dim).fill(1)
   const tensors: TensorSource[] = [tensor("token_embd", [dim, vocab], random(vocab, dim))]
   for (let layer = 0; layer < layers; layer++) {

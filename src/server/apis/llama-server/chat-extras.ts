@@ -13,6 +13,9 @@ export const chatExtras = {
   verbose: flag.describe("Add `__verbose` to the answer: its prompt and text as the model reads and writes them."),
 }
 
+/** The field's name in answers, which has no case of this code's. */
+export const VERBOSE = "__verbose"
+
 export const verbose = z.object({
   prompt: z.string().describe("The prompt, with control tokens as the vocabulary writes them."),
   content: z.string(),

@@ -40,7 +40,9 @@ export function llamaChatRoutes(state: ServerState) {
   }
   return new Elysia()
     .onError(answerErrors(llamaError))
-    .use(chatRoutes(state, { path: "/chat/completions", tag: "llama-server", shape: llamaError, readBody, begin: null }))
+    .use(
+      chatRoutes(state, { path: "/chat/completions", tag: "llama-server", shape: llamaError, readBody, begin: null }),
+    )
     .post("/chat/completions/input_tokens", count, route)
     .post("/v1/chat/completions/input_tokens", count, route)
 }

@@ -42,7 +42,11 @@ export function llamaCompletionRoutes(state: ServerState) {
   const parse = [({ request }: { request: Request }) => readBody(state, request), "json"] as const
   const complete = {
     parse: [...parse],
-    body: requestBody(completionRequest, { model: exampleModel(state), prompt: "The sky is blue because", n_predict: 64 }),
+    body: requestBody(completionRequest, {
+      model: exampleModel(state),
+      prompt: "The sky is blue because",
+      n_predict: 64,
+    }),
     response: { 200: responseBody(completionResponse) },
     detail: endpoint({ ...docs, errors, summary: "Continue a text, in llama-server's form" }),
   }
@@ -54,7 +58,9 @@ export function llamaCompletionRoutes(state: ServerState) {
     })
   const completion = (body: typeof completionRequest._output, incoming: Parameters<typeof runJob>[2]) => {
     const prompts = promptsOf(body.prompt ?? "", "prompt")
-    return answer(body, incoming, (model) => Promise.all(prompts.map((prompt) => promptTokens(model, prompt, "prompt"))))
+    return answer(body, incoming, (model) =>
+      Promise.all(prompts.map((prompt) => promptTokens(model, prompt, "prompt"))),
+    )
   }
   return new Elysia()
     .onError(answerErrors(llamaError))
@@ -112,7 +118,7 @@ class CompletionJob implements Job<CompletionAnswer | CompletionAnswer[]> {
   readonly format = EVENTS
   readonly #settings: Settings
   readonly #choices: Choices
-  readonly #live: LiveTimings
+  readonly #live = new LiveTimings()
   readonly #progress: Progress[]
 
   constructor(
@@ -122,7 +128,7 @@ class CompletionJob implements Job<CompletionAnswer | CompletionAnswer[]> {
     readonly prompts: readonly Int32Array[],
   ) {
     this.#settings = settingsOf(body)
-    this.#live = new LiveTimings(prompts[0]?.length ?? 0)
+    this.#live.promptTokens = prompts[0]?.length ?? 0
     const request = toGeneration(this.#settings, body)
     const constraint = formConstraint(request)
     checkProbabilities(this.#settings, constraint !== undefined)
@@ -267,7 +273,8 @@ function picked(answer: CompletionAnswer, fields: readonly string[]): Completion
   for (const field of fields) {
     let value: unknown = answer
     for (const key of field.split("/"))
-      value = typeof value === "object" && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined
+      value =
+        typeof value === "object" && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined
     if (value !== undefined) found[field] = value
   }
   return found

@@ -25,8 +25,12 @@ const embeddingRequest = openObject("", {
     .min(-1)
     .max(100)
     .nullish()
-    .describe("The norm that vectors are divided by: -1: none; 0: their greatest number, of 32760; 1, 2 or p: that norm. Default 2."),
-  encoding_format: z.enum(["float"], { error: "only float is supported here; use /v1/embeddings for base64" }).nullish(),
+    .describe(
+      "The norm that vectors are divided by: -1: none; 0: their greatest number, of 32760; 1, 2 or p: that norm. Default 2.",
+    ),
+  encoding_format: z
+    .enum(["float"], { error: "only float is supported here; use /v1/embeddings for base64" })
+    .nullish(),
 })
 const embeddingResponse = z.array(z.object({ index: z.int(), embedding: z.array(z.array(z.number())) }))
 
@@ -58,7 +62,11 @@ export function llamaEmbeddingRoutes(state: ServerState) {
     parse: [...parse],
     body: requestBody(embeddingRequest, { model: exampleModel(state), content: "The sky is blue." }),
     response: { 200: responseBody(embeddingResponse) },
-    detail: endpoint({ ...doc, summary: "Turn texts into vectors, in llama-server's form", response: embeddingResponse }),
+    detail: endpoint({
+      ...doc,
+      summary: "Turn texts into vectors, in llama-server's form",
+      response: embeddingResponse,
+    }),
   }
   const rank = {
     parse: [...parse],

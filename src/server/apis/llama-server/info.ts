@@ -13,8 +13,8 @@ import type { PoolEntry } from "../../pool/entry.ts"
 import type { ModelState } from "../../pool/status.ts"
 import { statusOf } from "../../pool/status.ts"
 import { modelCard } from "../ollama/describe.ts"
-import { completionRequest, type GenerationFields } from "./schema.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
+import { completionRequest, type GenerationFields } from "./schema.ts"
 import { settingsOf } from "./settings.ts"
 
 /** Programs of llama-server read its build's number after the `b`. */
@@ -99,7 +99,8 @@ export function llamaInfoRoutes(state: ServerState) {
       detail: endpoint({
         ...doc,
         summary: "How many requests are computed",
-        description: "There are no slots here: as many are shown as requests are computed together, the busy ones first.",
+        description:
+          "There are no slots here: as many are shown as requests are computed together, the busy ones first.",
         response: z.array(slot),
         errors: {
           ...unknownModel,
@@ -108,7 +109,11 @@ export function llamaInfoRoutes(state: ServerState) {
         },
       }),
     })
-    .post("/slots/:id", unsupported("There are no slots to save, restore or erase; prefixes are cached by content"), hidden)
+    .post(
+      "/slots/:id",
+      unsupported("There are no slots to save, restore or erase; prefixes are cached by content"),
+      hidden,
+    )
     .get("/lora-adapters", () => [], {
       response: { 200: responseBody(adapters) },
       detail: endpoint({ ...doc, summary: "LoRA adapters: none", response: adapters, errors: {} }),
@@ -142,7 +147,10 @@ export function llamaInfoRoutes(state: ServerState) {
         models.keepAlive(models.get(body.model), 0)
         return { success: true as const }
       },
-      { ...load, detail: endpoint({ ...doc, summary: "Unload a model when it is idle", response: loaded, errors: BODY_ERRORS }) },
+      {
+        ...load,
+        detail: endpoint({ ...doc, summary: "Unload a model when it is idle", response: loaded, errors: BODY_ERRORS }),
+      },
     )
 }
 

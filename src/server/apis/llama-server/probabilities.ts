@@ -14,10 +14,19 @@ const lossy = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /** What samplers change the logits themselves, so that the model's probabilities do not give those after sampling. */
 const CHANGING = ["repeat_penalty", "presence_penalty", "frequency_penalty", "dry_multiplier", "mirostat"] as const
-const NEUTRAL = { repeat_penalty: 1, presence_penalty: 0, frequency_penalty: 0, dry_multiplier: 0, mirostat: 0 } as const
+const NEUTRAL = {
+  repeat_penalty: 1,
+  presence_penalty: 0,
+  frequency_penalty: 0,
+  dry_multiplier: 0,
+  mirostat: 0,
+} as const
 
 /** @throws ApiError 400 where the probabilities after sampling cannot be told */
-export function checkProbabilities({ n_probs, post_sampling_probs, ...settings }: Settings, constrained: boolean): void {
+export function checkProbabilities(
+  { n_probs, post_sampling_probs, ...settings }: Settings,
+  constrained: boolean,
+): void {
   if (n_probs === 0 || !post_sampling_probs) return
   const changing = CHANGING.find((name) => settings[name] !== NEUTRAL[name])
   const other = settings.xtc_probability > 0 || settings.typical_p < 1 || settings.top_n_sigma > 0
@@ -53,7 +62,9 @@ export function probabilitiesOf(tokenizer: Tokenizer, scored: ScoredToken, setti
       ...named(token),
       // A token that is not among the most probable ones has at most the share of the last of them.
       prob: own?.prob ?? Math.min(1, Math.exp(logprobs.logprob)),
-      top_probs: kept.slice(0, settings.n_probs).map((candidate) => ({ ...named(candidate.token), prob: candidate.prob })),
+      top_probs: kept
+        .slice(0, settings.n_probs)
+        .map((candidate) => ({ ...named(candidate.token), prob: candidate.prob })),
     },
   ]
 }

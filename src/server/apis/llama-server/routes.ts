@@ -8,4 +8,8 @@ import { llamaEmbeddingRoutes } from "./embedding.ts"
 import { llamaInfoRoutes } from "./info.ts"
 
 export const llamaServerRoutes = (state: ServerState) =>
-  new Elysia().use(llamaChatRoutes(state)).use(llamaCompletionRoutes(state)).use(llamaEmbeddingRoutes(state)).use(llamaInfoRoutes(state))
+  new Elysia()
+    .use(llamaChatRoutes(state))
+    .use(llamaCompletionRoutes(state))
+    .use(llamaEmbeddingRoutes(state))
+    .use(llamaInfoRoutes(state))

@@ -1,8 +1,8 @@
 /** `POST /completion`, `/completions` and `/infill`: requests and answers. */
 
 import { z } from "zod"
-import { boundedPattern, boundedSchema, LIMITS, list, stopText } from "../../http/limits.ts"
 import { modelName, noEffect, openObject } from "../../http/lenient.ts"
+import { boundedPattern, boundedSchema, LIMITS, list, stopText } from "../../http/limits.ts"
 import { promptProgress, timings } from "./timings.ts"
 
 const flag = z.boolean().nullish()
@@ -21,7 +21,9 @@ const samplingFields = {
   temperature: z.number().max(100).nullish().describe("0 or less is greedy. Default 0.8."),
   dynatemp_range: number(0, 100),
   dynatemp_exponent: number(0, 100),
-  top_k: whole(-(2 ** 31)).nullish().describe("0 or less: off. Default 40."),
+  top_k: whole(-(2 ** 31))
+    .nullish()
+    .describe("0 or less: off. Default 40."),
   top_p: z.number().nullish().describe("1: off. Default 0.95."),
   min_p: z.number().nullish().describe("0: off. Default 0.05."),
   top_n_sigma: z.number().nullish().describe("0 or less: off, the default."),
@@ -54,8 +56,12 @@ const samplingFields = {
 const generationFields = {
   model: modelName,
   stream: flag.describe("Send the text as server-sent events."),
-  n_predict: whole(-(2 ** 31)).nullish().describe("Most tokens to generate; below 0: no limit but the context, the default."),
-  max_tokens: whole(-(2 ** 31)).nullish().describe("The same as n_predict."),
+  n_predict: whole(-(2 ** 31))
+    .nullish()
+    .describe("Most tokens to generate; below 0: no limit but the context, the default."),
+  max_tokens: whole(-(2 ** 31))
+    .nullish()
+    .describe("The same as n_predict."),
   n_cmpl: whole(1, LIMITS.choicesOfPrompt).nullish().describe("Answers for each prompt. Default 1."),
   n: whole(1, LIMITS.choicesOfPrompt).nullish().describe("The same as n_cmpl."),
   n_indent: whole(0, 1000).nullish().describe("End at a line that is indented by fewer spaces. Default 0."),
@@ -67,11 +73,15 @@ const generationFields = {
   json_schema: z.union([z.boolean(), boundedSchema]).nullish(),
   t_max_predict_ms: whole(-1).nullish().describe("End this long after the first token, once there is a line break."),
   cache_prompt: flag.describe("Use the prefix cache. Default true."),
-  id_slot: whole(-1).nullish().describe("The answer repeats it. There are no slots: every request can use every cached prefix."),
+  id_slot: whole(-1)
+    .nullish()
+    .describe("The answer repeats it. There are no slots: every request can use every cached prefix."),
   return_tokens: flag,
   return_progress: flag.describe("Send events with the progress of the prompt. Needs stream."),
   timings_per_token: flag,
-  response_fields: list(z.string().max(200), 64).nullish().describe("Keep these fields of the answer alone; a/b is field b of a."),
+  response_fields: list(z.string().max(200), 64)
+    .nullish()
+    .describe("Keep these fields of the answer alone; a/b is field b of a."),
   priority: whole(-(2 ** 31)).nullish(),
   cache_salt: z.string().max(256).nullish(),
   lora: z.array(z.unknown()).max(0, "this server has no LoRA adapters; leave the field out").nullish(),

@@ -15,7 +15,9 @@ export const timings = z
     prompt_per_token_ms: ms,
     prompt_per_second: z.number().min(0),
     predicted_n: n,
-    predicted_ms: ms.describe("Milliseconds from the first token to the last, so that rates do not count the first one."),
+    predicted_ms: ms.describe(
+      "Milliseconds from the first token to the last, so that rates do not count the first one.",
+    ),
     predicted_per_token_ms: ms,
     predicted_per_second: z.number().min(0),
   })
@@ -59,8 +61,8 @@ export class LiveTimings {
   readonly #waiting: PromptProgressBody[] = []
   #wake = () => {}
 
-  /** @param promptTokens Tokens of the prompt; to be set before its first progress. */
-  constructor(public promptTokens = 0) {}
+  /** Tokens of the prompt; to be set before its first progress. */
+  promptTokens = 0
 
   readonly onProgress = (progress: PromptProgress): void => {
     this.#progress = progress

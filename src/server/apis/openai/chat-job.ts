@@ -14,7 +14,7 @@ import type { ChatRequest, ToolCall } from "../../chat/request.ts"
 import type { ErrorShape } from "../../http/errors.ts"
 import type { Job, JobContext } from "../../http/job.ts"
 import type { StreamFormat } from "../../http/stream.ts"
-import { verboseAnswer } from "../llama-server/chat-extras.ts"
+import { VERBOSE, verboseAnswer } from "../llama-server/chat-extras.ts"
 import { type LiveTimings, timingsOf } from "../llama-server/timings.ts"
 import type { ChatBody, ChatChunk, ChatResponse } from "./chat-schema.ts"
 import { chatLogprobsOf, promptLogprobsOf, scorePrompts } from "./logprobs.ts"
@@ -83,7 +83,7 @@ export class ChatJob implements Job<ChatResponse> {
       })),
       usage: usageBody(usage),
       timings: timingsOf(usage),
-      ...(body.verbose && { __verbose: verboseAnswer(chat, answers[0]?.content ?? "", usage) }),
+      ...(body.verbose && { [VERBOSE]: verboseAnswer(chat, answers[0]?.content ?? "", usage) }),
       ...promptScores,
     }
   }

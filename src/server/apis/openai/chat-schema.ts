@@ -3,7 +3,7 @@
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
-import { chatExtras, verbose } from "../llama-server/chat-extras.ts"
+import { chatExtras, VERBOSE, verbose } from "../llama-server/chat-extras.ts"
 import { promptProgress, timings } from "../llama-server/timings.ts"
 import { checkContinuation, message, templateFields } from "./conversation-schema.ts"
 import {
@@ -119,7 +119,7 @@ export const chatResponse = z.object({
   ),
   usage,
   timings: timings.optional(),
-  __verbose: verbose.optional(),
+  [VERBOSE]: verbose.optional(),
   prompt_logprobs: reported.promptLogprobs,
 })
 export type ChatResponse = z.output<typeof chatResponse>
