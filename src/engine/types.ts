@@ -65,6 +65,8 @@ export interface SamplingParams {
   allowedTokens: ReadonlySet<number> | undefined
   /** 64-bit seed. The same seed draws the same tokens, whatever else runs. */
   seed: bigint
+  /** Where random numbers come from: the device's own generator, or the one that llama.cpp has. */
+  generator: "philox" | "mersenne"
   /** 0 to 20: report the chosen token's log-probability and that many alternatives. `undefined`: report none. */
   logprobs: number | undefined
 }
@@ -99,6 +101,7 @@ export const GREEDY: SamplingParams = {
   badWords: [],
   allowedTokens: undefined,
   seed: 0n,
+  generator: "philox",
   logprobs: undefined,
 }
 

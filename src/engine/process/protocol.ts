@@ -56,6 +56,7 @@ const sampling = z.object({
   badWords: tokenLists,
   allowedTokens: z.set(z.number()).optional() as z.ZodType<ReadonlySet<number> | undefined>,
   seed: z.bigint(),
+  generator: z.enum(["philox", "mersenne"]),
   logprobs: z.number().optional() as z.ZodType<number | undefined>,
 } satisfies Record<keyof SamplingParams, z.ZodType>)
 

@@ -1,7 +1,14 @@
 /** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, LoadedModel, PromptProgress, TokenLogprobs, Usage } from "../../engine/types.ts"
+import type {
+  FinishReason,
+  LoadedModel,
+  PromptProgress,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "../../engine/types.ts"
 import { ContextOverflowError, EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
@@ -61,6 +68,8 @@ export interface RunContext {
   /** Stops the generation. */
   readonly controller: AbortController
   readonly queue: QueueInfo
+  /** Draw as llama.cpp does with the same seed. */
+  readonly generator?: SamplingParams["generator"]
   /** Called with the progress of the first prompt. */
   readonly onProgress?: (progress: PromptProgress) => void
 }
@@ -73,7 +82,7 @@ export function makeChoices(
   model: LoadedModel,
   prompts: readonly Int32Array[],
   request: GenerationRequest,
-  { id, queue, onProgress }: RunContext,
+  { id, queue, onProgress, generator = "philox" }: RunContext,
   { endsAfter, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
@@ -81,7 +90,7 @@ export function makeChoices(
   const { stopEverywhere, timeLimitMs, tokenIds } = request
   const stopTokenIds =
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
-  const sampling = samplingOf(model, request)
+  const sampling = { ...samplingOf(model, request), generator }
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
   const requests = prompts.map((promptTokens, prompt) => {
     const first = prompt * n

@@ -41,7 +41,14 @@ export function llamaChatRoutes(state: ServerState) {
   return new Elysia()
     .onError(answerErrors(llamaError))
     .use(
-      chatRoutes(state, { path: "/chat/completions", tag: "llama-server", shape: llamaError, readBody, begin: null }),
+      chatRoutes(state, {
+        path: "/chat/completions",
+        tag: "llama-server",
+        shape: llamaError,
+        readBody,
+        begin: null,
+        run: { generator: "mersenne" },
+      }),
     )
     .post("/chat/completions/input_tokens", count, route)
     .post("/v1/chat/completions/input_tokens", count, route)

@@ -133,7 +133,11 @@ class CompletionJob implements Job<CompletionAnswer | CompletionAnswer[]> {
     const constraint = formConstraint(request)
     checkProbabilities(this.#settings, constraint !== undefined)
     const wantsProgress = body.stream && (body.return_progress || body.timings_per_token)
-    const run = { ...context, ...(wantsProgress && { onProgress: this.#live.onProgress }) }
+    const run = {
+      ...context,
+      generator: "mersenne" as const,
+      ...(wantsProgress && { onProgress: this.#live.onProgress }),
+    }
     const limited = (body.t_max_predict_ms ?? 0) > 0 || (body.n_indent ?? 0) > 0
     this.#choices = makeChoices(model, prompts, request, run, {
       constraint,

@@ -1,5 +1,6 @@
 import { Elysia } from "elysia"
 import { prepareChat } from "../../chat/chat.ts"
+import type { RunContext } from "../../chat/choices.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
@@ -18,6 +19,7 @@ interface ChatSite extends ChatForm {
   readonly path: `/${string}`
   readonly tag: string
   readonly readBody: (state: ServerState, request: Request) => Promise<unknown>
+  readonly run?: Pick<RunContext, "generator">
 }
 
 const OPENAI_SITE: ChatSite = {
@@ -36,7 +38,7 @@ export const chatRoutes = (state: ServerState, site: ChatSite = OPENAI_SITE) =>
       runJob(state, jobOptions("chatcmpl", body), { request, server }, async (model, context) => {
         const request = toChatRequest(body)
         const live = new LiveTimings()
-        const run = reportsProgress(body) ? { ...context, onProgress: live.onProgress } : context
+        const run = { ...context, ...site.run, ...(reportsProgress(body) && { onProgress: live.onProgress }) }
         return new ChatJob(context, await prepareChat(model, run, request), body, request, site, live)
       }),
     {
