@@ -32,6 +32,8 @@ class Chain {
     if (o_.mirostat) mirostat();
     else truncate(u.xtc);
     if (last) factor = dynamic ? dynamic_factor() : 1.0f / o_.temperature;
+    // Another program's number is meant for that program's order: the most probable token comes first.
+    if (o_.counter == RF_GIVEN_DRAW) std::sort(c_, c_ + n_, before);
     return pick(factor, u.draw, surprise);
   }
 
@@ -218,7 +220,7 @@ class Chain {
   const float greatest_;
   const RfStepOutput& o_;
   float* weights_;   // [n_vocab], by token
-  Candidate* c_;     // [n_], by ascending token
+  Candidate* c_;     // [n_], by ascending token until the draw
   Candidate* r_;     // [n_], a ranking of the candidates by some key
   uint64_t n_ = 0;
   float factor_ = 1;  // 1 / temperature of the weights
