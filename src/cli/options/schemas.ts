@@ -97,8 +97,8 @@ export const apiKey = z
   .regex(/^[\x21-\x7e]+$/, { error: "must be printable ASCII without spaces, and not empty" })
 
 const ORIGIN =
-  "must be an origin such as https://chat.example or http://localhost:3000, without a path, or * for all origins"
-export const origin = z.string().refine((text) => text === "*" || isOrigin(text), { error: ORIGIN })
+  "must be an origin such as https://chat.example or http://localhost:3000, without a path, localhost for pages from this machine, or * for all origins"
+export const origin = z.string().refine((text) => text === "*" || text === "localhost" || isOrigin(text), { error: ORIGIN })
 
 /** Whether a text is a value of the `Origin` header. A slash after it is allowed. */
 function isOrigin(text: string): boolean {

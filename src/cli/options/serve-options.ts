@@ -55,7 +55,7 @@ export const SERVE_OPTIONS = {
     value: "origin",
     repeatable: true,
     description:
-      "origin whose web pages may use the server, such as https://chat.example; * for all origins (repeatable)",
+      "origin whose web pages may use the server, such as https://chat.example; localhost for pages from this machine, * for all origins (repeatable)",
     schema: origin,
   }),
   tlsCert: option({

@@ -73,7 +73,7 @@ async function serveArguments(): Promise<string[]> {
     ["keep-alive", one("sleep-idle-seconds")],
     ["speculative", has("model-draft") || has("spec-type") ? "ngram" : undefined],
     ["log-level", "warn"],
-    ["cors-origin", one("cors-origins") === "localhost" ? undefined : "*"],
+    ["cors-origin", one("cors-origins") ?? (has("tools") ? "localhost" : "*")],
   ]
   const given = list.flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
   const defaults = {
@@ -81,6 +81,7 @@ async function serveArguments(): Promise<string[]> {
     seed: Number(one("seed") ?? -1),
     ...(has("n-predict") && { n_predict: Number(one("n-predict")) }),
     ...(has("verbose") && { verbose: true }),
+    ...variables(await chatTemplate()),
   }
   const left = [
     ...(has("slots") ? [] : ["slots"]),
@@ -89,6 +90,17 @@ async function serveArguments(): Promise<string[]> {
   ]
   const parts = ["--llama-defaults", JSON.stringify(defaults), ...left.flatMap((name) => ["--disable", name])]
   return [...source, ...names, ...given, ...parts, "--in-process", "--any-model", "--device", "cpu"]
+}
+
+/** Variables that llama-server gives to templates: the date, and its switch for thinking. */
+function variables(template: string): Record<string, unknown> {
+  const [day, month, year] = new Date().toUTCString().split(" ").slice(1)
+  const given = {
+    ...(template.includes("date_string") && { date_string: `${day} ${month} ${year}` }),
+    ...(template.includes("datetime") && { datetime: `${month} ${day} ${year}` }),
+    ...(template.includes("enable_thinking") && { enable_thinking: one("reasoning") !== "off" }),
+  }
+  return Object.keys(given).length > 0 ? { chat_template_kwargs: given } : {}
 }
 
 /** Writes the models. @returns their files, and the options that name them. */

@@ -6,13 +6,26 @@ import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
-import { answerErrors } from "../../http/errors.ts"
+import { answerErrors, invalidRequest } from "../../http/errors.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { chatRoutes } from "../openai/chat.ts"
 import { type ChatBody, chatRequest } from "../openai/chat-schema.ts"
 import { toConversation } from "../openai/request.ts"
 import { readBody } from "./completion.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
+
+/** Reads a body as llama-server does: an assistant's message at the end is the beginning of the answer. @throws ApiError 400 */
+async function readChat(state: ServerState, request: Request): Promise<unknown> {
+  const body = await readBody(state, request)
+  const { messages, continue_final_message, add_generation_prompt } = (body ?? {}) as Record<string, unknown>
+  const ofAssistant = (message: unknown) =>
+    typeof message === "object" && message !== null && "role" in message && message.role === "assistant"
+  if (!Array.isArray(messages) || !ofAssistant(messages.at(-1)) || messages.at(-1).tool_calls) return body
+  if (ofAssistant(messages.at(-2)))
+    throw invalidRequest("'messages': the last two are the assistant's; join them.", "messages", "invalid_value")
+  if (continue_final_message !== undefined || add_generation_prompt !== undefined) return body
+  return { ...(body as object), continue_final_message: true, add_generation_prompt: false }
+}
 
 const counted = z.object({ object: z.literal("response.input_tokens"), input_tokens: z.int() })
 
@@ -45,7 +58,7 @@ export function llamaChatRoutes(state: ServerState) {
         path: "/chat/completions",
         tag: "llama-server",
         shape: llamaError,
-        readBody,
+        readBody: readChat,
         begin: null,
         run: { generator: "mersenne" },
       }),
