@@ -1,6 +1,7 @@
 /** llama-server's own routes over sockets, and timings in chat answers. */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test"
+import { MersenneTwister } from "../../src/engine/mersenne.ts"
 import { post as postTo, serveTiny, type TestServer } from "../support/http.ts"
 
 const SLOTS = 2
@@ -136,6 +137,31 @@ describe("/completion", () => {
       error: { code: 400, message: expect.stringContaining("repeat_penalty") },
     })
     expect((await send("/completion", { ...asked, n_probs: 21 })).status).toBe(400)
+  })
+
+  test("the token that llama-server's random numbers choose, most probable first", async () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const fields = {
+        seed,
+        n_predict: 1,
+        top_k: 4,
+        temperature: 1.5,
+        ignore_eos: true,
+        n_probs: 4,
+        post_sampling_probs: true,
+      }
+      const answer = await ok("/completion", { prompt, return_tokens: true, ...fields })
+      const [{ top_probs = [] } = {}] = answer.completion_probabilities as {
+        top_probs?: { id: number; prob: number }[]
+      }[]
+      const u = Number(new MersenneTwister(BigInt(seed)).at(0)) / 2 ** 64
+      let seen = 0
+      const chosen = top_probs.find(({ prob }) => {
+        seen += prob
+        return seen > u
+      })
+      expect(answer.tokens).toEqual([chosen?.id ?? -1])
+    }
   })
 
   test("biases by token, by text and as an object; excluded end tokens are reported", async () => {
@@ -280,6 +306,50 @@ describe("/embedding and ranking", () => {
   })
 })
 
+test("a model with a head for it ranks texts, the best one first", async () => {
+  const shape = { context_length: 64, pooling_type: 4 }
+  await using one = await serveTiny({ model: { ...shape, rank_scores: 1 }, load: { threads: 1 } })
+  await using two = await serveTiny({ model: { ...shape, rank_scores: 2 }, load: { threads: 1 } })
+  const documents = ["hello", "world", "hello world"]
+  const ask = async (url: string, path: string, body: object) =>
+    (await (await postTo(url + path, body)).json()) as {
+      results: { index: number; relevance_score: number }[]
+      usage: Body
+    }
+  for (const { url, model } of [one, two]) {
+    const { results, usage } = await ask(url, "/rerank", { query: "hi", documents })
+    const scores = results.map(({ relevance_score }) => relevance_score)
+    expect(scores).toEqual([...scores].sort((a, b) => b - a))
+    expect(new Set(results.map(({ index }) => index))).toEqual(new Set([0, 1, 2]))
+    expect(usage.prompt_tokens).toBeGreaterThan(documents.length)
+    // Each pair alone has the score that it has among others.
+    const alone = await ask(url, "/v1/rerank", { query: "hi", documents: [documents[1]] })
+    const among = results.find(({ index }) => index === 1)?.relevance_score ?? Number.NaN
+    expect(alone.results[0]?.relevance_score).toBeCloseTo(among, 5)
+    const best = await ask(url, "/rerank", { query: "hi", texts: documents, top_n: 1, return_text: true })
+    expect(best as unknown).toEqual([
+      { index: results[0]?.index, score: scores[0], text: documents[results[0]?.index ?? -1] },
+    ])
+    expect((await postTo(`${url}/v1/embeddings`, { model: model.name, input: "x" })).status).toBe(400)
+  }
+  // The probability of the first of two outputs.
+  const { results } = await ask(two.url, "/rerank", { query: "hi", documents })
+  for (const { relevance_score } of results) {
+    expect(relevance_score).toBeGreaterThan(0)
+    expect(relevance_score).toBeLessThan(1)
+  }
+})
+
+test("a vector for each token, where the model's file has no pooling", async () => {
+  await using plain = await serveTiny({ model: { hidden: 64, pooling_type: 0 }, load: { threads: 1 } })
+  const { tokenizer } = plain.model
+  const [{ embedding }] = (await (await postTo(`${plain.url}/embeddings`, { content: "hello" })).json()) as [
+    { embedding: number[][] },
+  ]
+  expect(embedding.length).toBe(tokenizer.encode("hello", { addBos: tokenizer.addBos }).length)
+  for (const row of embedding) expect(row.length).toBe(64)
+})
+
 describe("chat", () => {
   const messages = [{ role: "user", content: "hi" }]
 
@@ -314,6 +384,14 @@ describe("chat", () => {
     expect((await send("/v1/chat/completions", { messages: long })).body).toMatchObject({
       error: { type: "invalid_request_error", code: "context_length_exceeded" },
     })
+  })
+
+  test("an assistant's message at the end is continued at llama-server's path", async () => {
+    const begun = [...messages, { role: "assistant", content: "I am" }]
+    const { __verbose: verbose } = await ok("/chat/completions", { messages: begun, max_tokens: 1, verbose: true })
+    expect((verbose as Body).prompt).toEndWith("I am")
+    const twice = [...begun, { role: "assistant", content: "here" }]
+    expect((await send("/chat/completions", { messages: twice })).status).toBe(400)
   })
 
   test("the number of a conversation's tokens", async () => {
