@@ -2,8 +2,11 @@ import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/types.ts"
 import { ANTHROPIC_ERRORS } from "./apis/anthropic/errors.ts"
 import { messageRoutes } from "./apis/anthropic/routes.ts"
+import { llamaChatRoutes } from "./apis/llama-server/chat.ts"
+import { llamaCompletionRoutes } from "./apis/llama-server/completion.ts"
+import { llamaEmbeddingRoutes } from "./apis/llama-server/embedding.ts"
 import { LLAMA_ERRORS } from "./apis/llama-server/errors.ts"
-import { llamaServerRoutes } from "./apis/llama-server/routes.ts"
+import { llamaInfoRoutes } from "./apis/llama-server/info.ts"
 import { OLLAMA_ERRORS } from "./apis/ollama/errors.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"
@@ -99,7 +102,10 @@ export function createServer(options: ServerOptions): HttpFront {
     .use(responseRoutes({ ...state, responses }))
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
-    .use(llamaServerRoutes(state))
+    .use(llamaChatRoutes(state))
+    .use(llamaCompletionRoutes(state))
+    .use(llamaEmbeddingRoutes(state))
+    .use(llamaInfoRoutes(state))
     .use(vllmRoutes(state))
   const { routes } = app
   const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS, ...LLAMA_ERRORS], openAiError)

@@ -9,7 +9,7 @@ import type { ModelPool } from "../pool/pool.ts"
 export type Feature = "slots" | "metrics" | "pages"
 
 /** How llama-server's own routes behave. */
-export interface LlamaServerOptions {
+interface LlamaServerOptions {
   /** Fields that a request has where it does not give them. */
   readonly defaults: Readonly<Record<string, unknown>>
   readonly hidden: ReadonlySet<Feature>

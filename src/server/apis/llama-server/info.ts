@@ -18,7 +18,7 @@ import { completionRequest, type GenerationFields } from "./schema.ts"
 import { settingsOf } from "./settings.ts"
 
 /** Programs of llama-server read its build's number after the `b`. */
-export const BUILD = `b0-rocmforge-${version}`
+const BUILD = `b0-rocmforge-${version}`
 
 const slot = z.object({
   id: z.int(),

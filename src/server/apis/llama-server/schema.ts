@@ -104,7 +104,7 @@ export const completionRequest = openObject("", {
     ),
   ...generationFields,
 })
-export type CompletionBody = z.output<typeof completionRequest>
+type CompletionBody = z.output<typeof completionRequest>
 
 const extra = z.object({ filename: z.string().nullish(), text: z.string() })
 export const infillRequest = openObject("", {
@@ -129,7 +129,7 @@ const probabilities = z.array(
 )
 export type TokenProbabilities = z.output<typeof probabilities>
 
-export const completionAnswer = z.looseObject({
+const completionAnswer = z.looseObject({
   index: z.int().optional(),
   content: z.string().optional(),
   tokens: z.array(z.int()).optional(),

@@ -22,7 +22,7 @@ export const timings = z
     predicted_per_second: z.number().min(0),
   })
   .describe("Token counts and times, as llama-server reports them.")
-export type Timings = z.output<typeof timings>
+type Timings = z.output<typeof timings>
 
 export const promptProgress = z
   .object({ total: n, cache: n, processed: n, time_ms: z.int().min(0) })
