@@ -2,6 +2,7 @@
 
 import { type LoadOptions, loadModel } from "./engine/load.ts"
 import { generateText, type TextRequest } from "./engine/text.ts"
+import { badWordTokens, breakerTokens } from "./engine/token-rules.ts"
 import {
   type FinishReason,
   GREEDY,
@@ -26,15 +27,28 @@ export interface LoadLlmOptions extends LoadOptions {
 }
 
 /** Options of one generation. The sampling defaults are {@link SAMPLING_DEFAULTS}, as on the command line. */
-export interface GenerateOptions extends Partial<Omit<SamplingParams, "logitBias" | "seed">> {
-  /** Values to add to the logits, by token id. */
+export interface GenerateOptions
+  extends Partial<Omit<SamplingParams, "logitBias" | "seed" | "badWords" | "drySequenceBreakers" | "allowedTokens">> {
+  /** Values to add to the logits, by token id. -Infinity excludes a token. */
   logitBias?: Readonly<Record<number, number>> | ReadonlyMap<number, number>
+  /** Texts that do not occur in the answer. */
+  badWords?: readonly string[]
+  /** Texts that no repetition extends across, for `dryMultiplier`. Default: line break, `:`, `"` and `*`. */
+  drySequenceBreakers?: readonly string[]
+  /** The only tokens that the answer may have. */
+  allowedTokens?: Iterable<number>
   /** The same seed gives the same text. Default: random. */
   seed?: number | bigint
   /** Most tokens to generate. Default: until the model ends its answer or the context is full. */
   maxTokens?: number
   /** Up to 16 texts that end the answer and are not part of it. */
   stop?: string | readonly string[]
+  /** Tokens that end the answer. */
+  stopTokenIds?: Iterable<number>
+  /** The stop string or stop token that ends the answer is part of it. */
+  includeStop?: boolean
+  /** false: control tokens come out as text. */
+  skipSpecialTokens?: boolean
   /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
   /**
@@ -61,8 +75,9 @@ export interface GenerationResult {
   text: string
   /** `stop`: an end token or a stop string; `length`: `maxTokens` or the end of the context; `cancelled`: aborted, or its loop was left. */
   finishReason: FinishReason
-  /** The stop string that ended the generation. */
+  /** The stop string that ended the generation, or the one of `stopTokenIds`. */
   stopString: string | undefined
+  stopToken: number | undefined
   usage: Usage
   /** The generated tokens whose text is in `text`. */
   tokens: number[]
@@ -146,14 +161,18 @@ export class Llm implements Disposable, AsyncDisposable {
 
   #request(input: GenerateInput, given: GenerateOptions): TextRequest {
     const { promptTokens, options } = this.#read(input, given)
-    const { stop = [], ignoreEos = false, priority, deadlineMs, constraint } = options
+    const { stop = [], ignoreEos = false, includeStop, skipSpecialTokens, stopTokenIds } = options
+    const { priority, deadlineMs, constraint } = options
     return {
       id: `generate-${++this.#generations}`,
       promptTokens,
-      sampling: samplingOf(options),
+      sampling: samplingOf(this.model, options),
       maxTokens: options.maxTokens ?? Math.max(1, this.contextLength - promptTokens.length),
       stop: typeof stop === "string" ? [stop] : [...stop],
       ignoreEos,
+      ...(stopTokenIds && { stopTokenIds: new Set(stopTokenIds) }),
+      ...(includeStop !== undefined && { includeStop }),
+      ...(skipSpecialTokens !== undefined && { skipSpecialTokens }),
       ...(constraint !== undefined && { constraint: { ...constraint, param: "constraint" } }),
       ...(priority !== undefined && { priority }),
       ...(deadlineMs !== undefined && { deadlineMs }),
@@ -259,8 +278,8 @@ export class Generation implements AsyncIterable<string, void, void> {
     let text = ""
     for await (const event of generateText(model, request, signal)) {
       if (event.type === "end") {
-        const { reason: finishReason, stopString, usage } = event
-        return { text, finishReason, stopString, usage, tokens, logprobs }
+        const { reason: finishReason, stopString, stopToken, usage } = event
+        return { text, finishReason, stopString, stopToken, usage, tokens, logprobs }
       }
       text += event.text
       if (event.token !== undefined) tokens.push(event.token)
@@ -278,17 +297,16 @@ const signalOf = (input: GenerateInput): AbortSignal | undefined =>
 
 const MAX_SEED = 2n ** 64n - 1n
 
-function samplingOf(options: GenerateOptions): SamplingParams {
-  const { logitBias = {} } = options
+function samplingOf({ tokenizer }: LoadedModel, options: GenerateOptions): SamplingParams {
+  const { logitBias = {}, badWords, drySequenceBreakers, allowedTokens, dryMultiplier = 0 } = options
+  const given = (name: keyof typeof SAMPLING_DEFAULTS) => options[name] ?? SAMPLING_DEFAULTS[name]
+  const names = Object.keys(SAMPLING_DEFAULTS) as (keyof typeof SAMPLING_DEFAULTS)[]
   return {
     ...GREEDY,
-    temperature: options.temperature ?? SAMPLING_DEFAULTS.temperature,
-    topK: options.topK ?? SAMPLING_DEFAULTS.topK,
-    topP: options.topP ?? SAMPLING_DEFAULTS.topP,
-    minP: options.minP ?? SAMPLING_DEFAULTS.minP,
-    repetitionPenalty: options.repetitionPenalty ?? SAMPLING_DEFAULTS.repetitionPenalty,
-    frequencyPenalty: options.frequencyPenalty ?? SAMPLING_DEFAULTS.frequencyPenalty,
-    presencePenalty: options.presencePenalty ?? SAMPLING_DEFAULTS.presencePenalty,
+    ...Object.fromEntries(names.map((name) => [name, given(name)])),
+    drySequenceBreakers: dryMultiplier === 0 ? [] : breakerTokens(tokenizer, drySequenceBreakers),
+    badWords: badWordTokens(tokenizer, badWords),
+    allowedTokens: allowedTokens && new Set(allowedTokens),
     logitBias: isMap(logitBias)
       ? logitBias
       : new Map(Object.entries(logitBias).map(([token, bias]) => [Number(token), bias])),

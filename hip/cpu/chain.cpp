@@ -96,26 +96,28 @@ class Chain {
   }
 
   static float weight(const Candidate& c) { return c.weight; }
-  // Fills r_ with the candidates' keys in the place of their weights.
+  // Fills r_ with the keys, in the place of weights, of the candidates that weigh at least `least`.
   template <class Key>
-  void rank(Key key) {
-    for (uint64_t i = 0; i < n_; i++) r_[i] = {key(c_[i]), c_[i].token};
+  void rank(Key key, double least = 0) {
+    ranked_ = 0;
+    for (uint64_t i = 0; i < n_; i++)
+      if (double(c_[i].weight) >= least) r_[ranked_++] = {key(c_[i]), c_[i].token};
   }
   // Of the ranking: number `count`, and the one at which the running total of weights reaches the mark.
   Candidate at_count(uint64_t count) {
-    std::nth_element(r_, r_ + count - 1, r_ + n_, before);
+    std::nth_element(r_, r_ + count - 1, r_ + ranked_, before);
     return r_[count - 1];
   }
   Candidate at_mass(double mark) {
     double seen = 0;
-    for (uint64_t sorted = 0; sorted < n_;) {
-      const uint64_t upto = std::min(n_, std::max<uint64_t>(64, 4 * sorted));
-      if (upto < n_) std::nth_element(r_ + sorted, r_ + upto, r_ + n_, before);
+    for (uint64_t sorted = 0; sorted < ranked_;) {
+      const uint64_t upto = std::min(ranked_, std::max<uint64_t>(64, 4 * sorted));
+      if (upto < ranked_) std::nth_element(r_ + sorted, r_ + upto, r_ + ranked_, before);
       std::sort(r_ + sorted, r_ + upto, before);
       for (; sorted < upto; sorted++)
         if ((seen += double(weights_[r_[sorted].token])) >= mark) return r_[sorted];
     }
-    return r_[n_ - 1];
+    return r_[ranked_ - 1];
   }
   // The last of the ranking that is kept: the given one, or number min_keep.
   Candidate loosened(const Candidate& cut) {
@@ -149,8 +151,9 @@ class Chain {
       keep([&](const Candidate& c) { return !before(cut, {key(c), c.token}); });
     }
     if (o_.top_p < 1) {
-      const double mark = double(o_.top_p) * total();
-      rank(weight);
+      const double all = total(), mark = double(o_.top_p) * all;
+      // Tokens that together weigh less than top-p leaves out need no rank.
+      rank(weight, o_.min_keep < 2 ? (1 - double(o_.top_p)) * all / double(n_) : 0);
       const Candidate cut = loosened(at_mass(mark));
       keep([&](const Candidate& c) { return !before(cut, c); });
     }
@@ -221,8 +224,8 @@ class Chain {
   const RfStepOutput& o_;
   float* weights_;   // [n_vocab], by token
   Candidate* c_;     // [n_], by ascending token until the draw
-  Candidate* r_;     // [n_], a ranking of the candidates by some key
-  uint64_t n_ = 0;
+  Candidate* r_;     // [ranked_], a ranking of the candidates by some key
+  uint64_t n_ = 0, ranked_ = 0;
   float factor_ = 1;  // 1 / temperature of the weights
 };
 

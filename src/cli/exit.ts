@@ -36,6 +36,7 @@ const CODES: Readonly<Record<string, number>> = {
   InterruptedError: EXIT.interrupted,
   CommandError: EXIT.runtime,
   UsageError: EXIT.usage,
+  ContextOverflowError: EXIT.usage,
   RequestError: EXIT.usage,
   TokenizerError: EXIT.usage,
   ChatTemplateError: EXIT.usage,

@@ -1,4 +1,5 @@
 import { generateText, type TextRequest } from "../engine/text.ts"
+import { breakerTokens } from "../engine/token-rules.ts"
 import { GREEDY, type LoadedModel, type SamplingParams } from "../engine/types.ts"
 import { EngineError } from "../errors.ts"
 import { type ChatTemplate, chatTemplateFromMetadata, encodePrompt } from "../text/index.ts"
@@ -20,6 +21,23 @@ const SAMPLING_OPTIONS = [
   "repeatPenalty",
   "frequencyPenalty",
   "presencePenalty",
+  "repeatLastN",
+  "typicalP",
+  "topNSigma",
+  "xtcProbability",
+  "xtcThreshold",
+  "dryMultiplier",
+  "dryBase",
+  "dryAllowedLength",
+  "dryPenaltyLastN",
+  "drySequenceBreakers",
+  "mirostat",
+  "mirostatTau",
+  "mirostatEta",
+  "dynatempRange",
+  "dynatempExponent",
+  "minKeep",
+  "temperatureLast",
   "logitBias",
   "seed",
   "logprobs",
@@ -53,7 +71,7 @@ export const generate: CommandSpec = {
     const request: TextRequest = {
       id: "cli",
       promptTokens: promptTokens(model, prompt, values),
-      sampling: samplingParams(values),
+      sampling: samplingParams(model, values),
       maxTokens: values.maxTokens,
       stop: values.stop,
       ignoreEos: values.ignoreEos,
@@ -83,7 +101,7 @@ function chatTemplateOf({ gguf, tokenizer, chatTemplate }: LoadedModel, file: st
   return chatTemplateFromMetadata((key) => gguf.metadata.get(key)?.value, tokenizer, override)
 }
 
-const samplingParams = (values: Values): SamplingParams => ({
+const samplingParams = ({ tokenizer }: LoadedModel, values: Values): SamplingParams => ({
   ...GREEDY,
   temperature: values.temperature,
   topK: values.topK,
@@ -92,6 +110,26 @@ const samplingParams = (values: Values): SamplingParams => ({
   repetitionPenalty: values.repeatPenalty,
   frequencyPenalty: values.frequencyPenalty,
   presencePenalty: values.presencePenalty,
+  repeatLastN: values.repeatLastN,
+  typicalP: values.typicalP,
+  topNSigma: values.topNSigma,
+  xtcProbability: values.xtcProbability,
+  xtcThreshold: values.xtcThreshold,
+  dryMultiplier: values.dryMultiplier,
+  dryBase: values.dryBase,
+  dryAllowedLength: values.dryAllowedLength,
+  dryPenaltyLastN: values.dryPenaltyLastN,
+  mirostat: values.mirostat,
+  mirostatTau: values.mirostatTau,
+  mirostatEta: values.mirostatEta,
+  dynatempRange: values.dynatempRange,
+  dynatempExponent: values.dynatempExponent,
+  minKeep: values.minKeep,
+  temperatureLast: values.temperatureLast,
+  drySequenceBreakers:
+    values.dryMultiplier === 0
+      ? []
+      : breakerTokens(tokenizer, values.drySequenceBreakers.length > 0 ? values.drySequenceBreakers : undefined),
   logitBias: new Map(values.logitBias),
   seed: values.seed ?? randomSeed(),
   logprobs: values.logprobs,

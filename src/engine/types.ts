@@ -10,7 +10,14 @@ import type { RankHead } from "../models/decoder.ts"
 import type { ChatTemplate } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 
-/** How one request's tokens are chosen. Every parameter has a neutral value, so none is optional. */
+/**
+ * How one request's tokens are chosen. Every parameter has a neutral value, so none is optional.
+ *
+ * The order is fixed: repetition, frequency and presence penalty; DRY; biases, bad words; allowed tokens and the constraint's mask. Then, at
+ * temperature 0 or topK 1, the greatest logit; otherwise temperature, top-n-sigma, top-k, typical-p, top-p, min-p, XTC, a draw. With
+ * `temperatureLast` the temperature comes after XTC. Each limit looks at the probabilities of what those before it have left. Mirostat
+ * stands in the place of all limits, after the temperature.
+ */
 export interface SamplingParams {
   /** 0: greedy decoding. */
   temperature: number

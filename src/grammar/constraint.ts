@@ -3,7 +3,11 @@
 import { z } from "zod"
 import { RequestError } from "../errors.ts"
 
-const jsonSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())])
+/** Schemas are passed on themselves, since copies lose the order of keys. */
+const jsonSchema = z.union([
+  z.boolean(),
+  z.custom<Record<string, unknown>>((value) => typeof value === "object" && value !== null && !Array.isArray(value)),
+])
 /** A parsed JSON Schema (draft 2020-12). */
 export type JsonSchema = z.infer<typeof jsonSchema>
 

@@ -10,8 +10,11 @@ import type { TokenTrie } from "./token-trie.ts"
 export type ToThread =
   /** The first message. `path`: the model file, whose tokenizer the worker reads. */
   | { type: "vocabulary"; path: string; nVocab: number }
-  /** Opens a matcher for a sequence that ends with one of `stopTokens` and may have `tokens` already. */
-  | { type: "open"; id: number; constraint: Constraint; stopTokens: readonly number[]; tokens: readonly number[] }
+  /**
+   * Opens a matcher for a sequence that ends with one of `stopTokens` and may have `tokens` already. The constraint is JSON text, since
+   * messages cannot hold raw numbers.
+   */
+  | { type: "open"; id: number; constraint: string; stopTokens: readonly number[]; tokens: readonly number[] }
   | { type: "accept"; id: number; token: number }
   | { type: "close"; id: number }
 
@@ -72,7 +75,8 @@ export class MatcherPool {
   }
 
   #open(message: Open): void {
-    const { id, constraint, stopTokens, tokens } = message
+    const { id, stopTokens, tokens } = message
+    const constraint = JSON.parse(message.constraint) as Constraint
     const key = constraintKey(constraint)
     if (!this.#grammars.has(key) && !this.#makeRoom()) {
       this.#waiting.push(message)

@@ -3,6 +3,7 @@
 import { Worker } from "node:worker_threads"
 import { type Clock, every, realClock } from "../async.ts"
 import { EngineError, fieldMessage, RequestError } from "../errors.ts"
+import { stringifyJson } from "../json.ts"
 import { threadProgram } from "../program.ts"
 import type { Constraint } from "./constraint.ts"
 import { Matcher, type MatcherEvents } from "./matcher.ts"
@@ -73,7 +74,7 @@ export class GrammarWorker {
   #open(id: number, matcher: Matcher): void {
     const { constraint, stopTokens, tokens } = matcher
     matcher.asked = this.#clock.now()
-    this.#post({ type: "open", id, constraint, stopTokens: [...stopTokens], tokens })
+    this.#post({ type: "open", id, constraint: stringifyJson(constraint), stopTokens: [...stopTokens], tokens })
   }
 
   /** Starts the thread where there is none. It keeps the process alive while there are matchers. */

@@ -1,3 +1,5 @@
+import { parseJson } from "../json.ts"
+
 /** One part of a message's content, as OpenAI clients send it. */
 interface ContentPart {
   type: string
@@ -32,7 +34,7 @@ export function contentText(content: ChatMessage["content"]): string {
 function parsedArguments(args: string | Record<string, unknown>): unknown {
   if (typeof args !== "string") return args
   try {
-    const parsed: unknown = JSON.parse(args)
+    const parsed: unknown = parseJson(args)
     return typeof parsed === "object" && parsed !== null ? parsed : args
   } catch {
     // A model may have produced arguments that are not JSON; the template then shows them unchanged.

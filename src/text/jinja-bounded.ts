@@ -3,10 +3,11 @@
 import vm from "node:vm"
 import { Environment, Interpreter } from "@huggingface/jinja"
 import { ChatTemplateError } from "./chat-errors.ts"
+import { exactOperation, isExactOperator, isWritten, templateValue, type Value } from "./jinja-values.ts"
 import { strftime } from "./strftime.ts"
 
 type Evaluate = Interpreter["evaluate"]
-type Value = ReturnType<Evaluate>
+type Node = NonNullable<Parameters<Evaluate>[0]>
 
 /** Limits of one rendering. */
 export interface RenderLimits {
@@ -44,15 +45,20 @@ export class BoundedInterpreter extends Interpreter {
   readonly #iterables = new WeakSet<object>()
   readonly #emptyList: Value = new Environment().set("empty", [])
 
-  constructor(environment: Environment, limits: RenderLimits) {
+  /** Whether a variable holds a number that prints otherwise than JavaScript's would. */
+  readonly #written: boolean
+
+  constructor(environment: TemplateEnvironment, limits: RenderLimits) {
     super(environment)
     this.#limits = limits
+    this.#written = environment.written
   }
 
   override evaluate(...args: Parameters<Evaluate>): Value {
-    const [node] = args
+    const [node, environment] = args
+    if (node instanceof Known) return node.value
     if (node?.type === "For") this.#noteIterable(node)
-    const result = super.evaluate(...args)
+    const result = this.#written && node ? this.#exactly(node, environment) : super.evaluate(...args)
     // In Jinja a loop over an undefined value runs zero times, and templates rely on that; the library would fail.
     if (result.type === "UndefinedValue" && node && this.#iterables.has(node)) return this.#emptyList
     const value: unknown = result.value
@@ -65,6 +71,22 @@ export class BoundedInterpreter extends Interpreter {
       this.#spend(node?.type, value.length * ITEM_COST)
     }
     return result
+  }
+
+  /** Evaluates a node, with numbers of any length and spelling where the library would turn them into doubles. */
+  #exactly(node: Node, environment: Environment): Value {
+    const { operator, left, right, operand, filter } = node as unknown as Expressions
+    if (node.type === "BinaryExpression" && isExactOperator(operator.value)) {
+      const operands = [this.evaluate(left, environment), this.evaluate(right, environment)] as const
+      const known = { ...node, left: new Known(operands[0]), right: new Known(operands[1]) }
+      return exactOperation(operator.value, ...operands) ?? super.evaluate(known, environment)
+    }
+    if (node.type === "FilterExpression" && filter.type === "Identifier" && filter.value === "int") {
+      const value = this.evaluate(operand, environment)
+      const unchanged = isWritten(value) && value.type === "IntegerValue"
+      return unchanged ? value : super.evaluate({ ...node, operand: new Known(value) } as Node, environment)
+    }
+    return super.evaluate(node, environment)
   }
 
   #noteIterable(node: object): void {
@@ -80,9 +102,43 @@ export class BoundedInterpreter extends Interpreter {
   }
 }
 
+/** The parts of binary expressions and of filters. */
+interface Expressions {
+  readonly operator: { readonly value: string }
+  readonly left: Node
+  readonly right: Node
+  readonly operand: Node
+  readonly filter: { readonly type: string; readonly value: string }
+}
+
+/** A node whose value is known. */
+class Known {
+  readonly type = "Known"
+  constructor(readonly value: Value) {}
+}
+
+class TemplateEnvironment extends Environment {
+  /** Whether a variable holds a number that prints otherwise than JavaScript's would. */
+  written = false
+
+  override set(name: string, value: unknown): Value {
+    if (this.variables.has(name)) throw new SyntaxError(`the variable '${name}' is set twice`)
+    return this.setVariable(
+      name,
+      templateValue(value, () => {
+        this.written = true
+      }),
+    )
+  }
+}
+
 /** An environment with `variables` and the globals that `transformers` gives to templates. */
-export function templateEnvironment(variables: Record<string, unknown>, limits: RenderLimits, now: Date): Environment {
-  const environment = new Environment()
+export function templateEnvironment(
+  variables: Record<string, unknown>,
+  limits: RenderLimits,
+  now: Date,
+): TemplateEnvironment {
+  const environment = new TemplateEnvironment()
   const globals: Record<string, unknown> = {
     false: false,
     true: true,

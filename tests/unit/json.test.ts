@@ -2,11 +2,13 @@ import { describe, expect, test } from "bun:test"
 import {
   entriesOf,
   exactNumber,
+  exactOf,
   isRawNumber,
   keysOf,
   numberText,
   objectOf,
   parseJson,
+  parseWithExact,
   stringifyJson,
 } from "../../src/json.ts"
 
@@ -18,15 +20,57 @@ describe("JSON without loss", () => {
     '"1.0 and 1234567890123456789, \\"2\\":"',
     '{"a\\"2\\":":[],"b":{},"":""}',
     "1234567890123456789",
+    "[123456789.123456789,0.0000001,-0.0000001,0.1e1,-0.0,1234567890123456,99999999999999999.5,[1e999]]",
+    '{"toJSON":1,"2":{"3":0,"1":0},"1":2}',
+    `["${"a\\\\n".repeat(1 << 20)}\\"",1.0]`,
   ]
   for (const text of exact)
-    test(`${text.slice(0, 50)} is written as it was read`, () => expect(stringifyJson(parseJson(text))).toBe(text))
+    test(`${text.slice(0, 50)} is written as it was read`, () => {
+      expect(stringifyJson(parseJson(text)) === text).toBe(true)
+      expect(stringifyJson(exactOf(parseWithExact(text))) === text || /^\d/.test(text)).toBe(true)
+    })
+
+  test("JavaScript's own writer keeps numbers and the order of keys too", () => {
+    const text = '{"x":[{"z":1.0,"2":{"20":1,"10":12345678901234567890},"1":"a"}]}'
+    expect(JSON.stringify(parseJson(text))).toBe(text)
+    expect(JSON.stringify(parseJson('{"b":1,"2":2.0}'), null, 1)).toBe('{\n "b": 1,\n "2": 2.0\n}')
+    expect(keysOf(parseJson('{"\\u0032":1,"1":2}') as object)).toEqual(["2", "1"])
+  })
+
+  test("a value read as JavaScript reads it gives its parts without loss", () => {
+    const body = parseWithExact(
+      '{"t":1.0,"same":{"a":[1,2.5]},"tools":[{"p":{"max":9223372036854775807}},{"p":{"max":1}}]}',
+    )
+    const { t, same, tools } = body as { t: number; same: object; tools: { p: { max: unknown } }[] }
+    expect(t).toBe(1)
+    expect(tools[0]?.p).toEqual({ max: 2 ** 63 })
+    expect(stringifyJson(exactOf(tools[0]?.p))).toBe('{"max":9223372036854775807}')
+    expect(stringifyJson(exactOf(tools))).toBe('[{"p":{"max":9223372036854775807}},{"p":{"max":1}}]')
+    expect(exactOf(same)).toBe(same)
+    expect(exactOf(tools[1]?.p)).toBe(tools[1]?.p)
+    expect(exactOf("text")).toBe("text")
+  })
+
+  test("of repeated keys, only what the last value loses is kept", () => {
+    for (const text of [
+      '{"a":{"x":1.0},"a":{"x":1}}',
+      '{"a":{"b":{"x":1.0}},"a":{"b":5}}',
+      '{"a":[[1.0]],"a":[[2]]}',
+    ]) {
+      const { a } = parseWithExact(text) as { a: object }
+      expect(exactOf(a)).toBe(a)
+    }
+    const { a } = parseWithExact('{"a":5,"a":{"x":1.0},"a":{"y":[2.0]}}') as { a: { y: object } }
+    expect(stringifyJson(exactOf(a))).toBe('{"y":[2.0]}')
+    expect(stringifyJson(exactOf(a.y))).toBe("[2.0]")
+  })
 
   test("numbers that a double keeps are ordinary numbers", () => {
     expect(parseJson('[1,2.5,-3,{"2":0.5}]')).toEqual([1, 2.5, -3, { 2: 0.5 }])
     expect(isRawNumber(exactNumber("12"))).toBe(false)
     expect(isRawNumber(exactNumber("12.0"))).toBe(true)
     expect(numberText(exactNumber("9007199254740993"))).toBe("9007199254740993")
+    expect([exactNumber("9007199254740991"), isRawNumber(exactNumber("9007199254740992"))]).toEqual([2 ** 53 - 1, true])
     expect(numberText("1")).toBeUndefined()
   })
 

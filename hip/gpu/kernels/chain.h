@@ -30,6 +30,21 @@ RF_DEVICE double block_sum(double v, SelectShared& s) {
   return subgroup_sum(bits_double(exchange(double_bits(subgroup_sum(v)), s)));
 }
 
+// select, in a third of the code: the chain selects in many places, and mostly from few candidates.
+template <bool Counting, class Key, class Value>
+RF_DEVICE Place select_rolled(uint64_t mark, uint32_t n, SelectShared& s, Key key, Value value) {
+  Place place = {0, 0, true};
+  bool found = true;
+  uint32_t known = 0;
+  RF_UNROLL_BY(1) for (uint32_t pass = 0; pass < 3; pass++) {
+    const uint32_t shift = pass == 0 ? 32 - kBinBits : pass == 1 ? 32 - 2 * kBinBits : 0;
+    place = narrow<Counting>(place, known, shift, mark, n, s, key, value);
+    found = found && place.found;
+    known = ~0u << shift;
+  }
+  return {place.key, place.above, found};
+}
+
 // The last candidate of a ranking that is kept, by its key and its id.
 struct Cut {
   uint32_t key, id;
@@ -157,8 +172,8 @@ struct Chain {
   // Where the running total of values over the ranking by key reaches the mark. Everything is kept where it does not.
   template <bool Counting, class Key, class Value>
   RF_DEVICE Cut cut_at(uint64_t mark, Key key, Value value) {
-    const Place place = select<Counting>(mark, n, s, key, value);
-    const Place id = select<Counting>(
+    const Place place = select_rolled<Counting>(mark, n, s, key, value);
+    const Place id = select_rolled<Counting>(
         mark - place.above, n, s, [&](uint32_t i) { return ~ids[i]; },
         [&](uint32_t i) { return key(i) == place.key ? value(i) : 0; });
     return place.found && id.found ? Cut{place.key, ~id.key} : Cut{0, ~0u};
@@ -271,7 +286,7 @@ struct Chain {
       if (alive(i)) weights[i] = exp_float(multiply(x[ids[i]] - peak, scale));
     block_sync();
     const uint64_t mass_left = total_mass();
-    const Place place = select<false>(
+    const Place place = select_rolled<false>(
         point_into(u, mass_left) + 1, n, s, [&](uint32_t i) { return ~ids[i]; }, [&](uint32_t i) { return mass(i); });
     const uint32_t token = ~place.key;
     if (o.mirostat && thread_id() == 0) {

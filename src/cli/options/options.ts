@@ -4,8 +4,8 @@
  */
 
 import { z } from "zod"
-import { SAMPLING_DEFAULTS } from "../../engine/types.ts"
-import { decimal, flag, logitBias, nonEmpty, seed, wholeNumber, wholeNumbers } from "./schemas.ts"
+import { SAMPLING_OPTIONS } from "./sampling-options.ts"
+import { flag, nonEmpty, wholeNumber, wholeNumbers } from "./schemas.ts"
 import { SERVE_OPTIONS } from "./serve-options.ts"
 import { type OptionSpec, option } from "./spec.ts"
 
@@ -125,68 +125,8 @@ export const OPTIONS = {
     description: "most tokens to generate",
     schema: wholeNumber(1, 2 ** 24),
   }),
-  temperature: option({
-    name: "temperature",
-    value: "t",
-    default: SAMPLING_DEFAULTS.temperature,
-    description: "randomness of the sampling; 0 always takes the most likely token",
-    schema: decimal(0, 5),
-  }),
-  topK: option({
-    name: "top-k",
-    value: "k",
-    default: SAMPLING_DEFAULTS.topK,
-    description: "sample from the k most likely tokens; 0: from all",
-    schema: wholeNumber(0, 2 ** 31 - 1),
-  }),
-  topP: option({
-    name: "top-p",
-    value: "p",
-    default: SAMPLING_DEFAULTS.topP,
-    description: "sample from the most likely tokens that together reach this probability; 1: from all",
-    schema: decimal(0, 1),
-  }),
-  minP: option({
-    name: "min-p",
-    value: "p",
-    default: SAMPLING_DEFAULTS.minP,
-    description: "drop tokens whose probability is below this fraction of the most likely token's; 0: none",
-    schema: decimal(0, 1),
-  }),
-  repeatPenalty: option({
-    name: "repeat-penalty",
-    value: "x",
-    default: SAMPLING_DEFAULTS.repetitionPenalty,
-    description: "divide the logits of tokens in the prompt or output by this; 1: off",
-    schema: decimal(0.01, 100),
-  }),
-  frequencyPenalty: option({
-    name: "frequency-penalty",
-    value: "x",
-    default: SAMPLING_DEFAULTS.frequencyPenalty,
-    description: "subtract this from a token's logit for each time it was generated",
-    schema: decimal(-2, 2),
-  }),
-  presencePenalty: option({
-    name: "presence-penalty",
-    value: "x",
-    default: SAMPLING_DEFAULTS.presencePenalty,
-    description: "subtract this from the logit of every token that was generated",
-    schema: decimal(-2, 2),
-  }),
-  logitBias: option({
-    name: "logit-bias",
-    value: "id=bias",
-    repeatable: true,
-    description: "add BIAS to the logit of the token with this ID (repeatable)",
-    schema: logitBias,
-  }),
-  seed: option({
-    name: "seed",
-    value: "n",
-    description: "seed of the sampling; the same seed gives the same text (default: random)",
-    schema: seed,
-  }),
+  ...SAMPLING_OPTIONS,
+
   stop: option({
     name: "stop",
     value: "text",
@@ -199,12 +139,6 @@ export const OPTIONS = {
     description: "continue after the model's end token",
     schema: flag,
     default: false,
-  }),
-  logprobs: option({
-    name: "logprobs",
-    value: "n",
-    description: "print the log-probability of every token and of n alternatives (with --json)",
-    schema: wholeNumber(0, 20),
   }),
   json: option({ name: "json", description: "print JSON", schema: flag, default: false }),
 

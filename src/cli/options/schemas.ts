@@ -53,6 +53,11 @@ export const modelAlias = z
     return [alias, model]
   })
 
+/** A version of Mirostat; 0 for none. */
+export const mirostat = z
+  .enum(["0", "1", "2"], { error: "must be 0, 1 or 2" })
+  .transform((text) => Number(text) as 0 | 1 | 2)
+
 const LOGIT_BIAS = "must be ID=BIAS: a token id, and a number from -100 to 100"
 export const logitBias = z
   .string()

@@ -6,6 +6,7 @@
 import { z } from "zod"
 import packageJson from "../../../package.json" with { type: "json" }
 import { constraintSchema } from "../../grammar/constraint.ts"
+import { parseJson } from "../../json.ts"
 import type { LoadOptions } from "../load.ts"
 import type {
   EngineLimits,
@@ -22,7 +23,7 @@ import type {
 import { type WireError, wireErrorSchema } from "./wire-error.ts"
 
 /** Version of the messages. It differs only where the program on the disk was replaced while it ran. */
-export const PROTOCOL = `${packageJson.version}/7`
+export const PROTOCOL = `${packageJson.version}/8`
 
 const tokenLists = z.array(z.array(z.number()))
 
@@ -73,7 +74,10 @@ const request = z.strictObject({
   key: z.string().optional(),
   cacheSalt: z.string().optional(),
   deadlineMs: z.number().optional(),
-  constraint: constraintSchema.optional(),
+  constraint: z
+    .string()
+    .transform((text) => constraintSchema.parse(parseJson(text)))
+    .optional(),
   progress: z.boolean().optional(),
   pooling: z.enum(["mean", "cls", "last", "none"]).optional(),
   targets: z.instanceof(Int32Array).optional(),
@@ -96,11 +100,14 @@ const toChild = z.discriminatedUnion("type", [
   z.object({ type: z.literal("close") }),
 ])
 
+/** A request whose constraint is JSON text: messages cannot hold raw numbers, nor the order of keys. */
+export type WireRequest = Omit<GenerateRequest, "constraint"> & { constraint?: string }
+
 export type WireOptions = Omit<LoadOptions, "onUpload">
 
 export type ToChild =
   | { type: "load"; path: string; options: WireOptions; heartbeatMs: number }
-  | { type: "generate"; handle: number; request: GenerateRequest }
+  | { type: "generate"; handle: number; request: WireRequest }
   /** `index`: cancels this one of the request's sequences alone. */
   | { type: "cancel"; handle: number; index?: number }
   | { type: "close" }

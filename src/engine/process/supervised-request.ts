@@ -1,6 +1,7 @@
 /** One request of a supervised engine. */
 
 import type { Clock } from "../../async.ts"
+import { stringifyJson } from "../../json.ts"
 import { EventQueue } from "../event-queue.ts"
 import type {
   EngineEvent,
@@ -11,6 +12,7 @@ import type {
   TokenLogprobs,
   Usage,
 } from "../types.ts"
+import type { WireRequest } from "./protocol.ts"
 
 let arrivals = 0
 
@@ -64,12 +66,17 @@ export class SupervisedRequest {
   }
 
   /** Begins an attempt. @returns the request to send to the engine process. */
-  forProcess(handle: number): GenerateRequest {
+  forProcess(handle: number): WireRequest {
     this.handle = handle
     this.attempts++
     this.#heldMs = this.#clock.now() - this.#submitted
     // The id is unique per attempt: an earlier attempt or request with the same id may still be in the process.
-    const request = { ...this.request, id: `${this.request.id}#${handle}` }
+    const { constraint, ...rest } = this.request
+    const request = {
+      ...rest,
+      id: `${this.request.id}#${handle}`,
+      ...(constraint && { constraint: stringifyJson(constraint) }),
+    }
     return request.deadlineMs === undefined ? request : { ...request, deadlineMs: Math.max(1, this.remainingMs) }
   }
 

@@ -16,7 +16,8 @@ export function formConstraint({
   const { form, field } = requested
   const constraint = { ...form, param: field }
   try {
-    checkForm(constraint)
+    // With the doubles that the compiler reads.
+    checkForm(JSON.parse(JSON.stringify(constraint)))
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error
     throw new RequestError(fieldMessage`'{${field}}': ${error.message}.`, field, "invalid_constraint")

@@ -1,34 +1,33 @@
 import { nextTurn } from "../../async.ts"
-import { ApiError, invalidRequest } from "./errors.ts"
+import { parseWithExact } from "../../json.ts"
+import { decoderOf } from "./encoding.ts"
+import { ApiError, invalidRequest, tooLarge, unsupportedMedia } from "./errors.ts"
 import { LIMITS } from "./limits.ts"
 
 /** Bytes of a body above which each step of reading it takes milliseconds. */
 const LARGE = 2 ** 20
 
 /**
- * Reads a request's JSON body of at most `limit` bytes. Only `application/json` is accepted: browsers send other types across origins
- * without a preflight, and web pages must not be able to use a server on localhost.
- * @throws ApiError 415 for another content type, 413 for a body with too many bytes or parts, 400 for JSON that is malformed or nests too
- * deep.
+ * Reads a request's JSON body of at most `limit` bytes, also after decompression. Only `application/json` is accepted: browsers send other
+ * types across origins without a preflight, and web pages must not be able to use a server on localhost. Numbers are doubles; `exactOf`
+ * gives a list or object in the body without loss.
+ * @throws ApiError 415 for another content type or an unknown encoding, 413 for a body with too many bytes or parts, 400 for JSON that is
+ * malformed or nests too deep.
  */
 export async function readJson(request: Request, limit: number): Promise<unknown> {
   const type = request.headers.get("content-type") ?? ""
   if (type.split(";")[0]?.trim().toLowerCase() !== "application/json")
-    throw new ApiError(
-      415,
-      "invalid_request_error",
-      `Send the header 'content-type: application/json' (it was '${type}').`,
-      null,
-      "unsupported_media_type",
-    )
-  const bytes = await readBytes(request, limit).catch((cause: unknown) => {
+    throw unsupportedMedia(`Send the header 'content-type: application/json' (it was '${type}').`)
+  const decode = decoderOf(request)
+  const sent = await readBytes(request, limit).catch((cause: unknown) => {
     if (cause instanceof ApiError) throw cause
     // The client is gone; this is for the log.
     throw invalidRequest("The connection was closed before the whole body had arrived.", null, "incomplete_body")
   })
+  const bytes = decode === undefined ? sent : await decode(sent, limit)
   // Each of these steps takes tens of milliseconds for a large body. Other requests are served between them.
   const rest = bytes.byteLength > LARGE ? nextTurn : () => undefined
-  checkStructure(bytes)
+  const inexact = checkStructure(bytes)
   await rest()
   let text: string
   try {
@@ -39,7 +38,7 @@ export async function readJson(request: Request, limit: number): Promise<unknown
   await rest()
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = inexact ? parseWithExact(text) : JSON.parse(text)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : "syntax error"
     throw invalidRequest(`The body is not valid JSON: ${reason}.`, null, "invalid_json")
@@ -67,31 +66,40 @@ async function readBytes(request: Request, limit: number): Promise<Uint8Array> {
   return Buffer.concat(chunks, size)
 }
 
-const tooLarge = (limit: number): ApiError =>
-  new ApiError(
-    413,
-    "invalid_request_error",
-    `The body is larger than this server's limit of ${limit} bytes.`,
-    null,
-    "request_too_large",
-  )
-
-const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a]
+const [QUOTE, PLUS, MINUS, DOT, ZERO, NINE, COLON, BACKSLASH, E] = [
+  0x22, 0x2b, 0x2d, 0x2e, 0x30, 0x39, 0x3a, 0x5c, 0x65,
+]
 const [LIST, LIST_END, OBJECT, OBJECT_END] = [0x5b, 0x5d, 0x7b, 0x7d]
+
+/** Digits of a number that a double certainly keeps. */
+const EXACT_DIGITS = 15
+/** Characters of 0.000001, the smallest fraction that JavaScript writes without an exponent. */
+const SMALL_FRACTION = 8
+/** Digits of the largest key that JavaScript takes for an index. */
+const INDEX_DIGITS = 10
 
 /**
  * Checks the structure of JSON text before it is parsed: deep nesting overflows the stack of code that walks the value, and many small
  * objects take many times the memory of their text. Ignores malformed JSON.
- * @throws ApiError 400 for too many levels, 413 for too many lists, objects and fields.
+ * @returns whether a list or object in the body may hold something that JavaScript's parser loses: the digits or spelling of a number, or
+ * the order of keys
+ * @throws ApiError 400 for too many levels, 413 for too many lists, objects, fields and numbers that a double may not keep.
  */
-export function checkStructure(text: Uint8Array): void {
+export function checkStructure(text: Uint8Array): boolean {
   const { length } = text
   let depth = 0
   let nodes = 0
+  let inexact = false
+  /** Where the last string begins, and where it ends. */
+  let quote = 0
+  let end = 0
   for (let i = 0; i < length; i++) {
-    switch (text[i]) {
+    const code = text[i] as number
+    switch (code) {
       case QUOTE:
+        quote = i
         for (i++; i < length && text[i] !== QUOTE; i++) if (text[i] === BACKSLASH) i++
+        end = i
         break
       case LIST:
       case OBJECT:
@@ -104,9 +112,53 @@ export function checkStructure(text: Uint8Array): void {
         break
       case COLON:
         nodes++
+        // The order of the body's own fields does not matter, nor does the spelling of their numbers.
+        inexact ||= depth > 1 && mayBeIndex(text, quote + 1, end)
+        break
+      default: {
+        if (code !== MINUS && (code < ZERO || code > NINE)) break
+        const start = i
+        i = numberEnd(text, i) - 1
+        if (depth < 2 || keepsNumber(text, start, i + 1)) break
+        inexact = true
+        nodes++
+      }
     }
   }
   if (nodes > LIMITS.nodes) throw tooMany(nodes)
+  return inexact
+}
+
+/** The end of the characters that a number may consist of. */
+function numberEnd(text: Uint8Array, start: number): number {
+  let i = start + 1
+  for (; i < text.length; i++) {
+    const code = text[i] as number
+    if (code < ZERO || code > NINE) if (code !== DOT && code !== MINUS && code !== PLUS && (code | 32) !== E) break
+  }
+  return i
+}
+
+/** Whether a double certainly keeps the digits and the spelling of a number. */
+function keepsNumber(text: Uint8Array, start: number, end: number): boolean {
+  const first = text[start] === MINUS ? start + 1 : start
+  let fraction = false
+  for (let i = first; i < end; i++) {
+    const code = text[i] as number
+    if (code === DOT) fraction = true
+    else if (code < ZERO || code > NINE) return false
+  }
+  // JavaScript writes -0 as 0, 1.0 as 1 and 0.0000001 as 1e-7.
+  if (!fraction) return end - first <= EXACT_DIGITS && (text[start] !== MINUS || text[first] !== ZERO)
+  const small = end - first > SMALL_FRACTION && text[first] === ZERO && text[first + 2] === ZERO
+  return end - first <= EXACT_DIGITS && text[end - 1] !== ZERO && !small
+}
+
+/** Whether the text of a string may be that of an index; escapes may stand for digits. */
+function mayBeIndex(text: Uint8Array, start: number, end: number): boolean {
+  const first = text[start] as number
+  if (first === BACKSLASH) return true
+  return first >= ZERO && first <= NINE && end - start <= INDEX_DIGITS
 }
 
 const tooDeep = (): ApiError =>
@@ -120,7 +172,7 @@ const tooMany = (nodes: number): ApiError =>
   new ApiError(
     413,
     "invalid_request_error",
-    `The body has ${nodes} lists, objects and fields; this server takes up to ${LIMITS.nodes}.`,
+    `The body has ${nodes} lists, objects, fields and long numbers; this server takes up to ${LIMITS.nodes}.`,
     null,
     "request_too_large",
   )

@@ -74,6 +74,20 @@ export class ApiError extends Error {
   }
 }
 
+/** A 413 for the body. @param limit Bytes. */
+export const tooLarge = (limit: number): ApiError =>
+  new ApiError(
+    413,
+    "invalid_request_error",
+    `The body is larger than this server's limit of ${limit} bytes.`,
+    null,
+    "request_too_large",
+  )
+
+/** A 415. */
+export const unsupportedMedia = (message: string): ApiError =>
+  new ApiError(415, "invalid_request_error", message, null, "unsupported_media_type")
+
 /** A 400. See {@link ApiError}. */
 export const invalidRequest = (
   message: string | FieldMessage,

@@ -1,6 +1,7 @@
 /** Limits of one request. Each is far above what real clients send. A request beyond a limit is refused before it costs time or memory. */
 
 import { z } from "zod"
+import { exactOf } from "../../json.ts"
 
 export const LIMITS = {
   /** Header fields; their size is bounded by the HTTP parser. */
@@ -61,8 +62,14 @@ export const metadata = guarded(z.record(z.string().max(64), z.string().max(512)
   tooManyPairs(value, LIMITS.metadata),
 )
 
+/**
+ * An object of any JSON, without loss: its numbers may be raw and its keys have their order (see `json.ts`). It is passed on itself, since
+ * copies lose the order.
+ */
+export const jsonObject = wholeObject()
+
 /** Variables of a chat template by their names. */
-export const variables = guarded(z.record(z.string(), z.unknown()), (value) => tooManyPairs(value, LIMITS.variables))
+export const variables = guarded(jsonObject, (value) => tooManyPairs(value, LIMITS.variables))
 
 /** A list of `min` to `max` token ids. A million of them are checked in a loop: zod's own lists take a hundred times as long. */
 const idList = (min: number, max: number) =>
@@ -144,14 +151,35 @@ function badTokens(value: readonly unknown[], max: number): Problem | undefined 
 }
 
 /** A JSON schema that compiles in reasonable time, for structured output and the parameters of tools. */
-export const boundedSchema = z.record(z.string(), z.unknown()).superRefine((schema, { addIssue }) => {
-  const length = JSON.stringify(schema).length
+export const boundedSchema = wholeObject((schema) => {
   const { schemaLength, schemaDepth } = LIMITS
+  const { length } = JSON.stringify(exactOf(schema))
   if (length > schemaLength)
-    addIssue(`the schema is ${length} characters of JSON; this server takes up to ${schemaLength}`)
-  else if (depthOf(schema) > schemaDepth)
-    addIssue(`the schema nests deeper than this server's limit of ${schemaDepth} levels of lists and objects`)
+    return `the schema is ${length} characters of JSON; this server takes up to ${schemaLength}`
+  if (depthOf(schema) > schemaDepth)
+    return `the schema nests deeper than this server's limit of ${schemaDepth} levels of lists and objects`
+  return undefined
 })
+
+/** See {@link jsonObject}. @param refusal Says what is wrong with an object, which has lost what JavaScript's parser loses. */
+function wholeObject(refusal: (object: object) => string | undefined = () => undefined) {
+  return z
+    .unknown()
+    .check((context) => {
+      const { value, issues } = context
+      if (!isRecord(value)) {
+        issues.push({ code: "invalid_type", expected: "record", input: value })
+        return
+      }
+      const message = refusal(value)
+      if (message === undefined) context.value = exactOf(value)
+      else issues.push(problem(value, message))
+    })
+    .meta({ type: "object", additionalProperties: {} }) as unknown as z.ZodType<
+    Record<string, unknown>,
+    Record<string, unknown>
+  >
+}
 
 /** A regular expression or grammar of limited length. */
 export const boundedPattern = z

@@ -189,6 +189,14 @@ const refused: [name: string, param: string, change: Partial<GenerateRequest>][]
   ["a repetition penalty of 0", "repetitionPenalty", { sampling: { ...GREEDY, repetitionPenalty: 0 } }],
   ["21 log-probabilities", "logprobs", { sampling: { ...GREEDY, logprobs: 21 } }],
   ["a bias of an unknown token", "logitBias", { sampling: { ...GREEDY, logitBias: new Map([[1000, 1]]) } }],
+  ["a typicalP above 1", "typicalP", { sampling: { ...GREEDY, typicalP: 1.1 } }],
+  ["a negative topNSigma", "topNSigma", { sampling: { ...GREEDY, topNSigma: -1 } }],
+  ["a dryBase of 0", "dryBase", { sampling: { ...GREEDY, dryBase: 0 } }],
+  ["half a token to look back at", "repeatLastN", { sampling: { ...GREEDY, repeatLastN: 1.5 } }],
+  ["a bad word of an unknown token", "badWords", { sampling: { ...GREEDY, badWords: [[1, 1000]] } }],
+  ["an unknown allowed token", "allowedTokenIds", { sampling: { ...GREEDY, allowedTokens: new Set([-1]) } }],
+  ["no allowed token", "allowedTokenIds", { sampling: { ...GREEDY, allowedTokens: new Set() } }],
+  ["an unknown stop token", "stopTokenIds", { stopTokenIds: new Set([1000]) }],
   ["an infinite bias", "logitBias", { sampling: { ...GREEDY, logitBias: new Map([[1, Infinity]]) } }],
 ]
 for (const [name, param, change] of refused) {

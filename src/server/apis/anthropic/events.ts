@@ -1,5 +1,6 @@
 /** Answers → the events of Anthropic's streams, and those → whole messages. */
 
+import { parseJson } from "../../../json.ts"
 import type { ChatDelta, ChatEvent, ChatToolDelta } from "../../chat/chat.ts"
 import type { TokenUsage } from "../../chat/choices.ts"
 import type { StreamFormat } from "../../http/stream.ts"
@@ -126,7 +127,7 @@ export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<
 /** A call's input; empty if its JSON was cut off. */
 function inputOf(json: string): Record<string, unknown> {
   try {
-    return JSON.parse(json)
+    return parseJson(json) as Record<string, unknown>
   } catch {
     return {}
   }

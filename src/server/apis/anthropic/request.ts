@@ -1,5 +1,6 @@
 /** Anthropic's requests → neutral ones. */
 
+import { stringifyJson } from "../../../json.ts"
 import type { ChatRequest, Conversation, Message, ToolChoice } from "../../chat/request.ts"
 import type { CountTokensRequest, MessageParam, MessagesRequest } from "./schema.ts"
 
@@ -71,7 +72,7 @@ function assistantMessage(content: readonly Block[]): Message {
     content: textOf(content),
     ...(thinking !== "" && { reasoning: thinking }),
     ...(calls.length > 0 && {
-      toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: JSON.stringify(input) })),
+      toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: stringifyJson(input) })),
     }),
   }
 }

@@ -1,7 +1,7 @@
 /** Tools in Anthropic's form: their fields in a request, and the blocks of calls and results. */
 
 import { z } from "zod"
-import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
+import { boundedSchema, jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { functionName, toolProblems } from "../openai/tools-schema.ts"
 
 export const cacheControl = z
@@ -25,7 +25,7 @@ export const toolUseBlock = z.strictObject({
   type: z.literal("tool_use"),
   id: z.string().min(1),
   name: z.string().min(1),
-  input: z.record(z.string(), z.unknown()),
+  input: jsonObject,
   caller: direct.optional(),
   cache_control: cacheControl,
 })
@@ -108,6 +108,6 @@ export const answerToolUse = z.object({
   type: z.literal("tool_use"),
   id: z.string().describe("The tool_use_id of the block with the call's result."),
   name: z.string(),
-  input: z.record(z.string(), z.unknown()).describe("Empty if the answer was cut off within it."),
+  input: jsonObject.describe("Empty if the answer was cut off within it."),
   caller: z.object({ type: z.literal("direct") }),
 })

@@ -1,5 +1,6 @@
 /** Answers → the pieces of Ollama's streams, and those → whole answers. */
 
+import { parseJson } from "../../../json.ts"
 import { type Chat, type ChatEvent, chatEvents } from "../../chat/chat.ts"
 import type { ScoredToken } from "../../chat/choices.ts"
 import type { ApiFields } from "../../chat/request.ts"
@@ -102,7 +103,7 @@ class Call {
   made(): ToolCall | undefined {
     const { id, name, call } = this.start
     try {
-      return { id, function: { index: call, name, arguments: JSON.parse(this.#text) } }
+      return { id, function: { index: call, name, arguments: parseJson(this.#text) as Record<string, unknown> } }
     } catch {
       return undefined
     }

@@ -1,6 +1,7 @@
 /** Ollama's requests: their bodies, the models they name, and the neutral requests that they become. */
 
 import type { LoadedModel } from "../../../engine/types.ts"
+import { stringifyJson } from "../../../json.ts"
 import { reasoningMarks } from "../../../text/index.ts"
 import type { ChatRequest, Conversation, Message, RequestedForm, ToolCall } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
@@ -104,7 +105,7 @@ export function toMessages(messages: readonly OllamaMessage[]): Message[] {
       return {
         id: id ?? callId(calls++),
         name,
-        arguments: typeof values === "string" ? values : JSON.stringify(values ?? {}),
+        arguments: typeof values === "string" ? values : stringifyJson(values ?? {}),
       }
     })
     open.push(...toolCalls)

@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { modelName, noEffect, openObject } from "../../http/lenient.ts"
-import { boundedSchema, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
+import { boundedSchema, jsonObject, LIMITS, list, stopText, tokenIds } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
 import { toolFields } from "../openai/tools-schema.ts"
 import { parseKeepAlive } from "./keep-alive.ts"
@@ -91,9 +91,7 @@ const toolCall = openObject("messages[].tool_calls[]", {
   function: openObject("messages[].tool_calls[].function", {
     index: noEffect("follows from the order of the calls"),
     name: z.string().min(1),
-    arguments: z
-      .union([z.record(z.string(), z.unknown()), z.string()], { error: "expected an object, or its JSON" })
-      .nullish(),
+    arguments: z.union([jsonObject, z.string()], { error: "expected an object, or its JSON" }).nullish(),
   }),
 })
 
@@ -226,7 +224,7 @@ const answer = {
 
 const answeredCall = z.object({
   id: z.string(),
-  function: z.object({ index: z.int(), name: z.string(), arguments: z.record(z.string(), z.unknown()) }),
+  function: z.object({ index: z.int(), name: z.string(), arguments: jsonObject }),
 })
 
 export const ollamaChatResponse = z.object({

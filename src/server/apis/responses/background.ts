@@ -10,6 +10,7 @@ import { jobOptions } from "./request.ts"
 import { RESPONSE_EVENTS, ResponseRun } from "./response-run.ts"
 import type { ResponsesState } from "./responses.ts"
 import type { ResponseBody, ResponseRequest } from "./schema.ts"
+import { snapshot } from "./writer.ts"
 
 /** Loads the model, checks the request, and starts the generation. The answer is the queued response, or a stream of its events. */
 export const respondInBackground = (
@@ -47,7 +48,7 @@ async function begin(
   const context = { id: newId("resp"), created, model: model.name, controller, queue }
   const run = await ResponseRun.prepare(state.responses, model, context, body)
   const { running } = run
-  const queued = structuredClone(running.response)
+  const queued = snapshot(running.response)
   running.log = log
   running.ended = finish(run, held.move())
   return queued

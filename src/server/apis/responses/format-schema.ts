@@ -1,7 +1,7 @@
 /** The form of a response's text, in the Responses API's fields, which are flatter than those of chat completions. */
 
 import { z } from "zod"
-import { boundedSchema } from "../../http/limits.ts"
+import { boundedSchema, jsonObject } from "../../http/limits.ts"
 import { checkForms, type FormAsked, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
 
 const textFormat = z.discriminatedUnion("type", [
@@ -36,7 +36,7 @@ export const formatBody = z.discriminatedUnion("type", [
     type: z.literal("json_schema"),
     name: z.string(),
     description: z.string().optional(),
-    schema: z.record(z.string(), z.unknown()),
+    schema: jsonObject,
     strict: z.boolean().nullable(),
   }),
 ])

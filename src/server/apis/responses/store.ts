@@ -2,6 +2,7 @@
 
 import type { Database } from "bun:sqlite"
 import { z } from "zod"
+import { parseWithExact } from "../../../json.ts"
 import { IN_MEMORY, openDatabase } from "./database.ts"
 import { type StoredItem, storedItem } from "./items-schema.ts"
 import { type ResponseBody, responseSchema } from "./schema.ts"
@@ -75,7 +76,7 @@ export class ResponseStore implements Disposable {
       .get({ id, owner, oldest: now - this.limits.ageMs })
     if (found === null) return undefined
     const { response, input } = row.parse(found)
-    return stored.parse({ response: JSON.parse(response), input: JSON.parse(input) })
+    return stored.parse({ response: parseWithExact(response), input: JSON.parse(input) })
   }
 
   /**

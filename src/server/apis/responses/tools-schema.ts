@@ -1,7 +1,7 @@
 /** Tools in the Responses API's form, which is flatter than that of chat completions. */
 
 import { z } from "zod"
-import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
+import { boundedSchema, jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { functionName, toolProblems } from "../openai/tools-schema.ts"
 
 const typeOf = (input: unknown): string =>
@@ -54,7 +54,7 @@ export const toolBody = z.object({
   type: z.literal("function"),
   name: z.string(),
   description: z.string().nullable(),
-  parameters: z.record(z.string(), z.unknown()).nullable(),
+  parameters: jsonObject.nullable(),
   strict: z.boolean().nullable(),
 })
 export const toolChoiceBody = choice

@@ -42,6 +42,12 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
   reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
 })
 
+/** The response as it is now. Only its output changes in place; its schemas cannot be cloned, since they may have raw numbers. */
+export const snapshot = (response: ResponseBody): ResponseBody => ({
+  ...response,
+  output: structuredClone(response.output),
+})
+
 type Unnumbered<Event> = Event extends { sequence_number: number } ? Omit<Event, "sequence_number"> : never
 
 /** Writes the events of one response, and updates the response with each of them. */
@@ -200,7 +206,7 @@ export class ResponseWriter {
   }
 
   #ofResponse(type: Extract<ResponseEvent, { response: ResponseBody }>["type"]): ResponseEvent {
-    return this.#number({ type, response: structuredClone(this.response) } as Unnumbered<ResponseEvent>)
+    return this.#number({ type, response: snapshot(this.response) } as Unnumbered<ResponseEvent>)
   }
 
   #number(event: Unnumbered<ResponseEvent>): ResponseEvent {

@@ -1,0 +1,197 @@
+/** The options of sampling: how `generate` chooses tokens. */
+
+import { SAMPLING_DEFAULTS } from "../../engine/types.ts"
+import { decimal, flag, logitBias, mirostat, nonEmpty, seed, wholeNumber } from "./schemas.ts"
+import { option } from "./spec.ts"
+
+export const SAMPLING_OPTIONS = {
+  temperature: option({
+    name: "temperature",
+    value: "t",
+    default: SAMPLING_DEFAULTS.temperature,
+    description: "randomness of the sampling; 0 always takes the most likely token",
+    schema: decimal(0, 5),
+  }),
+  topK: option({
+    name: "top-k",
+    value: "k",
+    default: SAMPLING_DEFAULTS.topK,
+    description: "sample from the k most likely tokens; 0: from all",
+    schema: wholeNumber(0, 2 ** 31 - 1),
+  }),
+  topP: option({
+    name: "top-p",
+    value: "p",
+    default: SAMPLING_DEFAULTS.topP,
+    description: "sample from the most likely tokens that together reach this probability; 1: from all",
+    schema: decimal(0, 1),
+  }),
+  minP: option({
+    name: "min-p",
+    value: "p",
+    default: SAMPLING_DEFAULTS.minP,
+    description: "drop tokens whose probability is below this fraction of the most likely token's; 0: none",
+    schema: decimal(0, 1),
+  }),
+  repeatPenalty: option({
+    name: "repeat-penalty",
+    value: "x",
+    default: SAMPLING_DEFAULTS.repetitionPenalty,
+    description: "divide the logits of tokens in the prompt or output by this; 1: off",
+    schema: decimal(0.01, 100),
+  }),
+  frequencyPenalty: option({
+    name: "frequency-penalty",
+    value: "x",
+    default: SAMPLING_DEFAULTS.frequencyPenalty,
+    description: "subtract this from a token's logit for each time it was generated",
+    schema: decimal(-2, 2),
+  }),
+  presencePenalty: option({
+    name: "presence-penalty",
+    value: "x",
+    default: SAMPLING_DEFAULTS.presencePenalty,
+    description: "subtract this from the logit of every token that was generated",
+    schema: decimal(-2, 2),
+  }),
+  repeatLastN: option({
+    name: "repeat-last-n",
+    value: "n",
+    default: SAMPLING_DEFAULTS.repeatLastN,
+    description: "tokens that the three penalties look back at; -1: all, 0: none",
+    schema: wholeNumber(-1, 2 ** 31 - 1),
+  }),
+  typicalP: option({
+    name: "typical-p",
+    value: "p",
+    default: SAMPLING_DEFAULTS.typicalP,
+    description:
+      "sample from the tokens of most typical information content that together reach this probability; 1: from all",
+    schema: decimal(0, 1),
+  }),
+  topNSigma: option({
+    name: "top-n-sigma",
+    value: "n",
+    default: SAMPLING_DEFAULTS.topNSigma,
+    description: "sample from logits within n standard deviations of the greatest; 0: from all",
+    schema: decimal(0, 1e6),
+  }),
+  xtcProbability: option({
+    name: "xtc-probability",
+    value: "p",
+    default: SAMPLING_DEFAULTS.xtcProbability,
+    description:
+      "probability of excluding top choices: all tokens from --xtc-threshold on but the least likely; 0: never",
+    schema: decimal(0, 1),
+  }),
+  xtcThreshold: option({
+    name: "xtc-threshold",
+    value: "p",
+    default: SAMPLING_DEFAULTS.xtcThreshold,
+    description: "probability from which on a token is a top choice",
+    schema: decimal(0, 1),
+  }),
+  dryMultiplier: option({
+    name: "dry-multiplier",
+    value: "x",
+    default: SAMPLING_DEFAULTS.dryMultiplier,
+    description: "penalise tokens that extend a repetition, by x · base ^ (length - allowed length); 0: off",
+    schema: decimal(0, 1e3),
+  }),
+  dryBase: option({
+    name: "dry-base",
+    value: "x",
+    default: SAMPLING_DEFAULTS.dryBase,
+    description: "base of that penalty",
+    schema: decimal(1e-3, 1e3),
+  }),
+  dryAllowedLength: option({
+    name: "dry-allowed-length",
+    value: "n",
+    default: SAMPLING_DEFAULTS.dryAllowedLength,
+    description: "repetitions that are shorter are not penalised",
+    schema: wholeNumber(0, 2 ** 31 - 1),
+  }),
+  dryPenaltyLastN: option({
+    name: "dry-penalty-last-n",
+    value: "n",
+    default: SAMPLING_DEFAULTS.dryPenaltyLastN,
+    description: "tokens in which repetitions are looked for; -1: all, 0: none",
+    schema: wholeNumber(-1, 2 ** 31 - 1),
+  }),
+  drySequenceBreakers: option({
+    name: "dry-sequence-breaker",
+    value: "text",
+    repeatable: true,
+    description:
+      "a text that no repetition extends across (repeatable; default: line break, colon, quotation mark and asterisk)",
+    schema: nonEmpty,
+  }),
+  mirostat: option({
+    name: "mirostat",
+    value: "version",
+    default: SAMPLING_DEFAULTS.mirostat,
+    description: "1 or 2: Mirostat of this version in place of all limits; 0: off",
+    schema: mirostat,
+  }),
+  mirostatTau: option({
+    name: "mirostat-tau",
+    value: "bits",
+    default: SAMPLING_DEFAULTS.mirostatTau,
+    description: "surprise that Mirostat aims at",
+    schema: decimal(0, 1e3),
+  }),
+  mirostatEta: option({
+    name: "mirostat-eta",
+    value: "x",
+    default: SAMPLING_DEFAULTS.mirostatEta,
+    description: "how fast Mirostat gets there",
+    schema: decimal(0, 1e3),
+  }),
+  dynatempRange: option({
+    name: "dynatemp-range",
+    value: "t",
+    default: SAMPLING_DEFAULTS.dynatempRange,
+    description: "let the temperature differ by up to t, by the entropy of the distribution; 0: off",
+    schema: decimal(0, 100),
+  }),
+  dynatempExponent: option({
+    name: "dynatemp-exponent",
+    value: "x",
+    default: SAMPLING_DEFAULTS.dynatempExponent,
+    description: "power of the entropy in that",
+    schema: decimal(0, 100),
+  }),
+  minKeep: option({
+    name: "min-keep",
+    value: "n",
+    default: SAMPLING_DEFAULTS.minKeep,
+    description: "tokens that --typical-p, --top-p, --min-p and --xtc-probability leave at least",
+    schema: wholeNumber(0, 2 ** 31 - 1),
+  }),
+  temperatureLast: option({
+    name: "temperature-last",
+    default: false,
+    description: "apply the temperature after the limits, as llama.cpp does, and not before them",
+    schema: flag,
+  }),
+  logitBias: option({
+    name: "logit-bias",
+    value: "id=bias",
+    repeatable: true,
+    description: "add BIAS to the logit of the token with this ID (repeatable)",
+    schema: logitBias,
+  }),
+  seed: option({
+    name: "seed",
+    value: "n",
+    description: "seed of the sampling; the same seed gives the same text (default: random)",
+    schema: seed,
+  }),
+  logprobs: option({
+    name: "logprobs",
+    value: "n",
+    description: "print the log-probability of every token and of n alternatives (with --json)",
+    schema: wholeNumber(0, 20),
+  }),
+} as const
