@@ -100,6 +100,7 @@ export async function prepareChat(model: LoadedModel, run: RunContext, request: 
   const choices = makeChoices(model, [tokens], request, run, {
     shownTokens: markTokens(model.tokenizer, marks),
     constraint: afterReasoning(constraint, reasoning),
+    ...(reasoning && request.thinkingBudget && { thinking: { ...reasoning, tokens: request.thinkingBudget } }),
   })
   return { model, choices, controller: run.controller, reasoning, calling, tokenIds: request.tokenIds }
 }

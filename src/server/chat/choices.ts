@@ -14,6 +14,7 @@ import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
 import type { FieldKey, GenerationRequest } from "./request.ts"
 import { knownToken, samplingOf } from "./sampling.ts"
+import { generateWithin, type ThinkingBudget } from "./thinking-budget.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {
@@ -32,6 +33,7 @@ interface ChoiceRequest {
   /** Index of the first of its choices. */
   readonly first: number
   readonly request: TextRequest
+  readonly thinking?: ThinkingBudget
 }
 
 /** All choices of an HTTP request. */
@@ -57,6 +59,8 @@ interface ChoiceOptions {
   readonly constraint?: Constraint
   /** Called with each piece of a choice's text; true ends the choice, as if it were cancelled. */
   readonly endsAfter?: (index: number, text: string) => boolean
+  /** The limit of each choice's thoughts. */
+  readonly thinking?: ThinkingBudget
 }
 
 /** What decides a request's place in the engine's queue and cache. */
@@ -83,7 +87,7 @@ export function makeChoices(
   prompts: readonly Int32Array[],
   request: GenerationRequest,
   { id, queue, onProgress, generator = "philox" }: RunContext,
-  { endsAfter, ...options }: ChoiceOptions = {},
+  { thinking, endsAfter, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
@@ -92,7 +96,7 @@ export function makeChoices(
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
   const sampling = { ...samplingOf(model, request), generator }
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
-  const requests = prompts.map((promptTokens, prompt) => {
+  const requests = prompts.flatMap((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
       id: `${id}-${first}`,
@@ -114,7 +118,13 @@ export function makeChoices(
       ...(endsAfter && { endsAfter: (index: number, text: string) => endsAfter(first + index, text) }),
       ...(prompt === 0 && onProgress && { onProgress }),
     }
-    return { first, request }
+    if (thinking === undefined) return [{ first, request }]
+    // The thoughts of each choice end elsewhere, so each is a request of its own, with the seed that it has among the others.
+    return Array.from({ length: n }, (_, i) => {
+      const seed = BigInt.asUintN(64, sampling.seed + BigInt(i))
+      const one = { ...request, id: `${id}-${first + i}`, n: 1, sampling: { ...sampling, seed } }
+      return { first: first + i, request: one, thinking }
+    })
   })
   const ends = [...(ignoreEos ? [] : model.tokenizer.eogIds), ...(stopTokenIds ?? [])]
   return { list, requests, endTokens: new Set(ends) }
@@ -158,13 +168,16 @@ export function runChoices(
 /** The choices of one prompt. */
 async function* runOne(
   model: LoadedModel,
-  { first, request }: ChoiceRequest,
+  { first, request, thinking }: ChoiceRequest,
   controller: AbortController,
 ): AsyncGenerator<ChoiceEvent, void, void> {
   const watch = new GenerationWatch(model.name, request)
   let over = false
   try {
-    for await (const event of generateText(model, watch.request, controller.signal)) {
+    const events = thinking
+      ? generateWithin(model, watch.request, thinking, controller.signal)
+      : generateText(model, watch.request, controller.signal)
+    for await (const event of events) {
       watch.event(event)
       yield { index: first + event.index, event }
     }

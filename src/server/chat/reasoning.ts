@@ -2,7 +2,7 @@
 
 import type { LoadedModel } from "../../engine/types.ts"
 import { type ChatTemplate, endsInReasoning, type ReasoningMarks, reasoningMarks } from "../../text/index.ts"
-import { noteIgnored } from "../observe/ignored.ts"
+import { noteIgnored } from "../observe/record.ts"
 import type { Conversation } from "./request.ts"
 
 /** An answer that may begin with reasoning. */
@@ -13,7 +13,7 @@ export interface Reasoning {
 }
 
 /** Whether a model with this chat template thinks before it answers. */
-export const thinks = (template: ChatTemplate): boolean => reasoningMarks(template.source()) !== undefined
+const thinks = (template: ChatTemplate): boolean => reasoningMarks(template.source()) !== undefined
 
 /** Where to look for reasoning in the answer to a prompt; `undefined`: the answer has none. */
 export function reasoningOf(

@@ -136,6 +136,8 @@ export interface Conversation {
   readonly documents?: readonly Readonly<Record<string, unknown>>[]
   /** Turn thinking on or off, where the model has a switch for it. */
   readonly thinking?: boolean
+  /** Most tokens of the thoughts, which are ended there. From 1. Default: no limit. */
+  readonly thinkingBudget?: number
   readonly reasoningEffort?: "minimal" | "low" | "medium" | "high" | "xhigh" | "max"
 }
 
@@ -225,6 +227,7 @@ type Accepted =
   | "timeLimitMs"
   | "keptPromptTokens"
   | "documents"
+  | "thinkingBudget"
   | "addSpecialTokens"
   | "keptTokens"
   | "norm"

@@ -4,10 +4,9 @@
  */
 
 import { z } from "zod"
-import { noteIgnored } from "../observe/ignored.ts"
-import { currentRequest } from "../observe/record.ts"
+import { currentRequest, noteIgnored } from "../observe/record.ts"
 
-export { noteIgnored } from "../observe/ignored.ts"
+export { noteIgnored } from "../observe/record.ts"
 
 /** The model of a request. */
 export const modelName = z

@@ -13,10 +13,12 @@ import { type ChatBody, chatRequest } from "../openai/chat-schema.ts"
 import { toConversation } from "../openai/request.ts"
 import { readBody } from "./completion.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
+import { CHAT_DEFAULTS } from "./settings.ts"
 
-/** Reads a body as llama-server does: an assistant's message at the end is the beginning of the answer. @throws ApiError 400 */
+/** Reads a body as llama-server does, with its defaults: an assistant's message at the end is the beginning of the answer. @throws ApiError 400 */
 async function readChat(state: ServerState, request: Request): Promise<unknown> {
-  const body = await readBody(state, request)
+  const given = await readBody(state, request)
+  const body = typeof given === "object" && given !== null ? { ...CHAT_DEFAULTS, ...given } : given
   const { messages, continue_final_message, add_generation_prompt } = (body ?? {}) as Record<string, unknown>
   const ofAssistant = (message: unknown) =>
     typeof message === "object" && message !== null && "role" in message && message.role === "assistant"

@@ -46,6 +46,16 @@ const SAMPLERS: readonly (readonly [name: string, letter: string, own: SamplerNa
   ["temperature", "t", "temperature"],
 ]
 
+/** The defaults that differ from those of OpenAI's API, as fields of a chat. The order of samplers puts the temperature last. */
+export const CHAT_DEFAULTS = {
+  temperature: DEFAULTS.temperature,
+  top_k: DEFAULTS.top_k,
+  top_p: DEFAULTS.top_p,
+  min_p: DEFAULTS.min_p,
+  repeat_last_n: DEFAULTS.repeat_last_n,
+  samplers: SAMPLERS.map(([name]) => name),
+}
+
 /** What stands for a random seed. */
 const RANDOM_SEED = 4294967295
 

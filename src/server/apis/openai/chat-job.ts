@@ -114,7 +114,7 @@ export class ChatJob implements Job<ChatResponse> {
       return { ...only(index, { role: "assistant", content }), ...(first && this.#promptIds()) }
     }
 
-    for await (const event of live.withProgress(this.#events(perToken || running !== undefined))) {
+    for await (const event of live.withProgress(this.#events())) {
       if ("total" in event) {
         if (!begun.has(0)) yield begin(0)
         if (withProgress) yield { ...timed(chunk()), prompt_progress: event }
@@ -148,9 +148,8 @@ export class ChatJob implements Job<ChatResponse> {
     }
   }
 
-  /** @param tokens Every token has an event. */
-  #events(tokens = false): AsyncGenerator<ChatEvent, void, void> {
-    const chat = tokens ? { ...this.chat, tokenIds: true } : this.chat
+  #events(): AsyncGenerator<ChatEvent, void, void> {
+    const chat = this.body.timings_per_token ? { ...this.chat, tokenIds: true } : this.chat
     const { reasoning } = chat
     const events = chatEvents(chat)
     return reasoning === undefined ? events : withReasoning(events, this.#reasoningPlace, reasoning.marks)

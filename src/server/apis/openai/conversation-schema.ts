@@ -2,7 +2,7 @@
 
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
-import { LIMITS, list, variables } from "../../http/limits.ts"
+import { jsonObject, LIMITS, list, variables } from "../../http/limits.ts"
 import { notYet } from "./generation-schema.ts"
 
 const PART = "messages[].content[]"
@@ -35,10 +35,7 @@ const part = z.discriminatedUnion(
 export type MessagePart = z.output<typeof part>
 
 /** A call's arguments as JSON, or as the object itself. */
-const callArguments = z
-  .union([text, z.record(text, z.unknown())])
-  .nullish()
-  .describe("JSON.")
+const callArguments = z.union([text, jsonObject]).nullish().describe("JSON.")
 const calledFunction = openObject("messages[].tool_calls[].function", {
   name: text.min(1),
   arguments: callArguments,
@@ -136,7 +133,9 @@ const thinkingFields = {
     .union([z.boolean(), z.enum(EFFORTS)])
     .nullish()
     .describe("Ollama's form of reasoning_effort."),
-  thinking_token_budget: budget.describe("0 turns thinking off."),
+  thinking_token_budget: budget.describe(
+    "Most tokens of the reasoning, which ends there; 0 turns thinking off. Default, and -1: no limit.",
+  ),
   thinking_budget: budget.describe("As thinking_token_budget."),
   reasoning_budget: budget.describe("As thinking_token_budget."),
   reasoning_budget_tokens: budget.describe("As thinking_token_budget."),

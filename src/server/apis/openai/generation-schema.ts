@@ -126,7 +126,7 @@ export const acceptedFields = {
   n_keep: noEffect(SLOTS),
   n_discard: noEffect(SLOTS),
   n_indent: noEffect("is for filling gaps in code, as llama-server does it"),
-  t_max_prompt_ms: noEffect("is not supported by llama-server either"),
+  t_max_prompt_ms: noEffect("limits the time of the prompt, which --deadline bounds"),
   penalize_nl: noEffect("was removed from llama-server"),
   tfs_z: noEffect("was removed from llama-server"),
   post_sampling_probs: noEffect("is about probabilities after the limits; those of the model are reported"),

@@ -89,7 +89,7 @@ const toSampling = (body: Omit<GenerationFields, keyof StructuredFields>): Gener
 }
 
 /** A limit of tokens; `undefined`: none. */
-export const limitOf = (...values: (number | null | undefined)[]): number | undefined => {
+const limitOf = (...values: (number | null | undefined)[]): number | undefined => {
   const given = values.find((value) => value !== undefined && value !== null)
   return typeof given === "number" && given >= 0 ? given : undefined
 }
@@ -100,7 +100,8 @@ export const toChatRequest = (body: ChatBody): ChatRequest => ({
   addSpecialTokens: body.add_special_tokens ?? undefined,
   maxTokens: limitOf(body.max_completion_tokens, body.max_tokens, body.n_predict),
   logprobs: body.logprobs || body.n_probs ? (body.top_logprobs ?? body.n_probs ?? 0) : undefined,
-  tokenIds: body.return_token_ids ?? undefined,
+  // They are also what a stream's token counts are counted by.
+  tokenIds: body.return_token_ids || body.stream_options?.continuous_usage_stats || undefined,
 })
 
 export const toConversation = (
@@ -125,7 +126,9 @@ export const toEffort = (
   effort === "none" ? { thinking: false } : { reasoningEffort: effort ?? undefined }
 
 /** Every field about thinking comes to one switch. What turns it off counts most, then an effort. */
-function toThinking(body: Partial<TemplateFields>): Pick<Conversation, "thinking" | "reasoningEffort"> {
+function toThinking(
+  body: Partial<TemplateFields>,
+): Pick<Conversation, "thinking" | "reasoningEffort" | "thinkingBudget"> {
   const { reasoning, thinking, think } = body
   const typed = typeof thinking === "object" ? thinking : undefined
   const budgets = [
@@ -143,10 +146,11 @@ function toThinking(body: Partial<TemplateFields>): Pick<Conversation, "thinking
     typed?.type === "disabled" ? false : typed?.type === "enabled" ? true : undefined,
     reasoning?.enabled,
   ]
+  const thinkingBudget = budgets.find((budget) => typeof budget === "number" && budget > 0) ?? undefined
   const effort = body.reasoning_effort ?? reasoning?.effort ?? (typeof think === "string" ? think : undefined)
   if (effort === "none" || budgets.includes(0) || switches.includes(false)) return { thinking: false }
-  if (effort !== undefined && effort !== null) return { reasoningEffort: effort }
-  return switches.includes(true) ? { thinking: true } : {}
+  if (effort !== undefined && effort !== null) return { reasoningEffort: effort, thinkingBudget }
+  return { thinkingBudget, ...(switches.includes(true) && { thinking: true }) }
 }
 
 function toTool(tool: OpenAiTool): Tool {

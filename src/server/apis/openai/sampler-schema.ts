@@ -14,7 +14,7 @@ const factor = z.number().gt(0).max(100)
 type Problem = { code: "custom"; path: PropertyKey[]; input: unknown; message: string }
 
 /** What a request adds to logits: by the id of a token, and for every token of a text. `-Infinity` excludes a token. */
-export interface LogitBias {
+interface LogitBias {
   readonly byToken: Record<string, number>
   readonly byText: (readonly [text: string, bias: number])[]
 }
