@@ -80,7 +80,10 @@ describe("beside other requests", () => {
     ])
     for (const [i, found] of mixed.entries()) {
       if (Array.isArray(found)) expect(found).toEqual(text)
-      else expect(difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as (typeof POOLINGS)[number]] ?? [])).toBeLessThan(1e-5)
+      else
+        expect(
+          difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as (typeof POOLINGS)[number]] ?? []),
+        ).toBeLessThan(1e-5)
     }
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 8 })
     expect(engine.stats().nPreemptions).toBeGreaterThan(0)

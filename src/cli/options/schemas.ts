@@ -103,7 +103,9 @@ export const apiKey = z
 
 const ORIGIN =
   "must be an origin such as https://chat.example or http://localhost:3000, without a path, localhost for pages from this machine, or * for all origins"
-export const origin = z.string().refine((text) => text === "*" || text === "localhost" || isOrigin(text), { error: ORIGIN })
+export const origin = z
+  .string()
+  .refine((text) => text === "*" || text === "localhost" || isOrigin(text), { error: ORIGIN })
 
 /** Whether a text is a value of the `Origin` header. A slash after it is allowed. */
 function isOrigin(text: string): boolean {
