@@ -113,7 +113,7 @@ export function renderChat(
     try {
       return renderOnce(messages)
     } catch (error) {
-      const joined = systemFirst(messages)
+      const joined = inStrictOrder(messages)
       if (joined === messages || !(error instanceof ChatTemplateError && error.code === "raised")) throw error
       return renderOnce(joined)
     }
@@ -135,13 +135,22 @@ export function renderChat(
   }
 }
 
-/** Messages with all system messages as one at the beginning, for templates that refuse others; the same list if they are so already. */
-function systemFirst(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+/**
+ * Messages for templates that refuse others: all system messages as one at the beginning, and messages of the user that follow each other
+ * as one. The same list if they are so already.
+ */
+function inStrictOrder(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  const texts = (list: readonly ChatMessage[]) => list.map(({ content }) => contentText(content)).join("\n\n")
   const system = messages.filter(({ role }) => role === "system")
-  const [first] = system
-  if (first === undefined || (system.length === 1 && messages[0] === first)) return messages
-  const content = system.map((message) => contentText(message.content)).join("\n\n")
-  return [{ ...first, content }, ...messages.filter(({ role }) => role !== "system")]
+  const list: ChatMessage[] = system[0] === undefined ? [] : [{ ...system[0], content: texts(system) }]
+  for (const message of messages) {
+    const last = list.at(-1)
+    if (message.role === "system") continue
+    if (message.role === "user" && last?.role === "user")
+      list.splice(-1, 1, { ...last, content: texts([last, message]) })
+    else list.push(message)
+  }
+  return list.length === messages.length && list[0]?.role === messages[0]?.role ? messages : list
 }
 
 /** A message under the names that templates know. */
