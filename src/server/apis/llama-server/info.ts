@@ -10,6 +10,7 @@ import { ApiError, answerErrors } from "../../http/errors.ts"
 import { modelName, openObject } from "../../http/lenient.ts"
 import { endpoint } from "../../http/openapi.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
+import type { ModelPool } from "../../pool/pool.ts"
 import type { ModelState } from "../../pool/status.ts"
 import { statusOf } from "../../pool/status.ts"
 import { modelCard } from "../ollama/describe.ts"
@@ -123,7 +124,9 @@ export function llamaInfoRoutes(state: ServerState) {
       "/models",
       async () => ({
         object: "list" as const,
-        data: models.models.map((entry) => describeModel(entry, created)),
+        data: models.models.flatMap((entry) =>
+          listedNames(models, entry).map((id) => describeModel(entry, id, created)),
+        ),
         models: await Promise.all(models.models.map(async (entry) => (await modelCard(entry)).listed)),
       }),
       {
@@ -211,11 +214,15 @@ function setAdapters({ body }: { body: unknown }) {
   throw new ApiError(400, "invalid_request_error", "This server has no LoRA adapters.", null, "unsupported_parameter")
 }
 
-function describeModel(entry: PoolEntry, created: number): z.output<typeof modelEntry> {
+/** The names under which a model is listed: its own, and where there are several models, all of them. */
+const listedNames = ({ models }: ModelPool, { name, spec }: PoolEntry): string[] =>
+  models.length > 1 ? [name, ...(spec.aliases ?? [])] : [name]
+
+function describeModel(entry: PoolEntry, id: string, created: number): z.output<typeof modelEntry> {
   const { name, spec, model } = entry
   const { state } = statusOf(entry)
   return {
-    id: name,
+    id,
     aliases: [name, ...(spec.aliases ?? [])],
     tags: [],
     object: "model",
