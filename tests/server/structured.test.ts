@@ -179,7 +179,7 @@ describe("unsupported formats are refused by name", () => {
       "",
     ],
     [{ guided_json: "{" }, "guided_json", "expected a JSON schema"],
-    [{ guided_json: { not: {} } }, "guided_json", "'not' is not supported"],
+    [{ guided_json: { not: {} } }, "guided_json", "no value is valid"],
     [{ structured_outputs: { structural_tag: "{}" } }, "structured_outputs.structural_tag", "not supported"],
     [{ response_format: { type: "xml" } }, "response_format.type", ""],
     [{ regex: "a(?<!b)" }, "regex", "looking behind"],
