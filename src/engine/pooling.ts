@@ -1,4 +1,4 @@
-/** Pooling of embeddings: a prompt's hidden states, after the output norm, become one vector of length 1. */
+/** Pooling of embeddings: a prompt's hidden states, after the output norm, become one vector. */
 
 import { EngineError } from "../errors.ts"
 import type { Pooling } from "./types.ts"
@@ -46,15 +46,16 @@ export class Pooler {
     this.#seen += n
   }
 
-  /** f32 [width], of length 1. @throws EngineError where rows are missing or not finite. */
+  /** f32 [width]. @throws EngineError where rows are missing or not finite. */
   result(): Float32Array {
     if (this.#seen !== this.length) throw new EngineError(`only ${this.#seen} of ${this.length} tokens were pooled`)
-    const length = Math.sqrt(this.#sum.reduce((sum, value) => sum + value * value, 0))
-    if (!(length > 0 && Number.isFinite(length)))
+    const squares = this.#sum.reduce((sum, value) => sum + value * value, 0)
+    if (!(squares > 0 && Number.isFinite(squares)))
       throw new EngineError(
         "the model's embedding is NaN or zero; the weights or the input are broken, so check the model file",
       )
-    return Float32Array.from(this.#sum, (value) => value / length)
+    const rows = this.pooling === "mean" ? this.length : 1
+    return Float32Array.from(this.#sum, (value) => value / rows)
   }
 
   /** Adds one row after RMS norm, as the plan's last norm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */

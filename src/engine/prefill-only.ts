@@ -15,9 +15,10 @@ interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority
   pooling: Pooling
 }
 
-/** `vector`: f32 [hidden size], of length 1. */
+/** `vector`: f32 [hidden size], of length 1. `raw`: as the model gives it. */
 interface Embedding {
   vector: Float32Array
+  raw: Float32Array
   usage: Usage
 }
 
@@ -32,7 +33,8 @@ export async function embedTokens(
 ): Promise<Embedding> {
   const { embedding, usage } = await prefillOnly(engine, { ...request, sampling: GREEDY }, signal)
   if (embedding === undefined) throw new EngineError("the engine ended the request without an embedding")
-  return { vector: embedding, usage }
+  const length = Math.sqrt(embedding.reduce((sum, value) => sum + value * value, 0))
+  return { vector: embedding.map((value) => value / length), raw: embedding, usage }
 }
 
 interface ScoreRequest

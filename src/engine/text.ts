@@ -1,7 +1,8 @@
 /** Text generation on an engine: decodes tokens, applies stop strings, and hides control tokens. */
 
 import { EngineError } from "../errors.ts"
-import { Detokenizer, StopMatcher } from "../text/index.ts"
+import type { Constraint } from "../grammar/constraint.ts"
+import { Detokenizer, type ScopedText, StopMatcher, StopScope } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 import type {
   EngineEvent,
@@ -20,13 +21,13 @@ export interface TextRequest
   promptTokens: Int32Array
   sampling: SamplingParams
   maxTokens: number
-  /** Stop strings, up to 16. The text ends before the first one. */
+  /** Stop strings, up to 64. The text ends before the first one. */
   stop: string[]
   /**
-   * Whether stop strings count in the next piece of the text of sequence `index`. Default: in all of them. Called once for each piece, in
-   * order, so that it can follow the text. A stop string does not extend across a piece in which it does not count.
+   * Stop strings also count in calls of tools, and in the strings of JSON, where the constraint asks for these. A stop string does not
+   * extend across the border of a part in which it does not count.
    */
-  stopsIn?: (index: number, text: string) => boolean
+  stopEverywhere?: boolean
   /** Tokens that end a sequence beside the model's own. */
   stopTokenIds?: ReadonlySet<number>
   /** The stop string or stop token that ends the text is part of it. */
@@ -35,6 +36,8 @@ export interface TextRequest
   skipSpecialTokens?: boolean
   /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
+  /** Milliseconds after a sequence's first token at which it ends, as at `maxTokens`. */
+  maxMs?: number
   /** Report the stop token that ends a sequence as a `text` event with empty text. */
   reportEnd?: boolean
   /** Control tokens whose text is part of the output. By default it is not. */
@@ -72,7 +75,8 @@ export async function* generateText(
   const { promptTokens: tokens, reportEnd, ...rest } = request
   const {
     stop: _,
-    stopsIn: _in,
+    stopEverywhere: _where,
+    maxMs: _ms,
     ignoreEos: _eos,
     includeStop: _with,
     shownTokens: _shown,
@@ -91,12 +95,12 @@ export async function* generateText(
       const rest = sequence.stopString === undefined ? sequence.flush() : ""
       if (rest !== "") yield { type: "text", index, text: rest }
       yield sequence.end(event)
-    } else if (sequence.stopString === undefined) {
+    } else if (!sequence.over) {
       const { token, logprobs } = event
       const ends = sequence.isEnd(token)
       const text = sequence.push(token)
       // Only its `end` event follows.
-      if (sequence.stopString !== undefined) engine.endSequence(own.id, index)
+      if (sequence.over) engine.endSequence(own.id, index)
       if (ends && text === "" && !reportEnd) continue
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     }
@@ -110,7 +114,11 @@ class SequenceText {
   #stopToken: number | undefined
   readonly #detokenizer: Detokenizer
   #matcher: StopMatcher
+  readonly #scope: StopScope | undefined
   #nTokens = 0
+  /** When the first token came, in milliseconds. */
+  #startedAt: number | undefined
+  #timedOut = false
 
   constructor(
     tokenizer: Tokenizer,
@@ -121,6 +129,12 @@ class SequenceText {
     const { shownTokens: shown, skipSpecialTokens, stop } = request
     this.#detokenizer = new Detokenizer(tokenizer, { shown, special: skipSpecialTokens === false })
     this.#matcher = new StopMatcher(stop)
+    this.#scope = stop.length === 0 || request.stopEverywhere ? undefined : scopeOf(request.constraint)
+  }
+
+  /** Whether no more of the sequence's tokens count. */
+  get over(): boolean {
+    return this.stopString !== undefined || this.#timedOut
   }
 
   /** Whether a token ends the sequence: an end token of the model, or a stop token. */
@@ -130,37 +144,59 @@ class SequenceText {
 
   /** Returns the text that a token completes. What ends the sequence has none, unless the request includes it. */
   push(token: number): string {
-    const { includeStop, stopTokenIds } = this.request
+    const { includeStop, stopTokenIds, maxMs } = this.request
     if (stopTokenIds?.has(token)) this.#stopToken = token
     if (!includeStop && this.isEnd(token)) return ""
     this.#nTokens++
-    return this.#scan(this.#detokenizer.push(token))
+    this.#startedAt ??= performance.now()
+    if (maxMs !== undefined && performance.now() - this.#startedAt >= maxMs) this.#timedOut = true
+    return this.#scan(this.#parts(this.#detokenizer.push(token)))
   }
 
   /** Returns the text that was held back. */
   flush(): string {
-    const last = this.#scan(this.#detokenizer.flush())
+    const parts = [...this.#parts(this.#detokenizer.flush()), ...(this.#scope?.flush() ?? [])]
+    const last = this.#scan(parts)
     return this.stopString === undefined ? last + this.#matcher.flush() : last
   }
 
   end({ index, reason, usage }: Extract<EngineEvent, { type: "end" }>): TextEvent {
     if (this.stopString !== undefined) return { type: "end", index, reason: "stop", stopString: this.stopString, usage }
+    if (this.#timedOut) return { type: "end", index, reason: reason === "cancelled" ? "length" : reason, usage }
     if (reason !== "stop" || this.#stopToken === undefined) return { type: "end", index, reason, usage }
     return { type: "end", index, reason, stopToken: this.#stopToken, usage }
   }
 
-  /** Looks for stop strings. Those in the text of the first `minTokens` tokens are ignored, as are those where they do not count. */
-  #scan(piece: string): string {
-    const { stop, stopsIn, includeStop, minTokens = 0 } = this.request
-    const counts = stopsIn === undefined || stopsIn(this.index, piece)
-    if (this.#nTokens < minTokens) return piece
-    if (!counts) {
-      const held = this.#matcher.flush()
-      this.#matcher = new StopMatcher(stop)
-      return held + piece
-    }
-    const found = this.#matcher.push(piece)
-    this.stopString = found.stop
-    return includeStop && found.stop !== undefined ? found.text + found.stop : found.text
+  #parts(text: string): ScopedText[] {
+    return this.#scope?.push(text) ?? [{ text, stops: true }]
   }
+
+  /** Looks for stop strings. Those in the text of the first `minTokens` tokens are ignored, as are those where they do not count. */
+  #scan(parts: readonly ScopedText[]): string {
+    const { stop, includeStop, minTokens = 0 } = this.request
+    let text = ""
+    for (const part of parts) {
+      if (this.#nTokens < minTokens) text += part.text
+      else if (part.stops) {
+        const found = this.#matcher.push(part.text)
+        this.stopString = found.stop
+        text += found.text
+        if (found.stop !== undefined) return includeStop ? text + found.stop : text
+      } else {
+        text += this.#matcher.flush() + part.text
+        this.#matcher = new StopMatcher(stop)
+      }
+    }
+    return text
+  }
+}
+
+/** Where stop strings count in a text of this form. `undefined`: everywhere. */
+function scopeOf(constraint: Constraint | undefined): StopScope | undefined {
+  if (constraint?.type === "tools") {
+    const { trigger, answer, reasoning } = constraint
+    return new StopScope({ trigger, json: answer !== undefined, reasoning })
+  }
+  const json = constraint?.type === "json_object" || constraint?.type === "json_schema"
+  return json ? new StopScope({ json, reasoning: constraint.reasoning }) : undefined
 }

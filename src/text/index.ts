@@ -10,6 +10,7 @@ export {
 export { Detokenizer } from "./detokenizer.ts"
 export { endsInReasoning, type ReasoningMarks, ReasoningSplitter, reasoningMarks } from "./reasoning.ts"
 export { StopError, StopMatcher } from "./stop.ts"
+export { type ScopedText, StopScope } from "./stop-scope.ts"
 export { TokenizerError } from "./tokenizer/errors.ts"
 export { tokenizerFromMetadata } from "./tokenizer/tokenizer.ts"
 export type { EncodeOptions, Tokenizer } from "./tokenizer/types.ts"

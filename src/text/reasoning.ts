@@ -107,7 +107,7 @@ export class ReasoningSplitter {
 }
 
 /** Units at the end of `text` that may begin `mark`. */
-function beginning(text: string, mark: string): number {
+export function beginning(text: string, mark: string): number {
   for (let n = Math.min(text.length, mark.length - 1); n > 0; n--) if (text.endsWith(mark.slice(0, n))) return n
   return 0
 }

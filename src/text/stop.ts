@@ -1,5 +1,5 @@
 /** Most stop strings of one request. The OpenAI API allows 4. */
-export const MAX_STOP_STRINGS = 16
+export const MAX_STOP_STRINGS = 64
 
 /** A list of stop strings is invalid; the message gives the reason. */
 export class StopError extends Error {

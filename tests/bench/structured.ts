@@ -14,7 +14,7 @@ import { generateText, type TextRequest } from "../../src/engine/text.ts"
 import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY, type Usage } from "../../src/engine/types.ts"
 import { compileConstraint } from "../../src/grammar/compile.ts"
-import type { ToolsConstraint } from "../../src/grammar/constraint.ts"
+import { constraintOf, type ToolsConstraint } from "../../src/grammar/constraint.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
 import { realVocabulary } from "../support/grammar.ts"
 import { limited, type Schema, sampleSchemas, validatorFor } from "../support/json-schemas.ts"
@@ -22,7 +22,7 @@ import { limited, type Schema, sampleSchemas, validatorFor } from "../support/js
 const MOST = 1.1
 const SEED = 2026
 /** Greatest length of the strings and lists of the large tools. */
-const LONG = 16_384
+const LONG = 20_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -41,7 +41,8 @@ function largeTools(): ToolsConstraint {
   const calls = Array.from({ length: 64 }, (_, i) => {
     const names = Array.from({ length: 20 }, (_, k) => `parameter_${k}_of_tool_${i}`)
     const properties = Object.fromEntries(names.map((name, k) => [name, k % 4 === 3 ? list : text]))
-    const parameters = { type: "object", properties, required: names.slice(0, 5), additionalProperties: false }
+    const required = names.slice(0, 5)
+    const parameters = JSON.stringify({ type: "object", properties, required, additionalProperties: false })
     return { begin: `{"name": "tool_${i}", "arguments": `, parameters, end: "}" }
   })
   const marks = { trigger: "<tool_call>", open: "\n", close: "\n</tool_call>", between: "\n" }
@@ -126,7 +127,7 @@ const schemas = sampleSchemas(2 * n_schemas, SEED, true)
   .filter((schema) => !containsItself(schema))
   .slice(0, n_schemas)
   .map((schema) => limited(schema) as Schema)
-const constraintFor = (schema: Schema) => ({ type: "json_schema", schema, param: "bench" }) as const
+const constraintFor = (schema: Schema) => constraintOf({ type: "json_schema", schema }, "bench")
 
 // All schemas at once: some requests run together, the rest are queued.
 let faults = 0

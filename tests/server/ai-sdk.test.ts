@@ -95,7 +95,7 @@ describe("with SmolLM2", () => {
   })
 
   test("throws its own error classes", async () => {
-    const error = await generateText({ ...ask(), temperature: 3 }).catch((thrown) => thrown)
+    const error = await generateText({ ...ask(), temperature: -1 }).catch((thrown) => thrown)
     expect(error).toBeInstanceOf(APICallError)
     expect(error).toMatchObject({ statusCode: 400, isRetryable: false })
     expect(error.message).toContain("'temperature'")

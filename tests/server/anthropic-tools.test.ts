@@ -44,7 +44,7 @@ describe("tool_use blocks", () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create(request)
     expect(message.content as unknown[]).toEqual([
-      { type: "text", text: "Hm.", citations: null },
+      { type: "text", text: "Hm.", citations: [] },
       use("f", { x: "é" }),
       use("g", {}),
     ])
@@ -63,7 +63,7 @@ describe("tool_use blocks", () => {
     const message = await stream.finalMessage()
     expect(message.content as unknown[]).toEqual([
       { type: "thinking", thinking: "Well.", signature: "" },
-      { type: "text", text: "Hm.", citations: null },
+      { type: "text", text: "Hm.", citations: [] },
       use("f", { x: "é" }),
       use("g", {}),
     ])
@@ -89,7 +89,7 @@ describe("tool_use blocks", () => {
     await using server = await serve(CALLS)
     const message = await server.anthropic.messages.create({ ...request, max_tokens: 52 })
     expect(message.stop_reason).toBe("max_tokens")
-    expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: null }, use("f", {})])
+    expect(message.content as unknown[]).toEqual([{ type: "text", text: "Hm.", citations: [] }, use("f", {})])
   })
 })
 
@@ -173,7 +173,12 @@ test("with tool_choice none, the prompt has no tools", async () => {
 describe("invalid fields are refused by name", () => {
   const last = { role: "assistant", content: [{ type: "tool_use", id: "a", name: "f", input: {} }] }
   test.each<[object, string]>([
-    [{ tools: [{ type: "bash_20250124", name: "bash" }] }, "tools[0].type"],
+    [
+      { tools: [{ type: "web_search_20250305", name: "s" }], tool_choice: { type: "tool", name: "s" } },
+      "tool_choice.name",
+    ],
+    [{ tools: [{ type: "web_search_20250305", name: "s" }], tool_choice: { type: "any" } }, "tool_choice"],
+    [{ tools: [{ type: "bash_20250124", name: "f" }, tools[0]] }, "tools[1].name"],
     [{ tools: [{ name: "a b", input_schema: {} }] }, "tools[0].name"],
     [{ tools: [{ name: "f" }] }, "tools[0].input_schema"],
     [{ tools: [tools[0], tools[0]] }, "tools[1].name"],

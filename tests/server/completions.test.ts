@@ -184,8 +184,13 @@ describe("echo with logprobs", () => {
     expect(plain.choices[0]?.logprobs?.token_logprobs).toEqual([])
   })
 
+  test("without echo, max_tokens 0 gives an empty text", async () => {
+    const { choices, usage } = await create({ prompt: "x", max_tokens: 0, echo: false })
+    expect(choices[0]).toMatchObject({ text: "", finish_reason: "length" })
+    expect(usage?.completion_tokens).toBe(0)
+  })
+
   test.each([
-    [{ max_tokens: 0, echo: false }, "max_tokens"],
     [{ suffix: "x" }, "suffix"],
     [{ logprobs: 21 }, "logprobs"],
   ])("refuses %j", async (fields, param) => {

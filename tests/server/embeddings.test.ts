@@ -119,7 +119,9 @@ describe("invalid fields are refused by name", () => {
     [{ dimensions: HIDDEN + 1 }, "dimensions", "invalid_value"],
     [{ encoding_format: "hex" }, "encoding_format", "invalid_value"],
     [{ pooling: "rank" }, "pooling", "invalid_value"],
-    [{ stream: true } as object, "stream", "unknown_parameter"],
+    [{ instruction: "Find it." } as object, "instruction", "unsupported_parameter"],
+    [{ prompt_name: "query" } as object, "prompt_name", "unsupported_parameter"],
+    [{ embd_normalize: -2 } as object, "embd_normalize", "invalid_value"],
   ]
   // The names do not contain the fields: one of them is very long.
   test.each(cases.map((one, i) => [`${i}: ${one[1]} ${one[2]}`, ...one] as const))(

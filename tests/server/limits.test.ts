@@ -66,8 +66,8 @@ describe("nesting", () => {
   })
 
   test("up to the limit is accepted, and brackets inside strings do not count", async () => {
-    const metadata = (levels: number) => `{"model":"script","prompt":"x","user":${nested(levels)}}`
-    expect((await post("/v1/completions", metadata(LIMITS.depth - 1))).error).toMatchObject({ param: "user" })
+    const metadata = (levels: number) => `{"model":"script","prompt":"x","logprobs":${nested(levels)}}`
+    expect((await post("/v1/completions", metadata(LIMITS.depth - 1))).error).toMatchObject({ param: "logprobs" })
     expect((await post("/v1/completions", metadata(LIMITS.depth))).error.code).toBe("json_too_deep")
     const prompt = `${nested(200)} \\ " ${nested(200)} \\`
     const response = await postTo(`${server.url}/v1/completions`, { ...completion, prompt })
@@ -152,17 +152,21 @@ test.each([
     { ...chat, chat_template_kwargs: Object.fromEntries(times(40_000, 0).map((_, i) => [`v${i}`, 1])) },
     "chat_template_kwargs",
   ],
-  [
-    "metadata of many pairs",
-    { ...chat, metadata: Object.fromEntries(times(40_000, 0).map((_, i) => [i, "a"])) },
-    "metadata",
-  ],
+  ["a list of template documents", { ...chat, documents: times(LIMITS.parts + 1, {}) }, "documents"],
   ["a stop string", { ...chat, stop: "x".repeat(4 * 2 ** 20) }, "stop"],
   ["one of several stop strings", { ...chat, stop: ["a", "x".repeat(4 * 2 ** 20)] }, "stop[1]"],
 ])("%s that is too long", async (_, body, param) => {
   const { status, cost, error } = await post("/v1/chat/completions", JSON.stringify(body))
   expect([status, error.param]).toEqual([400, param])
   expect(cost).toBeLessThan(LITTLE)
+})
+
+test("metadata of many pairs is refused where it is stored", async () => {
+  const metadata = Object.fromEntries(times(40_000, 0).map((_, i) => [i, "a"]))
+  const { status, cost, error } = await post("/v1/responses", JSON.stringify({ model: "script", input: "x", metadata }))
+  expect([status, error.param]).toEqual([400, "metadata"])
+  expect(cost).toBeLessThan(LITTLE)
+  expect((await postTo(`${server.url}/v1/chat/completions`, { ...chat, metadata })).status).toBe(200)
 })
 
 describe("response formats", () => {
@@ -226,7 +230,7 @@ describe("tool schemas", () => {
 test("an error quotes only a short part of the request", async () => {
   const long = "x".repeat(100_000)
   for (const body of [
-    { ...chat, [long]: 1 },
+    { ...chat, chat_template_kwargs: { messages: long } },
     { ...chat, messages: [{ role: long, content: "x" }] },
     { ...chat, model: long },
   ]) {

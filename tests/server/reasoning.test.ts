@@ -144,23 +144,22 @@ describe("the template's switches", () => {
     expect(server.prompt()).toEndWith("<assistant>")
   })
 
-  test("a switch that the template does not have is refused by name", async () => {
+  test("a switch that the template does not have is ignored, and a variable of the server is refused", async () => {
     await using server = await serve({ tokens: saying("4") }, ALWAYS)
-    const unsupported = { status: 400, code: "unsupported_parameter" }
-    expect(await refusal(server.client, { reasoning_effort: "low" })).toMatchObject({
-      ...unsupported,
-      param: "reasoning_effort",
-    })
-    for (const name of ["enable_thinking", "colour"])
-      expect(await refusal(server.client, { chat_template_kwargs: { [name]: false } })).toMatchObject({
-        ...unsupported,
-        param: `chat_template_kwargs.${name}`,
-      })
+    const plain = await create(server.client, {})
+    const prompt = server.prompt()
+    for (const fields of [
+      { reasoning_effort: "low" },
+      { enable_thinking: false },
+      { chat_template_kwargs: { enable_thinking: false, colour: "red" } },
+    ]) {
+      expect((await create(server.client, fields)).choices).toEqual(plain.choices)
+      expect(server.prompt()).toBe(prompt)
+    }
     expect(await refusal(server.client, { chat_template_kwargs: { messages: [] } })).toMatchObject({
       param: "chat_template_kwargs.messages",
       code: "invalid_value",
     })
-    expect(server.engine.requests).toEqual([])
   })
 
   test("turning thinking off is accepted for a model without thinking", async () => {
@@ -235,10 +234,10 @@ describe("messages", () => {
   })
 
   test.each([
-    [{ messages: [{ role: "user", content: "x", tool_calls: [] }] }, "messages[0].tool_calls"],
-    [{ messages: [{ role: "tool", content: "x" }] }, "messages[0].tool_call_id"],
+    [{ messages: [{ role: "user", content: "x", function_call: { name: "f" } }] }, "messages[0].function_call"],
+    [{ messages: [{ role: "assistant", tool_calls: [{ type: "custom", id: "a" }] }] }, "messages[0].tool_calls[0]"],
     [{ messages: [{ role: "user", content: null }] }, "messages[0].content"],
-    [{ messages: [{ role: "function", name: "f", content: "x" }] }, "messages[0].role"],
+    [{ messages: [{ role: "oracle", content: "x" }] }, "messages[0].role"],
     [
       { messages: [{ role: "user", content: [{ type: "input_audio", input_audio: {} }] }] },
       "messages[0].content[0].type",

@@ -228,10 +228,8 @@ test("input_tokens counts the input as its response would, and generates nothing
   expect(server.engine.requests).toHaveLength(1)
   const { usage } = await responses.create(body)
   expect(usage?.input_tokens).toBe(counted.input_tokens)
-  const error = await responses.inputTokens
-    .count({ ...ask, reasoning: { summary: "detailed" } })
-    .catch((thrown) => thrown)
-  expect([error.status, error.param]).toEqual([400, "reasoning.summary"])
+  const error = await responses.inputTokens.count({ ...ask, tool_choice: "required" }).catch((thrown) => thrown)
+  expect([error.status, error.param]).toEqual([400, "tool_choice"])
 })
 
 describe("a conversation", () => {
@@ -302,9 +300,7 @@ describe("a model that thinks", () => {
     expect(prompt(server)).toEndWith("<assistant><think></think>")
     expect(response.reasoning).toEqual({ effort: "none", summary: null })
     await using other = await serveScript({ tokens: saying("x") })
-    const error = await clientOf(other.url)
-      .responses.create({ ...ask, reasoning: { effort: "low" } })
-      .catch((thrown) => thrown)
-    expect([error.status, error.param, error.code]).toEqual([400, "reasoning.effort", "unsupported_parameter"])
+    const without = await clientOf(other.url).responses.create({ ...ask, reasoning: { effort: "low" } })
+    expect(without).toMatchObject({ status: "completed", reasoning: { effort: "low" } })
   })
 })

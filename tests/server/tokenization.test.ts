@@ -147,10 +147,12 @@ describe("/apply-template", () => {
       })
     expect(await post("/tokenize", { prompt: "a", tools })).toMatchObject({ body: { error: { param: "tools" } } })
   })
-  test("refuses variables that the template does not use", async () => {
-    expect(await post("/apply-template", { messages, chat_template_kwargs: { colour: 1 } })).toMatchObject({
+  test("ignores variables that the template does not use, and refuses those of the server", async () => {
+    const plain = await ok("/apply-template", { messages })
+    expect(await ok("/apply-template", { messages, chat_template_kwargs: { colour: 1 } })).toEqual(plain)
+    expect(await post("/apply-template", { messages, chat_template_kwargs: { tools: [] } })).toMatchObject({
       status: 400,
-      body: { error: { param: "chat_template_kwargs.colour" } },
+      body: { error: { param: "chat_template_kwargs.tools" } },
     })
   })
 })

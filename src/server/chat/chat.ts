@@ -19,11 +19,12 @@ import {
   type TokenUsage,
   UsageTotal,
 } from "./choices.ts"
-import { encodeToRead } from "./encode.ts"
+import { encodeText, encodeToRead, lastTokens } from "./encode.ts"
 import { renderChat } from "./prompt.ts"
 import { type Reasoning, reasoningOf } from "./reasoning.ts"
 import type { ChatRequest, ToolCall } from "./request.ts"
 import { afterReasoning } from "./structured.ts"
+import { withTemplate } from "./templates.ts"
 import { type Calling, planTools } from "./tools.ts"
 
 /** A conversation that is ready to be answered. */
@@ -35,18 +36,24 @@ export interface Chat {
   readonly reasoning: Reasoning | undefined
   /** How calls of tools are read; `undefined`: the answer has none. */
   readonly calling?: Calling
+  /** Deltas carry the ids of their tokens. */
+  readonly tokenIds?: boolean
 }
 
 /** Why a choice has ended. */
 type ChatFinish = "stop" | "length" | "tool_calls"
 
-/** A piece of a choice's answer. Its text may be empty when it carries a scored token whose text is held back. */
-export interface ChatDelta {
+/** What a token brings with its text, if the request asks for it: its id, and its log-probabilities. */
+interface Carried {
+  readonly token?: number
+  readonly scored?: ScoredToken
+}
+
+/** A piece of a choice's answer. Its text may be empty when it carries a token whose text is held back. */
+export interface ChatDelta extends Carried {
   readonly type: "content" | "reasoning"
   readonly index: number
   readonly text: string
-  /** The token that the text came with, and its log-probabilities; only if the request asks for them. */
-  readonly scored?: ScoredToken
 }
 
 /** The beginning of a choice's call of a tool, or more of its arguments' JSON; `call` counts from 0 in each choice. */
@@ -82,18 +89,27 @@ export type ChatEvent =
  * @throws RequestError that names the field at fault.
  */
 export async function prepareChat(model: LoadedModel, run: RunContext, request: ChatRequest): Promise<Chat> {
-  const { offered, calling, constraint } = planTools(model, request)
+  const template = withTemplate(model, request)
+  const { offered, calling, constraint } = planTools(template, request)
   const prompt = renderChat(model, request, offered)
-  const own = await encodeToRead(model, prompt, promptOptions(model.tokenizer, prompt), "messages")
+  const own = await promptTokens(model, prompt, request)
   checkPrompt(model, own, "messages")
   const tokens = afterTokens(model, request.precedingTokens ?? [], own)
-  const reasoning = reasoningOf(model, prompt, request)
+  const reasoning = reasoningOf(template, prompt, request)
   const marks = [reasoning?.marks.open, reasoning?.marks.close, ...(calling?.format.marks ?? [])]
   const choices = makeChoices(model, [tokens], request, run, {
     shownTokens: markTokens(model.tokenizer, marks),
     constraint: afterReasoning(constraint, reasoning),
+    ...(reasoning && request.thinkingBudget && { thinking: { ...reasoning, tokens: request.thinkingBudget } }),
   })
-  return { model, choices, controller: run.controller, reasoning, calling }
+  return { model, choices, controller: run.controller, reasoning, calling, tokenIds: request.tokenIds }
+}
+
+async function promptTokens(model: LoadedModel, prompt: string, request: ChatRequest): Promise<Int32Array> {
+  const options = promptOptions(model.tokenizer, prompt)
+  const addBos = options.addBos && request.addSpecialTokens !== false
+  if (request.keptPromptTokens === undefined) return encodeToRead(model, prompt, { ...options, addBos }, "messages")
+  return lastTokens(model, await encodeText(model, prompt, { ...options, addBos }), request)
 }
 
 /** The prompt after the tokens of an earlier conversation. @throws RequestError when both together do not fit. */
@@ -123,6 +139,7 @@ export async function* chatEvents({
   controller,
   reasoning,
   calling,
+  tokenIds = false,
 }: Chat): AsyncGenerator<ChatEvent, void, void> {
   const usage = new UsageTotal()
   const plain = reasoning === undefined && calling === undefined
@@ -141,14 +158,19 @@ export async function* chatEvents({
       continue
     }
     const { text, token, logprobs } = event
-    const scored = token !== undefined && logprobs !== undefined ? { token, logprobs } : undefined
+    // An end token is reported for its id alone.
+    const ends = text === "" && token !== undefined && choices.endTokens.has(token)
+    const carried = {
+      ...(tokenIds && token !== undefined && { token }),
+      ...(token !== undefined && logprobs !== undefined && !ends && { scored: { token, logprobs } }),
+    }
+    const isEmpty = carried.token === undefined && carried.scored === undefined
     if (part === undefined) {
-      if (scored !== undefined) yield { type: "content", index, text, scored }
-      else if (text !== "") yield { type: "content", index, text }
+      if (text !== "" || !isEmpty) yield { type: "content", index, text, ...carried }
       continue
     }
-    if (token !== undefined && part.thinking) reasoningTokens++
-    yield* part.push(text, scored)
+    if (token !== undefined && !ends && part.thinking) reasoningTokens++
+    yield* part.push(text, isEmpty ? undefined : carried)
   }
   yield { type: "usage", usage: { ...usage.total(), ...(reasoning && { reasoningTokens }) } }
 }
@@ -179,14 +201,14 @@ class AnswerParts {
     return this.#calls?.called ?? false
   }
 
-  /** The deltas of one token's text. The first text among them carries the token's score. */
-  push(text: string, scored?: ScoredToken): Delta[] {
+  /** The deltas of one token's text. The first text among them carries what the token brings. */
+  push(text: string, carried?: Carried): Delta[] {
     const { reasoning, content } = this.#reasoning?.push(text) ?? { reasoning: "", content: text }
     const deltas = this.#deltas(reasoning, this.#calls?.push(content) ?? contentPiece(content))
-    if (scored === undefined) return deltas
+    if (carried === undefined) return deltas
     const [first, ...rest] = deltas
-    if (first?.type === "content" || first?.type === "reasoning") return [{ ...first, scored }, ...rest]
-    return [{ type: "content", index: this.index, text: "", scored }, ...deltas]
+    if (first?.type === "content" || first?.type === "reasoning") return [{ ...first, ...carried }, ...rest]
+    return [{ type: "content", index: this.index, text: "", ...carried }, ...deltas]
   }
 
   /** The deltas of the text that was held back. */
@@ -226,15 +248,23 @@ interface ChatAnswer {
   stopString?: string
   /** Empty unless log-probabilities were asked for. */
   readonly scored: ScoredToken[]
+  /** Empty unless the ids of tokens were asked for. */
+  readonly tokens: number[]
 }
 
-/** Generates the answer, and collects the events of each choice; to be called once. @throws as {@link chatEvents} does */
-export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; usage: TokenUsage }> {
+/**
+ * Generates the answer, and collects the events of each choice; to be called once. @throws as {@link chatEvents} does
+ * @param events The chat's events, where a caller has changed them.
+ */
+export async function collectChat(
+  chat: Chat,
+  events: AsyncIterable<ChatEvent> = chatEvents(chat),
+): Promise<{ answers: ChatAnswer[]; usage: TokenUsage }> {
   const answers = chat.choices.list.map((): ChatAnswer => {
-    return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [] }
+    return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [], tokens: [] }
   })
   let usage = new UsageTotal().total()
-  for await (const event of chatEvents(chat)) {
+  for await (const event of events) {
     if (event.type === "usage") {
       usage = event.usage
       continue
@@ -257,6 +287,7 @@ export async function collectChat(chat: Chat): Promise<{ answers: ChatAnswer[]; 
     }
     answer[event.type] += event.text
     if (event.scored !== undefined) answer.scored.push(event.scored)
+    if (event.token !== undefined) answer.tokens.push(event.token)
   }
   return { answers, usage }
 }

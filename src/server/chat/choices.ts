@@ -7,6 +7,7 @@ import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
 import type { FieldKey, GenerationRequest } from "./request.ts"
 import { knownToken, samplingOf } from "./sampling.ts"
+import { generateWithin, type ThinkingBudget } from "./thinking-budget.ts"
 
 /** A generated token with its log-probabilities. */
 export interface ScoredToken {
@@ -25,12 +26,15 @@ interface ChoiceRequest {
   /** Index of the first of its choices. */
   readonly first: number
   readonly request: TextRequest
+  readonly thinking?: ThinkingBudget
 }
 
 /** All choices of an HTTP request. */
 export interface Choices {
   readonly list: readonly Choice[]
   readonly requests: readonly ChoiceRequest[]
+  /** Tokens that end a text, and are not part of it. */
+  readonly endTokens: ReadonlySet<number>
 }
 
 interface ChoiceEvent {
@@ -39,13 +43,15 @@ interface ChoiceEvent {
 }
 
 /** What a caller adds to a request's choices. */
-interface ChoiceOptions extends Pick<TextRequest, "stopsIn"> {
+interface ChoiceOptions {
   /** Report the end token of a choice too. */
   readonly reportEnd?: boolean
   /** Control tokens that come out as text. */
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
+  /** The limit of each choice's thoughts. */
+  readonly thinking?: ThinkingBudget
 }
 
 /** What decides a request's place in the engine's queue and cache. */
@@ -68,15 +74,16 @@ export function makeChoices(
   prompts: readonly Int32Array[],
   request: GenerationRequest,
   { id, queue }: RunContext,
-  options: ChoiceOptions = {},
+  { thinking, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
+  const { stopEverywhere, timeLimitMs, tokenIds } = request
   const stopTokenIds =
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
   const sampling = samplingOf(model, request)
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
-  const requests = prompts.map((promptTokens, prompt) => {
+  const requests = prompts.flatMap((promptTokens, prompt) => {
     const first = prompt * n
     const request: TextRequest = {
       id: `${id}-${first}`,
@@ -90,12 +97,22 @@ export function makeChoices(
       ignoreEos,
       ...(includeStop && { includeStop }),
       ...(skipSpecialTokens === false && { skipSpecialTokens }),
+      ...(stopEverywhere && { stopEverywhere }),
+      ...(timeLimitMs !== undefined && { maxMs: timeLimitMs }),
+      ...(tokenIds && { reportEnd: true }),
       ...options,
       ...queue,
     }
-    return { first, request }
+    if (thinking === undefined) return [{ first, request }]
+    // The thoughts of each choice end elsewhere, so each is a request of its own, with the seed that it has among the others.
+    return Array.from({ length: n }, (_, i) => {
+      const seed = BigInt.asUintN(64, sampling.seed + BigInt(i))
+      const one = { ...request, id: `${id}-${first + i}`, n: 1, sampling: { ...sampling, seed } }
+      return { first: first + i, request: one, thinking }
+    })
   })
-  return { list, requests }
+  const ends = [...(ignoreEos ? [] : model.tokenizer.eogIds), ...(stopTokenIds ?? [])]
+  return { list, requests, endTokens: new Set(ends) }
 }
 
 /** @throws RequestError that names `field` when a prompt is empty, leaves no room for a token, or holds an unknown id. */
@@ -136,13 +153,16 @@ export function runChoices(
 /** The choices of one prompt. */
 async function* runOne(
   model: LoadedModel,
-  { first, request }: ChoiceRequest,
+  { first, request, thinking }: ChoiceRequest,
   controller: AbortController,
 ): AsyncGenerator<ChoiceEvent, void, void> {
   const watch = new GenerationWatch(model.name, request)
   let over = false
   try {
-    for await (const event of generateText(model, watch.request, controller.signal)) {
+    const events = thinking
+      ? generateWithin(model, watch.request, thinking, controller.signal)
+      : generateText(model, watch.request, controller.signal)
+    for await (const event of events) {
       watch.event(event)
       yield { index: first + event.index, event }
     }
@@ -233,6 +253,7 @@ export interface CompletedChoice {
   text: string
   /** Empty unless log-probabilities were asked for. */
   scored: ScoredToken[]
+  tokens: number[]
   reason: "stop" | "length"
 }
 
@@ -243,7 +264,7 @@ export async function collect(
   controller: AbortController,
 ): Promise<{ completed: CompletedChoice[]; usage: TokenUsage }> {
   const usage = new UsageTotal()
-  const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], reason: "stop" }))
+  const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], tokens: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {
     const done = completed[index]
     const choice = choices.list[index]
@@ -255,6 +276,7 @@ export async function collect(
     }
     done.text += event.text
     const { token, logprobs } = event
+    if (token !== undefined) done.tokens.push(token)
     if (token !== undefined && logprobs !== undefined) done.scored.push({ token, logprobs })
   }
   return { completed, usage: usage.total() }

@@ -16,13 +16,15 @@ interface Embedding {
   readonly pooling: Pooling
   /** Leading numbers of each vector that are kept. */
   readonly dimensions: number
+  /** The norm by which vectors are scaled. */
+  readonly norm: number
 }
 
 /** @throws RequestError */
 export async function prepareEmbedding(
   model: LoadedModel,
   run: RunContext,
-  { input: inputs, dimensions, pooling, maxLength, truncate = false }: EmbeddingRequest,
+  { input: inputs, dimensions, pooling, maxLength, norm = 2, ...cut }: EmbeddingRequest,
 ): Promise<Embedding> {
   const { engine, config, name } = model
   const longest = maxLength ?? engine.limits.contextLength
@@ -39,7 +41,7 @@ export async function prepareEmbedding(
       "invalid_value",
     )
   const texts: Int32Array[] = []
-  for (const input of inputs) texts.push(await tokensOf(model, input, truncate ? longest : undefined))
+  for (const input of inputs) texts.push(await tokensOf(model, input, longest, cut))
   for (const tokens of texts) checkInput(tokens, engine.limits.nVocab, longest)
   return {
     model,
@@ -47,22 +49,30 @@ export async function prepareEmbedding(
     texts,
     pooling: pooling ?? config.pooling ?? "mean",
     dimensions: dimensions ?? config.hiddenSize,
+    norm,
   }
 }
 
-/** The tokens of one input. A text, cut or not, gets the model's beginning and end tokens. */
+/** The tokens of one input. A text, cut or not, gets the model's beginning and end tokens. @param longest Most tokens of a text. */
 async function tokensOf(
   model: LoadedModel,
   input: string | readonly number[],
-  longest: number | undefined,
+  longest: number,
+  { truncate = false, keptTokens, addSpecialTokens = true }: Omit<EmbeddingRequest, "input">,
 ): Promise<Int32Array> {
-  if (typeof input !== "string") return Int32Array.from(input)
+  const last = keptTokens === -1 ? longest : Math.min(keptTokens ?? Number.POSITIVE_INFINITY, longest)
+  const cutStart = (tokens: Int32Array) =>
+    keptTokens === undefined ? tokens : tokens.subarray(Math.max(0, tokens.length - last))
+  if (typeof input !== "string") {
+    const tokens = Int32Array.from(input)
+    return truncate ? tokens.subarray(0, longest) : cutStart(tokens)
+  }
   const { addBos, addEos, eosId } = model.tokenizer
-  const end = addEos && eosId !== undefined ? [eosId] : []
-  const encode = longest === undefined ? encodeToRead : encodeText
-  const text = await encode(model, input, { addBos }, "input")
-  const kept = longest === undefined ? text : text.subarray(0, Math.max(0, longest - end.length))
-  return end.length > 0 ? Int32Array.from([...kept, ...end]) : kept
+  const end = addEos && addSpecialTokens && eosId !== undefined ? [eosId] : []
+  const encode = truncate || keptTokens !== undefined ? encodeText : encodeToRead
+  const text = await encode(model, input, { addBos: addBos && addSpecialTokens }, "input")
+  const kept = truncate ? text.subarray(0, Math.max(0, longest - end.length)) : text
+  return cutStart(end.length > 0 ? Int32Array.from([...kept, ...end]) : kept)
 }
 
 /** @throws RequestError for a text that is too long, or a token id that does not exist */
@@ -80,7 +90,7 @@ function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
 /**
  * Embeds the texts; to be called once. The engine gets as many at a time as it computes together, so that one request does not fill its
  * queue.
- * @returns for each text f32 [dimensions] of length 1, and the tokens of all texts.
+ * @returns for each text f32 [dimensions], scaled by the norm, and the tokens of all texts.
  * @throws RequestError, EngineError, OverloadedError
  */
 export async function embed({
@@ -89,6 +99,7 @@ export async function embed({
   texts,
   pooling,
   dimensions,
+  norm,
 }: Embedding): Promise<{ vectors: Float32Array[]; promptTokens: number }> {
   const { engine } = model
   // Embeddings are not looked up in the prefix cache.
@@ -97,15 +108,19 @@ export async function embed({
     embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
   )
   return {
-    vectors: embeddings.map(({ vector }) => shorten(vector, dimensions)),
+    vectors: embeddings.map(({ vector, raw }) =>
+      norm === 2 && dimensions === vector.length ? vector : scaled(raw.subarray(0, dimensions), norm),
+    ),
     promptTokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }
 
-/** The leading `dimensions` numbers of a vector, of length 1 again. */
-function shorten(vector: Float32Array, dimensions: number): Float32Array {
-  if (dimensions === vector.length) return vector
-  const part = vector.slice(0, dimensions)
-  const length = Math.sqrt(part.reduce((sum, value) => sum + value * value, 0))
-  return length > 0 ? part.map((value) => value / length) : part
+/** A vector by a norm of 1: p (1, 2, …), or the greatest number (0), which becomes 32760 as in 16-bit integers; -1: unchanged. */
+function scaled(vector: Float32Array, norm: number): Float32Array {
+  if (norm < 0) return vector
+  const size =
+    norm === 0
+      ? vector.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 32760
+      : vector.reduce((sum, value) => sum + Math.abs(value) ** norm, 0) ** (1 / norm)
+  return size > 0 ? vector.map((value) => value / size) : vector
 }

@@ -5,7 +5,7 @@ import type { LoadedModel } from "../../engine/types.ts"
 import { ContextOverflowError } from "../../errors.ts"
 import { type EncodeOptions, promptOptions } from "../../text/index.ts"
 import { Encoder } from "./encoder.ts"
-import type { FieldKey } from "./request.ts"
+import type { FieldKey, GenerationRequest } from "./request.ts"
 
 /** Most UTF-16 units of a text that is encoded in this thread, which takes a few milliseconds, and 40 at worst. */
 const SHORT = 1 << 16
@@ -39,6 +39,17 @@ export async function encodeToRead(
 /** The tokens of a prompt that a chat template wrote, of any length. @throws TokenizerError */
 export const encodeChat = (model: LoadedModel, prompt: string): Promise<Int32Array> =>
   encodeText(model, prompt, promptOptions(model.tokenizer, prompt))
+
+/** The tokens of a prompt that a request keeps. Unless it says otherwise, all. */
+export function lastTokens(
+  { engine }: LoadedModel,
+  tokens: Int32Array,
+  { keptPromptTokens: kept, maxTokens = 1 }: Pick<GenerationRequest, "keptPromptTokens" | "maxTokens">,
+): Int32Array {
+  const { contextLength } = engine.limits
+  const count = kept === -1 ? Math.max(1, contextLength - Math.max(1, maxTokens)) : kept
+  return count === undefined || count >= tokens.length ? tokens : tokens.subarray(tokens.length - count)
+}
 
 function encoderOf(model: LoadedModel): Encoder {
   const known = encoders.get(model)

@@ -6,15 +6,18 @@ import {
   type ChatMessage,
   type ChatTemplate,
   ChatTemplateError,
+  contentText,
   type ChatRequest as TemplateRequest,
 } from "../../text/index.ts"
 import type { Tokenizer } from "../../text/tokenizer/types.ts"
 import { describedInFirst, describedInSystem, withCalls } from "../../text/tools/conversation.ts"
 import { toolSupport } from "../../text/tools/family.ts"
 import { type ToolFunction, toolJson } from "../../text/tools/format.ts"
-import { encodeToRead } from "./encode.ts"
-import { reasoningVariables, thinks } from "./reasoning.ts"
+import { noteIgnored } from "../observe/record.ts"
+import { encodeText, encodeToRead, lastTokens } from "./encode.ts"
+import { reasoningVariables } from "./reasoning.ts"
 import type { CompletionPrompts, Conversation, Message } from "./request.ts"
+import { withTemplate } from "./templates.ts"
 import { offeredTools } from "./tools.ts"
 
 /** A prompt to continue: its tokens, and its text for an answer that repeats it. */
@@ -29,21 +32,24 @@ export interface Prompt {
  */
 export async function completionPrompts(
   model: LoadedModel,
-  { prompt: list, suffix }: CompletionPrompts,
+  { prompt: list, suffix, addSpecialTokens = true, ...limits }: CompletionPrompts,
 ): Promise<Prompt[]> {
   const { tokenizer, name } = model
   const gap = suffix ? gapTokens(tokenizer, name) : undefined
   const after = gap === undefined ? [] : await encodeToRead(model, suffix ?? "", { special: true }, "suffix")
+  const withBos = tokenizer.addBos && addSpecialTokens
+  // A text that is cut may be longer than the context.
+  const encode = limits.keptPromptTokens === undefined ? encodeToRead : encodeText
   const promptOf = async (item: string | readonly number[]): Promise<Prompt> => {
     const isText = typeof item === "string"
-    const addBos = tokenizer.addBos && gap === undefined
-    const options = { special: true, addBos }
-    const before = isText ? await encodeToRead(model, item, options, "prompt") : Int32Array.from(item)
+    const options = { special: true, addBos: withBos && gap === undefined }
+    const before = isText ? await encode(model, item, options, "prompt") : Int32Array.from(item)
     const text = isText ? () => item : () => tokenizer.decode(item, { special: true })
-    if (gap === undefined) return { tokens: before, text }
-    const bos = isText && tokenizer.addBos && tokenizer.bosId !== undefined ? [tokenizer.bosId] : []
-    const parts = [bos, [gap.prefix], before, [gap.suffix], after, [gap.middle]]
-    return { tokens: Int32Array.from(parts.flatMap((part) => [...part])), text }
+    const bos = isText && withBos && tokenizer.bosId !== undefined ? [tokenizer.bosId] : []
+    const parts = gap && [bos, [gap.prefix], before, [gap.suffix], after, [gap.middle]]
+    const whole = parts === undefined ? before : Int32Array.from(parts.flatMap((part) => [...part]))
+    const tokens = lastTokens(model, whole, limits)
+    return tokens === whole ? { tokens, text } : { tokens, text: () => tokenizer.decode(tokens, { special: true }) }
   }
   const prompts: Prompt[] = []
   for (const item of list) prompts.push(await promptOf(item))
@@ -74,7 +80,7 @@ export function renderChat(
   conversation: Conversation,
   tools: readonly ToolFunction[] = offeredTools(conversation),
 ): string {
-  const { chatTemplate } = model
+  const { chatTemplate } = withTemplate(model, conversation)
   if (chatTemplate === undefined)
     throw new RequestError(
       `The model '${model.name}' has no chat template, so it takes no conversations; use /v1/completions.`,
@@ -94,14 +100,24 @@ export function renderChat(
     addGenerationPrompt: conversation.addGenerationPrompt ?? true,
     extra: {
       ...reasoningVariables(chatTemplate, conversation),
+      ...documentVariable(chatTemplate, conversation),
       ...variables,
       ...(asText && { xml_tools: described }),
     },
   }
-  const render = (messages: readonly ChatMessage[]) =>
+  const renderOnce = (messages: readonly ChatMessage[]) =>
     conversation.continueFinalMessage
       ? chatTemplate.renderContinuation({ ...request, messages })
       : chatTemplate.render({ ...request, messages })
+  const render = (messages: readonly ChatMessage[]) => {
+    try {
+      return renderOnce(messages)
+    } catch (error) {
+      const joined = inStrictOrder(messages)
+      if (joined === messages || !(error instanceof ChatTemplateError && error.code === "raised")) throw error
+      return renderOnce(joined)
+    }
+  }
   try {
     if (described !== undefined || tools.length === 0) return render(messages)
     const prompt = support.format.prompt(tools)
@@ -113,9 +129,28 @@ export function renderChat(
     }
   } catch (error) {
     if (!(error instanceof ChatTemplateError)) throw error
-    const field = error.code === "missing" || error.code === "syntax" ? "model" : "messages"
+    const broken = error.code === "missing" || error.code === "syntax"
+    const field = conversation.chatTemplate !== undefined ? "chatTemplate" : broken ? "model" : "messages"
     throw new RequestError(fieldMessage`'{${field}}': ${error.message}.`, field, `chat_template_${error.code}`)
   }
+}
+
+/**
+ * Messages for templates that refuse others: all system messages as one at the beginning, and messages of the user that follow each other
+ * as one. The same list if they are so already.
+ */
+function inStrictOrder(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  const texts = (list: readonly ChatMessage[]) => list.map(({ content }) => contentText(content)).join("\n\n")
+  const system = messages.filter(({ role }) => role === "system")
+  const list: ChatMessage[] = system[0] === undefined ? [] : [{ ...system[0], content: texts(system) }]
+  for (const message of messages) {
+    const last = list.at(-1)
+    if (message.role === "system") continue
+    if (message.role === "user" && last?.role === "user")
+      list.splice(-1, 1, { ...last, content: texts([last, message]) })
+    else list.push(message)
+  }
+  return list.length === messages.length && list[0]?.role === messages[0]?.role ? messages : list
 }
 
 /** A message under the names that templates know. */
@@ -133,18 +168,22 @@ const templateMessage = ({ role, content, name, reasoning, toolCalls, toolCallId
 /** Variables that the server sets in every rendering. */
 const OWN_VARIABLES = ["messages", "tools", "xml_tools", "add_generation_prompt", "bos_token", "eos_token"]
 
-/** The request's own variables. @throws RequestError for a variable that would change nothing. */
+/** The request's own variables. Those that the template does not use are noted. @throws RequestError for one that the server sets. */
 function checkedVariables(template: ChatTemplate, { templateVariables = {} }: Conversation): Record<string, unknown> {
-  const refuse = (name: string, problem: string, code: string): never => {
-    const field = fieldMessage`{templateVariables}.${name}`
-    throw new RequestError(fieldMessage`'{templateVariables}.${name}': ${problem}.`, field, code)
-  }
-  for (const [name, value] of Object.entries(templateVariables)) {
-    if (OWN_VARIABLES.includes(name)) refuse(name, "the server sets it; use the field of the request", "invalid_value")
-    // A model that does not think needs no switch to be told not to.
-    const needless = name === "enable_thinking" && value === false && !thinks(template)
-    if (!template.mentions(name) && !needless)
-      refuse(name, "the model's chat template does not know it", "unsupported_parameter")
+  for (const name of Object.keys(templateVariables)) {
+    if (OWN_VARIABLES.includes(name)) {
+      const field = fieldMessage`{templateVariables}.${name}`
+      const message = fieldMessage`'{templateVariables}.${name}': the server sets it; use the field of the request.`
+      throw new RequestError(message, field, "invalid_value")
+    }
+    if (!template.mentions(name)) noteIgnored(`templateVariables.${name}`, false)
   }
   return { ...templateVariables }
+}
+
+function documentVariable(template: ChatTemplate, { documents }: Conversation): Record<string, unknown> {
+  if (documents === undefined) return {}
+  if (template.mentions("documents")) return { documents }
+  noteIgnored("documents")
+  return {}
 }

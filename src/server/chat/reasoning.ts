@@ -1,8 +1,8 @@
 /** Thinking before the answer: whether a model does it, the switch in its chat template, and where the thoughts are in its output. */
 
 import type { LoadedModel } from "../../engine/types.ts"
-import { fieldMessage, RequestError } from "../../errors.ts"
 import { type ChatTemplate, endsInReasoning, type ReasoningMarks, reasoningMarks } from "../../text/index.ts"
+import { noteIgnored } from "../observe/record.ts"
 import type { Conversation } from "./request.ts"
 
 /** An answer that may begin with reasoning. */
@@ -13,11 +13,11 @@ export interface Reasoning {
 }
 
 /** Whether a model with this chat template thinks before it answers. */
-export const thinks = (template: ChatTemplate): boolean => reasoningMarks(template.source()) !== undefined
+const thinks = (template: ChatTemplate): boolean => reasoningMarks(template.source()) !== undefined
 
 /** Where to look for reasoning in the answer to a prompt; `undefined`: the answer has none. */
 export function reasoningOf(
-  { chatTemplate }: LoadedModel,
+  { chatTemplate }: Pick<LoadedModel, "chatTemplate">,
   prompt: string,
   { messages, continueFinalMessage }: Conversation,
 ): Reasoning | undefined {
@@ -29,22 +29,17 @@ export function reasoningOf(
 }
 
 /**
- * The variables that set a template's switch for thinking.
- * @throws RequestError when the template has no such switch, unless thinking is turned off and the model does not think anyway.
+ * The variables that set a template's switch for thinking. Where it has none, the request for it is noted, unless thinking is turned off
+ * and the model does not think anyway.
  */
 export function reasoningVariables(
   template: ChatTemplate,
   { thinking, reasoningEffort }: Conversation,
 ): Record<string, unknown> {
   const effort = thinking === false ? "none" : reasoningEffort
-  if (effort === undefined) return {}
-  if (template.mentions("reasoning_effort")) return { reasoning_effort: effort }
+  if (effort === undefined && thinking === undefined) return {}
+  if (template.mentions("reasoning_effort")) return effort === undefined ? {} : { reasoning_effort: effort }
   if (template.mentions("enable_thinking")) return { enable_thinking: effort !== "none" }
-  if (effort === "none" && !thinks(template)) return {}
-  const field = thinking === false ? "thinking" : "reasoningEffort"
-  throw new RequestError(
-    fieldMessage`'{${field}}': the model's chat template has no switch for it; leave the field out.`,
-    field,
-    "unsupported_parameter",
-  )
+  if (effort !== "none" || thinks(template)) noteIgnored(thinking === undefined ? "reasoningEffort" : "thinking")
+  return {}
 }

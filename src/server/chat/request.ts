@@ -84,6 +84,8 @@ export interface GenerationRequest extends SamplingOptions {
   readonly minTokens?: number
   /** Texts that end the answer and are not part of it. */
   readonly stop?: readonly string[]
+  /** These texts also count within calls of tools, and within the strings of JSON that `form` asks for. */
+  readonly stopEverywhere?: boolean
   /** Tokens that end the answer. */
   readonly stopTokenIds?: readonly number[]
   /** What ends the answer, a stop string or a stop token, is part of it. */
@@ -94,6 +96,12 @@ export interface GenerationRequest extends SamplingOptions {
   readonly ignoreEos?: boolean
   /** Report each token's log-probability, and those of this many alternatives. Default: none. */
   readonly logprobs?: number
+  /** Report the ids of the answer's tokens. */
+  readonly tokenIds?: boolean
+  /** Milliseconds after its first token at which a text ends, as at `maxTokens`. */
+  readonly timeLimitMs?: number
+  /** Tokens at the end of the prompt that are kept; -1: as many as leave room for one more. Default: all, or a refusal. */
+  readonly keptPromptTokens?: number
   /** What the text must be. Default: any text. */
   readonly form?: RequestedForm
 }
@@ -101,7 +109,8 @@ export interface GenerationRequest extends SamplingOptions {
 /** A form of text, and the field that asks for it. */
 export interface RequestedForm {
   readonly form: Form
-  readonly field: FormField
+  /** A key of the field, or a name that all APIs which have it use. */
+  readonly field: FormField | (string & {})
 }
 
 /** The fields by which an API can ask for a form. */
@@ -121,15 +130,23 @@ export interface Conversation {
   readonly continueFinalMessage?: boolean
   /** Further variables of the chat template. */
   readonly templateVariables?: Readonly<Record<string, unknown>>
-  /** false: turn thinking off, where the model has a switch for it. */
-  readonly thinking?: false
-  readonly reasoningEffort?: "minimal" | "low" | "medium" | "high" | "xhigh"
+  /** A Jinja template in place of the model's. */
+  readonly chatTemplate?: string
+  /** Texts for templates that show documents to the model. */
+  readonly documents?: readonly Readonly<Record<string, unknown>>[]
+  /** Turn thinking on or off, where the model has a switch for it. */
+  readonly thinking?: boolean
+  /** Most tokens of the thoughts, which are ended there. From 1. Default: no limit. */
+  readonly thinkingBudget?: number
+  readonly reasoningEffort?: "minimal" | "low" | "medium" | "high" | "xhigh" | "max"
 }
 
 /** A conversation to be answered. */
 export interface ChatRequest extends GenerationRequest, Conversation {
   /** Tokens of an earlier conversation, which come before the prompt. */
   readonly precedingTokens?: readonly number[]
+  /** false: the prompt does not get a beginning token that the chat template left out. */
+  readonly addSpecialTokens?: boolean
 }
 
 export interface Message {
@@ -158,7 +175,7 @@ export interface Tool {
   readonly description?: string
   /** JSON Schema of its arguments. Default: it takes none. */
   readonly parameters?: Readonly<Record<string, unknown>>
-  /** Refuse a schema that cannot be enforced, where by default such a function accepts any object. */
+  /** Refuse a schema that cannot be enforced, where by default the part that cannot accepts any value of its type. */
   readonly strict?: boolean
 }
 
@@ -174,11 +191,13 @@ export type ToolChoice =
   | { readonly allowed: readonly string[]; readonly mode: "auto" | "required" }
 
 /** Prompts to continue. */
-export interface CompletionPrompts {
+export interface CompletionPrompts extends Pick<GenerationRequest, "keptPromptTokens" | "maxTokens"> {
   /** Texts or token ids. */
   readonly prompt: readonly (string | readonly number[])[]
   /** Fill the gap between the prompt and this text. */
   readonly suffix?: string
+  /** false: a text does not get the model's beginning token. */
+  readonly addSpecialTokens?: boolean
 }
 
 /** Texts or token ids to embed. */
@@ -192,14 +211,32 @@ export interface EmbeddingRequest {
   readonly maxLength?: number
   /** Cut texts that have more, where by default they are refused. */
   readonly truncate?: boolean
+  /** Tokens at the end of a text that are kept; -1: as many as `maxLength`. Default: all. */
+  readonly keptTokens?: number
+  /** false: texts do not get the model's beginning and end tokens. */
+  readonly addSpecialTokens?: boolean
+  /** Scale vectors by this norm: 1, 2 (default) or more; 0: by the greatest number, to 32760; -1: not at all. */
+  readonly norm?: number
 }
+
+/** What no refusal names. */
+type Accepted =
+  | "form"
+  | "stopEverywhere"
+  | "tokenIds"
+  | "timeLimitMs"
+  | "keptPromptTokens"
+  | "documents"
+  | "thinkingBudget"
+  | "addSpecialTokens"
+  | "keptTokens"
+  | "norm"
 
 /** Everything that a refusal can name. An API maps each to its own name, or to `null` if it has no such field. */
 export type FieldKey =
-  | Exclude<keyof ChatRequest, "form">
+  | Exclude<keyof ChatRequest | keyof EmbeddingRequest, Accepted>
   | FormField
-  | keyof CompletionPrompts
-  | keyof EmbeddingRequest
+  | Exclude<keyof CompletionPrompts, Accepted>
   | "model"
   | "priority"
   | "tools[].parameters"

@@ -17,7 +17,7 @@ export const LIMITS = {
   /** Tools of a request, and calls of one message. */
   tools: 128,
   /** Texts that end a generation. */
-  stops: 16,
+  stops: 64,
   /** Characters of each of these texts. */
   stopLength: 1024,
   /** Values of `include`. */
@@ -39,7 +39,7 @@ export const LIMITS = {
   tokens: 2 ** 20,
   decoded: 2 ** 18,
   /** Characters of a JSON schema as JSON. */
-  schemaLength: 2 ** 17,
+  schemaLength: 2 ** 20,
   /** Levels of lists and objects in a JSON schema. */
   schemaDepth: 64,
   /** Texts that an answer can be restricted to. */
@@ -70,19 +70,6 @@ export const jsonObject = wholeObject()
 
 /** Variables of a chat template by their names. */
 export const variables = guarded(jsonObject, (value) => tooManyPairs(value, LIMITS.variables))
-
-/** Numbers by token id. There can be one for every token, so they are checked in a loop. */
-export const numbersByToken = (min: number, max: number) =>
-  z
-    .unknown()
-    .check(({ value, issues }) => {
-      if (isRecord(value)) issues.push(...[badNumber(value, min, max)].filter((bad) => bad !== undefined))
-      else issues.push({ code: "invalid_type", expected: "record", input: value })
-    })
-    .meta({
-      type: "object",
-      additionalProperties: { type: "number", minimum: min, maximum: max },
-    }) as unknown as z.ZodType<Record<string, number>, Record<string, number>>
 
 /** A list of `min` to `max` token ids. A million of them are checked in a loop: zod's own lists take a hundred times as long. */
 const idList = (min: number, max: number) =>
@@ -155,15 +142,6 @@ const isRecord = (value: unknown): value is object =>
 function tooManyPairs(value: unknown, max: number): Problem | undefined {
   const count = isRecord(value) ? Object.keys(value).length : 0
   return count > max ? problem(value, `has ${count} pairs; this server takes up to ${max}`) : undefined
-}
-
-function badNumber(value: object, min: number, max: number): Problem | undefined {
-  for (const [key, number] of Object.entries(value)) {
-    if (!/^\d{1,9}$/.test(key)) return problem(key, "a key must be a token id", [key])
-    if (!(typeof number === "number" && number >= min && number <= max))
-      return problem(number, `expected a number from ${min} to ${max}`, [key])
-  }
-  return undefined
 }
 
 function badTokens(value: readonly unknown[], max: number): Problem | undefined {

@@ -6,7 +6,12 @@ import type { CompletionResponse } from "../../../src/server/apis/openai/complet
 import type { ModelBody } from "../../../src/server/apis/openai/models-schema.ts"
 
 export const chat = (body: ChatResponse): OpenAI.ChatCompletion => body
-export const chunk = (body: ChatChunk): OpenAI.ChatCompletionChunk => body
+/** Difference from the client's types: they lack the calls of custom tools in streams. */
+type Deltas = Omit<ChatChunk["choices"][number]["delta"], "tool_calls">
+type ChunkChoice = Omit<ChatChunk["choices"][number], "delta"> & { delta: Deltas }
+export const chunk = (
+  body: Omit<ChatChunk, "choices" | "usage"> & { choices: ChunkChoice[] },
+): Omit<OpenAI.ChatCompletionChunk, "usage"> => body
 /** Difference from the client's types: a prompt's first token has no log-probability. */
 type Choice = Omit<OpenAI.CompletionChoice, "logprobs">
 export const completion = (body: CompletionResponse): Omit<OpenAI.Completion, "choices"> & { choices: Choice[] } => body

@@ -96,7 +96,7 @@ export class ScriptEngine implements Engine {
           const scored = request.sampling.logprobs === undefined ? {} : { logprobs: scores }
           yield { type: "token", index, token, ...scored }
         }
-        if (request.stopTokens.has(token)) {
+        if (request.stopTokens.has(token) || request.stopTokenIds?.has(token)) {
           yield* ends("stop")
           return
         }

@@ -20,11 +20,17 @@ const METADATA = new Map<string, unknown>([
   ["tokenizer.ggml.merges", []],
   ["tokenizer.ggml.eos_token_id", 257],
 ])
+const BOS = new Map<string, unknown>([
+  ["tokenizer.ggml.bos_token_id", 256],
+  ["tokenizer.ggml.add_bos_token", true],
+])
 /** A template that joins the messages, and raises an exception for a system message that is not the first. */
 const TEMPLATE =
   "{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}{% endif %}{{ m.content }}{% endfor %}"
 
 export const byteTokenizer = tokenizerFromMetadata((key) => METADATA.get(key))
+/** The same, for a model that expects the first control token before every text. */
+export const bosTokenizer = tokenizerFromMetadata((key) => BOS.get(key) ?? METADATA.get(key))
 
 /** Script tokens of a text, followed by the end token. */
 export const saying = (text: string): number[] => [...Buffer.from(text), 257]

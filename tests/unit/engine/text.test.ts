@@ -108,35 +108,32 @@ test("control tokens are text where they are not skipped", async () => {
   expect((await say(tokens, { skipSpecialTokens: false })).text).toBe("a<|im_start|>b")
 })
 
-describe("stop strings that do not count everywhere", () => {
-  /** They count outside of braces. */
-  const outside = () => {
-    let depth = 0
-    return (_: number, text: string) => {
-      const before = depth
-      for (const c of text) depth += c === "{" ? 1 : c === "}" ? -1 : 0
-      return before === 0 && depth === 0
-    }
-  }
+describe("stop strings in a text that has a form", () => {
+  const constraint = { type: "json_object", param: "x" } as const
 
-  test("do not end the text where they do not count", async () => {
-    const { text, end } = await say(encode("x{stop}y stop z"), { stop: ["stop"], stopsIn: outside() })
-    expect(text).toBe("x{stop}y ")
+  test("do not end the text within the strings of JSON", async () => {
+    const tokens = encode('{"a stop": "stop"} stop z')
+    const { text, end } = await say(tokens, { stop: ["stop"], constraint })
+    expect(text).toBe('{"a stop": "stop"} ')
     expect(end).toMatchObject({ stopString: "stop" })
+    expect((await say(tokens, { stop: ["stop"], constraint, stopEverywhere: true })).text).toBe('{"a ')
   })
 
   test("do not extend across text in which they do not count", async () => {
-    const { text, end } = await say(encode("st{}op st"), { stop: ["stop", "st{}op"], stopsIn: outside() })
-    expect(text).toBe("st{}op st")
+    const { text, end } = await say(encode('st"x"op st'), { stop: ["stop", 'st"x"op'], constraint })
+    expect(text).toBe('st"x"op st')
     expect(end).toMatchObject({ reason: "length" })
   })
 
-  test("see every piece, also within minTokens", async () => {
-    const pieces: string[] = []
-    const stopsIn = (_: number, piece: string) => pieces.push(piece) > 0
-    const tokens = encode("a. b. c")
-    await say(tokens, { stop: ["."], stopsIn, minTokens: 3 })
-    expect(pieces.join("")).toStartWith("a. b.")
+  test("count after minTokens, wherever a string began before", async () => {
+    const tokens = encode('"a. b. c" d. e')
+    const { text } = await say(tokens, { stop: ["."], minTokens: 3, constraint })
+    expect(text).toBe('"a. b. c" d')
+  })
+
+  test("count everywhere in a text that keeps to an expression", async () => {
+    const pattern = { type: "regex", pattern: ".*", param: "x" } as const
+    expect((await say(encode('"a. b"'), { stop: ["."], constraint: pattern })).text).toBe('"a')
   })
 })
 

@@ -131,10 +131,10 @@ const form = (more: Partial<ToolsConstraint> = {}): Form => ({
   trigger: "<tool_call>",
   open: "\n",
   calls: [
-    { begin: '{"name": "weather", "arguments": ', parameters: weather, end: "}" },
+    { begin: '{"name": "weather", "arguments": ', parameters: JSON.stringify(weather), end: "}" },
     {
       begin: '{"name": "now", "arguments": ',
-      parameters: { type: "object", properties: {}, additionalProperties: false },
+      parameters: '{"type": "object", "properties": {}, "additionalProperties": false}',
       end: "}",
     },
   ],

@@ -45,7 +45,7 @@ describe("stop strings", () => {
   })
   test("invalid lists are refused", () => {
     expect(() => new StopMatcher(["a", ""])).toThrow(StopError)
-    expect(() => new StopMatcher(Array(MAX_STOP_STRINGS + 1).fill("x"))).toThrow(/at most 16/)
+    expect(() => new StopMatcher(Array(MAX_STOP_STRINGS + 1).fill("x"))).toThrow(/at most 64/)
     expect(new StopMatcher(Array.from({ length: MAX_STOP_STRINGS }, (_, i) => `s${i}`)).push("s15").stop).toBe("s1")
   })
   test("a matcher serves one text", () => {

@@ -1,7 +1,8 @@
-/** Errors of Anthropic's API: `{type: "error", error: {type, message}}`. The message names the field at fault. */
+/** Errors of Anthropic's API: `{type: "error", error: {type, message}, request_id}`. The message names the field at fault. */
 
 import type { ApiFields } from "../../chat/request.ts"
 import type { ApiError, ApiErrors } from "../../http/errors.ts"
+import { currentRequest } from "../../observe/record.ts"
 import type { MessageError } from "./schema.ts"
 
 const FIELDS: ApiFields = {
@@ -46,7 +47,7 @@ const FIELDS: ApiFields = {
   skipSpecialTokens: null,
   ignoreEos: null,
   logprobs: null,
-  responseFormat: null,
+  responseFormat: "output_config.format",
   regex: null,
   grammar: null,
   structuredOutputs: null,
@@ -59,6 +60,7 @@ const FIELDS: ApiFields = {
   addGenerationPrompt: null,
   continueFinalMessage: null,
   templateVariables: null,
+  chatTemplate: null,
   thinking: "thinking",
   reasoningEffort: "output_config.effort",
   prompt: null,
@@ -84,6 +86,7 @@ const TYPES: Readonly<Record<number, ErrorType>> = {
 export const anthropicError = (error: ApiError): MessageError => ({
   type: "error",
   error: { type: errorType(error), message: error.shown(FIELDS).message },
+  request_id: currentRequest()?.id ?? null,
 })
 
 function errorType({ status, type }: ApiError): ErrorType {

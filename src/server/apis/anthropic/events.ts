@@ -4,6 +4,7 @@ import { parseJson } from "../../../json.ts"
 import type { ChatDelta, ChatEvent, ChatToolDelta } from "../../chat/chat.ts"
 import type { TokenUsage } from "../../chat/choices.ts"
 import type { StreamFormat } from "../../http/stream.ts"
+import type { AppliedEdit } from "./context-schema.ts"
 import { anthropicError } from "./errors.ts"
 import type { AnswerBlock, MessageEvent, MessagesResponse, MessageUsage, StopReason } from "./schema.ts"
 
@@ -24,6 +25,10 @@ interface MessageHead {
   readonly model: string
   readonly promptTokens: number
   readonly maxTokens: number
+  /** Thinking is not sent; its blocks are empty. */
+  readonly hidesThinking: boolean
+  /** Edits of the conversation; `undefined`: none were asked for. */
+  readonly edits: AppliedEdit[] | undefined
 }
 
 /**
@@ -34,7 +39,7 @@ export async function* messageEvents(
   head: MessageHead,
   events: AsyncIterable<ChatEvent>,
 ): AsyncGenerator<MessageEvent, void, void> {
-  const blocks = new Blocks()
+  const blocks = new Blocks(head.hidesThinking)
   let begun = false
   let finish: Extract<ChatEvent, { type: "finish" }> | undefined
   for await (const event of events) {
@@ -57,7 +62,9 @@ type Delta = ChatDelta | ChatToolDelta
 /** Writes the content blocks of a message. A block begins with its first piece; one block is open at a time. */
 class Blocks {
   #index = 0
-  #open: Delta["type"] | undefined;
+  #open: Delta["type"] | undefined
+
+  constructor(readonly hidesThinking: boolean) {}
 
   *add(event: Delta): Generator<MessageEvent> {
     if (event.type === "tool_call") {
@@ -67,6 +74,7 @@ class Blocks {
     }
     if (event.text === "") return
     if (event.type !== "tool_arguments" && this.#open !== event.type) yield* this.#begin(event.type, EMPTY[event.type])
+    if (event.type === "reasoning" && this.hidesThinking) return
     yield { type: "content_block_delta", index: this.#index, delta: deltaOf(event.type, event.text) }
   }
 
@@ -83,10 +91,10 @@ class Blocks {
   }
 }
 
-const EMPTY = {
+const EMPTY: Readonly<Record<"reasoning" | "content", AnswerBlock>> = {
   reasoning: { type: "thinking", thinking: "", signature: "" },
-  content: { type: "text", text: "", citations: null },
-} as const
+  content: { type: "text", text: "", citations: [] },
+}
 
 type BlockDelta = Extract<MessageEvent, { type: "content_block_delta" }>["delta"]
 
@@ -116,8 +124,9 @@ export async function foldMessage(events: AsyncIterable<MessageEvent>): Promise<
       else if (block?.type === "thinking" && delta.type === "thinking_delta") block.thinking += delta.thinking
       else if (delta.type === "input_json_delta") input += delta.partial_json
     } else if (event.type === "message_delta") {
-      const { delta, usage } = event
+      const { delta, usage, context_management } = event
       message = { ...message, ...delta, usage: { ...message.usage, ...usage } }
+      if (context_management) message.context_management = context_management
     }
   }
   if (message === undefined) throw new Error("the engine sent no event for this request, not even its end")
@@ -154,7 +163,7 @@ const emptyMessage = ({ id, model, promptTokens }: MessageHead): MessagesRespons
 })
 
 function messageDelta(
-  { maxTokens }: MessageHead,
+  { maxTokens, edits }: MessageHead,
   finish: Extract<ChatEvent, { type: "finish" }> | undefined,
   usage: TokenUsage,
 ): MessageEvent {
@@ -170,6 +179,7 @@ function messageDelta(
       container: null,
     },
     usage: counts(usage),
+    ...(edits && { context_management: { applied_edits: edits } }),
   }
 }
 

@@ -4,16 +4,19 @@ import { Elysia } from "elysia"
 import { chatEvents, prepareChat } from "../../chat/chat.ts"
 import { encodeChat } from "../../chat/encode.ts"
 import { renderChat } from "../../chat/prompt.ts"
+import type { Conversation } from "../../chat/request.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, leaseModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
 import { type JobOptions, runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
+import { applyEdits } from "./context-edits.ts"
 import { anthropicError } from "./errors.ts"
 import { foldMessage, MESSAGE_EVENTS, messageEvents } from "./events.ts"
 import { toChatRequest, toConversation } from "./request.ts"
 import {
+  type CountTokensRequest,
   countTokensRequest,
   countTokensResponse,
   type MessagesRequest,
@@ -36,9 +39,16 @@ export const messageRoutes = (state: ServerState) => {
       "/v1/messages",
       ({ body, request, server }) =>
         runJob(state, jobOptions(body), { request, server }, async (model, context) => {
-          const chat = await prepareChat(model, context, toChatRequest(body))
-          const promptTokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
-          const head = { id: context.id, model: context.model, promptTokens, maxTokens: body.max_tokens }
+          const { conversation, applied } = await applyEdits(model, toChatRequest(body), editsOf(body))
+          const chat = await prepareChat(model, context, conversation)
+          const head = {
+            id: context.id,
+            model: context.model,
+            promptTokens: chat.choices.requests[0]?.request.promptTokens.length ?? 0,
+            maxTokens: body.max_tokens,
+            hidesThinking: body.thinking?.type !== "disabled" && body.thinking?.display === "omitted",
+            edits: body.context_management ? applied : undefined,
+          }
           const chunks = () => messageEvents(head, chatEvents(chat))
           return {
             controller: context.controller,
@@ -66,7 +76,13 @@ export const messageRoutes = (state: ServerState) => {
       async ({ body, request }) => {
         using lease = await leaseModel(state, body.model, request.signal)
         const { model } = lease
-        return { input_tokens: (await encodeChat(model, renderChat(model, toConversation(body)))).length }
+        const asked = toConversation(body)
+        const { conversation, applied } = await applyEdits(model, asked, editsOf(body))
+        const count = async (of: Conversation) => (await encodeChat(model, renderChat(model, of))).length
+        const input_tokens = await count(conversation)
+        if (!body.context_management) return { input_tokens }
+        const original_input_tokens = applied.length === 0 ? input_tokens : await count(asked)
+        return { input_tokens, context_management: { original_input_tokens } }
       },
       {
         parse,
@@ -82,6 +98,8 @@ export const messageRoutes = (state: ServerState) => {
       },
     )
 }
+
+const editsOf = ({ context_management: management }: CountTokensRequest) => management?.edits ?? []
 
 const jobOptions = ({ model, stream }: MessagesRequest): JobOptions => ({
   idPrefix: "msg",

@@ -1,51 +1,51 @@
 /** `POST /v1/messages` and `/v1/messages/count_tokens`: Anthropic's requests, responses and stream events. */
 
 import { z } from "zod"
-import { modelName } from "../../http/lenient.ts"
-import { LIMITS, list, stopText } from "../../http/limits.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
+import { boundedSchema, LIMITS, list } from "../../http/limits.ts"
 import { integer, notYet } from "../openai/generation-schema.ts"
-import {
-  answerToolUse,
-  cacheControl,
-  checkMessageTools,
-  messageToolFields,
-  textBlock,
-  toolResultBlock,
-  toolUseBlock,
-} from "./tools-schema.ts"
+import { cacheControl, message, system } from "./blocks-schema.ts"
+import { appliedEdit, contextManagement } from "./context-schema.ts"
+import { answerToolUse, checkMessageTools, messageToolFields } from "./tools-schema.ts"
 
-const system = z
-  .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
-  .describe("The system prompt: a text, or text blocks, which are joined.")
+const SERVICE = "is about Anthropic's own service"
+const binding = noEffect("is about how thinking is signed, and it is not signed here")
 
-const thinkingBlock = z
-  .strictObject({ type: z.literal("thinking"), thinking: z.string(), signature: z.string().optional() })
-  .describe("The thinking of an earlier answer, unchanged.")
-const userBlock = z.discriminatedUnion("type", [textBlock, toolResultBlock], {
-  error: (issue) => `${blockType(issue.input)} blocks are not supported here; text and tool_result are`,
+const display = z
+  .enum(["summarized", "omitted", "updates"])
+  .nullish()
+  .describe("omitted: thinking blocks are empty. Otherwise all of the thinking is sent.")
+
+const thinking = z
+  .discriminatedUnion(
+    "type",
+    [
+      openObject("thinking", { type: z.enum(["adaptive", "between_tools"]), display, block_binding: binding }),
+      openObject("thinking", {
+        type: z.literal("enabled"),
+        budget_tokens: integer(0, 2 ** 31 - 1)
+          .nullish()
+          .describe("Thinking ends after so many tokens. 0 and default: no limit."),
+        display,
+        block_binding: binding,
+      }),
+      openObject("thinking", { type: z.literal("disabled") }),
+    ],
+    { error: "expected a type: adaptive, enabled or disabled" },
+  )
+  .nullish()
+  .describe(
+    "adaptive (default): models that think do so, in blocks of their own; enabled, disabled: turns thinking on or off, if the model has a switch for it.",
+  )
+
+const outputFormat = openObject("output_config.format", {
+  type: z.literal("json_schema"),
+  schema: boundedSchema.describe(
+    "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+  ),
 })
-const assistantBlock = z.discriminatedUnion("type", [textBlock, thinkingBlock, toolUseBlock], {
-  error: (issue) => `${blockType(issue.input)} blocks are not supported here; text, thinking and tool_use are`,
-})
-const blockType = (input: unknown): string =>
-  typeof input === "object" && input !== null && "type" in input ? JSON.stringify(input.type) : "such"
-
-const CONTENT_ERROR = { error: "expected a text or a list of blocks" }
-const message = z.discriminatedUnion(
-  "role",
-  [
-    z.strictObject({
-      role: z.literal("user"),
-      content: z.union([z.string(), list(userBlock, LIMITS.parts, 1)], CONTENT_ERROR),
-    }),
-    z.strictObject({
-      role: z.literal("assistant"),
-      content: z.union([z.string(), list(assistantBlock, LIMITS.parts, 1)], CONTENT_ERROR),
-    }),
-    z.strictObject({ role: z.literal("system"), content: system }),
-  ],
-  { error: "expected a message whose role is user, assistant or system" },
-)
+  .nullish()
+  .describe("The form of the text.")
 
 /** The fields that make up a prompt, whose tokens can be counted. */
 const promptFields = {
@@ -56,62 +56,64 @@ const promptFields = {
   system: system.nullish(),
   cache_control: cacheControl,
   ...messageToolFields,
-  thinking: z
-    .strictObject({
-      type: z.enum(["adaptive", "disabled"], {
-        error: (issue) =>
-          issue.input === "enabled"
-            ? "a budget for thinking is not supported yet; use adaptive, with which the model decides"
-            : "expected adaptive or disabled",
-      }),
-      budget_tokens: notYet("a budget for thinking is"),
-      display: z.enum(["summarized", "omitted"]).nullish(),
-    })
-    .refine(({ display }) => display !== "omitted", {
-      path: ["display"],
-      error: "thinking is always sent; leave the field out",
-      params: { code: "unsupported_parameter" },
-    })
-    .nullish()
-    .describe(
-      "adaptive (default): models that think do so, in blocks of their own; disabled: turns thinking off, if the model has a switch for it.",
-    ),
-  output_config: z
-    .strictObject({
-      effort: z
-        .enum(["low", "medium", "high", "xhigh", "max"])
-        .nullish()
-        .describe("For models whose chat template has a switch for thinking."),
-      format: notYet("an output format is"),
-    })
-    .nullish(),
+  thinking,
+  output_config: openObject("output_config", {
+    effort: z
+      .enum(["low", "medium", "high", "xhigh", "max"])
+      .nullish()
+      .describe("For models whose chat template has a switch for thinking. Ignored by others."),
+    format: outputFormat,
+    task_budget: noEffect("tells the model of a budget for several requests"),
+  }).nullish(),
+  output_format: outputFormat.describe("The older name of output_config.format."),
+  context_management: contextManagement,
   mcp_servers: notYet("calling MCP servers is", (value) => Array.isArray(value) && value.length === 0),
-  context_management: notYet("context management is"),
+  thread: notYet("a stored thread is"),
+  betas: noEffect("names parts of Anthropic's API, which are all there or not there"),
+  compaction: noEffect("summarizes long conversations, and this server never does"),
+  speed: noEffect(SERVICE),
 }
 
-const request = z.strictObject({
+const request = openObject("", {
   ...promptFields,
   max_tokens: integer(1, 2 ** 31 - 1).describe("If the rest of the context is less, that is the limit."),
-  stop_sequences: list(stopText, LIMITS.stops)
+  stop_sequences: list(z.string().max(LIMITS.stopLength), LIMITS.stops)
     .nullish()
-    .describe("Up to 16 texts that end the answer; they are not part of it."),
+    .describe(`Up to ${LIMITS.stops} texts that end the answer; they are not part of it. Empty ones say nothing.`),
   temperature: z.number().min(0).max(2).nullish().describe("0 is greedy. Default 1."),
   top_p: z.number().min(0).max(1).nullish().describe("Default 1 (off)."),
   top_k: integer(0, 2 ** 31 - 1)
     .nullish()
     .describe("Default 0 (off)."),
-  metadata: z.strictObject({ user_id: z.string().nullish() }).nullish().describe("Accepted and ignored."),
-  service_tier: z.enum(["auto", "standard_only"]).nullish().describe("Accepted and ignored."),
   stream: z.boolean().nullish().describe("Send the answer as server-sent events, from message_start to message_stop."),
-  container: notYet("a container is"),
+  metadata: noEffect("describes the sender"),
+  service_tier: noEffect(SERVICE),
+  inference_geo: noEffect(SERVICE),
+  container: noEffect("is for tools that run at Anthropic's service"),
+  diagnostics: noEffect(SERVICE),
+  fallbacks: noEffect("names models to use when Anthropic's refuse to answer"),
+  fallback_credit_token: noEffect(SERVICE),
+  billing_policy: noEffect(SERVICE),
+  user_profile_id: noEffect(SERVICE),
+  workspace_id: noEffect(SERVICE),
 })
 export const messagesRequest = request.superRefine(checkMessageTools)
 export type MessagesRequest = z.output<typeof messagesRequest>
-export type MessageParam = MessagesRequest["messages"][number]
 
-export const countTokensRequest = z.strictObject(promptFields).superRefine(checkMessageTools)
+export const countTokensRequest = openObject("", promptFields).superRefine(checkMessageTools)
 export type CountTokensRequest = z.output<typeof countTokensRequest>
-export const countTokensResponse = z.object({ input_tokens: z.int() })
+export const countTokensResponse = z.object({
+  input_tokens: z.int(),
+  context_management: z
+    .object({ original_input_tokens: z.int().describe("Tokens before the edits.") })
+    .optional()
+    .describe("Only if the request has context_management."),
+})
+
+const contextManagementBody = z
+  .object({ applied_edits: z.array(appliedEdit) })
+  .optional()
+  .describe("Only if the request has context_management.")
 
 const usage = z.object({
   input_tokens: z.int().describe("Tokens of the prompt that were not in the cache."),
@@ -130,7 +132,9 @@ const usage = z.object({
 })
 export type MessageUsage = z.output<typeof usage>
 
-const answerText = z.object({ type: z.literal("text"), text: z.string(), citations: z.null() })
+/** Some clients do not accept `null` as citations, and others need the field. */
+const citations = z.array(z.never()).describe("Always empty.")
+const answerText = z.object({ type: z.literal("text"), text: z.string(), citations })
 const answerThinking = z.object({
   type: z.literal("thinking"),
   thinking: z.string(),
@@ -153,6 +157,7 @@ export const messagesResponse = z.object({
   container: z.null(),
   diagnostics: z.null(),
   usage,
+  context_management: contextManagementBody,
 })
 export type MessagesResponse = z.output<typeof messagesResponse>
 
@@ -172,6 +177,7 @@ export const messageError = z.object({
     ]),
     message: z.string(),
   }),
+  request_id: z.string().nullable().describe("As in the header x-request-id."),
 })
 export type MessageError = z.output<typeof messageError>
 
@@ -203,6 +209,7 @@ export const messageEvent = z.discriminatedUnion("type", [
       output_tokens_details: true,
       server_tool_use: true,
     }),
+    context_management: contextManagementBody,
   }),
   z.object({ type: z.literal("message_stop") }),
   messageError,

@@ -1,102 +1,92 @@
-/** Tools in Anthropic's form: their fields in a request, and the blocks of calls and results. */
+/** Tools in Anthropic's form: their fields in a request, and the blocks of calls. */
 
 import { z } from "zod"
+import { noEffect, openObject } from "../../http/lenient.ts"
 import { boundedSchema, jsonObject, LIMITS, list } from "../../http/limits.ts"
 import { functionName, toolProblems } from "../openai/tools-schema.ts"
+import { cacheControl } from "./blocks-schema.ts"
+import { clientTool } from "./client-tools.ts"
 
-export const cacheControl = z
-  .looseObject({ type: z.literal("ephemeral") })
-  .nullish()
-  .describe("Accepted and ignored: common prefixes of prompts are cached automatically.")
-
-export const textBlock = z.strictObject({
-  type: z.literal("text", {
-    error: (issue) => `${JSON.stringify(issue.input)} blocks are not supported here; only text is`,
-  }),
-  text: z.string(),
-  cache_control: cacheControl,
-  citations: z.array(z.never()).max(0).nullish().describe("Must be empty."),
-})
-
-const direct = z.strictObject({ type: z.literal("direct") })
-
-/** A call that the assistant made. */
-export const toolUseBlock = z.strictObject({
-  type: z.literal("tool_use"),
-  id: z.string().min(1),
-  name: z.string().min(1),
-  input: jsonObject,
-  caller: direct.optional(),
-  cache_control: cacheControl,
-})
-
-export const toolResultBlock = z
-  .strictObject({
-    type: z.literal("tool_result"),
-    tool_use_id: z.string().min(1),
-    content: z
-      .union([z.string(), list(textBlock, LIMITS.parts)], { error: "expected a text or a list of text blocks" })
-      .optional(),
-    is_error: z.boolean().optional().describe("The model sees the content after `Error: `."),
-    cache_control: cacheControl,
-  })
-  .describe("The result of a call.")
-
-const tool = z.strictObject({
-  type: z
-    .literal("custom", {
-      error: (issue) => `${JSON.stringify(issue.input)} tools are not supported yet; describe the tool by a schema`,
-    })
-    .nullish(),
+const custom = openObject("tools[]", {
+  type: z.literal("custom").nullish(),
   name: functionName,
-  description: z.string().optional().describe("What the tool does, and when to use it. The model reads this."),
+  description: z.string().nullish().describe("What the tool does, and when to use it. The model reads this."),
   input_schema: boundedSchema.describe("JSON Schema of the input, which is an object."),
   strict: z
     .boolean()
-    .optional()
-    .describe("Inputs always validate against the schema; a schema with an unsupported part is refused."),
-  eager_input_streaming: z
-    .boolean()
     .nullish()
-    .describe("Accepted and ignored: inputs are always streamed as they are generated."),
+    .describe("Inputs always validate against the schema; a schema with an unsupported part is refused."),
+  eager_input_streaming: noEffect("asks for inputs while they are generated, as they always are"),
+  defer_loading: noEffect("hides a tool until it is searched for, and all tools are offered"),
+  input_examples: noEffect("has examples, which the model does not see"),
+  allowed_callers: noEffect("is about tools that code calls"),
   cache_control: cacheControl,
 })
 
-const oneAtMost = z.boolean().optional().describe("At most one call. Default false.")
+/** A tool that Anthropic defines. Its further fields depend on its type. */
+const predefined = z
+  .looseObject({
+    type: z.string().refine((type) => type !== "custom"),
+    name: functionName.nullish().describe("The name by which the model calls it."),
+  })
+  .describe(
+    "A tool that Anthropic defines. If the client runs it (bash, text_editor, memory), it is offered with its schema; otherwise it is left out.",
+  )
+
+const oneAtMost = z.boolean().nullish().describe("true: at most one call. Default false.")
 const toolChoice = z.discriminatedUnion(
   "type",
   [
-    z.strictObject({ type: z.literal("auto"), disable_parallel_tool_use: oneAtMost }),
-    z.strictObject({ type: z.literal("any"), disable_parallel_tool_use: oneAtMost }),
-    z.strictObject({ type: z.literal("tool"), name: z.string().min(1), disable_parallel_tool_use: oneAtMost }),
-    z.strictObject({ type: z.literal("none") }),
+    openObject("tool_choice", { type: z.literal("auto"), disable_parallel_tool_use: oneAtMost }),
+    openObject("tool_choice", { type: z.literal("any"), disable_parallel_tool_use: oneAtMost }),
+    openObject("tool_choice", {
+      type: z.literal("tool"),
+      name: z.string().min(1),
+      disable_parallel_tool_use: oneAtMost,
+    }),
+    openObject("tool_choice", { type: z.literal("none"), disable_parallel_tool_use: oneAtMost }),
   ],
   { error: "expected a choice whose type is auto, any, tool or none" },
 )
 
 export const messageToolFields = {
-  tools: list(tool, LIMITS.tools).nullish().describe("Functions that the answer may call."),
+  tools: list(z.union([custom, predefined]), LIMITS.tools)
+    .nullish()
+    .describe("Functions that the answer may call."),
   tool_choice: toolChoice
     .nullish()
     .describe("auto (default): the model decides; any: at least one call; tool: a call of that one; none: no calls."),
 }
 
+type ToolParam = z.output<typeof custom> | z.output<typeof predefined>
+
+/** Whether a tool is defined by the request itself. */
+export const isCustom = (tool: ToolParam): tool is z.output<typeof custom> =>
+  tool.type === undefined || tool.type === null || tool.type === "custom"
+
+/** Whether the model is offered a tool: this server runs none itself. */
+export const isOffered = (tool: ToolParam): boolean =>
+  isCustom(tool) || (typeof tool.name === "string" && clientTool(tool.type) !== undefined)
+
 interface WithTools {
   messages: readonly { role: string; content: string | readonly { type: string }[] }[]
-  tools?: z.output<typeof tool>[] | null
+  tools?: ToolParam[] | null
   tool_choice?: z.output<typeof toolChoice> | null
 }
 
-/** Every tool has a name of its own, a choice is one among tools, and the last message calls no tools. */
+/** Every tool has a name of its own, a choice is one among the offered tools, and the last message calls no tools. */
 export function checkMessageTools(body: WithTools, { addIssue }: z.core.$RefinementCtx<WithTools>): void {
-  const { tool_choice } = body
+  const { tool_choice, tools } = body
   const refuse = (path: (string | number)[], message: string) =>
     addIssue({ code: "custom", path, message, input: body })
-  const names = body.tools?.map(({ name }) => name) ?? []
+  const names = (tools ?? []).map((tool, i) => (isOffered(tool) && tool.name ? tool.name : `${i} is not offered`))
+  const offered = tools?.some(isOffered) ? names : []
   const chosen = tool_choice?.type === "tool" ? tool_choice.name : undefined
-  for (const { at, index, message } of toolProblems(names, tool_choice?.type === "any", chosen)) {
+  const hosted = tools?.some((tool) => tool.name === chosen && !isOffered(tool))
+  for (const { at, index, message } of toolProblems(offered, tool_choice?.type === "any", chosen)) {
     const place = at === "tool" ? ["tools", index] : ["tool_choice"]
-    refuse(at === "choice" ? place : [...place, "name"], message)
+    const why = at === "chosen" && hosted ? "this tool runs at Anthropic's service, and is not offered here" : message
+    refuse(at === "choice" ? place : [...place, "name"], why)
   }
   const last = body.messages.at(-1)?.content
   if (typeof last !== "string" && last?.some(({ type }) => type === "tool_use"))

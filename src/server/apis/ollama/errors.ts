@@ -59,6 +59,7 @@ export const FIELDS: ApiFields = {
   addGenerationPrompt: null,
   continueFinalMessage: null,
   templateVariables: null,
+  chatTemplate: null,
   thinking: "think",
   reasoningEffort: "think",
   prompt: "prompt",

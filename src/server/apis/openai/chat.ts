@@ -1,23 +1,15 @@
 import { Elysia } from "elysia"
-import { type Chat, type ChatToolDelta, chatEvents, collectChat, prepareChat } from "../../chat/chat.ts"
-import type { ToolCall } from "../../chat/request.ts"
+import { prepareChat } from "../../chat/chat.ts"
 import { readJson } from "../../http/body.ts"
 import { exampleModel, type ServerState } from "../../http/context.ts"
 import { requestBody, responseBody } from "../../http/documented.ts"
 import { answerErrors } from "../../http/errors.ts"
-import { type ResponseHead, runJob } from "../../http/job.ts"
+import { runJob } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
-import {
-  type ChatBody,
-  type ChatChunk,
-  type ChatResponse,
-  chatChunk,
-  chatRequest,
-  chatResponse,
-} from "./chat-schema.ts"
-import { chatLogprobsOf } from "./logprobs.ts"
+import { ChatJob } from "./chat-job.ts"
+import { chatChunk, chatRequest, chatResponse } from "./chat-schema.ts"
 import { jobOptions, toChatRequest } from "./request.ts"
-import { DATA_EVENTS, openAiError, usageBody } from "./wire.ts"
+import { openAiError } from "./wire.ts"
 
 /** `POST /v1/chat/completions`. */
 export const chatRoutes = (state: ServerState) =>
@@ -25,13 +17,8 @@ export const chatRoutes = (state: ServerState) =>
     "/v1/chat/completions",
     ({ body, request, server }) =>
       runJob(state, jobOptions("chatcmpl", body), { request, server }, async (model, context) => {
-        const chat = await prepareChat(model, context, toChatRequest(body))
-        return {
-          controller: context.controller,
-          format: DATA_EVENTS,
-          complete: () => complete(context, chat, body),
-          chunks: () => chunks(context, chat, body),
-        }
+        const request = toChatRequest(body)
+        return new ChatJob(context, await prepareChat(model, context, request), body, request)
       }),
     {
       parse: [({ request }) => readJson(request, state.maxBodyBytes), "json"],
@@ -51,78 +38,3 @@ export const chatRoutes = (state: ServerState) =>
       }),
     },
   )
-
-async function complete(head: ResponseHead, chat: Chat, body: ChatBody): Promise<ChatResponse> {
-  const { answers, usage } = await collectChat(chat)
-  return {
-    id: head.id,
-    object: "chat.completion",
-    created: head.created,
-    model: head.model,
-    choices: answers.map(({ content, reasoning, toolCalls: tool_calls, scored, reason }, index) => ({
-      index,
-      message: {
-        role: "assistant",
-        content: content === "" && tool_calls.length > 0 ? null : content,
-        ...(chat.reasoning && reasoningFields(reasoning)),
-        ...(tool_calls.length > 0 && { tool_calls: tool_calls.map(toolCallBody) }),
-        refusal: null,
-      },
-      logprobs: body.logprobs ? chatLogprobsOf(chat.model.tokenizer, scored) : null,
-      finish_reason: reason,
-    })),
-    usage: usageBody(usage),
-  }
-}
-
-async function* chunks(head: ResponseHead, chat: Chat, body: ChatBody): AsyncGenerator<ChatChunk> {
-  const withUsage = body.stream_options?.include_usage === true
-  const begun = new Set<number>()
-  type ChunkChoice = ChatChunk["choices"][number]
-  const chunk = (...parts: ChunkChoice[]): ChatChunk => ({
-    id: head.id,
-    object: "chat.completion.chunk",
-    created: head.created,
-    model: head.model,
-    choices: parts,
-    ...(withUsage ? { usage: null } : {}),
-  })
-
-  for await (const event of chatEvents(chat)) {
-    if (event.type === "usage") {
-      if (withUsage) yield { ...chunk(), usage: usageBody(event.usage) }
-      continue
-    }
-    const { index } = event
-    if (!begun.has(index)) {
-      begun.add(index)
-      yield chunk({ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null })
-    }
-    if (event.type === "finish") {
-      yield chunk({ index, delta: {}, logprobs: null, finish_reason: event.reason })
-      continue
-    }
-    if (event.type === "tool_call" || event.type === "tool_arguments") {
-      yield chunk({ index, delta: { tool_calls: [toolCallDelta(event)] }, logprobs: null, finish_reason: null })
-      continue
-    }
-    const { type, text, scored } = event
-    yield chunk({
-      index,
-      delta: type === "reasoning" ? reasoningFields(text) : { content: text },
-      logprobs: scored === undefined ? null : chatLogprobsOf(chat.model.tokenizer, [scored]),
-      finish_reason: null,
-    })
-  }
-}
-
-/** Clients look for the reasoning under either name. */
-const reasoningFields = (text: string) => ({ reasoning_content: text, reasoning: text })
-
-const toolCallBody = ({ id, name, arguments: text }: ToolCall) =>
-  ({ id, type: "function", function: { name, arguments: text } }) as const
-
-const toolCallDelta = (event: ChatToolDelta) =>
-  event.type === "tool_call"
-    ? { index: event.call, id: event.id, type: "function" as const, function: { name: event.name, arguments: "" } }
-    : { index: event.call, function: { arguments: event.text } }

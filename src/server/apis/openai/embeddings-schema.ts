@@ -1,11 +1,11 @@
 /** `POST /v1/embeddings`: request and response. */
 
 import { z } from "zod"
-import { modelName } from "../../http/lenient.ts"
+import { modelName, noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, textsOrTokens } from "../../http/limits.ts"
-import { integer } from "./generation-schema.ts"
+import { integer, notYet } from "./generation-schema.ts"
 
-export const embeddingRequest = z.strictObject({
+export const embeddingRequest = openObject("", {
   model: modelName,
   input: textsOrTokens(z.string().min(1), LIMITS.inputs).describe(
     `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either. Each may be as long as the model's context. A text gets ` +
@@ -30,7 +30,28 @@ export const embeddingRequest = z.strictObject({
   priority: integer(-(2 ** 31), 2 ** 31 - 1)
     .nullish()
     .describe("Requests with smaller numbers are served first. Default 0."),
-  user: z.string().nullish().describe("Accepted and ignored."),
+  normalize: z.boolean().nullish().describe("false: as embd_normalize -1. Default true."),
+  embd_normalize: integer(-1, 1024)
+    .nullish()
+    .describe(
+      "The norm by which vectors are scaled: 2 (default) to length 1, 1 to a sum of 1, any other p to a p-norm of 1; 0 to 32760 as the greatest number; -1 not at all.",
+    ),
+  truncate: z
+    .union([z.boolean(), z.enum(["NONE", "START", "END"])])
+    .nullish()
+    .describe("true, END: cut texts that are too long at their end; START: at their start. Default: refuse them."),
+  truncate_prompt_tokens: integer(-1, 2 ** 31 - 1)
+    .nullish()
+    .describe("Keep this many tokens at the end of each text; -1: as many as the context holds. Default: all."),
+  add_special_tokens: z
+    .boolean()
+    .nullish()
+    .describe("false: texts do not get the model's beginning and end tokens. Default true."),
+  user: noEffect("names the sender's user"),
+  input_type: noEffect("tells queries from documents, for models whose file says what to do with them; none does"),
+  task: noEffect("picks among the adapters of some models, which are not part of their files here"),
+  prompt_name: notYet("a prompt by name is", undefined, "write the model's prompt before the text"),
+  instruction: notYet("an instruction beside the text is", undefined, "write it before the text"),
 })
 export type EmbeddingBody = z.output<typeof embeddingRequest>
 

@@ -42,11 +42,18 @@ export const embeddingRoutes = (state: ServerState) =>
     },
   )
 
-const toRequest = ({ input, dimensions, pooling }: EmbeddingBody): EmbeddingRequest => ({
-  input: listOf(input),
-  dimensions: dimensions ?? undefined,
-  pooling: pooling ?? undefined,
-})
+function toRequest(body: EmbeddingBody): EmbeddingRequest {
+  const { input, dimensions, pooling, truncate, truncate_prompt_tokens: kept } = body
+  return {
+    input: listOf(input),
+    dimensions: dimensions ?? undefined,
+    pooling: pooling ?? undefined,
+    truncate: truncate === true || truncate === "END",
+    keptTokens: kept ?? (truncate === "START" ? -1 : undefined),
+    addSpecialTokens: body.add_special_tokens ?? undefined,
+    norm: body.normalize === false ? -1 : (body.embd_normalize ?? undefined),
+  }
+}
 
 /** As little-endian floats. */
 function base64(vector: Float32Array): string {

@@ -1,8 +1,11 @@
 /** What all routes of OpenAI's API share on the wire: the names of fields, errors, streams and token counts. */
 
-import type { TokenUsage } from "../../chat/choices.ts"
+import { version } from "../../../../package.json"
+import type { LoadedModel } from "../../../engine/types.ts"
+import type { Choices, TokenUsage } from "../../chat/choices.ts"
 import type { ApiFields } from "../../chat/request.ts"
 import { type ErrorShape, errorBody } from "../../http/errors.ts"
+import type { ResponseHead } from "../../http/job.ts"
 import type { StreamFormat } from "../../http/stream.ts"
 import type { UsageBody } from "./generation-schema.ts"
 
@@ -62,6 +65,7 @@ export const OPENAI_FIELDS: ApiFields = {
   addGenerationPrompt: "add_generation_prompt",
   continueFinalMessage: "continue_final_message",
   templateVariables: "chat_template_kwargs",
+  chatTemplate: "chat_template",
   thinking: "reasoning_effort",
   reasoningEffort: "reasoning_effort",
   prompt: "prompt",
@@ -96,3 +100,50 @@ export const usageBody = ({
   prompt_tokens_details: { cached_tokens: cachedTokens },
   ...(reasoningTokens !== undefined && { completion_tokens_details: { reasoning_tokens: reasoningTokens } }),
 })
+
+const fingerprints = new WeakMap<LoadedModel, string>()
+
+/** The same for the same weights, program and device, whose answers to the same seed are the same. */
+function fingerprintOf(model: LoadedModel): string {
+  const { name, gguf, config, device } = model
+  const known = fingerprints.get(model)
+  if (known !== undefined) return known
+  const sizes = gguf.files.map(({ size }) => size)
+  const parts = JSON.stringify([version, name, config.arch, sizes, gguf.tensors.size, device])
+  const fingerprint = `fp_${new Bun.CryptoHasher("sha256").update(parts).digest("hex").slice(0, 12)}`
+  fingerprints.set(model, fingerprint)
+  return fingerprint
+}
+
+/** What every body and chunk of an answer has. @param requestId Chosen by the client. */
+export const answerHead = (
+  prefix: string,
+  model: LoadedModel,
+  { id, created, model: name }: ResponseHead,
+  requestId: string | null | undefined,
+) => ({
+  id: requestId ? `${prefix}-${requestId}` : id,
+  created,
+  model: name,
+  system_fingerprint: fingerprintOf(model),
+})
+
+/** Token counts of a stream that has not ended. */
+export class RunningUsage {
+  readonly #prompt: number
+  #completion = 0
+
+  constructor({ requests }: Choices) {
+    this.#prompt = requests.reduce((sum, { request }) => sum + request.promptTokens.length, 0)
+  }
+
+  /** Counts one more token of the answer. */
+  count(): void {
+    this.#completion++
+  }
+
+  body(): Omit<UsageBody, "prompt_tokens_details"> {
+    const [prompt_tokens, completion_tokens] = [this.#prompt, this.#completion]
+    return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+  }
+}

@@ -1,21 +1,24 @@
 /** The form of a response's text, in the Responses API's fields, which are flatter than those of chat completions. */
 
 import { z } from "zod"
+import { noEffect, openObject } from "../../http/lenient.ts"
 import { boundedSchema, jsonObject } from "../../http/limits.ts"
 import { checkForms, type FormAsked, type StructuredFields, structuredFields } from "../openai/structured-schema.ts"
+import { flatTools } from "./tools.ts"
+import type { ResponseTool } from "./tools-schema.ts"
 
 const textFormat = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("text") }),
-  z.strictObject({ type: z.literal("json_object") }),
-  z.strictObject({
+  openObject("text.format", { type: z.literal("text") }),
+  openObject("text.format", { type: z.literal("json_object") }),
+  openObject("text.format", {
     type: z.literal("json_schema"),
     name: z
       .string()
       .regex(/^[\w-]{1,64}$/, "a name has 1 to 64 letters, digits, _ and -")
       .describe("Accepted and ignored."),
-    description: z.string().nullish().describe("Accepted and ignored."),
+    description: noEffect("describes the format", z.string()),
     schema: boundedSchema.describe(
-      "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+      "A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.",
     ),
     strict: z.boolean().nullish().describe("Schemas are always enforced, as if this were true."),
   }),
@@ -51,7 +54,8 @@ export function formatBodyOf(format: z.output<typeof textFormat> | null | undefi
 interface FormatFields extends Pick<StructuredFields, "regex" | "grammar"> {
   text?: { format?: z.output<typeof textFormat> | null } | null
   ignore_eos?: boolean | null
-  tools?: unknown
+  tools?: ResponseTool[] | null
+  input?: Parameters<typeof flatTools>[0]["input"]
   tool_choice?: unknown
 }
 
@@ -70,5 +74,5 @@ export function checkResponseFormat(body: FormatFields, context: z.core.$Refinem
     asked.push({ name: "text.format", path: ["text", "format"], withTools: true })
   if (typeof regex === "string") asked.push({ name: "regex", path: ["regex"], withTools: false })
   if (typeof grammar === "string") asked.push({ name: "grammar", path: ["grammar"], withTools: false })
-  checkForms(asked, body, context)
+  checkForms(asked, { ...body, tools: flatTools(body) }, context)
 }

@@ -56,7 +56,7 @@ export class ResponseRun {
     const fitting = body.truncation === "auto" ? await withoutOldest(model, request) : request
     const chat = await prepareChat(model, context, fitting)
     const response = newResponse(context, body)
-    const writer = new ResponseWriter(response, model.tokenizer, request.logprobs !== undefined)
+    const writer = new ResponseWriter(response, model.tokenizer, request.logprobs !== undefined, body)
     return new ResponseRun(responses, chat, writer, { response, input, owner, controller })
   }
 

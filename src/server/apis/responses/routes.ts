@@ -7,6 +7,7 @@ import { exampleModel, leaseModel } from "../../http/context.ts"
 import { jsonSchema, requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { keyOf, runJob } from "../../http/job.ts"
+import { noEffect, openObject } from "../../http/lenient.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { inPath, inQuery, readQuery } from "../../http/query.ts"
 import { integer } from "../openai/generation-schema.ts"
@@ -33,21 +34,19 @@ const NOT_FOUND = { 404: "No such response under this API key: it was not stored
 const BAD_QUERY = { 400: "A query parameter is not valid." }
 
 const flags = z.enum(["true", "false"])
-const retrieveQuery = z
-  .strictObject({
-    include: includes.optional(),
-    include_obfuscation: flags.exclude(["true"], { error: "not supported; leave it out" }).optional(),
-    stream: flags.default("false"),
-    starting_after: z.coerce
-      .number()
-      .pipe(integer(0, 2 ** 31 - 1))
-      .optional(),
-  })
-  .refine(({ stream, starting_after }) => stream === "true" || starting_after === undefined, {
-    path: ["starting_after"],
-    error: "needs stream to be true",
-  })
-const listQuery = z.strictObject({
+const retrieveQuery = openObject("query", {
+  include: includes.optional(),
+  include_obfuscation: noEffect("hides the lengths of tokens from observers of the network"),
+  stream: flags.default("false"),
+  starting_after: z.coerce
+    .number()
+    .pipe(integer(0, 2 ** 31 - 1))
+    .optional(),
+}).refine(({ stream, starting_after }) => stream === "true" || starting_after === undefined, {
+  path: ["starting_after"],
+  error: "needs stream to be true",
+})
+const listQuery = openObject("query", {
   include: includes.optional(),
   limit: z.coerce.number().pipe(integer(1, 100)).default(20),
   order: z.enum(["asc", "desc"]).default("desc"),

@@ -1,27 +1,30 @@
 /** `/v1/responses`: requests, responses, lists of their input, and the events of their streams. */
 
 import { z } from "zod"
+import { noEffect, noteIgnored, openObject } from "../../http/lenient.ts"
 import { LIMITS, list, metadata } from "../../http/limits.ts"
 import { integer, notYet, samplingFields } from "../openai/generation-schema.ts"
 import { checkResponseFormat, formatBody, responseFormat, responseFormatFields } from "./format-schema.ts"
 import { inputItem, outputItem, outputLogprobs, outputText, reasoningPart, storedItem } from "./items-schema.ts"
-import { checkResponseTools, responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
+import { checkResponseTools } from "./tools.ts"
+import { responseToolFields, toolBody, toolChoiceBody } from "./tools-schema.ts"
 
 const { n: _n, stream: _stream, stream_options: _options, ...sampling } = samplingFields
 
-const isNone = (value: unknown): boolean => Array.isArray(value) && value.length === 0
-const isAutomatic = (value: unknown): boolean => value === "auto"
-const unused = z.string().nullish().describe("Accepted and ignored.")
+const SERVICE = "is about OpenAI's own service"
 
-const efforts = z.enum(["none", "minimal", "low", "medium", "high", "xhigh"])
+const efforts = z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"])
 
 export const LOGPROBS = "message.output_text.logprobs"
-/** Values of `include`. */
-const INCLUDABLE = [LOGPROBS, "reasoning.encrypted_content"] as const
-const includable = z.enum(INCLUDABLE, {
-  error: (issue) => `${JSON.stringify(issue.input)} is not supported; known are ${INCLUDABLE.join(", ")}`,
-})
-export const includes = list(includable, LIMITS.includes)
+export const SEALED_REASONING = "reasoning.encrypted_content"
+/** Values of `include` that have an effect. */
+const INCLUDABLE: readonly string[] = [LOGPROBS, SEALED_REASONING]
+export const includes = list(
+  z.string().check(({ value }) => {
+    if (!INCLUDABLE.includes(value)) noteIgnored(`include=${value}`, false)
+  }),
+  LIMITS.includes,
+)
 
 /** The fields that make up a prompt, whose tokens can be counted. */
 const promptFields = {
@@ -46,85 +49,73 @@ const promptFields = {
       "auto: the oldest turns are left out until the prompt leaves room for max_output_tokens, by default an eighth of the context. " +
         "disabled (default): a prompt that is too long is refused.",
     ),
-  text: z
-    .strictObject({
-      format: responseFormat,
-      verbosity: notYet("verbosity is", (value) => value === "medium"),
-    })
-    .nullish(),
-  reasoning: z
-    .strictObject({
-      effort: efforts
-        .nullish()
-        .describe("For models whose chat template has a switch for thinking; refused for others."),
-      summary: notYet("a summary of the reasoning is", isAutomatic),
-      generate_summary: notYet("a summary of the reasoning is", isAutomatic),
-      context: notYet("leaving out earlier reasoning is", isAutomatic),
-      mode: notYet("a mode of reasoning is", (value) => value === "standard"),
-    })
-    .nullish(),
+  text: openObject("text", {
+    format: responseFormat,
+    verbosity: noEffect("asks for a short or a long text"),
+  }).nullish(),
+  reasoning: openObject("reasoning", {
+    effort: efforts.nullish().describe("For models whose chat template has a switch for thinking. Ignored by others."),
+    summary: noEffect("asks for a summary of the reasoning, which is there in full"),
+    generate_summary: noEffect("asks for a summary of the reasoning, which is there in full"),
+    context: noEffect("is about reasoning of earlier turns, which the chat template decides"),
+    mode: noEffect(SERVICE),
+  }).nullish(),
   ...responseToolFields,
   conversation: notYet("a conversation object is"),
 }
 
-export const responseRequest = z
-  .strictObject({
-    ...sampling,
-    ...promptFields,
-    ...responseFormatFields,
-    max_output_tokens: integer(1, 2 ** 31 - 1)
-      .nullish()
-      .describe("Includes reasoning tokens. Default: the rest of the context after the prompt."),
-    store: z
-      .boolean()
-      .nullish()
-      .describe("Store the response, so that it can be retrieved and continued with the same API key. Default true."),
-    background: z
-      .boolean()
-      .nullish()
-      .describe(
-        "Answer at once, and generate in the background. Retrieve the response until it has ended. Requires store.",
-      ),
-    metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, stored with the response.`),
-    stream: z
-      .boolean()
-      .nullish()
-      .describe(
-        "Send the response as server-sent events while it is generated. A background response goes on if its stream is closed.",
-      ),
-    stream_options: z.strictObject({ include_obfuscation: z.literal(false).nullish() }).nullish(),
-    top_logprobs: integer(0, 20)
-      .nullish()
-      .describe("Number of alternatives for every token, if `include` asks for log-probabilities."),
-    include: includes
-      .nullish()
-      .describe(
-        `\`${LOGPROBS}\`: every token's log-probability. \`reasoning.encrypted_content\` has no effect: reasoning is always plain text.`,
-      ),
-    max_tool_calls: notYet("running tools is"),
-    context_management: notYet("compacting a conversation is", isNone),
-    prompt: notYet("a stored prompt is"),
-    prompt_cache_options: notYet("choosing what is cached is"),
-    moderation: notYet("moderation is"),
-    service_tier: z.enum(["auto", "default"]).nullish().describe("Accepted and ignored."),
-    prompt_cache_key: z.string().nullish().describe("Accepted and ignored: common prefixes are found without it."),
-    prompt_cache_retention: z.enum(["in_memory"]).nullish().describe("Accepted and ignored."),
-    safety_identifier: unused,
-    user: unused,
-  })
+export const responseRequest = openObject("", {
+  ...sampling,
+  ...promptFields,
+  ...responseFormatFields,
+  max_output_tokens: integer(1, 2 ** 31 - 1)
+    .nullish()
+    .describe("Includes reasoning tokens. Default: the rest of the context after the prompt."),
+  store: z
+    .boolean()
+    .nullish()
+    .describe("Store the response, so that it can be retrieved and continued with the same API key. Default true."),
+  background: z
+    .boolean()
+    .nullish()
+    .describe(
+      "Answer at once, and generate in the background. Retrieve the response until it has ended. Requires store.",
+    ),
+  metadata: metadata.nullish().describe(`Up to ${LIMITS.metadata} pairs, stored with the response.`),
+  stream: z
+    .boolean()
+    .nullish()
+    .describe(
+      "Send the response as server-sent events while it is generated. A background response goes on if its stream is closed.",
+    ),
+  stream_options: openObject("stream_options", {
+    include_obfuscation: noEffect("hides the lengths of tokens from observers of the network"),
+  }).nullish(),
+  top_logprobs: integer(0, 20)
+    .nullish()
+    .describe("Number of alternatives for every token, if `include` asks for log-probabilities."),
+  include: includes
+    .nullish()
+    .describe(
+      `\`${LOGPROBS}\`: every token's log-probability. \`${SEALED_REASONING}\`: reasoning also as a text that clients send back unread. Others are ignored.`,
+    ),
+  max_tool_calls: noEffect("limits tools that run at OpenAI's service"),
+  context_management: noEffect("asks to compact long conversations, which this server never does"),
+  prompt: notYet("a stored prompt is"),
+  moderation: notYet("moderation is"),
+  client_metadata: noEffect("describes the sender"),
+  prompt_cache_options: noEffect("is about what is cached, which are common prefixes here"),
+  prompt_cache_key: noEffect("routes a request to a cache, and this server has one"),
+  prompt_cache_retention: noEffect("says how long prompts are cached, which memory decides here"),
+  service_tier: noEffect(SERVICE),
+  safety_identifier: noEffect(SERVICE),
+  user: noEffect("names the sender's user"),
+})
   .superRefine(checkResponseTools)
   .superRefine(checkResponseFormat)
   .refine(({ background, store }) => !background || store !== false, {
     path: ["store"],
     error: "a background response must be stored, or it could not be retrieved",
-  })
-  .refine(({ top_logprobs, include }) => !top_logprobs || include?.includes(LOGPROBS), {
-    path: ["top_logprobs"],
-    error: `requires ${LOGPROBS} in include`,
-  })
-  .refine(({ stream, stream_options }) => stream || stream_options === undefined || stream_options === null, {
-    path: ["stream_options"],
-    error: "needs stream to be true",
   })
 export type ResponseRequest = z.output<typeof responseRequest>
 
@@ -170,7 +161,7 @@ export const responseSchema = z.object({
 })
 export type ResponseBody = z.output<typeof responseSchema>
 
-export const inputTokensRequest = z.strictObject(promptFields).superRefine(checkResponseTools)
+export const inputTokensRequest = openObject("", promptFields).superRefine(checkResponseTools)
 export const inputTokensResponse = z.object({ object: z.literal("response.input_tokens"), input_tokens: z.int() })
 
 export const responseDeleted = z.object({ id: z.string(), object: z.literal("response"), deleted: z.literal(true) })
@@ -209,6 +200,8 @@ export const responseEvent = z.discriminatedUnion("type", [
     name: z.string(),
     arguments: z.string(),
   }),
+  z.object({ type: z.literal("response.custom_tool_call_input.delta"), ...inItem, delta: z.string() }),
+  z.object({ type: z.literal("response.custom_tool_call_input.done"), ...inItem, input: z.string() }),
   ofItem("response.output_item.done"),
   ofResponse("response.completed", "response.incomplete", "response.failed"),
 ])

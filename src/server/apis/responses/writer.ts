@@ -3,14 +3,17 @@
 import type { Tokenizer } from "../../../text/tokenizer/types.ts"
 import type { ChatDelta, ChatEvent } from "../../chat/chat.ts"
 import type { ScoredToken, TokenUsage } from "../../chat/choices.ts"
+import { CustomInput } from "../../chat/custom-tools.ts"
 import type { ApiError } from "../../http/errors.ts"
 import type { ResponseHead } from "../../http/job.ts"
 import { chatLogprobsOf } from "../openai/logprobs.ts"
 import { FIELDS } from "./errors.ts"
 import { formatBodyOf } from "./format-schema.ts"
-import { newId } from "./items.ts"
+import { newId, sealed } from "./items.ts"
 import type { OutputItem, OutputLogprobs } from "./items-schema.ts"
-import type { ResponseBody, ResponseEvent, ResponseRequest } from "./schema.ts"
+import { type ResponseBody, type ResponseEvent, type ResponseRequest, SEALED_REASONING } from "./schema.ts"
+import { allTools, type FlatTool, flatTools } from "./tools.ts"
+import { choiceBody, toolBodies } from "./tools-schema.ts"
 
 /** A response before its first token. */
 export const newResponse = (head: ResponseHead, body: ResponseRequest): ResponseBody => ({
@@ -33,10 +36,8 @@ export const newResponse = (head: ResponseHead, body: ResponseRequest): Response
   store: body.store ?? true,
   background: body.background ?? false,
   parallel_tool_calls: body.parallel_tool_calls ?? true,
-  tools: (body.tools ?? []).map(({ type, name, description = null, parameters = null, strict = null }) => {
-    return { type, name, description, parameters, strict }
-  }),
-  tool_choice: body.tool_choice ?? "auto",
+  tools: toolBodies(allTools(body)),
+  tool_choice: choiceBody(body.tool_choice),
   truncation: body.truncation ?? "disabled",
   text: { format: formatBodyOf(body.text?.format) },
   reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
@@ -48,6 +49,7 @@ export const snapshot = (response: ResponseBody): ResponseBody => ({
   output: structuredClone(response.output),
 })
 
+type Call = Extract<OutputItem, { call_id: string }>
 type Unnumbered<Event> = Event extends { sequence_number: number } ? Omit<Event, "sequence_number"> : never
 
 /** Writes the events of one response, and updates the response with each of them. */
@@ -58,12 +60,21 @@ export class ResponseWriter {
   /** Scored tokens whose text is held back, so that it is not known yet which item they belong to. */
   #held: ScoredToken[] = []
 
+  /** Reads the arguments of a custom tool's call. */
+  #input = new CustomInput()
+  readonly #tools: readonly FlatTool[]
+  readonly #seals: boolean
+
   /** @param response Is updated as events are written. */
   constructor(
     readonly response: ResponseBody,
     readonly tokenizer: Tokenizer,
     readonly withLogprobs: boolean,
-  ) {}
+    body: Pick<ResponseRequest, "tools" | "input" | "include">,
+  ) {
+    this.#tools = flatTools(body)
+    this.#seals = body.include?.includes(SEALED_REASONING) ?? false
+  }
 
   begin(): ResponseEvent[] {
     const events = [this.#ofResponse("response.created")]
@@ -82,9 +93,7 @@ export class ResponseWriter {
         break
       case "tool_call": {
         yield* this.#end()
-        const { id: call_id, name } = event
-        const id = newId("fc")
-        yield* this.#begin({ type: "function_call", id, status: "in_progress", call_id, name, arguments: "" })
+        yield* this.#begin(this.#call(event.id, event.name))
         break
       }
       case "tool_arguments":
@@ -148,8 +157,24 @@ export class ResponseWriter {
     }
   }
 
-  *#arguments(delta: string): Generator<ResponseEvent> {
+  /** @param offered The tool's name in the prompt. */
+  #call(call_id: string, offered: string): Call {
+    const tool = this.#tools.find((one) => one.offered === offered)
+    const { name = offered, namespace } = tool ?? {}
+    const head = { status: "in_progress" as const, call_id, name, ...(namespace !== undefined && { namespace }) }
+    if (tool?.param.type !== "custom") return { type: "function_call", id: newId("fc"), ...head, arguments: "" }
+    this.#input = new CustomInput()
+    return { type: "custom_tool_call", id: newId("ctc"), ...head, input: "" }
+  }
+
+  *#arguments(json: string): Generator<ResponseEvent> {
     const item = this.#open
+    const isCustom = item?.type === "custom_tool_call"
+    const delta = isCustom ? this.#input.push(json) : json
+    if (isCustom && delta !== "") {
+      item.input += delta
+      yield this.#number({ type: "response.custom_tool_call_input.delta", ...this.#place(item), delta })
+    }
     if (item?.type !== "function_call" || delta === "") return
     item.arguments += delta
     yield this.#number({ type: "response.function_call_arguments.delta", ...this.#place(item), delta })
@@ -159,9 +184,9 @@ export class ResponseWriter {
     const { output } = this.response
     this.#open = item
     output.push(item)
-    const bare = item.type === "function_call" ? { ...item } : { ...item, content: [] }
+    const bare = "content" in item ? { ...item, content: [] } : { ...item }
     yield this.#number({ type: "response.output_item.added", output_index: output.length - 1, item: bare })
-    if (item.type === "function_call") return
+    if (!("content" in item)) return
     const [part] = structuredClone(item.content)
     if (part !== undefined) yield this.#number({ type: "response.content_part.added", ...this.#part(item), part })
   }
@@ -173,13 +198,17 @@ export class ResponseWriter {
     if (item.type === "function_call") {
       const { name, arguments: args } = item
       yield this.#number({ type: "response.function_call_arguments.done", ...this.#place(item), name, arguments: args })
+    } else if (item.type === "custom_tool_call") {
+      const { input } = item
+      yield this.#number({ type: "response.custom_tool_call_input.done", ...this.#place(item), input })
     } else yield* this.#endPart(item)
+    if (item.type === "reasoning" && this.#seals) item.encrypted_content = sealed(item.content[0]?.text ?? "")
     item.status = status
     const { output_index } = this.#place(item)
     yield this.#number({ type: "response.output_item.done", output_index, item: structuredClone(item) })
   }
 
-  *#endPart(item: Exclude<OutputItem, { type: "function_call" }>): Generator<ResponseEvent> {
+  *#endPart(item: Exclude<OutputItem, Call>): Generator<ResponseEvent> {
     const place = this.#part(item)
     const [part] = structuredClone(item.content)
     if (part === undefined) return

@@ -48,10 +48,15 @@ function modelSaying(pieces: readonly Uint8Array[], template: ChatTemplate) {
   return { model: scriptModel(engine, "script", { tokenizer, chatTemplate: template }), script }
 }
 
-/** The reference, computed from the whole answer. */
-function reference(bytes: Uint8Array, stops: readonly string[], thinks: boolean) {
+/**
+ * The reference, computed from the whole answer.
+ * @param trigger Begins calls, in which stop strings do not count.
+ */
+function reference(bytes: Uint8Array, stops: readonly string[], thinks: boolean, trigger?: string) {
   let text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes)
-  for (let end = 1; end <= text.length; end++) {
+  const close = thinks && /^\s*<think>/.test(text) ? text.indexOf("</think>") : 0
+  const call = trigger === undefined || close < 0 ? -1 : text.indexOf(trigger, close)
+  for (let end = 1; end <= (call < 0 ? text.length : call); end++) {
     const [found] = stops.filter((stop) => text.slice(0, end).endsWith(stop)).sort((a, b) => b.length - a.length)
     if (found === undefined) continue
     text = text.slice(0, end - found.length)
@@ -179,11 +184,15 @@ test("calls: streamed = unstreamed = the reference", async () => {
       cuts,
       fc.constantFrom(...CALLING),
       fc.boolean(),
-      async (bytes, where, template, logprobs) => {
+      fc.boolean(),
+      async (bytes, where, template, logprobs, stopEverywhere) => {
         const { model } = modelSaying(pieces(bytes, where), template)
-        const request: ChatRequest = { messages: QUESTION, tools, stop: ["END"], ...(logprobs && { logprobs: 0 }) }
-        const said = reference(bytes, ["END"], template.source().includes("</think>"))
-        const splitter = new ToolCallSplitter(toolSupport(template).format, ["f"])
+        const fields = { stopEverywhere, ...(logprobs && { logprobs: 0 }) }
+        const request: ChatRequest = { messages: QUESTION, tools, stop: ["END"], ...fields }
+        const { format } = toolSupport(template)
+        const trigger = stopEverywhere ? undefined : format.spelling.trigger
+        const said = reference(bytes, ["END"], template.source().includes("</think>"), trigger)
+        const splitter = new ToolCallSplitter(format, ["f"])
         const definition = { reasoning: said.reasoning, content: "", calls: [] as string[] }
         for (const piece of [...splitter.push(said.content), ...splitter.flush()])
           if (piece.type === "content") definition.content += piece.text

@@ -15,10 +15,10 @@ for (const file of [...new Glob("chat/*.ts").scanSync(SERVER)].sort()) {
   imports.set(file, own)
 }
 
-test("the core imports only itself and the observers of generations from the server", () => {
+test("the core imports only itself and the observers of generations and requests from the server", () => {
   expect(imports.size).toBeGreaterThan(5)
   const others = [...imports.values()].flat().filter((path) => !path.startsWith("chat/"))
-  expect([...new Set(others)]).toEqual(["observe/generation-watch.ts"])
+  expect([...new Set(others)].toSorted()).toEqual(["observe/generation-watch.ts", "observe/record.ts"])
 })
 
 test("no file of the core imports itself through others", () => {
