@@ -23,9 +23,9 @@ export function tinyVocabulary(): Vocabulary {
   return { tokenizer, trie: buildTrie(tokenizer, tokenizer.vocabSize) }
 }
 
-/** SmolLM2's 49,152 tokens. */
-export async function realVocabulary(): Promise<Vocabulary> {
-  const { metadata } = await openGguf(await resolveModel("smollm2-135m"))
+/** The vocabulary of a model; SmolLM2's has 49,152 tokens. */
+export async function realVocabulary(model = "smollm2-135m"): Promise<Vocabulary> {
+  const { metadata } = await openGguf(await resolveModel(model))
   const tokenizer = tokenizerFromMetadata((key) => metadata.get(key)?.value)
   return { tokenizer, trie: buildTrie(tokenizer, tokenizer.vocabSize) }
 }

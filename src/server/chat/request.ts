@@ -206,7 +206,7 @@ export interface EmbeddingRequest {
   /** Leading numbers of each vector that are kept. Default: all. */
   readonly dimensions?: number
   /** Default: what the model's file says, else the mean. */
-  readonly pooling?: "mean" | "cls" | "last"
+  readonly pooling?: "mean" | "cls" | "last" | "none"
   /** Most tokens of a text. Default: the model's context. */
   readonly maxLength?: number
   /** Cut texts that have more, where by default they are refused. */

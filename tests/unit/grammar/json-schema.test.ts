@@ -130,6 +130,7 @@ test.each([
   [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, "no text of finite length"],
   [{ $ref: "#" }, "no text of finite length"],
   [{ type: "object", properties: { a: 1 } }, "an object or a boolean (in the schema at #/properties/a)"],
+  [{ const: "x".repeat(200_000) }, "more than 200000 nodes"],
   [7, "an object or a boolean"],
 ] as const)("%j is refused, and the reason named", (schema, reason) => {
   expect(() => compiled({ type: "json_schema", schema: schema as never }, tiny.trie)).toThrow(reason)

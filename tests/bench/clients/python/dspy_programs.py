@@ -1,0 +1,44 @@
+"""DSPy, which writes its own prompts. The scripted answer is in the form that its adapter reads."""
+
+import os
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+import dspy
+from pydantic import BaseModel
+
+from checks import KEY, TEXTS, URL, run
+
+FIELDS = '{"name": "Paris", "population": 2102650, "capital": true}'
+
+
+class City(BaseModel):
+    name: str
+    population: int
+    capital: bool
+
+
+def configure(model, adapter):
+    lm = dspy.LM(f"openai/{model}", api_base=f"{URL}/v1", api_key=KEY, max_tokens=300, cache=False, num_retries=0)
+    return dspy.context(lm=lm, adapter=adapter)
+
+
+def chat(model):
+    with configure(model, dspy.ChatAdapter()):
+        said = "[[ ## answer ## ]]\nHello there.\n\n[[ ## completed ## ]]"
+        return dspy.Predict("question -> answer")(question=f"Say hello. <<say {said}>>").answer
+
+
+def structured(model):
+    with configure(model, dspy.JSONAdapter()):
+        answer = dspy.Predict("question -> city: City", custom_types={"City": City})(
+            question=f'Describe Paris. <<say {{"city": {FIELDS}}}>>'
+        )
+        return answer.city.model_dump()
+
+
+def embeddings(model):
+    return dspy.Embedder(f"openai/{model}", api_base=f"{URL}/v1", api_key=KEY, caching=False)(TEXTS)
+
+
+run(globals())
