@@ -32,6 +32,7 @@ enum RfStatus {
 };
 
 #define RF_FILE_CONSTANTS 0xffffffffu  // RfTensor.file: the data lies in the constants blob
+#define RF_GIVEN_DRAW 0xffffffffu      // RfStepOutput.counter: the seed, divided by 2^64, is the random number itself
 #define RF_NONE (-1)                   // an unused buffer, tensor or cache slot of an op
 #define RF_BLOCK_SIZE 16u              // tokens a block of a paged K/V cache
 #define RF_MAX_TOP_LOGPROBS 20         // alternatives that a step result can hold
@@ -136,7 +137,7 @@ typedef struct RfStepOutput {
   float presence_penalty;   // 0: off; where the pair's count > 0
   uint32_t seed_lo;
   uint32_t seed_hi;
-  uint32_t counter;  // index of this draw in its request: the same (seed, counter) draws the same number
+  uint32_t counter;  // index of this draw in its request: the same (seed, counter) draws the same number; see RF_GIVEN_DRAW
   int32_t n_top;     // -1: no log-probabilities, else 0 … RF_MAX_TOP_LOGPROBS alternatives
   uint32_t penalty_start;
   uint32_t n_penalties;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prepares this checkout: npm packages, a C++ compiler, the native library and the default model.
 # Only missing parts are installed, so a second run takes a second. The script never prompts.
-#   --dev  also installs a browser and AddressSanitizer for the tests
+#   --dev  also installs a browser, AddressSanitizer and Python packages for the tests
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -73,6 +73,16 @@ if [ "$dev" = yes ]; then
   have chromium || install "a browser, for the tests" chromium || fail "the browser tests need chromium"
   if ! bun build.ts --list --asan --backend cpu >/dev/null 2>&1; then
     install "AddressSanitizer, for the tests" libclang-rt-19-dev llvm-19 || fail "the memory tests need AddressSanitizer"
+  fi
+  # JSON schemas are compared with what these Python packages make of them.
+  oracle=build/oracle
+  if ! cmp -s tests/oracle/requirements.txt $oracle/requirements.txt; then
+    say "installing Python packages, for the tests"
+    python3 -m venv $oracle 2>/dev/null || { install "Python's venv, for the tests" python3-venv && python3 -m venv $oracle; } ||
+      fail "the tests of JSON schemas need Python's venv"
+    $oracle/bin/pip --quiet --disable-pip-version-check install -r tests/oracle/requirements.txt >&2 ||
+      fail "the Python packages of tests/oracle/requirements.txt cannot be installed"
+    cp tests/oracle/requirements.txt $oracle/requirements.txt
   fi
   # GPU kernels are checked without a GPU, from their compiled code.
   if ! bun build.ts --list --backend amd >/dev/null 2>&1 || ! have llvm-objdump-19; then

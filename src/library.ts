@@ -13,7 +13,7 @@ import {
   type Usage,
 } from "./engine/types.ts"
 import { EngineError, RequestError } from "./errors.ts"
-import type { Form } from "./grammar/constraint.ts"
+import { constraintOf, type Form } from "./grammar/constraint.ts"
 import { catalogEntry } from "./store/catalog.ts"
 import type { StoreListener } from "./store/fetch-file.ts"
 import { resolveModel } from "./store/resolve.ts"
@@ -173,7 +173,7 @@ export class Llm implements Disposable, AsyncDisposable {
       ...(stopTokenIds && { stopTokenIds: new Set(stopTokenIds) }),
       ...(includeStop !== undefined && { includeStop }),
       ...(skipSpecialTokens !== undefined && { skipSpecialTokens }),
-      ...(constraint !== undefined && { constraint: { ...constraint, param: "constraint" } }),
+      ...(constraint !== undefined && { constraint: constraintOf(constraint, "constraint") }),
       ...(priority !== undefined && { priority }),
       ...(deadlineMs !== undefined && { deadlineMs }),
     }

@@ -32,6 +32,8 @@ class Chain {
     if (o_.mirostat) mirostat();
     else truncate(u.xtc);
     if (last) factor = dynamic ? dynamic_factor() : 1.0f / o_.temperature;
+    // Another program's number is meant for that program's order: the most probable token comes first.
+    if (o_.counter == RF_GIVEN_DRAW) std::sort(c_, c_ + n_, before);
     return pick(factor, u.draw, surprise);
   }
 
@@ -221,7 +223,7 @@ class Chain {
   const float greatest_;
   const RfStepOutput& o_;
   float* weights_;   // [n_vocab], by token
-  Candidate* c_;     // [n_], by ascending token
+  Candidate* c_;     // [n_], by ascending token until the draw
   Candidate* r_;     // [ranked_], a ranking of the candidates by some key
   uint64_t n_ = 0, ranked_ = 0;
   float factor_ = 1;  // 1 / temperature of the weights
@@ -229,8 +231,10 @@ class Chain {
 
 }  // namespace
 
-// Philox4x32-10 (Salmon et al. 2011), number `counter` under the seed.
+// Philox4x32-10 (Salmon et al. 2011), number `counter` under the seed; or the number that the seed itself is.
 Uniforms uniforms(const RfStepOutput& o) {
+  const auto unit = [](uint32_t high, uint32_t low) { return double((uint64_t(high) << 32 | low) >> 11) * 0x1p-53; };
+  if (o.counter == RF_GIVEN_DRAW) return {unit(o.seed_hi, o.seed_lo), unit(o.seed_lo, o.seed_hi)};
   uint32_t c[4] = {o.counter, 0, 0, 0}, k[2] = {o.seed_lo, o.seed_hi};
   for (int round = 0; round < 10; round++) {
     const uint64_t a = uint64_t(0xD2511F53u) * c[0], b = uint64_t(0xCD9E8D57u) * c[2];
@@ -239,7 +243,6 @@ Uniforms uniforms(const RfStepOutput& o) {
     k[0] += 0x9E3779B9u;
     k[1] += 0xBB67AE85u;
   }
-  const auto unit = [](uint32_t high, uint32_t low) { return double((uint64_t(high) << 32 | low) >> 11) * 0x1p-53; };
   return {unit(c[0], c[1]), unit(c[2], c[3])};
 }
 

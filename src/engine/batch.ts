@@ -1,5 +1,6 @@
 /** The step buffer: the scheduler's chunks in the format of `hip/abi.h`. One buffer is reused for all steps. */
 
+import { GIVEN_DRAW } from "../native/abi.ts"
 import {
   GREEDY_OUTPUT,
   PAIR_WORDS,
@@ -134,7 +135,7 @@ export class StepBuffer {
 
   /** Writes one RfStepOutput at word `at`, and its pairs from number `pair` on. @returns the number of the next free pair. */
   #writeOutput(
-    { sampling: s, sampler }: ScheduledChunk["sequence"],
+    { sampling: s, sampler, draws }: ScheduledChunk["sequence"],
     counts: ReadonlyMap<number, number> | undefined,
     biases: ReadonlyMap<number, number>,
     {
@@ -158,8 +159,7 @@ export class StepBuffer {
       repeat_penalty: s.repetitionPenalty,
       frequency_penalty: s.frequencyPenalty,
       presence_penalty: s.presencePenalty,
-      seed: s.seed,
-      counter,
+      ...(draws === undefined ? { seed: s.seed, counter } : { seed: draws.at(counter), counter: GIVEN_DRAW }),
       n_top: s.logprobs ?? -1,
       penalty_start: pair,
       n_penalties: nPenalties,

@@ -23,7 +23,6 @@ import type {
   EngineStats,
   FinishReason,
   GenerateRequest,
-  Pooling,
   PrefillOnlyResult,
 } from "./types.ts"
 
@@ -77,6 +76,7 @@ export class LocalEngine implements Engine {
   #arrivals = 0
   #steps = 0
   #generated = 0
+  #drafts = 0
   #drafted = 0
   #accepted = 0
   #looping = false
@@ -161,6 +161,7 @@ export class LocalEngine implements Engine {
       prefixHitTokens,
       promptTokens,
       generatedTokens: this.#generated,
+      drafts: this.#drafts,
       draftedTokens: this.#drafted,
       acceptedTokens: this.#accepted,
     }
@@ -262,6 +263,7 @@ export class LocalEngine implements Engine {
 
   #run(chunks: readonly ScheduledChunk[]): void {
     const start = this.#clock.now()
+    for (const { sequence } of chunks) if (sequence.output.length === 0) sequence.reportProgress(sequence.nCached)
     try {
       this.#step.pack(chunks)
       this.#context.step(this.#step.words.u32, this.#step.length, this.#results.u32)
@@ -302,6 +304,7 @@ export class LocalEngine implements Engine {
   #acceptTokens({ sequence, length, draft }: ScheduledChunk, first: number): void {
     const { owner, sampling } = sequence
     owner.promptDone = true
+    sequence.reportProgress(sequence.request.tokens.length)
     let reason: FinishReason | undefined
     let nAccepted = 0
     for (;;) {
@@ -318,6 +321,7 @@ export class LocalEngine implements Engine {
     this.#scheduler.advance(sequence, length + nAccepted)
     if (draft.length > 0) {
       sequence.speculator.record(draft.length, nAccepted)
+      this.#drafts++
       this.#drafted += draft.length
       this.#accepted += nAccepted
     }
@@ -328,9 +332,8 @@ export class LocalEngine implements Engine {
   /** Pools a chunk's hidden states, which start at row `row` of the step, and ends the request after its last token. */
   #addHiddenStates({ sequence, length }: ScheduledChunk, row: number): void {
     const { request, nCached, nTokens } = sequence
-    const pooler =
-      this.#poolers.get(sequence) ??
-      new Pooler(this.#hidden as HiddenStates, request.pooling as Pooling, request.tokens.length)
+    const { pooling = "mean", tokens } = request
+    const pooler = this.#poolers.get(sequence) ?? new Pooler(this.#hidden as HiddenStates, pooling, tokens.length)
     this.#poolers.set(sequence, pooler)
     try {
       pooler.add(row, length, nCached)

@@ -81,7 +81,7 @@ const MAX_DRAFTED = 64
 const UPLOAD_BYTES = 256 * 2 ** 20
 
 /** A model file without its weights: what tokenizing and decoding need. */
-export interface ModelFile extends Pick<LoadedModel, "path" | "gguf" | "tokenizer" | "chatTemplate"> {
+export interface ModelFile extends Pick<LoadedModel, "path" | "gguf" | "tokenizer" | "chatTemplate" | "rankHead"> {
   definition: ModelDefinition
 }
 
@@ -108,17 +108,18 @@ export async function readModel(path: string): Promise<ModelFile> {
   const metadata = (key: string) => gguf.metadata.get(key)?.value
   const definition = buildModel(gguf)
   const tokenizer = tokenizerFromMetadata(metadata)
-  return { path, gguf, definition, tokenizer, chatTemplate: findChatTemplate(metadata, tokenizer) }
+  const chatTemplate = findChatTemplate(metadata, tokenizer)
+  return { path, gguf, definition, tokenizer, chatTemplate, rankHead: definition.rankHead() }
 }
 
 /** Joins a file and its engine into a model. Closing the model closes the engine. */
 export function joinModel<E extends LoadedEngine>(
-  { path, gguf, definition, tokenizer, chatTemplate }: ModelFile,
+  { path, gguf, definition, tokenizer, chatTemplate, rankHead }: ModelFile,
   { engine, device, threads, memory }: E,
   name: string = basename(path).replace(/\.gguf$/i, ""),
 ): LoadedModel & Pick<E, "engine"> {
   const close = () => engine.close()
-  const text = { name, path, gguf, config: definition.config, tokenizer, chatTemplate }
+  const text = { name, path, gguf, config: definition.config, tokenizer, chatTemplate, rankHead }
   return { ...text, engine, device, threads, memory, close, [Symbol.asyncDispose]: close }
 }
 

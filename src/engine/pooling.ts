@@ -1,4 +1,4 @@
-/** Pooling of embeddings: a prompt's hidden states, after the output norm, become one vector. */
+/** Pooling of embeddings: a prompt's hidden states, after the output norm, become one vector, or stay one for each token. */
 
 import { EngineError } from "../errors.ts"
 import type { Pooling } from "./types.ts"
@@ -16,6 +16,7 @@ export interface HiddenStates {
 
 /** Pools one prompt's hidden states, chunk by chunk, in order. */
 export class Pooler {
+  /** [width], or with `none` [length, width]. */
   readonly #sum: Float64Array
   #seen = 0
 
@@ -25,7 +26,7 @@ export class Pooler {
     readonly pooling: Pooling,
     readonly length: number,
   ) {
-    this.#sum = new Float64Array(hidden.width)
+    this.#sum = new Float64Array(hidden.width * (pooling === "none" ? length : 1))
   }
 
   /**
@@ -42,11 +43,14 @@ export class Pooler {
     const nUsed = Math.max(0, end - first)
     const rows = new Float32Array(nUsed * this.hidden.width)
     if (nUsed > 0) this.hidden.read(row + first, rows)
-    for (let i = 0; i < nUsed; i++) this.#addRow(rows.subarray(i * this.hidden.width, (i + 1) * this.hidden.width))
+    for (let i = 0; i < nUsed; i++) {
+      const to = this.pooling === "none" ? position + i : 0
+      this.#addRow(rows.subarray(i * this.hidden.width, (i + 1) * this.hidden.width), to * this.hidden.width)
+    }
     this.#seen += n
   }
 
-  /** f32 [width]. @throws EngineError where rows are missing or not finite. */
+  /** f32 [width], or with `none` [length, width]. @throws EngineError where rows are missing or not finite. */
   result(): Float32Array {
     if (this.#seen !== this.length) throw new EngineError(`only ${this.#seen} of ${this.length} tokens were pooled`)
     const squares = this.#sum.reduce((sum, value) => sum + value * value, 0)
@@ -58,12 +62,12 @@ export class Pooler {
     return Float32Array.from(this.#sum, (value) => value / rows)
   }
 
-  /** Adds one row after RMS norm, as the plan's last norm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */
-  #addRow(x: Float32Array): void {
+  /** Adds one row, at `at` of the sum, after RMS norm, as the plan's last norm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019). */
+  #addRow(x: Float32Array, at: number): void {
     const { norm, eps, width } = this.hidden
     let squares = 0
     for (let i = 0; i < width; i++) squares += (x[i] as number) ** 2
     const scale = 1 / Math.sqrt(squares / width + eps)
-    for (let i = 0; i < width; i++) (this.#sum[i] as number) += (x[i] as number) * scale * (norm[i] as number)
+    for (let i = 0; i < width; i++) (this.#sum[at + i] as number) += (x[i] as number) * scale * (norm[i] as number)
   }
 }

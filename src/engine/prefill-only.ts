@@ -15,7 +15,7 @@ interface EmbedRequest extends Pick<GenerateRequest, "id" | "tokens" | "priority
   pooling: Pooling
 }
 
-/** `vector`: f32 [hidden size], of length 1. `raw`: as the model gives it. */
+/** `vector`: f32 [hidden size], of length 1. `raw`: as the model gives it; with pooling `none` it is [tokens, hidden size]. */
 interface Embedding {
   vector: Float32Array
   raw: Float32Array

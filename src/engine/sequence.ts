@@ -3,6 +3,7 @@ import type { Matcher } from "../grammar/matcher.ts"
 import { BLOCK_SIZE } from "../native/abi.ts"
 import { type BlockPool, BlockTable } from "./blocks.ts"
 import { EventQueue } from "./event-queue.ts"
+import { MersenneTwister } from "./mersenne.ts"
 import { blockKey } from "./prefix-cache.ts"
 import { SamplerState } from "./sampler-state.ts"
 import { Speculator } from "./speculator.ts"
@@ -29,6 +30,8 @@ export class Sequence {
   /** Tokens to generate at most: `maxTokens`, or what the context length leaves. */
   readonly maxOutput: number
   readonly sampler: SamplerState
+  /** The random numbers of the draws, where the device does not make them. */
+  readonly draws: MersenneTwister | undefined
   readonly blocks: BlockTable
   /** Log-probabilities of the request's targets so far, by position. */
   readonly scores: TokenLogprobs[] = []
@@ -47,6 +50,8 @@ export class Sequence {
   #speculator: Speculator | undefined
   #first: number | undefined
   #last: number | undefined
+  /** Computed tokens of the prompt that were reported. */
+  #reported = -1
 
   /** @param index Which of the request's `n` sequences. @param arrival Number in the order of arrival. */
   constructor(
@@ -64,6 +69,7 @@ export class Sequence {
     this.sampling =
       index === 0 ? request.sampling : { ...request.sampling, seed: BigInt.asUintN(64, seed + BigInt(index)) }
     this.sampler = new SamplerState(request, this, nVocab)
+    this.draws = this.sampling.generator === "mersenne" ? new MersenneTwister(this.sampling.seed) : undefined
     const salt = pool.prefixes.keep ? (request.cacheSalt ?? "") : request.id
     this.keyOf = (block) => {
       this.#keys[block] ??= blockKey((position) => this.tokenAt(position), block, salt)
@@ -174,6 +180,13 @@ export class Sequence {
     if (this.output.length >= this.maxOutput) return "length"
     this.matcher?.accept(token)
     return undefined
+  }
+
+  /** Reports that `processed` tokens of the prompt are computed, if the request asks for it and they are more than before. */
+  reportProgress(processed: number): void {
+    if (!this.request.progress || this.index > 0 || processed <= this.#reported) return
+    this.#reported = processed
+    this.owner.events.push({ type: "progress", index: this.index, processed, cached: this.cachedTokens })
   }
 
   finish(reason: FinishReason, result: PrefillOnlyResult = {}): void {

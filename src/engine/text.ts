@@ -9,6 +9,7 @@ import type {
   FinishReason,
   GenerateRequest,
   LoadedModel,
+  PromptProgress,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -34,6 +35,10 @@ export interface TextRequest
   includeStop?: boolean
   /** false: the text of all control tokens is part of the output. */
   skipSpecialTokens?: boolean
+  /** Called with each piece of the text of sequence `index`; true ends the sequence, as if it were cancelled. */
+  endsAfter?: (index: number, text: string) => boolean
+  /** Called with the progress of the prompt, in order, before the first event. */
+  onProgress?: (progress: PromptProgress) => void
   /** Continue after the model's end-of-generation tokens. */
   ignoreEos?: boolean
   /** Milliseconds after a sequence's first token at which it ends, as at `maxTokens`. */
@@ -77,6 +82,8 @@ export async function* generateText(
     stop: _,
     stopEverywhere: _where,
     maxMs: _ms,
+    onProgress,
+    endsAfter,
     ignoreEos: _eos,
     includeStop: _with,
     shownTokens: _shown,
@@ -86,7 +93,14 @@ export async function* generateText(
   const sequences = Array.from({ length: request.n ?? 1 }, (_, index) => {
     return new SequenceText(tokenizer, request, index, endTokens)
   })
-  for await (const event of engine.generate({ ...own, tokens, stopTokens: endTokens }, signal)) {
+  for await (const event of engine.generate(
+    { ...own, tokens, stopTokens: endTokens, ...(onProgress && { progress: true }) },
+    signal,
+  )) {
+    if (event.type === "progress") {
+      onProgress?.({ processed: event.processed, cached: event.cached })
+      continue
+    }
     const { index } = event
     const sequence = sequences[index]
     if (sequence === undefined)
@@ -100,7 +114,7 @@ export async function* generateText(
       const ends = sequence.isEnd(token)
       const text = sequence.push(token)
       // Only its `end` event follows.
-      if (sequence.over) engine.endSequence(own.id, index)
+      if (sequence.over || endsAfter?.(index, text)) engine.endSequence(own.id, index)
       if (ends && text === "" && !reportEnd) continue
       yield logprobs ? { type: "text", index, text, token, logprobs } : { type: "text", index, text, token }
     }

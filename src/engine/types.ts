@@ -6,6 +6,7 @@
 import type { Gguf } from "../gguf/reader.ts"
 import type { Constraint } from "../grammar/constraint.ts"
 import type { ModelConfig } from "../models/config.ts"
+import type { RankHead } from "../models/decoder.ts"
 import type { ChatTemplate } from "../text/index.ts"
 import type { Tokenizer } from "../text/tokenizer/types.ts"
 
@@ -71,6 +72,8 @@ export interface SamplingParams {
   allowedTokens: ReadonlySet<number> | undefined
   /** 64-bit seed. The same seed draws the same tokens, whatever else runs. */
   seed: bigint
+  /** Where random numbers come from: the device's own generator, or the one that llama.cpp has. */
+  generator: "philox" | "mersenne"
   /** 0 to 20: report the chosen token's log-probability and that many alternatives. `undefined`: report none. */
   logprobs: number | undefined
 }
@@ -105,6 +108,7 @@ export const GREEDY: SamplingParams = {
   badWords: [],
   allowedTokens: undefined,
   seed: 0n,
+  generator: "philox",
   logprobs: undefined,
 }
 
@@ -135,8 +139,11 @@ export const SAMPLING_DEFAULTS = {
   temperatureLast: false,
 } as const satisfies Partial<SamplingParams>
 
-/** How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's. */
-export type Pooling = "mean" | "cls" | "last"
+/**
+ * How the hidden states of a prompt become one vector: the mean, the first token's, or the last token's; `none`: all of them, one after the
+ * other.
+ */
+export type Pooling = "mean" | "cls" | "last" | "none"
 
 export interface GenerateRequest {
   /** Unique among the requests in flight. */
@@ -170,6 +177,8 @@ export interface GenerateRequest {
   deadlineMs?: number
   /** A form that each sequence's text must have. Sequences with a constraint are not drafted for. */
   constraint?: Constraint
+  /** Report how far the prompt is computed: before its first step, and after each one. Default false. */
+  progress?: boolean
   /** Compute the prompt's embedding, pooled in this way, and generate nothing. `n` is 1; the prompt may fill the context. See `embedTokens`. */
   pooling?: Pooling
   /**
@@ -196,8 +205,15 @@ export interface PrefillOnlyResult {
   scores?: TokenLogprobs[]
 }
 
-/** `index`: which of the request's `n` sequences. */
+/** How much of a prompt is computed, in tokens; `cached` of them were found in the prefix cache. */
+export interface PromptProgress {
+  processed: number
+  cached: number
+}
+
+/** `index`: which of the request's `n` sequences. Only the first one reports progress. */
 export type EngineEvent =
+  | ({ type: "progress"; index: number } & PromptProgress)
   | { type: "token"; index: number; token: number; logprobs?: TokenLogprobs }
   | ({ type: "end"; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)
 
@@ -234,7 +250,8 @@ export interface EngineStats {
   /** Prompt tokens of all requests that have begun. A prompt counts once, however many sequences continue it. */
   promptTokens: number
   generatedTokens: number
-  /** Drafted tokens, and those that were accepted. */
+  /** Steps that verified drafts of a sequence, drafted tokens, and those that were accepted. */
+  drafts: number
   draftedTokens: number
   acceptedTokens: number
 }
@@ -254,6 +271,7 @@ export const NO_STATS: Readonly<EngineStats> = {
   prefixHitTokens: 0,
   promptTokens: 0,
   generatedTokens: 0,
+  drafts: 0,
   draftedTokens: 0,
   acceptedTokens: 0,
 }
@@ -303,6 +321,8 @@ export interface LoadedModel extends AsyncDisposable {
   tokenizer: Tokenizer
   /** `undefined` where the file has none. */
   chatTemplate: ChatTemplate | undefined
+  /** Turns a hidden state into scores, in a model that ranks texts. */
+  rankHead: RankHead | undefined
   engine: Engine
   device: { backend: string; name: string }
   /** Threads that compute a step (CPU). */

@@ -1,12 +1,15 @@
 /** Compiles a constraint into the token masks of its grammar. */
 
+import { parseJson } from "../json.ts"
 import type { Constraint } from "./constraint.ts"
 import { ebnfRules } from "./ebnf.ts"
 import { choice, type Expr, literal, oneOf, Rules, repeat, sequence } from "./expr.ts"
 import { jsonObjectRules, jsonSchemaRules } from "./json-schema.ts"
 import { Masks, type NodeTokens } from "./masks.ts"
 import { Program } from "./program.ts"
-import { regexToExpr } from "./regex.ts"
+import { wholeMatch } from "./regex.ts"
+import { termExpr } from "./term-expr.ts"
+import { Terms } from "./terms.ts"
 import type { TokenTrie } from "./token-trie.ts"
 import { toolsRules } from "./tools.ts"
 
@@ -27,10 +30,11 @@ function rulesOf(constraint: Constraint): Rules {
     case "json_object":
       return jsonObjectRules()
     case "json_schema":
-      return jsonSchemaRules(constraint.schema)
+      return jsonSchemaRules(parseJson(constraint.schema))
     case "regex": {
       const rules = new Rules()
-      rules.define("root", regexToExpr(constraint.pattern))
+      const terms = new Terms()
+      rules.define("root", termExpr(rules, terms, wholeMatch(terms, constraint.pattern)))
       return rules
     }
     case "grammar":

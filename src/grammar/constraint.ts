@@ -2,14 +2,14 @@
 
 import { z } from "zod"
 import { RequestError } from "../errors.ts"
+import { stringifyJson } from "../json.ts"
+import { withoutAnnotations } from "./schema-source.ts"
 
-/** Schemas are passed on themselves, since copies lose the order of keys. */
-const jsonSchema = z.union([
-  z.boolean(),
-  z.custom<Record<string, unknown>>((value) => typeof value === "object" && value !== null && !Array.isArray(value)),
-])
 /** A parsed JSON Schema (draft 2020-12). */
-export type JsonSchema = z.infer<typeof jsonSchema>
+export type JsonSchema = boolean | Record<string, unknown>
+
+/** A JSON Schema as JSON: messages between threads and processes keep neither numbers exactly nor the order of keys. */
+const schemaText = z.string()
 
 const common = {
   /** The request field that errors name. */
@@ -31,8 +31,15 @@ const tools = z.strictObject({
   atStart: z.boolean().optional(),
   /** Text between the trigger and a block's first call. */
   open: z.string(),
-  /** For each function: a call is `begin`, JSON of the parameters, `end`. */
-  calls: z.array(z.strictObject({ begin: z.string(), parameters: jsonSchema, end: z.string() })).min(1),
+  /**
+   * For each function: a call is `begin`, JSON of the parameters, `end`. `lenient`: parts of the schema that cannot be kept allow any value
+   * of their type.
+   */
+  calls: z
+    .array(
+      z.strictObject({ begin: z.string(), parameters: schemaText, lenient: z.boolean().optional(), end: z.string() }),
+    )
+    .min(1),
   /** Text between two calls of a block. Absent: a block has one call. */
   separator: z.string().optional(),
   close: z.string(),
@@ -45,13 +52,13 @@ const tools = z.strictObject({
   /** More than one call is allowed. */
   parallel: z.boolean(),
   /** An answer without a call is JSON that validates against this schema. Absent: any text. */
-  answer: jsonSchema.optional(),
+  answer: schemaText.optional(),
 })
 
 /** Validates constraints in messages between processes. */
 export const constraintSchema = z.discriminatedUnion("type", [
   z.strictObject({ ...common, type: z.literal("json_object") }),
-  z.strictObject({ ...common, type: z.literal("json_schema"), schema: jsonSchema }),
+  z.strictObject({ ...common, type: z.literal("json_schema"), schema: schemaText }),
   z.strictObject({ ...common, type: z.literal("regex"), pattern: z.string() }),
   z.strictObject({ ...common, type: z.literal("grammar"), grammar: z.string() }),
   tools,
@@ -59,18 +66,28 @@ export const constraintSchema = z.discriminatedUnion("type", [
 
 /**
  * The form of a text: any JSON object; JSON that validates against a schema; a full match of an ECMAScript regular expression (without
- * look-around and back-references); a text that a grammar derives from its rule `root` (see `ebnf.ts`); or text with function calls.
+ * look-behind and back-references); a text that a grammar derives from its rule `root` (see `ebnf.ts`); or text with function calls.
  */
 export type Constraint = z.infer<typeof constraintSchema>
 export type ToolsConstraint = z.infer<typeof tools>
 
-/** A constraint without `param` and `reasoning`. */
-export type Form<C = Exclude<Constraint, ToolsConstraint>> = C extends Constraint
-  ? Omit<C, "param" | "reasoning">
-  : never
+/** A constraint other than on function calls, as requests name it: with its schema as a value. */
+export type Form =
+  | { readonly type: "json_object" }
+  | { readonly type: "json_schema"; readonly schema: JsonSchema }
+  | { readonly type: "regex"; readonly pattern: string }
+  | { readonly type: "grammar"; readonly grammar: string }
+
+/** The constraint for a form. @param param The request field that errors name. */
+export function constraintOf(form: Form, param: string): Exclude<Constraint, ToolsConstraint> {
+  return form.type === "json_schema" ? { ...form, schema: textOfSchema(form.schema), param } : { ...form, param }
+}
+
+/** A schema as JSON, without annotations. */
+export const textOfSchema = (schema: unknown): string => stringifyJson(withoutAnnotations(schema))
 
 /** Most characters of a constraint, as JSON. */
-const MAX_CONSTRAINT_CHARS = 256 * 1024
+const MAX_CONSTRAINT_CHARS = 2 ** 21
 
 /** Constraints with equal keys differ in `param` alone. */
 export const constraintKey = ({ param: _, ...content }: Constraint): string => JSON.stringify(content)

@@ -25,7 +25,7 @@ import {
   without,
 } from "./expr.ts"
 
-const MAX_COUNT = 16_384
+const MAX_COUNT = 1_000_000
 const MAX_DEPTH = 200
 const NAME = /[A-Za-z_][\w-]*/y
 const SKIPPED = /(?:\s|#[^\n]*)*/y

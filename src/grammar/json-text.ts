@@ -4,7 +4,6 @@ import {
   ALL_CHARS,
   charClass,
   choice,
-  codeOf,
   EMPTY,
   type Expr,
   literal,
@@ -16,7 +15,11 @@ import {
   sequence,
   without,
 } from "./expr.ts"
-import type { WriteChars } from "./regex.ts"
+import { MOST_DIGITS } from "./number-range.ts"
+import type { Type } from "./schema-values.ts"
+import { termExpr, type WriteChars } from "./term-expr.ts"
+import { statesOf } from "./term-states.ts"
+import { needsAutomaton, type Term, Terms } from "./terms.ts"
 
 /** Common white space: none, one space, or a new line with indentation. */
 const SPACE = choice(
@@ -41,30 +44,47 @@ const SHORT_ESCAPES: readonly [code: number, letter: string][] = [
   [0x5c, "\\"],
 ]
 
-/** One character of these ranges in a JSON string, as itself or as its short escape. */
+/** One character of these ranges in a JSON string: as itself, as its short escape, or as the \u escape of a control character without one. */
 export const jsonChars: WriteChars = (ranges) => {
+  const has = (code: number) => ranges.some(([first, last]) => first <= code && code <= last)
   const plain = without(ranges, [CONTROLS, QUOTE, BACKSLASH])
-  const letters = SHORT_ESCAPES.filter(([code]) => ranges.some(([first, last]) => first <= code && code <= last))
-  const escapes = oneOf(letters.map(([, letter]) => letter).join(""))
-  if (letters.length === 0) return charClass(plain)
-  const escaped = sequence(literal("\\"), escapes)
-  return plain.length === 0 ? escaped : choice(charClass(plain), escaped)
+  const letters = SHORT_ESCAPES.filter(([code]) => has(code)).map(([, letter]) => letter)
+  const others = Array.from({ length: 0x20 }, (_, code) => code).filter(
+    (code) => has(code) && !SHORT_ESCAPES.some(([short]) => short === code),
+  )
+  const parts: Expr[] = plain.length === 0 ? [] : [charClass(plain)]
+  const escapes: Expr[] = letters.length === 0 ? [] : [oneOf(letters.join(""))]
+  for (const high of ["0", "1"]) {
+    const lows = others.filter((code) => code >> 4 === Number(high)).map((code) => (code & 15).toString(16))
+    const either = lows.flatMap((low) => (/\d/.test(low) ? [low] : [low, low.toUpperCase()]))
+    if (either.length > 0) escapes.push(sequence(literal(`u00${high}`), oneOf(either.join(""))))
+  }
+  if (escapes.length > 0) parts.push(sequence(literal("\\"), choice(...escapes)))
+  return choice(...parts)
 }
 
 const DIGIT = oneOf("0123456789")
+const FIRST_DIGIT = oneOf("123456789")
 const HEX_DIGIT = oneOf("0123456789ABCDEFabcdef")
-/** A \u escape, but of no surrogate. */
+const hexDigits = (n: number): Expr => sequence(...Array.from({ length: n }, () => HEX_DIGIT))
+/** A \u escape: of a character, or of the two surrogates of one. */
 const UNICODE = sequence(
   literal("u"),
   choice(
-    sequence(oneOf("0123456789ABCEFabcef"), HEX_DIGIT, HEX_DIGIT, HEX_DIGIT),
-    sequence(oneOf("Dd"), oneOf("01234567"), HEX_DIGIT, HEX_DIGIT),
+    sequence(oneOf("0123456789ABCEFabcef"), hexDigits(3)),
+    sequence(
+      oneOf("Dd"),
+      choice(
+        sequence(oneOf("01234567"), hexDigits(2)),
+        sequence(oneOf("89ABab"), hexDigits(2), literal("\\u"), oneOf("Dd"), oneOf("CDEFcdef"), hexDigits(2)),
+      ),
+    ),
   ),
 )
 const SIMPLE = oneOf('"\\/bfnrt')
 
-/** One character of a string of limited length. */
-const CHAR: Expr = choice(charClass(UNESCAPED), sequence(literal("\\"), SIMPLE))
+/** One character of a string without a pattern. */
+const CHAR: Expr = choice(charClass(UNESCAPED), sequence(literal("\\"), choice(SIMPLE, UNICODE)))
 
 /** A string between its quotes. */
 export const quoted = (inside: Expr): Expr => sequence(literal('"'), inside, literal('"'))
@@ -73,29 +93,32 @@ export const quoted = (inside: Expr): Expr => sequence(literal('"'), inside, lit
 export const limitedString = (min: number, max: number | undefined): Expr =>
   quoted({ type: "repeat", part: CHAR, min, max, common: "limited string" })
 
-const YEAR = "[0-9]{4}"
-const LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
-const DAY_28 = "(?:0[1-9]|1[0-9]|2[0-8])"
-/** RFC 3339. */
-const DATE = `(?:${YEAR}-(?:(?:0[13578]|1[02])-(?:${DAY_28}|29|30|31)|(?:0[469]|11)-(?:${DAY_28}|29|30)|02-${DAY_28})|${LEAP_YEAR}-02-29)`
-const TIME = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:0[0-9]|1[0-9]|2[0-3]):[0-5][0-9])"
-const BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-const HEX = "[0-9a-fA-F]"
-const LABEL = "[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?"
-
-/** Supported `format`s of JSON Schema, as regular expressions that match only valid values. */
-export const FORMATS: Readonly<Record<string, string>> = {
-  date: DATE,
-  time: TIME,
-  "date-time": `${DATE}T${TIME}`,
-  uuid: `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`,
-  ipv4: `${BYTE}\\.${BYTE}\\.${BYTE}\\.${BYTE}`,
-  hostname: `${LABEL}(?:\\.${LABEL}){0,4}`,
-  email: `[A-Za-z0-9_+-]{1,24}(?:\\.[A-Za-z0-9_+-]{1,24}){0,2}@${LABEL}(?:\\.${LABEL}){1,4}`,
-}
-
 /** Rules that schemas share, each defined on first use. */
 export class JsonRules extends Rules {
+  readonly terms = new Terms()
+  readonly #written = new Map<WriteChars, Map<Term, Expr>>()
+
+  /** The texts of a term, with each character as `write` says. */
+  term(term: Term, write: WriteChars = charClass): Expr {
+    const known = this.#written.get(write) ?? new Map<Term, Expr>()
+    this.#written.set(write, known)
+    const expr = known.get(term) ?? termExpr(this, this.terms, term, write)
+    known.set(term, expr)
+    return expr
+  }
+
+  /** Whether a term has no texts. @throws GrammarError where its automaton is too large. */
+  isEmpty(term: Term): boolean {
+    return needsAutomaton(term) ? statesOf(this.terms, term) === undefined : term === this.terms.none
+  }
+
+  /** Any value of a type. */
+  anyOf(type: Type): Expr {
+    if (type === "boolean") return choice(literal("true"), literal("false"))
+    if (type === "null") return literal("null")
+    return type === "array" ? this.listOf(this.any) : this[type]
+  }
+
   get space(): Expr {
     return this.shared("space", () => SPACE)
   }
@@ -109,27 +132,36 @@ export class JsonRules extends Rules {
   }
 
   get string(): Expr {
-    const char = choice(charClass(UNESCAPED), sequence(literal("\\"), choice(SIMPLE, UNICODE)))
-    return this.shared("string", () => quoted(repeat(char, 0)))
+    return this.shared("string", () => quoted(repeat(CHAR, 0)))
   }
 
-  /** A finite number with about as many digits as a double is exact to. */
+  /** A number that every parser reads as a finite one: it has at most {@link MOST_DIGITS} digits before the point, or an exponent up to 307. */
   get number(): Expr {
     return this.shared("number", () => {
-      const whole = choice(literal("0"), sequence(oneOf("123456789"), repeat(DIGIT, 0, 14)))
+      const fraction = optional(sequence(literal("."), repeat(DIGIT, 1, MOST_DIGITS)))
       const exponent = sequence(oneOf("eE"), optional(oneOf("+-")), repeat(DIGIT, 1, 2))
+      const large = choice(
+        sequence(literal("-"), oneOf("12"), DIGIT, DIGIT),
+        sequence(literal("-30"), oneOf("01234567")),
+        sequence(optional(literal("+")), oneOf("12"), DIGIT, DIGIT),
+        sequence(optional(literal("+")), literal("30"), oneOf("01234567")),
+      )
+      const whole = (most: number) => choice(literal("0"), sequence(FIRST_DIGIT, repeat(DIGIT, 0, most - 1)))
       return sequence(
         optional(literal("-")),
-        whole,
-        optional(sequence(literal("."), repeat(DIGIT, 1, 16))),
-        optional(exponent),
+        choice(
+          sequence(whole(MOST_DIGITS), fraction),
+          sequence(whole(MOST_DIGITS - 100), fraction, exponent),
+          sequence(DIGIT, fraction, oneOf("eE"), large),
+        ),
       )
     })
   }
 
+  /** A whole number without exponent, of at most {@link MOST_DIGITS} digits. */
   get integer(): Expr {
-    const whole = sequence(optional(literal("-")), oneOf("123456789"), repeat(DIGIT, 0, 14))
-    return this.shared("integer", () => choice(literal("0"), whole))
+    const whole = choice(literal("0"), sequence(FIRST_DIGIT, repeat(DIGIT, 0, MOST_DIGITS - 1)))
+    return this.shared("integer", () => sequence(optional(literal("-")), whole))
   }
 
   get any(): Expr {
@@ -159,28 +191,5 @@ export class JsonRules extends Rules {
 
   #several(part: Expr): Expr {
     return sequence(part, this.space, repeat(sequence(this.comma, part, this.space), 0))
-  }
-
-  /** A quoted string without escapes, other than these names. */
-  keyExcept(names: readonly string[]): Expr {
-    return this.add(quoted(this.#except(names)))
-  }
-
-  /** Continuations after a common prefix of `names` that complete none of them. */
-  #except(names: readonly string[]): Expr {
-    const byChar = new Map<string, string[]>()
-    for (const name of names) {
-      const [first] = Array.from(name)
-      if (first !== undefined) byChar.set(first, [...(byChar.get(first) ?? []), name.slice(first.length)])
-    }
-    const taken = [...byChar.keys()].map((char): Range => [codeOf(char), codeOf(char)])
-    const parts = [sequence(charClass(without(UNESCAPED, taken)), repeat(charClass(UNESCAPED), 0))]
-    for (const [char, rest] of byChar) {
-      // A name that needs escapes cannot be written without them.
-      const isPlain = UNESCAPED.some(([first, last]) => first <= codeOf(char) && codeOf(char) <= last)
-      if (isPlain) parts.push(sequence(literal(char), this.#except(rest)))
-    }
-    if (!names.includes("")) parts.push(EMPTY)
-    return choice(...parts)
   }
 }

@@ -1,10 +1,15 @@
 /** Token masks: which tokens may come next. Bit i % 32 of word i / 32 stands for token i. */
 
-import { Automaton, BOTTOM, DEAD, UNKNOWN } from "./automaton.ts"
+import { Automaton, DEAD, UNKNOWN } from "./automaton.ts"
+import { Count, UNLIMITED } from "./nodes.ts"
 import type { Program } from "./program.ts"
+import { BOTTOM } from "./stacks.ts"
 import { BYTE_AND_DEPTH, DEEPEST, FIRST, NODE, SKIP, type TokenTrie } from "./token-trie.ts"
 
-/** Tokens that one node allows, whatever called its rule. */
+/**
+ * Tokens that one node allows, whatever called its rule. For a node in the part of a count node, this includes the repetitions and what
+ * follows them in the count node's rule.
+ */
 export interface NodeTokens {
   /** Tokens that end within the rule: as a mask, or as a list where they are few. */
   mask: Uint32Array | undefined
@@ -16,6 +21,8 @@ export interface NodeTokens {
 /** Most masks that are kept: for states, for threads, and for nodes without a list. */
 const MAX_STATE_MASKS = 128
 const MAX_NODE_MASKS = 256
+/** Grammars share the tokens in a repetition that can end after fewer further ones, or never within a token. */
+const FEW_NEEDED = 4
 /** For a state that accepts at most this many bytes, only their children of the root are visited. */
 const FEW_BYTES = 64
 
@@ -24,13 +31,13 @@ export class Masks {
   readonly automaton: Automaton
   readonly #trie: TokenTrie
   readonly #nWords: number
-  /** By state, least recently used first. */
+  /** By shared state, least recently used first. */
   #masks = new Map<number, Uint32Array>()
-  /** By thread of an unlimited repetition: its mask, with its callers'. */
+  /** By thread of a repetition without an upper bound: its mask, with its callers'. */
   #threads = new Map<number, Uint32Array>()
-  readonly #nodes = new Map<number, NodeTokens>()
+  readonly #nodes = new Map<string, NodeTokens>()
   #nNodeMasks = 0
-  /** By depth: the state at the current path's node of the trie. */
+  /** By depth: the row of the state at the current path's node of the trie. */
   readonly #path: Int32Array
   /** Control tokens that count as their text. */
   readonly #visible: readonly [token: number, text: Uint8Array][]
@@ -42,23 +49,25 @@ export class Masks {
     readonly common: Map<string, NodeTokens> = new Map(),
     visible: readonly number[] = [],
   ) {
-    this.automaton = new Automaton(program)
+    const shown = visible.map((token) => trie.controls.get(token) ?? new Uint8Array(0))
+    this.automaton = new Automaton(program, Math.max(trie.longest, ...shown.map(({ length }) => length)))
     this.#trie = trie
     this.#nWords = Math.ceil(trie.nVocab / 32)
     this.#path = new Int32Array(trie.longest + 1)
-    this.#visible = visible.map((token) => [token, trie.controls.get(token) ?? new Uint8Array(0)])
+    this.#visible = visible.map((token, i) => [token, shown[i] as Uint8Array])
   }
 
   /** The mask of a state, [ceil(nVocab / 32)]. Do not write into it. */
   of(state: number): Uint32Array {
-    const known = this.#masks.get(state)
+    const shared = this.automaton.shared(state)
+    const known = this.#masks.get(shared)
     if (known) {
-      this.#masks.delete(state)
-      this.#masks.set(state, known)
+      this.#masks.delete(shared)
+      this.#masks.set(shared, known)
       return known
     }
-    const mask = this.#make(state)
-    keep(this.#masks, state, mask)
+    const mask = this.#make(shared)
+    keep(this.#masks, shared, mask)
     return mask
   }
 
@@ -75,13 +84,7 @@ export class Masks {
   }
 
   #read(state: number, bytes: Uint8Array): number {
-    if (bytes.length === 0) return DEAD
-    let at = state
-    for (const byte of bytes) {
-      at = this.automaton.step(at, byte)
-      if (at === DEAD) return DEAD
-    }
-    return at
+    return bytes.length === 0 ? DEAD : this.automaton.read(state, bytes)
   }
 
   #make(state: number): Uint32Array {
@@ -95,20 +98,24 @@ export class Masks {
   /** Adds the tokens that a thread allows. */
   #allow(stack: number, node: number, mask: Uint32Array): void {
     const { automaton } = this
-    const alike = automaton.program.alike.get(node)
-    if (alike) {
-      const own = this.#unlimited(stack, alike.node).slice()
-      // Only longer tokens can reach the limit.
-      if (alike.nBytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, alike.nBytes)
+    const { stacks } = automaton
+    if (!stacks.isCounted(stack)) {
+      this.#allowAll(this.#tokens(node), stack, mask)
+      return
+    }
+    const room = stacks.rooms[stack] as number
+    if (room !== UNLIMITED) {
+      const own = this.#unlimited(stacks.unlimited(stack), node).slice()
+      const { items, starts } = automaton.program
+      const shortest = items[(starts[stacks.backs[stack] as number] as number) + Count.shortest] as number
+      // Only longer tokens can end the current repetition, read the others and begin one more.
+      const nBytes = 1 + room * shortest
+      if (nBytes < this.#trie.longest) this.#walk(0, automaton.single(stack, node), own, nBytes)
       add(mask, own)
       return
     }
-    const { mask: words, list, returns } = this.#node(node)
-    if (words) add(mask, words)
-    if (list) for (const token of list) allow(mask, token)
-    if (stack === BOTTOM || returns.length === 0) return
-    const caller = automaton.afterReturn(stack)
-    for (const at of returns) this.#walk(at, caller, mask)
+    const count = stacks.backs[stack] as number
+    this.#allowAll(this.#tokens(node, count, stacks.needs[stack]), stacks.belows[stack] as number, mask)
   }
 
   #unlimited(stack: number, node: number): Uint32Array {
@@ -121,13 +128,29 @@ export class Masks {
     return mask
   }
 
-  #node(node: number): NodeTokens {
-    const name = this.automaton.program.common.get(node)
-    const known = name === undefined ? this.#nodes.get(node) : this.common.get(name)
+  /** Adds tokens, and those that go on after the return to a stack. */
+  #allowAll({ mask: words, list, returns }: NodeTokens, stack: number, mask: Uint32Array): void {
+    if (words) add(mask, words)
+    if (list) for (const token of list) allow(mask, token)
+    if (stack === BOTTOM || returns.length === 0) return
+    const caller = this.automaton.afterReturn(stack)
+    for (const at of returns) this.#walk(at, caller, mask)
+  }
+
+  /** @param count The count node whose part contains the node, without an upper bound but after at least `need` more repetitions. */
+  #tokens(node: number, count?: number, need = 0): NodeTokens {
+    const { program, stacks } = this.automaton
+    const isFrequent = need < FEW_NEEDED || need === UNLIMITED
+    const shared =
+      count === undefined ? program.common.get(node) : isFrequent ? program.commonIn(count, node) : undefined
+    const name = shared === undefined || count === undefined ? shared : `${shared} ${need}`
+    const key = count === undefined ? `${node}` : `${node} ${count} ${need}`
+    const known = name === undefined ? this.#nodes.get(key) : this.common.get(name)
     if (known) return known
     const mask = new Uint32Array(this.#nWords)
     const returns: number[] = []
-    this.#walk(0, this.automaton.single(BOTTOM, node), mask, 0, returns)
+    const stack = count === undefined ? BOTTOM : stacks.pushCount(count, need, UNLIMITED, BOTTOM)
+    this.#walk(0, this.automaton.single(stack, node), mask, 0, returns)
     const found = { ...listed(mask), returns: Int32Array.from(returns) }
     if (name !== undefined) {
       this.common.set(name, found)
@@ -137,7 +160,7 @@ export class Masks {
       this.#nodes.clear()
       this.#nNodeMasks = 1
     }
-    this.#nodes.set(node, found)
+    this.#nodes.set(key, found)
     return found
   }
 
@@ -149,7 +172,7 @@ export class Masks {
   #walk(from: number, state: number, mask: Uint32Array, skipped = 0, returns?: number[]): void {
     const { nodes, children } = this.#trie
     const few = from === 0 && skipped === 0 ? this.automaton.bytes(state, FEW_BYTES) : undefined
-    this.#path[(nodes[from + BYTE_AND_DEPTH] as number) >> 8] = state
+    this.#path[(nodes[from + BYTE_AND_DEPTH] as number) >> 8] = this.automaton.rows[state] as number
     if (few === undefined) {
       this.#walkThrough(from + NODE, nodes[from + SKIP] as number, mask, skipped, returns)
       return
@@ -160,7 +183,7 @@ export class Masks {
     }
   }
 
-  /** Does this for the nodes from `from` to `end`; `#path` holds the states up to the parent of the first. */
+  /** Does this for the nodes from `from` to `end`; `#path` holds the rows up to the parent of the first. */
   #walkThrough(from: number, end: number, mask: Uint32Array, skipped: number, returns: number[] | undefined): void {
     const { nodes, tokens } = this.#trie
     const { automaton } = this
@@ -174,15 +197,15 @@ export class Masks {
       const byteAndDepth = nodes[i + BYTE_AND_DEPTH] as number
       const depth = byteAndDepth >> 8
       const byte = byteAndDepth & 0xff
-      const state = path[depth - 1] as number
-      let next = automaton.next[state * 256 + byte] as number
-      if (next === UNKNOWN) next = automaton.step(state, byte)
+      const row = path[depth - 1] as number
+      let next = automaton.next[row + byte] as number
+      if (next === UNKNOWN) next = automaton.step(row, byte)
       if (next === DEAD) {
         if (skipped > 0) this.#forbid(i, skipped, mask)
         i = after
         continue
       }
-      path[depth] = next
+      path[depth] = automaton.rows[next] as number
       if (depth > skipped) {
         const last = nodes[i + NODE + FIRST] as number
         for (let k = nodes[i + FIRST] as number; k < last; k++) allow(mask, tokens[k] as number)

@@ -1,239 +1,173 @@
-/** Converts regular expressions (ECMAScript 2025, flag u). Back-references and look-around are refused. */
+/**
+ * Converts regular expressions (ECMAScript 2025, flag u) into terms. Look-ahead becomes an intersection with the text that follows.
+ * Look-behind, word boundaries and back-references are refused.
+ */
 
-import {
-  ALL_CHARS,
-  charClass,
-  choice,
-  type Expr,
-  GrammarError,
-  LAST_CODE_POINT,
-  type Range,
-  repeat,
-  sequence,
-  tidy,
-  without,
-} from "./expr.ts"
+import { GrammarError, type Range, without } from "./expr.ts"
+import { type RegexNode, RegexParser } from "./regex-parser.ts"
+import { alphabetOf, type Term, type Terms } from "./terms.ts"
 
-/** Makes the expression for one character of a set, for example in a JSON string. */
-export type WriteChars = (ranges: readonly Range[]) => Expr
+/** Terms of patterns, by what made them. */
+const made = new WeakMap<Terms, Map<string, Term>>()
 
-const DIGIT: readonly Range[] = [[0x30, 0x39]]
-const WORD: readonly Range[] = [
-  [0x30, 0x39],
-  [0x41, 0x5a],
-  [0x5f, 0x5f],
-  [0x61, 0x7a],
-]
-const SPACE: readonly Range[] = tidy([
-  [9, 13],
-  [32, 32],
-  [0xa0, 0xa0],
-  [0x1680, 0x1680],
-  [0x2000, 0x200a],
-  [0x2028, 0x2029],
-  [0x202f, 0x202f],
-  [0x205f, 0x205f],
-  [0x3000, 0x3000],
-  [0xfeff, 0xfeff],
-])
-const LINE_ENDS: readonly Range[] = [
-  [10, 10],
-  [13, 13],
-  [0x2028, 0x2029],
-]
-const SETS: Readonly<Record<string, readonly Range[]>> = {
-  d: DIGIT,
-  w: WORD,
-  s: SPACE,
-  D: without(ALL_CHARS, DIGIT),
-  W: without(ALL_CHARS, WORD),
-  S: without(ALL_CHARS, SPACE),
+function once(terms: Terms, key: string, make: () => Term): Term {
+  const known = made.get(terms) ?? new Map<string, Term>()
+  made.set(terms, known)
+  const term = known.get(key) ?? make()
+  known.set(key, term)
+  return term
 }
-const CONTROLS: Readonly<Record<string, number>> = { n: 10, r: 13, t: 9, f: 12, v: 11, "0": 0 }
-/** Greatest nesting depth of groups, and greatest count of a quantifier. */
-const MAX_DEPTH = 64
-const MAX_COUNT = 4096
 
 /**
- * Converts a pattern that must match the whole text; `^` and `$` at its ends have no effect.
+ * The texts that a pattern matches as a whole; `^` and `$` at its ends have no effect.
  * @throws GrammarError naming the unsupported part and its place.
  */
-export function regexToExpr(pattern: string, write: WriteChars = charClass): Expr {
-  return new RegexParser(pattern, write).parse()
+export const wholeMatch = (terms: Terms, pattern: string): Term =>
+  once(terms, `=${pattern}`, () => new RegexTerms(terms).after(new RegexParser(pattern).parse(), terms.empty, true))
+
+/** The texts in which a pattern matches somewhere. @throws GrammarError naming the unsupported part and its place. */
+export const anywhere = (terms: Terms, pattern: string): Term =>
+  once(terms, `~${pattern}`, () => search(terms, new RegexParser(pattern).parse()))
+
+function search(terms: Terms, node: RegexNode): Term {
+  const make = new RegexTerms(terms)
+  const atStart = make.after(node, terms.any, true)
+  if (beginsAtStart(node)) return atStart
+  if (!mentionsStart(node)) return terms.sequence(terms.any, atStart)
+  return terms.or(atStart, terms.sequence(terms.anyChar, terms.any, make.after(node, terms.any, false)))
 }
 
-class RegexParser {
-  readonly #chars: string[]
-  #at = 0
-  #depth = 0
+/** Whether every match begins at the start of the text. */
+function beginsAtStart(node: RegexNode): boolean {
+  if (node.type === "start") return true
+  if (node.type === "choice") return node.parts.every(beginsAtStart)
+  if (node.type !== "sequence") return false
+  const [first] = node.parts
+  return first !== undefined && beginsAtStart(first)
+}
 
-  constructor(
-    pattern: string,
-    readonly write: WriteChars,
-  ) {
-    this.#chars = Array.from(pattern)
-  }
+/** Whether the node has a `^` outside of look-ahead, or look-ahead with one. */
+function mentionsStart(node: RegexNode): boolean {
+  if (node.type === "start") return true
+  if (node.type === "choice" || node.type === "sequence") return node.parts.some(mentionsStart)
+  return (node.type === "repeat" || node.type === "ahead") && mentionsStart(node.part)
+}
 
-  parse(): Expr {
-    const whole = this.#alternatives()
-    if (this.#at < this.#chars.length) this.#refuse("an unmatched )")
-    return whole
-  }
+/** Whether the node has assertions, which depend on what surrounds them. */
+function asserts(node: RegexNode): boolean {
+  if (node.type === "choice" || node.type === "sequence") return node.parts.some(asserts)
+  if (node.type === "repeat") return asserts(node.part)
+  return node.type === "start" || node.type === "end" || node.type === "ahead"
+}
 
-  #refuse(what: string): never {
-    throw new GrammarError(`${what} at character ${this.#at + 1} of the pattern is not supported`)
-  }
+/** Most copies of a repeated part that has assertions. */
+const MAX_COPIES = 64
 
-  #peek(ahead = 0): string | undefined {
-    return this.#chars[this.#at + ahead]
-  }
+class RegexTerms {
+  constructor(readonly terms: Terms) {}
 
-  #take(char: string): boolean {
-    if (this.#peek() !== char) return false
-    this.#at++
-    return true
-  }
-
-  #alternatives(): Expr {
-    const parts = [this.#sequence()]
-    while (this.#take("|")) parts.push(this.#sequence())
-    return choice(...parts)
-  }
-
-  #sequence(): Expr {
-    const parts: Expr[] = []
-    // Anchors always hold at the ends of the outermost alternatives, and nowhere else.
-    if (this.#depth === 0) while (this.#take("^"));
-    for (;;) {
-      const char = this.#peek()
-      if (char === undefined || char === "|" || char === ")") return sequence(...parts)
-      if (char === "$" && this.#depth === 0 && [undefined, "|"].includes(this.#peek(1))) this.#at++
-      else parts.push(this.#quantified(this.#atom(char)))
-    }
-  }
-
-  #atom(char: string): Expr {
-    if (char === "(") return this.#group()
-    if (char === "[") return this.#charSet(this.#bracket())
-    if (char === "\\") {
-      this.#at++
-      return this.#charSet(this.#escape())
-    }
-    if (char === "^" || char === "$") this.#refuse(`${char} inside the text`)
-    if ("*+?{}]".includes(char)) this.#refuse(`a ${char} that stands alone`)
-    this.#at++
-    if (char === ".") return this.#charSet(without(ALL_CHARS, LINE_ENDS))
-    const code = char.codePointAt(0) as number
-    return this.#charSet([[code, code]])
-  }
-
-  #charSet(ranges: readonly Range[]): Expr {
-    if (ranges.length === 0) this.#refuse("an empty set")
-    return this.write(ranges)
-  }
-
-  #group(): Expr {
-    this.#at++
-    if (this.#take("?")) {
-      const name = /^<[A-Za-z_]\w*>/.exec(this.#chars.slice(this.#at, this.#at + 64).join(""))?.[0]
-      if (name !== undefined) this.#at += name.length
-      else if (!this.#take(":")) this.#refuse("looking around (or a flag)")
-    }
-    if (++this.#depth > MAX_DEPTH) this.#refuse(`a group ${MAX_DEPTH} groups deep`)
-    const inner = this.#alternatives()
-    this.#depth--
-    if (!this.#take(")")) this.#refuse("a missing )")
-    return inner
-  }
-
-  #quantified(part: Expr): Expr {
-    const char = this.#peek()
-    let bounds: [number, number | undefined] | undefined
-    if (char === "*") bounds = [0, undefined]
-    if (char === "+") bounds = [1, undefined]
-    if (char === "?") bounds = [0, 1]
-    let length = 1
-    if (char === "{") {
-      const found = /^\{(\d+)(,(\d*))?\}/.exec(this.#chars.slice(this.#at, this.#at + 24).join(""))
-      if (!found) this.#refuse("a { that begins no quantifier")
-      const min = Number(found[1])
-      bounds = [min, found[2] === undefined ? min : found[3] === "" ? undefined : Number(found[3])]
-      length = found[0].length
-    }
-    if (bounds === undefined) return part
-    const [min, max] = bounds
-    if (Math.max(min, max ?? 0) > MAX_COUNT) this.#refuse(`a quantifier above ${MAX_COUNT}`)
-    if (max !== undefined && max < min) this.#refuse("a quantifier with its greater bound first")
-    this.#at += length
-    // Lazy and greedy quantifiers match the same texts.
-    this.#take("?")
-    if (["*", "+", "?", "{"].includes(this.#peek() ?? "")) this.#refuse("a quantifier of a quantifier")
-    return repeat(part, min, max)
-  }
-
-  /** After the backslash. */
-  #escape(): readonly Range[] {
-    const char = this.#peek()
-    if (char === undefined) this.#refuse("a \\ at the end")
-    const set = SETS[char]
-    if (set) {
-      this.#at++
-      return set
-    }
-    const code = this.#escapedChar(char)
-    return [[code, code]]
-  }
-
-  #escapedChar(char: string): number {
-    const control = CONTROLS[char]
-    if (control !== undefined && !(char === "0" && /\d/.test(this.#peek(1) ?? ""))) {
-      this.#at++
-      return control
-    }
-    const rest = this.#chars.slice(this.#at, this.#at + 12).join("")
-    const hex = /^(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\})/.exec(rest)
-    if (hex) {
-      const code = Number.parseInt(hex[1] ?? hex[2] ?? hex[3] ?? "", 16)
-      if (code > LAST_CODE_POINT || (code >= 0xd800 && code <= 0xdfff)) this.#refuse("half a character")
-      this.#at += hex[0].length
-      return code
-    }
-    if (/[0-9A-Za-z]/.test(char)) this.#refuse(`\\${char}`)
-    this.#at++
-    return char.codePointAt(0) as number
-  }
-
-  #bracket(): readonly Range[] {
-    this.#at++
-    const inverted = this.#take("^")
-    const ranges: Range[] = []
-    while (!this.#take("]")) {
-      const first = this.#member()
-      const [low] = first
-      if (this.#peek() !== "-" || this.#peek(1) === "]" || this.#peek(1) === undefined) {
-        ranges.push(...first)
-        continue
+  /** What the node matches, and then `rest`. @param start Whether the text begins here; otherwise `^` fails. */
+  after(node: RegexNode, rest: Term, start: boolean): Term {
+    const { terms } = this
+    if (!asserts(node)) return terms.sequence(this.#pure(node), rest)
+    switch (node.type) {
+      case "start":
+        return start ? rest : terms.none
+      case "end":
+        return terms.and(terms.empty, rest)
+      case "ahead": {
+        const limit = node.inverted ? undefined : lengthLimit(node.part, alphabetOf(rest))
+        if (limit) return terms.and(terms.repeat(terms.anyChar, ...limit), rest)
+        const seen = this.after(node.part, terms.any, start)
+        return terms.and(node.inverted ? terms.not(seen) : seen, rest)
       }
-      this.#at++
-      const second = this.#member()
-      const [high] = second
-      const single = (set: readonly Range[]) => set.length === 1 && set[0]?.[0] === set[0]?.[1]
-      if (!low || !high || !single(first) || !single(second) || high[0] < low[0]) this.#refuse("a range without ends")
-      ranges.push([low[0], high[0]])
+      case "choice":
+        return terms.or(...node.parts.map((part) => this.after(part, rest, start)))
+      case "sequence":
+        return this.#sequence(node.parts, rest, start)
+      case "repeat":
+        return this.#repeated(node, rest, start)
+      case "chars":
+        return terms.sequence(terms.chars(node.ranges), rest)
     }
-    const set = tidy(ranges)
-    return inverted ? without(ALL_CHARS, set) : set
   }
 
-  #member(): readonly Range[] {
-    const char = this.#peek()
-    if (char === undefined) this.#refuse("a missing ]")
-    this.#at++
-    if (char === "\\") {
-      if (this.#take("b")) return [[8, 8]]
-      return this.#escape()
-    }
-    const code = char.codePointAt(0) as number
-    return [[code, code]]
+  #sequence(parts: readonly RegexNode[], rest: Term, start: boolean): Term {
+    const [first, ...others] = parts
+    if (first === undefined) return rest
+    if (!start || !others.some(mentionsStart)) return this.after(first, this.#sequence(others, rest, false), start)
+    if (isZeroWidth(first)) return this.after(first, this.#sequence(others, rest, true), true)
+    if (canBeEmpty(first)) throw new GrammarError("a ^ after a part that may be empty is not supported in the pattern")
+    return this.after(first, this.#sequence(others, rest, false), true)
   }
+
+  /** A repetition with assertions inside, as copies. */
+  #repeated({ part, min, max }: Extract<RegexNode, { type: "repeat" }>, rest: Term, start: boolean): Term {
+    const most = max ?? Number.POSITIVE_INFINITY
+    const guarded = part.type === "sequence" ? guardedChars(part.parts) : undefined
+    if (guarded) return this.terms.sequence(this.terms.repeat(this.terms.chars(guarded), min, most), rest)
+    if (most > MAX_COPIES)
+      throw new GrammarError("look-ahead or an anchor in a repeated group is not supported in the pattern")
+    let term = rest
+    for (let i = most; i > 0; i--) {
+      const once = this.after(part, term, start && i === most)
+      term = i > min ? this.terms.or(rest, once) : once
+    }
+    return term
+  }
+
+  #pure(node: RegexNode): Term {
+    const { terms } = this
+    switch (node.type) {
+      case "chars":
+        return terms.chars(node.ranges)
+      case "sequence":
+        return terms.sequence(...node.parts.map((part) => this.#pure(part)))
+      case "choice":
+        return terms.or(...node.parts.map((part) => this.#pure(part)))
+      case "repeat":
+        return terms.repeat(this.#pure(node.part), node.min, node.max)
+      default:
+        return terms.empty
+    }
+  }
+}
+
+/** `(?![x])[set]`: the characters of the set that the look-ahead at one character does not exclude. */
+function guardedChars(parts: readonly RegexNode[]): readonly Range[] | undefined {
+  const [ahead, chars, ...more] = parts
+  if (ahead?.type !== "ahead" || !ahead.inverted || chars?.type !== "chars" || more.length > 0) return undefined
+  const [only, ...others] = ahead.part.type === "sequence" ? ahead.part.parts : [ahead.part]
+  return only?.type === "chars" && others.length === 0 ? without(chars.ranges, only.ranges) : undefined
+}
+
+/**
+ * The lengths that look-ahead such as `.{1,253}$` asks for, where all that follows has characters of this alphabet; `undefined`: it asks
+ * for something else. A part for other characters, as in `.{1,253}\\.?$`, counts as absent.
+ */
+function lengthLimit(node: RegexNode, alphabet: readonly Range[]): readonly [min: number, max: number] | undefined {
+  if (node.type !== "sequence" || node.parts.at(-1)?.type !== "end" || alphabet.length === 0) return undefined
+  let [least, most] = [0, 0]
+  for (const part of node.parts.slice(0, -1)) {
+    const { min, max, part: inner } = part.type === "repeat" ? part : { min: 1, max: 1, part }
+    if (inner.type !== "chars") return undefined
+    const isWide = without(alphabet, inner.ranges).length === 0
+    if (!isWide && min > 0) return undefined
+    least += min
+    if (isWide) most += max ?? Number.POSITIVE_INFINITY
+  }
+  return [least, most]
+}
+
+const isZeroWidth = (node: RegexNode): boolean =>
+  node.type === "start" ||
+  node.type === "end" ||
+  node.type === "ahead" ||
+  ((node.type === "choice" || node.type === "sequence") && node.parts.every(isZeroWidth))
+
+function canBeEmpty(node: RegexNode): boolean {
+  if (node.type === "chars") return false
+  if (node.type === "choice") return node.parts.some(canBeEmpty)
+  if (node.type === "sequence") return node.parts.every(canBeEmpty)
+  return node.type !== "repeat" || node.min === 0 || canBeEmpty(node.part)
 }

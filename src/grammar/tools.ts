@@ -1,5 +1,6 @@
 /** Converts a constraint for function calls into rules. */
 
+import { parseJson } from "../json.ts"
 import type { ToolsConstraint } from "./constraint.ts"
 import {
   ALL_CHARS,
@@ -29,8 +30,9 @@ export function toolsRules(constraint: ToolsConstraint): Rules {
   const rules = new JsonRules()
   const call = rules.add(
     choice(
-      ...calls.map(({ begin, parameters, end }, i) => {
-        const value = new SchemaConverter(parameters, rules, `tools/${i}/parameters`).convert()
+      ...calls.map(({ begin, parameters, lenient, end }, i) => {
+        const options = { at: `tools/${i}/parameters`, isObject: true, ...(lenient && { onRelaxed: () => {} }) }
+        const value = new SchemaConverter(parseJson(parameters), rules, options).convert()
         return sequence(literal(begin), value, literal(end))
       }),
     ),
@@ -48,7 +50,8 @@ export function toolsRules(constraint: ToolsConstraint): Rules {
     const called = sequence(literal(trigger), blocks)
     const alone = sequence(repeat(oneOf(BLANKS), 0, 2), called)
     if (required) return alone
-    if (answer !== undefined) return choice(alone, new SchemaConverter(answer, rules, "answer").convert())
+    if (answer !== undefined)
+      return choice(alone, new SchemaConverter(parseJson(answer), rules, { at: "answer" }).convert())
     if (!atStart) return { type: "free", mark: trigger, after: blocks, mayEnd: true }
     return sequence(BLANK, choice(called, otherThan(Array.from(trigger))))
   }

@@ -61,13 +61,13 @@ export interface ModelConfig {
   /** Longest sequence that the model was trained for, in tokens. */
   contextLength: number
   rmsEps: number
-  /** How hidden states become an embedding, if the file says so (`pooling_type`); `rank` yields a score instead. */
-  pooling: "mean" | "cls" | "last" | "rank" | undefined
+  /** How hidden states become an embedding, if the file says so (`pooling_type`); `rank` yields a score instead, `none` a vector for each token. */
+  pooling: "none" | "mean" | "cls" | "last" | "rank" | undefined
   layers: readonly LayerConfig[]
 }
 
-/** Values of `pooling_type`; 0 means no pooling. */
-const POOLINGS: Readonly<Record<number, ModelConfig["pooling"]>> = { 1: "mean", 2: "cls", 3: "last", 4: "rank" }
+/** Values of `pooling_type`. */
+const POOLINGS: readonly ModelConfig["pooling"][] = ["none", "mean", "cls", "last", "rank"]
 
 /**
  * Reads the hyper-parameters of the file's architecture. Whether a family can run them is checked by the blocks that record its layers.
@@ -91,7 +91,7 @@ export function readConfig(gguf: Gguf): ModelConfig {
     nVocab: embedding.shape[1] ?? 1,
     contextLength,
     rmsEps,
-    pooling: POOLINGS[gguf.findU32(keys.name("pooling_type")) ?? 0],
+    pooling: POOLINGS[gguf.findU32(keys.name("pooling_type")) ?? -1],
     layers: readLayers(keys, hiddenSize, contextLength),
   }
 }

@@ -53,15 +53,25 @@ interface Decoder {
   rope: Rope
 }
 
+/** Turns the last token's hidden state, after the output norm, into scores: f32 [scores, hidden_size]. */
+export interface RankHead {
+  readonly weight: Float32Array
+  readonly scores: number
+}
+
 interface RecordedDecoder {
   config: ModelConfig
   plan: Plan
   /** Reads the output norm's weight, f32 [hidden_size], from the file. */
   outputNorm: () => Float32Array
+  rankHead: () => RankHead | undefined
 }
 
 /** The residual stream, f32 [n_tokens, hidden_size]: after a step it holds every row's hidden state before the output norm. */
 export const HIDDEN_BUFFER = "x"
+
+/** The head of a model that ranks texts, which is applied outside of the plan. */
+const RANK_HEAD = "cls.output.weight"
 
 /** @throws GgufError and ModelError for a file that is not a complete model of the family, or needs a feature that it does not have. */
 export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder {
@@ -94,8 +104,15 @@ export function recordDecoder(gguf: Gguf, family: ModelFamily): RecordedDecoder 
   const output = w.has("output.weight") ? w.matrix("output.weight", nVocab, hiddenSize) : embedding
   p.matmul(lastNorm, output, logits, w.optionalVector("output.bias", nVocab))
   p.sample(logits)
+  if (config.pooling === "rank") w.leave(RANK_HEAD)
   w.assertAllUsed()
-  return { config, plan: p.finish(), outputNorm: () => w.values("output_norm.weight", hiddenSize) }
+  const scores = config.pooling === "rank" ? gguf.tensors.get(RANK_HEAD)?.shape[1] : undefined
+  return {
+    config,
+    plan: p.finish(),
+    outputNorm: () => w.values("output_norm.weight", hiddenSize),
+    rankHead: () => (scores === undefined ? undefined : { scores, weight: w.values(RANK_HEAD, scores, hiddenSize) }),
+  }
 }
 
 function decoderLayer(gguf: Gguf, w: ModelWeights, config: LayerConfig, index: number): DecoderLayer {

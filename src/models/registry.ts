@@ -5,7 +5,7 @@ import { BLOCK_SIZE, type PackedTensors } from "../native/abi.ts"
 import type { Dtype } from "../native/ops.ts"
 import type { Plan } from "../plan/plan.ts"
 import type { ModelConfig } from "./config.ts"
-import { type ModelFamily, recordDecoder } from "./decoder.ts"
+import { type ModelFamily, type RankHead, recordDecoder } from "./decoder.ts"
 import { ModelError } from "./errors.ts"
 import { llama } from "./families/llama.ts"
 import { qwen2 } from "./families/qwen2.ts"
@@ -47,6 +47,8 @@ export interface ModelDefinition {
   parameters: number
   /** Reads the output norm's weight, f32 [hidden_size], from the file. */
   outputNorm: () => Float32Array
+  /** Reads the head of a model that ranks texts from the file; `undefined`: it has none. */
+  rankHead: () => RankHead | undefined
   memory(options: MemoryOptions): MemoryNeed
 }
 
@@ -62,7 +64,7 @@ export function buildModel(gguf: Gguf): ModelDefinition {
     const known = ARCHITECTURES.join(", ")
     throw new ModelError("unknown-architecture", gguf.path, `unknown architecture "${arch}"; known are ${known}`)
   }
-  const { config, plan, outputNorm } = recordDecoder(gguf, family)
+  const { config, plan, outputNorm, rankHead } = recordDecoder(gguf, family)
   const { tensors, constants } = plan.packTensors()
   const infos = [...gguf.tensors.values()]
   const weights = infos.reduce((sum, { nBytes }) => sum + nBytes, 0) + constants.length
@@ -73,6 +75,7 @@ export function buildModel(gguf: Gguf): ModelDefinition {
     tensors,
     constants,
     outputNorm,
+    rankHead,
     parameters: infos.reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0),
     memory({ contextLength, maxTokens = 512, maxOutputs = 1, kvType = "f16" }) {
       const tokens = Math.ceil(contextLength / BLOCK_SIZE) * BLOCK_SIZE

@@ -14,6 +14,7 @@ export class ModelWeights {
   readonly #gguf: Gguf
   readonly #plan: PlanBuilder
   readonly #taken = new Map<string, Weight>()
+  readonly #left = new Set<string>()
 
   /** @throws GgufError `unsupported-format` when any tensor has a format that ROCmForge does not compute with. */
   constructor(gguf: Gguf, plan: PlanBuilder) {
@@ -53,15 +54,20 @@ export class ModelWeights {
     return this.has(name) ? this.vector(name, length) : undefined
   }
 
-  /** The values of the vector `name`, f32 [length]. @throws ModelError as `vector`. */
-  values(name: string, length: number): Float32Array {
-    return this.#read(this.#find(name, [length]))
+  /** The values of the tensor `name`, f32 [...shape]. @throws ModelError as `vector`. */
+  values(name: string, ...shape: number[]): Float32Array {
+    return this.#read(this.#find(name, shape))
+  }
+
+  /** The plan leaves the tensor `name` out on purpose. */
+  leave(name: string): void {
+    this.#left.add(name)
   }
 
   /** @throws ModelError `unused-tensor` for a tensor that no op uses, since the model then computes something that the plan does not. */
   assertAllUsed(): void {
     for (const name of this.#gguf.tensors.keys()) {
-      if (this.#taken.has(name) || IGNORED.test(name)) continue
+      if (this.#taken.has(name) || this.#left.has(name) || IGNORED.test(name)) continue
       const arch = this.#gguf.getString("general.architecture")
       throw new ModelError("unused-tensor", this.#gguf.path, `tensor "${name}" has no use in the ${arch} architecture`)
     }
@@ -111,7 +117,11 @@ export class ModelWeights {
         return new Float32Array(bits.buffer)
       }
       default:
-        throw new ModelError("wrong-format", path, `tensor "${info.name}" is a vector in ${info.format.name}`)
+        throw new ModelError(
+          "wrong-format",
+          path,
+          `tensor "${info.name}" is in ${info.format.name}; it must be in F32, F16 or BF16`,
+        )
     }
   }
 }

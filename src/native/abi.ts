@@ -28,6 +28,9 @@ export type StatusName = keyof typeof STATUSES
 /** RfTensor.file of a tensor that lies in the constants blob. */
 export const FILE_CONSTANTS = 0xffffffff
 
+/** Counter of a draw whose seed is the random number itself, times 2^64. */
+export const GIVEN_DRAW = 0xffffffff
+
 /** RfModelFlag: read the files instead of mapping them. */
 export const MODEL_NO_MMAP = 1
 

@@ -2,6 +2,11 @@ import { Elysia } from "elysia"
 import type { LoadedModel } from "../engine/types.ts"
 import { ANTHROPIC_ERRORS } from "./apis/anthropic/errors.ts"
 import { messageRoutes } from "./apis/anthropic/routes.ts"
+import { llamaChatRoutes } from "./apis/llama-server/chat.ts"
+import { llamaCompletionRoutes } from "./apis/llama-server/completion.ts"
+import { llamaEmbeddingRoutes } from "./apis/llama-server/embedding.ts"
+import { LLAMA_ERRORS } from "./apis/llama-server/errors.ts"
+import { llamaInfoRoutes } from "./apis/llama-server/info.ts"
 import { OLLAMA_ERRORS } from "./apis/ollama/errors.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"
@@ -14,7 +19,8 @@ import { responseRoutes } from "./apis/responses/routes.ts"
 import { docsRoutes } from "./apis/service/docs.ts"
 import { healthRoutes } from "./apis/service/health.ts"
 import { tokenizationRoutes } from "./apis/service/tokenization.ts"
-import type { ModelFinder, ServerState } from "./http/context.ts"
+import { vllmRoutes } from "./apis/vllm/routes.ts"
+import type { Feature, ModelFinder, ServerState } from "./http/context.ts"
 import { errorResponse, errorShapes, unknownRoute } from "./http/errors.ts"
 import { HttpFront } from "./http/front.ts"
 import type { ApiKey } from "./http/keys.ts"
@@ -23,7 +29,7 @@ import { Metrics } from "./observe/metrics.ts"
 import type { Tracing } from "./observe/tracing.ts"
 import { ModelPool } from "./pool/pool.ts"
 import { statusOf } from "./pool/status.ts"
-import { createUi } from "./ui/app.tsx"
+import { createUi, noPages } from "./ui/app.tsx"
 
 export interface ServerOptions {
   /** The models to serve: loaded ones, or a pool that loads them on demand. The caller closes them. */
@@ -40,6 +46,10 @@ export interface ServerOptions {
   readonly cacheByKey?: boolean
   /** Refuse requests that have unknown keys, where by default these keys are ignored. Default false. */
   readonly strict?: boolean
+  /** Fields that requests to llama-server's own routes have where they do not give them. Default: llama-server's defaults. */
+  readonly llamaDefaults?: Readonly<Record<string, unknown>>
+  /** Parts of the server that are left out. */
+  readonly hidden?: readonly Feature[]
   /** Every request except `/health` and `/ready` must send one of these keys. Default: no key is required. */
   readonly apiKeys?: readonly ApiKey[]
   /** Origins whose web pages may use the server, as `https://chat.example`; `*` allows any origin. Default: none. */
@@ -71,6 +81,7 @@ export function createServer(options: ServerOptions): HttpFront {
     pingMs: options.pingMs ?? 10_000,
     deadlineMs: options.deadlineMs,
     cacheByKey: options.cacheByKey ?? false,
+    llama: { defaults: options.llamaDefaults ?? {}, hidden: new Set(options.hidden) },
     findModel: options.findModel,
     locked: (options.apiKeys?.length ?? 0) > 0,
   }
@@ -91,14 +102,20 @@ export function createServer(options: ServerOptions): HttpFront {
     .use(responseRoutes({ ...state, responses }))
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
+    .use(llamaChatRoutes(state))
+    .use(llamaCompletionRoutes(state))
+    .use(llamaEmbeddingRoutes(state))
+    .use(llamaInfoRoutes(state))
+    .use(vllmRoutes(state))
   const { routes } = app
-  const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS], openAiError)
+  const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS, ...LLAMA_ERRORS], openAiError)
   // The pages are mounted at the root, so every request that matches no API route arrives here, also for paths that do not exist.
-  const ui = createUi((request) => {
+  const unknown = (request: Request): Response => {
     // The URL of a request without a Host header is only a path.
     const path = new URL(request.url, "http://localhost").pathname
     return errorResponse(unknownRoute(request.method, path, methodsOf(known, path)), errorShapeOf(path))
-  }, options.corsOrigins ?? [])
+  }
+  const ui = state.llama.hidden.has("pages") ? noPages(unknown) : createUi(unknown, options.corsOrigins ?? [])
   const known = [...routes, ...ui.routes]
   const plain = new Set(known.map(({ path }) => path))
   app.mount("/", ui.fetch)

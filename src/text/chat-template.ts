@@ -126,7 +126,8 @@ export class ChatTemplate {
     let program = this.#programs.get(variant)
     if (!program) {
       try {
-        program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
+        // As Jinja does by default, a line break at the very end is left out.
+        program = parse(tokenize(source.replace(/\n$/, ""), { lstrip_blocks: true, trim_blocks: true }))
       } catch (error) {
         throw new ChatTemplateError("syntax", `the chat template does not parse: ${reason(error)}; ${REMEDY}`, {
           cause: error,

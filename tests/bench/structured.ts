@@ -2,9 +2,10 @@
 /**
  * Correctness and cost of constraints: runs 200 JSON schemas on a real model, and checks each answer with an independent validator. After
  * each answer it generates as many unconstrained tokens, and compares the times per token. Exits with 1 when an answer does not validate,
- * or when the median constrained token takes over 10 % longer.
+ * or when the median constrained token takes over 10 % longer. First it compiles 64 large tools, for the time and the memory to the first
+ * mask.
  *
- *     bun tests/bench/structured.ts [MODEL] [--schemas 200] [--threads 2] [--temperature 1] [--only validate|time]
+ *     bun tests/bench/structured.ts [MODEL] [--schemas 200] [--threads 2] [--temperature 1] [--only tools|validate|time]
  */
 
 import { parseArgs } from "node:util"
@@ -12,11 +13,16 @@ import { loadModel } from "../../src/engine/load.ts"
 import { generateText, type TextRequest } from "../../src/engine/text.ts"
 import type { LoadedModel } from "../../src/engine/types.ts"
 import { GREEDY, type Usage } from "../../src/engine/types.ts"
+import { compileConstraint } from "../../src/grammar/compile.ts"
+import { constraintOf, type ToolsConstraint } from "../../src/grammar/constraint.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
+import { realVocabulary } from "../support/grammar.ts"
 import { limited, type Schema, sampleSchemas, validatorFor } from "../support/json-schemas.ts"
 
 const MOST = 1.1
 const SEED = 2026
+/** Greatest length of the strings and lists of the large tools. */
+const LONG = 20_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,6 +34,53 @@ const { values, positionals } = parseArgs({
     only: { type: "string" },
   },
 })
+/** 64 tools with 20 parameters each: long strings, and lists of many objects with a long string. */
+function largeTools(): ToolsConstraint {
+  const text = { type: "string", maxLength: LONG }
+  const list = { type: "array", maxItems: LONG, items: { type: "object", properties: { text }, required: ["text"] } }
+  const calls = Array.from({ length: 64 }, (_, i) => {
+    const names = Array.from({ length: 20 }, (_, k) => `parameter_${k}_of_tool_${i}`)
+    const properties = Object.fromEntries(names.map((name, k) => [name, k % 4 === 3 ? list : text]))
+    const required = names.slice(0, 5)
+    const parameters = JSON.stringify({ type: "object", properties, required, additionalProperties: false })
+    return { begin: `{"name": "tool_${i}", "arguments": `, parameters, end: "}" }
+  })
+  const marks = { trigger: "<tool_call>", open: "\n", close: "\n</tool_call>", between: "\n" }
+  return { type: "tools", param: "bench", calls, required: true, parallel: true, ...marks }
+}
+
+async function compileTools(): Promise<void> {
+  const { trie } = await realVocabulary(positionals[0])
+  const constraint = largeTools()
+  const ms: number[] = []
+  let bytes = 0
+  let grown = 0
+  let size = ""
+  for (let run = 0; run < 6; run++) {
+    Bun.gc(true)
+    const before = process.memoryUsage()
+    const begun = performance.now()
+    const masks = compileConstraint(constraint, trie)
+    masks.of(masks.automaton.start())
+    ms.push(performance.now() - begun)
+    if (run === 0) grown = process.memoryUsage().rss - before.rss
+    Bun.gc(true)
+    bytes = Math.max(bytes, process.memoryUsage().heapUsed - before.heapUsed)
+    const { program, size: kept } = masks.automaton
+    size = `${program.nNodes} nodes, ${kept.states} states, ${kept.rows} with transitions`
+  }
+  const [first = Number.NaN, ...later] = ms.map(Math.ceil)
+  console.log(`64 large tools   ${first} ms the first time, ${quantile(later, 0.5)} ms later (median); ${size}`)
+  console.log(`their memory     ${mib(bytes)}, and ${mib(grown)} while they are compiled the first time`)
+}
+
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+const quantile = (list: readonly number[], q: number): number =>
+  [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))] ?? Number.NaN
+
+await compileTools()
+if (values.only === "tools") process.exit(0)
+
 await using model = await loadModel(await resolveModel(positionals[0] ?? "smollm2-135m"), {
   threads: Number(values.threads),
   ctxSize: 1024,
@@ -61,8 +114,6 @@ async function say(engine: LoadedModel, id: string, changes: Partial<TextRequest
 
 const perToken = ({ decodeMs: decode_ms, completionTokens: completion_tokens }: Usage): number =>
   decode_ms / (completion_tokens - 1)
-const quantile = (list: readonly number[], q: number): number =>
-  [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))] ?? Number.NaN
 
 await say(model, "warm", { maxTokens: 16 })
 const started = performance.now()
@@ -76,7 +127,7 @@ const schemas = sampleSchemas(2 * n_schemas, SEED, true)
   .filter((schema) => !containsItself(schema))
   .slice(0, n_schemas)
   .map((schema) => limited(schema) as Schema)
-const constraintFor = (schema: Schema) => ({ type: "json_schema", schema, param: "bench" }) as const
+const constraintFor = (schema: Schema) => constraintOf({ type: "json_schema", schema }, "bench")
 
 // All schemas at once: some requests run together, the rest are queued.
 let faults = 0

@@ -18,7 +18,7 @@ const vectors = z.object({ mean: z.array(z.number()), cls: z.array(z.number()), 
 const golden = z
   .record(z.string(), vectors)
   .parse(await Bun.file(join(import.meta.dir, "../golden/models/embeddings.json")).json())
-const POOLINGS: Pooling[] = ["mean", "cls", "last"]
+const POOLINGS = ["mean", "cls", "last"] as const
 
 let folder: string
 beforeAll(async () => {
@@ -80,7 +80,10 @@ describe("beside other requests", () => {
     ])
     for (const [i, found] of mixed.entries()) {
       if (Array.isArray(found)) expect(found).toEqual(text)
-      else expect(difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as Pooling] ?? [])).toBeLessThan(1e-5)
+      else
+        expect(
+          difference(found.vector, golden.llama?.[POOLINGS[(i - 1) % 4] as (typeof POOLINGS)[number]] ?? []),
+        ).toBeLessThan(1e-5)
     }
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, blocksFree: 8 })
     expect(engine.stats().nPreemptions).toBeGreaterThan(0)
@@ -123,5 +126,5 @@ test("an engine in another process gives the same embeddings", async () => {
   await using supervised = await superviseModel(path, { device: "cpu", threads: 1, kvType: "f32" })
   const found = await Promise.all(POOLINGS.map((pooling) => embed(supervised.engine, tokens, pooling)))
   for (const [i, { vector }] of found.entries())
-    expect(difference(vector, golden.qwen3?.[POOLINGS[i] as Pooling] ?? [])).toBeLessThan(1e-5)
+    expect(difference(vector, golden.qwen3?.[POOLINGS[i] as (typeof POOLINGS)[number]] ?? [])).toBeLessThan(1e-5)
 })

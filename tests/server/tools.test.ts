@@ -173,8 +173,8 @@ describe("the constraint of an answer", () => {
     await server.client.chat.completions.create({ ...request, ...fields })
     return server.engine.requests[0]?.constraint
   }
-  const parameters = { type: "object", properties: { x: { type: "string" } } }
-  const calls = ["f", "g"].map((name) => ({ begin: `{"name": "${name}", "arguments": `, parameters, end: "}" }))
+  const text = '{"type":"object","properties":{"x":{"type":"string"}}}'
+  const calls = ["f", "g"].map((name) => ({ begin: `{"name": "${name}", "arguments": `, parameters: text, end: "}" }))
   const expected = {
     type: "tools",
     param: "tools",
@@ -209,17 +209,18 @@ describe("the constraint of an answer", () => {
     expect(constraint?.reasoning).toEqual({ open: "<think>", close: "</think>", inside: true })
   })
 
-  test("allows any object for a non-strict schema that is not supported", async () => {
+  test("keeps what it can of a non-strict schema, and says so", async () => {
     const functions = [
-      { name: "f", parameters: { type: "object", not: { required: ["x"] } } },
-      { name: "g", parameters: { properties: { x: { type: "string" } } } },
+      { name: "f", parameters: { type: "object", properties: { x: { type: "string", pattern: "(a)\\1" } } } },
+      { name: "g", parameters: { properties: { x: { type: "string", description: "Not enforced." } } } },
       { name: "h" },
     ]
     const constraint = await constraintOf({ tools: functions.map((each) => ({ type: "function", function: each })) })
-    expect(constraint?.type === "tools" && constraint.calls.map((call) => call.parameters)).toEqual([
-      { type: "object" },
-      parameters,
-      { type: "object", properties: {}, additionalProperties: false },
+    const sent = constraint?.type === "tools" ? constraint.calls : []
+    expect(sent.map(({ parameters, lenient }) => [JSON.parse(parameters), lenient])).toEqual([
+      [functions[0]?.parameters, true],
+      [{ properties: { x: { type: "string" } } }, undefined],
+      [{ type: "object", properties: {}, additionalProperties: false }, undefined],
     ])
   })
 })
@@ -228,7 +229,7 @@ test("schemas with too large a total size are refused", async () => {
   await using server = await serve("x", `{# tools <tool_call> #}${MESSAGES}`)
   const large = (name: string) => ({
     type: "function" as const,
-    function: { name, parameters: { type: "object", description: "x".repeat(70_000) } },
+    function: { name, parameters: { type: "object", properties: { a: { const: "x".repeat(600_000) } } } },
   })
   const body = { ...request, tools: [large("f"), large("g")] }
   const error = await server.client.chat.completions.create(body).catch((thrown) => thrown)

@@ -3,7 +3,7 @@
 import type { MetadataValue } from "../../src/gguf/metadata.ts"
 import { openGguf } from "../../src/gguf/reader.ts"
 import { compileConstraint } from "../../src/grammar/compile.ts"
-import type { Constraint } from "../../src/grammar/constraint.ts"
+import { type Constraint, constraintOf, type Form as RequestedForm } from "../../src/grammar/constraint.ts"
 import type { Masks, NodeTokens } from "../../src/grammar/masks.ts"
 import { buildTrie, type TokenTrie } from "../../src/grammar/token-trie.ts"
 import { resolveModel } from "../../src/store/resolve.ts"
@@ -23,9 +23,9 @@ export function tinyVocabulary(): Vocabulary {
   return { tokenizer, trie: buildTrie(tokenizer, tokenizer.vocabSize) }
 }
 
-/** SmolLM2's 49,152 tokens. */
-export async function realVocabulary(): Promise<Vocabulary> {
-  const { metadata } = await openGguf(await resolveModel("smollm2-135m"))
+/** The vocabulary of a model; SmolLM2's has 49,152 tokens. */
+export async function realVocabulary(model = "smollm2-135m"): Promise<Vocabulary> {
+  const { metadata } = await openGguf(await resolveModel(model))
   const tokenizer = tokenizerFromMetadata((key) => metadata.get(key)?.value)
   return { tokenizer, trie: buildTrie(tokenizer, tokenizer.vocabSize) }
 }
@@ -106,8 +106,16 @@ export function accepts(masks: Masks, { tokenizer }: Pick<Vocabulary, "tokenizer
   return masks.automaton.ends[state] === 1
 }
 
-/** A constraint without `param`. */
-export type Form<C = Constraint> = C extends Constraint ? Omit<C, "param"> : never
+/** A constraint without `param`, or a form. */
+export type Form =
+  | (Constraint extends infer C ? (C extends Constraint ? Omit<C, "param"> : never) : never)
+  | RequestedForm
+
+/** The constraint; the schema of a form may be a value. */
+export const constraintFor = (form: Form, param = "test"): Constraint =>
+  form.type === "json_schema" && typeof form.schema !== "string"
+    ? { ...form, ...constraintOf(form as RequestedForm, param) }
+    : ({ ...form, param } as Constraint)
 
 export const compiled = (form: Form, trie: TokenTrie, common?: Map<string, NodeTokens>): Masks =>
-  compileConstraint({ ...form, param: "test" } as Constraint, trie, common)
+  compileConstraint(constraintFor(form), trie, common)

@@ -45,6 +45,8 @@ export interface TinyModelOptions {
   head_dim_swa?: number
   rope_base_swa?: number
   pooling_type?: number
+  /** Scores of a head that ranks texts. Default: no head. */
+  rank_scores?: number
   seed?: number
 }
 
@@ -127,6 +129,7 @@ export function tinyModel(options: TinyModelOptions = {}): Uint8Array {
     return window_pattern?.[layer] ?? true
   }
   matrix("token_embd.weight", vocab, hidden, Math.sqrt(hidden))
+  if (options.rank_scores !== undefined) matrix("cls.output.weight", options.rank_scores, hidden)
   if (rope?.type === "llama3") {
     tensors.push({
       name: "rope_freqs.weight",

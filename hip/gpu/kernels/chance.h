@@ -39,8 +39,10 @@ struct Uniforms {
   double draw;
   double xtc;  // whether XTC applies
 };
-// Philox4x32-10 (Salmon et al. 2011), number `counter` under the seed.
+// Philox4x32-10 (Salmon et al. 2011), number `counter` under the seed; or the number that the seed itself is (RF_GIVEN_DRAW of abi.h).
 RF_DEVICE Uniforms uniforms(uint32_t seed_lo, uint32_t seed_hi, uint32_t counter) {
+  if (counter == ~0u)
+    return {double((uint64_t(seed_hi) << 32 | seed_lo) >> 11) * 0x1p-53, double((uint64_t(seed_lo) << 32 | seed_hi) >> 11) * 0x1p-53};
   uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = seed_lo, k1 = seed_hi;
   for (uint32_t round = 0; round < 10; round++) {
     const uint64_t a = uint64_t(0xD2511F53u) * c0, b = uint64_t(0xCD9E8D57u) * c2;

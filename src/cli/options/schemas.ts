@@ -31,6 +31,19 @@ export const seed = z
   .transform((text) => BigInt(text))
   .refine((value) => value <= MAX_SEED, { error: "must be a whole number from 0 to 2^64 - 1" })
 
+/** A part of the server that can be left out. */
+export const feature = z.enum(["slots", "metrics", "pages"], { error: "must be slots, metrics or pages" })
+
+/** A JSON object. */
+export const jsonObject = z.string().transform((text, { addIssue }): Record<string, unknown> => {
+  try {
+    return z.record(z.string(), z.unknown()).parse(JSON.parse(text))
+  } catch {
+    addIssue("must be a JSON object")
+    return z.NEVER
+  }
+})
+
 /** A further name of a model. */
 export const modelAlias = z
   .string()
@@ -89,8 +102,10 @@ export const apiKey = z
   .regex(/^[\x21-\x7e]+$/, { error: "must be printable ASCII without spaces, and not empty" })
 
 const ORIGIN =
-  "must be an origin such as https://chat.example or http://localhost:3000, without a path, or * for all origins"
-export const origin = z.string().refine((text) => text === "*" || isOrigin(text), { error: ORIGIN })
+  "must be an origin such as https://chat.example or http://localhost:3000, without a path, localhost for pages from this machine, or * for all origins"
+export const origin = z
+  .string()
+  .refine((text) => text === "*" || text === "localhost" || isOrigin(text), { error: ORIGIN })
 
 /** Whether a text is a value of the `Origin` header. A slash after it is allowed. */
 function isOrigin(text: string): boolean {

@@ -1,7 +1,19 @@
 /** The options of `serve`: where it listens, who may use it, and how it runs its models. */
 
 import { z } from "zod"
-import { apiKey, byteSize, duration, flag, LOG_LEVELS, modelAlias, nonEmpty, origin, wholeNumber } from "./schemas.ts"
+import {
+  apiKey,
+  byteSize,
+  duration,
+  feature,
+  flag,
+  jsonObject,
+  LOG_LEVELS,
+  modelAlias,
+  nonEmpty,
+  origin,
+  wholeNumber,
+} from "./schemas.ts"
 import { option } from "./spec.ts"
 
 export const SERVE_OPTIONS = {
@@ -43,7 +55,7 @@ export const SERVE_OPTIONS = {
     value: "origin",
     repeatable: true,
     description:
-      "origin whose web pages may use the server, such as https://chat.example; * for all origins (repeatable)",
+      "origin whose web pages may use the server, such as https://chat.example; localhost for pages from this machine, * for all origins (repeatable)",
     schema: origin,
   }),
   tlsCert: option({
@@ -186,6 +198,21 @@ export const SERVE_OPTIONS = {
     description: "serve requests with an unknown model name with the first model, instead of refusing them",
     schema: flag,
     default: false,
+  }),
+  disable: option({
+    name: "disable",
+    value: "feature",
+    repeatable: true,
+    description:
+      "leave a part of the server out: slots (/slots), metrics (/metrics) or pages (the status page; repeatable)",
+    schema: feature,
+  }),
+  llamaDefaults: option({
+    name: "llama-defaults",
+    value: "json",
+    description:
+      'fields of /completion, /infill and /chat/completions, which are llama-server\'s own routes, for requests that do not give them, such as {"temperature": 0, "n_predict": 128}',
+    schema: jsonObject,
   }),
   allowPull: option({
     name: "allow-pull",

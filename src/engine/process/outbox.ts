@@ -7,6 +7,7 @@ export class Outbox {
   #tokens: number[] = []
   #logprobs: (TokenLogprobs | undefined)[] = []
   #hasLogprobs = false
+  #progress: NonNullable<StepMessage["progress"]> = []
   #ends: StepMessage["ends"] = []
   #failures: StepMessage["failures"] = []
   #fault: unknown
@@ -23,6 +24,9 @@ export class Outbox {
       this.#tokens.push(handle, event.index, event.token)
       this.#logprobs.push(event.logprobs)
       this.#hasLogprobs ||= event.logprobs !== undefined
+    } else if (event.type === "progress") {
+      const { processed, cached } = event
+      this.#progress.push({ handle, processed, cached })
     } else {
       const { type: _, ...end } = event
       this.#ends.push({ handle, ...end })
@@ -48,6 +52,7 @@ export class Outbox {
       ...this.status(),
       tokens: Int32Array.from(this.#tokens),
       ...(this.#hasLogprobs && { logprobs: this.#logprobs }),
+      ...(this.#progress.length > 0 && { progress: this.#progress }),
       ends: this.#ends,
       failures: this.#failures,
       ...(this.#fault !== undefined && { fault: toWire(this.#fault) }),
@@ -55,6 +60,7 @@ export class Outbox {
     this.#tokens = []
     this.#logprobs = []
     this.#hasLogprobs = false
+    this.#progress = []
     this.#ends = []
     this.#failures = []
   }

@@ -15,6 +15,7 @@ import type {
   GenerateRequest,
   LoadedEngine,
   PrefillOnlyResult,
+  PromptProgress,
   SamplingParams,
   TokenLogprobs,
   Usage,
@@ -56,6 +57,7 @@ const sampling = z.object({
   badWords: tokenLists,
   allowedTokens: z.set(z.number()).optional() as z.ZodType<ReadonlySet<number> | undefined>,
   seed: z.bigint(),
+  generator: z.enum(["philox", "mersenne"]),
   logprobs: z.number().optional() as z.ZodType<number | undefined>,
 } satisfies Record<keyof SamplingParams, z.ZodType>)
 
@@ -76,7 +78,8 @@ const request = z.strictObject({
     .string()
     .transform((text) => constraintSchema.parse(parseJson(text)))
     .optional(),
-  pooling: z.enum(["mean", "cls", "last"]).optional(),
+  progress: z.boolean().optional(),
+  pooling: z.enum(["mean", "cls", "last", "none"]).optional(),
   targets: z.instanceof(Int32Array).optional(),
 } satisfies Record<keyof GenerateRequest, z.ZodType>)
 
@@ -126,6 +129,8 @@ export interface StepMessage {
   tokens: Int32Array
   /** [n], for `tokens`; absent when no request asked for log-probabilities. */
   logprobs?: (TokenLogprobs | undefined)[]
+  /** Applies before the tokens of this message. */
+  progress?: ({ handle: number } & PromptProgress)[]
   /** Ends and failures apply after the tokens of this message. */
   ends: ({ handle: number; index: number; reason: FinishReason; usage: Usage } & PrefillOnlyResult)[]
   failures: { handle: number; error: WireError }[]

@@ -34,6 +34,7 @@ const COUNTERS = [
   "prefixHitTokens",
   "promptTokens",
   "generatedTokens",
+  "drafts",
   "draftedTokens",
   "acceptedTokens",
 ] as const satisfies (keyof EngineStats)[]
@@ -214,10 +215,11 @@ export class SupervisedEngine implements Engine {
     this.#supervisor.expectSteps(true)
   }
 
-  #onStep({ received, stats, tokens, logprobs, ends, failures }: StepMessage): void {
+  #onStep({ received, stats, progress = [], tokens, logprobs, ends, failures }: StepMessage): void {
     this.#stats = stats
     this.#requests.acknowledge(received)
     // Requests that were cancelled or failed meanwhile are not in the table any more.
+    for (const { handle, ...done } of progress) this.#requests.byHandle(handle)?.progress(done)
     for (let i = 0; i < tokens.length; i += 3) {
       const entry = this.#requests.byHandle(tokens[i] ?? 0)
       entry?.token(tokens[i + 1] ?? 0, tokens[i + 2] ?? 0, logprobs?.[i / 3])

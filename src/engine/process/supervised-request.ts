@@ -3,7 +3,15 @@
 import type { Clock } from "../../async.ts"
 import { stringifyJson } from "../../json.ts"
 import { EventQueue } from "../event-queue.ts"
-import type { EngineEvent, FinishReason, GenerateRequest, PrefillOnlyResult, TokenLogprobs, Usage } from "../types.ts"
+import type {
+  EngineEvent,
+  FinishReason,
+  GenerateRequest,
+  PrefillOnlyResult,
+  PromptProgress,
+  TokenLogprobs,
+  Usage,
+} from "../types.ts"
 import type { WireRequest } from "./protocol.ts"
 
 let arrivals = 0
@@ -77,6 +85,10 @@ export class SupervisedRequest {
     this.#first ??= this.#last
     this.#counts[index] = (this.#counts[index] ?? 0) + 1
     this.#events.push(logprobs ? { type: "token", index, token, logprobs } : { type: "token", index, token })
+  }
+
+  progress({ processed, cached }: PromptProgress): void {
+    this.#events.push({ type: "progress", index: 0, processed, cached })
   }
 
   /** @param usage As counted in the engine process. */

@@ -16,7 +16,7 @@ import {
   type RunContext,
   runChoices,
   type ScoredToken,
-  type TokenUsage,
+  type TimedUsage,
   UsageTotal,
 } from "./choices.ts"
 import { encodeText, encodeToRead, lastTokens } from "./encode.ts"
@@ -82,7 +82,7 @@ export type ChatEvent =
       readonly stopString?: string
       readonly usage: Usage
     }
-  | { readonly type: "usage"; readonly usage: TokenUsage }
+  | { readonly type: "usage"; readonly usage: TimedUsage }
 
 /**
  * Makes a request ready: plans its tools, renders and encodes its prompt, checks everything.
@@ -259,7 +259,7 @@ interface ChatAnswer {
 export async function collectChat(
   chat: Chat,
   events: AsyncIterable<ChatEvent> = chatEvents(chat),
-): Promise<{ answers: ChatAnswer[]; usage: TokenUsage }> {
+): Promise<{ answers: ChatAnswer[]; usage: TimedUsage }> {
   const answers = chat.choices.list.map((): ChatAnswer => {
     return { content: "", reasoning: "", toolCalls: [], reason: "stop", scored: [], tokens: [] }
   })

@@ -1,7 +1,14 @@
 /** Runs the choices of one HTTP request side by side, and merges their events. */
 
 import { generateText, type TextEvent, type TextRequest } from "../../engine/text.ts"
-import type { FinishReason, LoadedModel, TokenLogprobs, Usage } from "../../engine/types.ts"
+import type {
+  FinishReason,
+  LoadedModel,
+  PromptProgress,
+  SamplingParams,
+  TokenLogprobs,
+  Usage,
+} from "../../engine/types.ts"
 import { ContextOverflowError, EngineError, fieldMessage, RequestError } from "../../errors.ts"
 import type { Constraint } from "../../grammar/constraint.ts"
 import { GenerationWatch } from "../observe/generation-watch.ts"
@@ -50,6 +57,8 @@ interface ChoiceOptions {
   readonly shownTokens?: ReadonlySet<number>
   /** What each choice's text must be. */
   readonly constraint?: Constraint
+  /** Called with each piece of a choice's text; true ends the choice, as if it were cancelled. */
+  readonly endsAfter?: (index: number, text: string) => boolean
   /** The limit of each choice's thoughts. */
   readonly thinking?: ThinkingBudget
 }
@@ -63,6 +72,10 @@ export interface RunContext {
   /** Stops the generation. */
   readonly controller: AbortController
   readonly queue: QueueInfo
+  /** Draw as llama.cpp does with the same seed. */
+  readonly generator?: SamplingParams["generator"]
+  /** Called with the progress of the first prompt. */
+  readonly onProgress?: (progress: PromptProgress) => void
 }
 
 /**
@@ -73,15 +86,15 @@ export function makeChoices(
   model: LoadedModel,
   prompts: readonly Int32Array[],
   request: GenerationRequest,
-  { id, queue }: RunContext,
-  { thinking, ...options }: ChoiceOptions = {},
+  { id, queue, onProgress, generator = "philox" }: RunContext,
+  { thinking, endsAfter, ...options }: ChoiceOptions = {},
 ): Choices {
   const { limits } = model.engine
   const { n = 1, maxTokens, minTokens, stop = [], ignoreEos = false, includeStop, skipSpecialTokens } = request
   const { stopEverywhere, timeLimitMs, tokenIds } = request
   const stopTokenIds =
     request.stopTokenIds && new Set(request.stopTokenIds.map((token) => knownToken("stopTokenIds", token, limits)))
-  const sampling = samplingOf(model, request)
+  const sampling = { ...samplingOf(model, request), generator }
   const list = Array.from({ length: prompts.length * n }, (_, index) => ({ index, prompt: Math.floor(index / n) }))
   const requests = prompts.flatMap((promptTokens, prompt) => {
     const first = prompt * n
@@ -102,6 +115,8 @@ export function makeChoices(
       ...(tokenIds && { reportEnd: true }),
       ...options,
       ...queue,
+      ...(endsAfter && { endsAfter: (index: number, text: string) => endsAfter(first + index, text) }),
+      ...(prompt === 0 && onProgress && { onProgress }),
     }
     if (thinking === undefined) return [{ first, request }]
     // The thoughts of each choice end elsewhere, so each is a request of its own, with the seed that it has among the others.
@@ -226,24 +241,37 @@ export interface TokenUsage {
   readonly reasoningTokens?: number
 }
 
+/** Token counts of a whole request that has ended, and its times. */
+export interface TimedUsage extends TokenUsage {
+  /** Milliseconds to the first token of the first choice, and from the first to the last token of the slowest choice. */
+  readonly prefillMs: number
+  readonly decodeMs: number
+}
+
 /** Adds up the choices of a request. A prompt counts once, however many choices continue it. */
 export class UsageTotal {
   #completion = 0
+  #prefillMs = 0
+  #decodeMs = 0
   readonly #prompts = new Map<number, { tokens: number; cached: number }>()
 
-  add(choice: Choice, { promptTokens, completionTokens, cachedTokens }: Usage): void {
+  add(choice: Choice, { promptTokens, completionTokens, cachedTokens, prefillMs, decodeMs }: Usage): void {
     this.#completion += completionTokens
+    if (choice.index === 0) this.#prefillMs = prefillMs
+    this.#decodeMs = Math.max(this.#decodeMs, decodeMs)
     // Choices after the first find their prompt in the cache because the first has computed it.
     const cached = Math.min(cachedTokens, this.#prompts.get(choice.prompt)?.cached ?? cachedTokens)
     this.#prompts.set(choice.prompt, { tokens: promptTokens, cached })
   }
 
-  total(): TokenUsage {
+  total(): TimedUsage {
     const prompts = [...this.#prompts.values()]
     return {
       promptTokens: prompts.reduce((sum, { tokens }) => sum + tokens, 0),
       cachedTokens: prompts.reduce((sum, { cached }) => sum + cached, 0),
       completionTokens: this.#completion,
+      prefillMs: this.#prefillMs,
+      decodeMs: this.#decodeMs,
     }
   }
 }
@@ -262,7 +290,7 @@ export async function collect(
   model: LoadedModel,
   choices: Choices,
   controller: AbortController,
-): Promise<{ completed: CompletedChoice[]; usage: TokenUsage }> {
+): Promise<{ completed: CompletedChoice[]; usage: TimedUsage }> {
   const usage = new UsageTotal()
   const completed = choices.list.map((): CompletedChoice => ({ text: "", scored: [], tokens: [], reason: "stop" }))
   for await (const { index, event } of runChoices(model, choices, controller)) {

@@ -47,7 +47,7 @@ export async function prepareEmbedding(
     model,
     run,
     texts,
-    pooling: pooling ?? config.pooling ?? "mean",
+    pooling: pooling ?? (config.pooling === "none" ? undefined : config.pooling) ?? "mean",
     dimensions: dimensions ?? config.hiddenSize,
     norm,
   }
@@ -90,7 +90,7 @@ function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
 /**
  * Embeds the texts; to be called once. The engine gets as many at a time as it computes together, so that one request does not fill its
  * queue.
- * @returns for each text f32 [dimensions], scaled by the norm, and the tokens of all texts.
+ * @returns for each text f32 [dimensions], scaled by the norm, or with pooling `none` [tokens, hidden size], and the tokens of all texts.
  * @throws RequestError, EngineError, OverloadedError
  */
 export async function embed({
@@ -108,9 +108,10 @@ export async function embed({
     embedTokens(engine, { ...place, id: `${id}-${index}`, tokens, pooling }, controller.signal),
   )
   return {
-    vectors: embeddings.map(({ vector, raw }) =>
-      norm === 2 && dimensions === vector.length ? vector : scaled(raw.subarray(0, dimensions), norm),
-    ),
+    vectors: embeddings.map(({ vector, raw }) => {
+      if (pooling === "none") return raw
+      return norm === 2 && dimensions === vector.length ? vector : scaled(raw.subarray(0, dimensions), norm)
+    }),
     promptTokens: embeddings.reduce((sum, { usage }) => sum + usage.promptTokens, 0),
   }
 }

@@ -161,6 +161,9 @@ export interface Message {
   readonly toolCallId?: string
 }
 
+/** What the model reads in place of an image that a tool returned. */
+export const UNSEEN_IMAGE = "[An image, which this model cannot see.]"
+
 /** A call of a function. */
 export interface ToolCall {
   readonly id: string
@@ -175,7 +178,7 @@ export interface Tool {
   readonly description?: string
   /** JSON Schema of its arguments. Default: it takes none. */
   readonly parameters?: Readonly<Record<string, unknown>>
-  /** Refuse a schema that cannot be enforced, where by default such a function accepts any object. */
+  /** Refuse a schema that cannot be enforced, where by default the part that cannot accepts any value of its type. */
   readonly strict?: boolean
 }
 
@@ -206,7 +209,7 @@ export interface EmbeddingRequest {
   /** Leading numbers of each vector that are kept. Default: all. */
   readonly dimensions?: number
   /** Default: what the model's file says, else the mean. */
-  readonly pooling?: "mean" | "cls" | "last"
+  readonly pooling?: "mean" | "cls" | "last" | "none"
   /** Most tokens of a text. Default: the model's context. */
   readonly maxLength?: number
   /** Cut texts that have more, where by default they are refused. */

@@ -61,6 +61,7 @@ export function samplingOf({ engine, tokenizer }: LoadedModel, options: Generati
     allowedTokens:
       allowedTokenIds && new Set(allowedTokenIds.map((token) => knownToken("allowedTokenIds", token, limits))),
     seed: BigInt.asUintN(64, options.seed === undefined ? randomSeed() : BigInt(options.seed)),
+    generator: "philox",
     logprobs: options.logprobs,
   }
   for (const name of Object.keys(OFF) as SamplerName[])

@@ -1,6 +1,6 @@
 import { fieldMessage, RequestError } from "../../errors.ts"
 import { checkForm } from "../../grammar/compile.ts"
-import type { Constraint, ToolsConstraint } from "../../grammar/constraint.ts"
+import { type Constraint, constraintOf, type ToolsConstraint } from "../../grammar/constraint.ts"
 import { GrammarError } from "../../grammar/expr.ts"
 import type { Reasoning } from "./reasoning.ts"
 import type { GenerationRequest } from "./request.ts"
@@ -14,10 +14,9 @@ export function formConstraint({
 }: GenerationRequest): Exclude<Constraint, ToolsConstraint> | undefined {
   if (requested === undefined) return undefined
   const { form, field } = requested
-  const constraint = { ...form, param: field }
+  const constraint = constraintOf(form, field)
   try {
-    // With the doubles that the compiler reads.
-    checkForm(JSON.parse(JSON.stringify(constraint)))
+    checkForm(constraint)
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error
     throw new RequestError(fieldMessage`'{${field}}': ${error.message}.`, field, "invalid_constraint")

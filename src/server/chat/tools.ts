@@ -2,12 +2,13 @@
 
 import type { LoadedModel } from "../../engine/types.ts"
 import { fieldMessage, RequestError } from "../../errors.ts"
-import type { Constraint, ToolsConstraint } from "../../grammar/constraint.ts"
-import { GrammarError } from "../../grammar/expr.ts"
+import { type Constraint, type ToolsConstraint, textOfSchema } from "../../grammar/constraint.ts"
 import { SchemaConverter } from "../../grammar/json-schema.ts"
 import { JsonRules } from "../../grammar/json-text.ts"
+import { parseJson } from "../../json.ts"
 import { toolSupport } from "../../text/tools/family.ts"
 import type { ToolFormat, ToolFunction } from "../../text/tools/format.ts"
+import { currentRequest } from "../observe/record.ts"
 import type { Conversation, GenerationRequest, Tool } from "./request.ts"
 import { formConstraint } from "./structured.ts"
 
@@ -30,10 +31,12 @@ interface ToolPlan {
   readonly calling: Calling | undefined
   /** What the answer must be; `undefined`: any text. */
   readonly constraint: Constraint | undefined
+  /** Places in the functions' schemas that calls need not keep, and why: they cannot be enforced. */
+  readonly relaxed: readonly string[]
 }
 
-/** Most characters of JSON in the schemas of a request's functions together: checking them takes time. */
-const MAX_SCHEMAS_LENGTH = 2 ** 17
+/** Most characters of JSON in the schemas of a request's functions together, without annotations: checking them takes time. */
+const MAX_SCHEMAS_LENGTH = 2 ** 20
 
 /** Parameters of a function that takes nothing. */
 const NO_PARAMETERS = { type: "object", properties: {}, additionalProperties: false }
@@ -46,14 +49,19 @@ export function planTools(
   const form = formConstraint(request)
   const offered = offeredTools(request)
   const callable = callableTools(request)
-  if (chatTemplate === undefined || callable.length === 0) return { offered, calling: undefined, constraint: form }
+  if (chatTemplate === undefined || callable.length === 0)
+    return { offered, calling: undefined, constraint: form, relaxed: [] }
   const calling = {
     format: toolSupport(chatTemplate).format,
     names: callable.map(({ tool }) => tool.name),
     required: mode(request) === "required",
   }
   const oneCall = request.parallelToolCalls === false || namedFunction(request) !== undefined
-  return { offered, calling, constraint: toolsConstraint(calling, callable, !oneCall, form) }
+  const schemas = enforcedSchemas(callable)
+  const constraint = toolsConstraint(calling, callable, schemas, !oneCall, form)
+  const relaxed = schemas.flatMap((schema) => schema.relaxed)
+  noteRelaxed(relaxed)
+  return { offered, calling, constraint, relaxed }
 }
 
 /** The functions that the prompt describes. With `none` there are none. */
@@ -91,38 +99,51 @@ function callableTools(request: ToolFields): Place[] {
   return allowedTools(request).filter(({ tool }) => name === undefined || tool.name === name)
 }
 
-/**
- * The constraint for calls of tools: their syntax, and the schema of each function's arguments. A function that is not `strict` and whose
- * schema has an unsupported part accepts any object.
- */
+/** The constraint for calls of tools: their syntax, and the schema of each function's arguments. */
 function toolsConstraint(
   { format, required }: Calling,
   callable: readonly Place[],
+  schemas: readonly EnforcedSchema[],
   parallel: boolean,
   form: Exclude<Constraint, ToolsConstraint> | undefined,
 ): ToolsConstraint {
   const { trigger, open, call, separator, close, between, empty } = format.spelling
-  const schemas = enforcedSchemas(callable)
   return {
     type: "tools",
     param: "tools",
     trigger,
     open,
-    calls: callable.map(({ tool }, i) => ({ ...call(tool.name), parameters: schemas[i] ?? true })),
+    calls: callable.map(({ tool }, i) => {
+      const { text, relaxed } = schemas[i] as EnforcedSchema
+      return { ...call(tool.name), parameters: text, ...(relaxed.length > 0 && { lenient: true }) }
+    }),
     separator,
     close,
     between,
     empty,
     required,
-    ...(form && { answer: form.type === "json_schema" ? form.schema : { type: "object" } }),
+    ...(form && { answer: form.type === "json_schema" ? form.schema : '{"type":"object"}' }),
     parallel,
   }
 }
 
-/** The schema that each function's arguments are held to. */
-function enforcedSchemas(callable: readonly Place[]): Record<string, unknown>[] {
-  const schemas = callable.map((place) => ({ ...place, schema: argumentsSchema(place) }))
-  const texts = schemas.map(({ schema }) => JSON.stringify(schema))
+/** The schema that a function's arguments are held to, as JSON, and the places in it that are not enforced. */
+interface EnforcedSchema {
+  readonly text: string
+  readonly relaxed: readonly string[]
+}
+
+/**
+ * The schemas of functions. Of a function that is not `strict`, a part that cannot be enforced allows any value of its type.
+ * @throws RequestError that names the part of a `strict` function's schema.
+ */
+function enforcedSchemas(callable: readonly Place[]): EnforcedSchema[] {
+  const texts = callable.map(({ tool: { parameters = NO_PARAMETERS }, index }) => {
+    // Arguments are an object, which the schema need not say.
+    if (![parameters.type ?? "object"].flat().includes("object"))
+      throw parametersError(index, `arguments are an object, so 'type' has to be "object"`, "invalid_value")
+    return textOfSchema(parameters)
+  })
   const length = texts.reduce((sum, text) => sum + text.length, 0)
   if (length > MAX_SCHEMAS_LENGTH)
     throw new RequestError(
@@ -130,18 +151,31 @@ function enforcedSchemas(callable: readonly Place[]): Record<string, unknown>[] 
       "tools",
       "constraint_too_large",
     )
-  return schemas.map(({ tool, index, schema }, i) => {
-    const problem = unsupportedPart(texts[i] ?? "{}")
-    if (problem === undefined) return schema
-    if (!tool.strict) return { type: "object" }
-    throw parametersError(index, problem, "invalid_schema")
+  const rules = new JsonRules()
+  return callable.map(({ tool, index }, i) => {
+    const text = texts[i] as string
+    const places = unsupportedParts(text, rules)
+    const [first] = places
+    if (tool.strict && first !== undefined) throw parametersError(index, first, "invalid_schema")
+    return { text, relaxed: places.map((place) => `tools[${index}].parameters: ${place}`) }
   })
 }
 
-function argumentsSchema({ tool, index }: Place): Record<string, unknown> {
-  const schema = { type: "object", ...(tool.parameters ?? NO_PARAMETERS) }
-  if (schema.type === "object") return schema
-  throw parametersError(index, `arguments are an object, so 'type' has to be "object"`, "invalid_value")
+/** Most places that the log shows. Clients can invent any number of them. */
+const MAX_LOGGED = 1000
+const logged = new Set<string>()
+
+/** Counts parts of tools' schemas that are not enforced, and logs each once. */
+function noteRelaxed(places: readonly string[]): void {
+  const record = currentRequest()
+  if (record === undefined) return
+  const { metrics, log } = record.observers
+  for (const place of places) {
+    metrics.ignored("tools[].parameters")
+    if (logged.has(place) || logged.size >= MAX_LOGGED || !log?.isLevelEnabled("debug")) continue
+    logged.add(place)
+    log.debug({ field: place, path: record.path }, "a part of a tool's schema is not enforced")
+  }
 }
 
 function parametersError(index: number, problem: string, code: string): RequestError {
@@ -151,25 +185,18 @@ function parametersError(index: number, problem: string, code: string): RequestE
 
 /** The same tools come with every message of a conversation, so the verdicts on their schemas are kept: most of them, and by hash. */
 const MAX_VERDICTS = 1024
-const verdicts = new Map<string, string | undefined>()
+const verdicts = new Map<string, readonly string[]>()
 
-/** The part of a JSON schema that cannot be enforced; `undefined`: there is none. */
-function unsupportedPart(json: string): string | undefined {
+/** The parts of a schema that cannot be enforced, each with its place. @param rules Shared by the schemas of a request. */
+function unsupportedParts(json: string, rules: JsonRules): readonly string[] {
   const hash = new Bun.CryptoHasher("sha256").update(json).digest("base64")
-  if (verdicts.has(hash)) return verdicts.get(hash)
+  const known = verdicts.get(hash)
+  if (known !== undefined) return known
   const [oldest] = verdicts.keys()
   if (oldest !== undefined && verdicts.size >= MAX_VERDICTS) verdicts.delete(oldest)
-  const verdict = convertSchema(JSON.parse(json))
-  verdicts.set(hash, verdict)
-  return verdict
-}
-
-function convertSchema(schema: unknown): string | undefined {
-  try {
-    new SchemaConverter(schema, new JsonRules()).convert()
-    return undefined
-  } catch (error) {
-    if (error instanceof GrammarError) return error.message
-    throw error
-  }
+  const places: string[] = []
+  const onRelaxed = (place: string) => places.push(place)
+  new SchemaConverter(parseJson(json), rules, { isObject: true, onRelaxed }).convert()
+  verdicts.set(hash, places)
+  return places
 }

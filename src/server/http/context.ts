@@ -5,6 +5,16 @@ import type { ModelSpec } from "../pool/entry.ts"
 import type { ModelLease } from "../pool/lease.ts"
 import type { ModelPool } from "../pool/pool.ts"
 
+/** Parts of the server that can be left out. */
+export type Feature = "slots" | "metrics" | "pages"
+
+/** How llama-server's own routes behave. */
+interface LlamaServerOptions {
+  /** Fields that a request has where it does not give them. */
+  readonly defaults: Readonly<Record<string, unknown>>
+  readonly hidden: ReadonlySet<Feature>
+}
+
 /**
  * Finds the file of a model by its name in the store or on the hub, which may be downloaded.
  * @throws StoreError, GgufError or ModelError, whose message names the remedy
@@ -28,6 +38,7 @@ export interface ServerState {
   readonly deadlineMs: number | undefined
   /** Requests share cached prompt prefixes only with requests of the same API key. */
   readonly cacheByKey: boolean
+  readonly llama: LlamaServerOptions
   /** Finds a model that is not served yet, and downloads it if need be; `undefined`: requests cannot change what is served. */
   readonly findModel: ModelFinder | undefined
   /** Requests need an API key. */

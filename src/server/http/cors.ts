@@ -1,8 +1,14 @@
+/** An origin of this machine. */
+const LOCAL = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i
+
 /** Cross-origin access for web pages: denied, unless the page's origin is listed. */
 export class Cors {
   readonly #origins: ReadonlySet<string>
 
-  /** @param origins As in a browser's Origin header (`https://chat.example`), or `*` for any origin. */
+  /**
+   * @param origins As in a browser's Origin header (`https://chat.example`), `localhost` for pages from this machine at any port, or `*` for
+   *   any origin.
+   */
   constructor(origins: readonly string[]) {
     this.#origins = new Set(origins.map((origin) => origin.replace(/\/$/, "").toLowerCase()))
   }
@@ -12,14 +18,17 @@ export class Cors {
     if (this.#origins.size === 0) return undefined
     const origin = request.headers.get("origin")
     if (origin === null) return undefined
-    return this.#origins.has("*") || this.#origins.has(origin.toLowerCase()) ? origin : undefined
+    const listed = this.#origins.has("*") || this.#origins.has(origin.toLowerCase())
+    return listed || (this.#origins.has("localhost") && LOCAL.test(origin)) ? origin : undefined
   }
 
-  /** Answers a preflight from a listed origin. Preflights carry no credentials, so no API key is required. */
+  /** Answers a preflight where any origin is listed. Preflights carry no credentials, so no API key is required. */
   preflight(request: Request): Response | undefined {
     const { headers } = request
     if (request.method !== "OPTIONS" || !headers.has("access-control-request-method")) return undefined
-    if (this.allowed(request) === undefined) return undefined
+    if (this.#origins.size === 0) return undefined
+    // Without the origin's name in it, the answer allows nothing.
+    if (this.allowed(request) === undefined) return new Response("OK")
     const asked = headers.get("access-control-request-headers") ?? ""
     return new Response("OK", {
       headers: {

@@ -39,7 +39,7 @@ export const LIMITS = {
   tokens: 2 ** 20,
   decoded: 2 ** 18,
   /** Characters of a JSON schema as JSON. */
-  schemaLength: 2 ** 17,
+  schemaLength: 2 ** 20,
   /** Levels of lists and objects in a JSON schema. */
   schemaDepth: 64,
   /** Texts that an answer can be restricted to. */

@@ -1,12 +1,13 @@
 /**
  * Prometheus metrics. Metrics named `vllm:…` have the meaning of vLLM's (docs.vllm.ai, "Production Metrics"), so that dashboards and
- * inference routers made for vLLM also work with this server. Metrics named `rocmforge_…` are this server's own.
+ * inference routers made for vLLM also work with this server; those named `llamacpp:…` are llama-server's (llama-metrics.ts). Metrics named `rocmforge_…` are this server's own.
  */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client"
 import { version } from "../../../package.json"
 import { type EngineStats, NO_STATS } from "../../engine/types.ts"
 import { ModelHistogram, type Observe } from "./histogram.ts"
+import { LlamaMetrics } from "./llama-metrics.ts"
 
 const TTFT = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
@@ -68,6 +69,7 @@ export class Metrics {
   readonly #ignored
   readonly #http
   readonly #httpSeconds
+  readonly #llama: LlamaMetrics
 
   /** @param readModels Called at each scrape; returns the state of every model that the server offers. */
   constructor(readModels: () => readonly ModelReading[]) {
@@ -136,6 +138,7 @@ export class Metrics {
       registers,
     })
     addEngineMetrics(this.#registry, readModels)
+    this.#llama = new LlamaMetrics(this.#registry, () => readModels().map(({ loaded }) => loaded?.stats))
     new Gauge({
       name: "rocmforge_info",
       help: "The server's version.",
@@ -178,6 +181,7 @@ export class Metrics {
       interToken,
       ended: (finishedReason, choice) => {
         this.#success.inc({ model_name: modelName, finished_reason: finishedReason })
+        this.#llama.ended(choice)
         request(choice.seconds)
         prefill(choice.prefillSeconds)
         decode(choice.decodeSeconds)

@@ -45,7 +45,7 @@ export async function outcome(
     for await (const event of engine.generate(asked, signal)) {
       result.events.push(event)
       if (event.type === "end") result.ends.push(event)
-      else {
+      else if (event.type === "token") {
         result.tokens.push(event.token)
         onToken?.()
       }

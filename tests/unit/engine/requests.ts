@@ -57,7 +57,7 @@ export function note(answers: Answer[], event: EngineEvent): void {
   if (event.type === "end") {
     answer.reason = event.reason
     answer.cachedTokens = event.usage.cachedTokens
-  } else {
+  } else if (event.type === "token") {
     answer.tokens.push(event.token)
     answer.logprobs.push(event.logprobs?.logprob ?? Number.NaN)
   }

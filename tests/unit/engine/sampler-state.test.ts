@@ -90,7 +90,7 @@ async function run(
   let end: Extract<EngineEvent, { type: "end" }> | undefined
   for await (const event of engine.generate(request)) {
     if (event.type === "token") said.push(event.token)
-    else end = event
+    else if (event.type === "end") end = event
   }
   return { said, reason: end?.reason, usage: end?.usage }
 }

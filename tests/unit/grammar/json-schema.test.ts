@@ -102,28 +102,36 @@ test("json_object allows any object and nothing else", () => {
 })
 
 test.each([
-  [{ not: {} }, "'not'"],
-  [{ type: "object", patternProperties: {} }, "'patternProperties'"],
-  [{ type: "integer", multipleOf: 3 }, "'multipleOf'"],
-  [{ type: "array", uniqueItems: true }, "'uniqueItems'"],
-  [{ type: "object", properties: { a: { if: {} } } }, "'if' is not supported (in the schema at #/properties/a)"],
+  [{ not: {} }, "no value is valid"],
+  [{ type: "array", contains: { type: "string" }, maxContains: 2 }, "'contains' beside limits"],
+  [
+    { type: "object", properties: { a: { type: "array", not: { uniqueItems: true } } } },
+    "'not' of a schema with 'uniqueItems' is not supported (in the schema at #/properties/a)",
+  ],
+  [
+    JSON.parse('{"type": "object", "if": {"minProperties": 2, "uniqueItems": true}, "then": {"required": ["b"]}}'),
+    "'if' of a schema with 'uniqueItems'",
+  ],
   [{ type: "strnig" }, 'no type "strnig"'],
   [{ $ref: "#/$defs/none" }, "#/$defs/none, which does not exist"],
   [{ $ref: "https://example.com/schema" }, "to another schema"],
   [{ oneOf: [{ type: "integer" }, { type: "number" }] }, "'oneOf' of schemas that can be valid together"],
-  [{ type: "string", format: "color" }, "'format' must be one of"],
-  [{ type: "string", pattern: "(?=a)b" }, "looking around"],
+  [{ type: "string", pattern: "(?<=a)b" }, "looking behind"],
   [{ type: "string", pattern: "(a)\\1" }, "\\1"],
-  [{ type: "string", pattern: "a", minLength: 3 }, "only one of a length, 'pattern' and 'format'"],
   [{ type: "string", minLength: 3, maxLength: 2 }, "above 'maxLength'"],
+  [{ type: "string", pattern: "^a+$", format: "ipv4" }, "no value is valid"],
   [{ type: "integer", minimum: 3, maximum: 2 }, "no whole number"],
+  [{ type: "integer", multipleOf: 7, minimum: 1, maximum: 6 }, "no whole number"],
+  [{ type: "integer", multipleOf: 0 }, "'multipleOf' must be above 0"],
   [{ type: "number", exclusiveMinimum: 2, maximum: 2 }, "no number"],
   [{ enum: [] }, "'enum' must be a list"],
-  [{ allOf: [{ type: "string" }, { type: "integer" }] }, "no type in common"],
+  [{ type: "string", enum: [1] }, "no value is valid"],
+  [{ allOf: [{ type: "string" }, { type: "integer" }] }, "no value is valid"],
   [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }, "no text of finite length"],
   [{ $ref: "#" }, "no text of finite length"],
-  [{ type: "array", prefixItems: Array(9).fill({ type: "string", maxLength: 16_384 }) }, "more than 200000 nodes"],
-  ["no schema", "an object or a boolean"],
+  [{ type: "object", properties: { a: 1 } }, "an object or a boolean (in the schema at #/properties/a)"],
+  [{ const: "x".repeat(200_000) }, "more than 200000 nodes"],
+  [7, "an object or a boolean"],
 ] as const)("%j is refused, and the reason named", (schema, reason) => {
   expect(() => compiled({ type: "json_schema", schema: schema as never }, tiny.trie)).toThrow(reason)
 })

@@ -11,7 +11,11 @@ import {
 import { CustomInput, customInput } from "../../chat/custom-tools.ts"
 import { type ReasoningPlace, withReasoning } from "../../chat/reasoning-place.ts"
 import type { ChatRequest, ToolCall } from "../../chat/request.ts"
+import type { ErrorShape } from "../../http/errors.ts"
 import type { Job, JobContext } from "../../http/job.ts"
+import type { StreamFormat } from "../../http/stream.ts"
+import { VERBOSE, verboseAnswer } from "../llama-server/chat-extras.ts"
+import { type LiveTimings, timingsOf } from "../llama-server/timings.ts"
 import type { ChatBody, ChatChunk, ChatResponse } from "./chat-schema.ts"
 import { chatLogprobsOf, promptLogprobsOf, scorePrompts } from "./logprobs.ts"
 import { type ToolCallBody, toolName, usesFunctions } from "./tools-schema.ts"
@@ -20,8 +24,15 @@ import { answerHead, DATA_EVENTS, RunningUsage, usageBody } from "./wire.ts"
 type ChunkChoice = ChatChunk["choices"][number]
 type Delta = ChunkChoice["delta"]
 
+/** What differs between the paths of the route. */
+export interface ChatForm {
+  readonly shape: ErrorShape
+  /** The content of a stream's first chunk, unless it repeats a text. */
+  readonly begin: "" | null
+}
+
 export class ChatJob implements Job<ChatResponse> {
-  readonly format = DATA_EVENTS
+  readonly format: StreamFormat
   /** The older form of calls is asked for. */
   readonly #oldCalls: boolean
   /** Names of the tools whose input is a text. */
@@ -34,7 +45,11 @@ export class ChatJob implements Job<ChatResponse> {
     readonly chat: Chat,
     readonly body: ChatBody,
     { messages }: ChatRequest,
+    readonly site: ChatForm,
+    readonly live: LiveTimings,
   ) {
+    this.format = { ...DATA_EVENTS, failure: (error) => `data: ${JSON.stringify(site.shape(error))}\n\n` }
+    live.promptTokens = chat.choices.requests[0]?.request.promptTokens.length ?? 0
     this.#oldCalls = usesFunctions(body)
     this.#custom = new Set(body.tools?.filter(({ type }) => type === "custom").map(toolName))
     const last = messages.at(-1)
@@ -67,6 +82,8 @@ export class ChatJob implements Job<ChatResponse> {
         ...(body.return_token_ids && { token_ids: tokens }),
       })),
       usage: usageBody(usage),
+      timings: timingsOf(usage),
+      ...(body.verbose && { [VERBOSE]: verboseAnswer(chat, answers[0]?.content ?? "", usage) }),
       ...promptScores,
     }
   }
@@ -87,38 +104,54 @@ export class ChatJob implements Job<ChatResponse> {
     const only = (index: number, delta: Delta, reason: ChunkChoice["finish_reason"] = null) =>
       chunk({ index, delta, logprobs: null, finish_reason: reason })
 
-    for await (const event of this.#events()) {
+    const { live } = this
+    const { timings_per_token: perToken, return_progress: withProgress } = this.body
+    const timed = (part: ChatChunk) => (perToken ? { ...part, timings: live.body() } : part)
+    const begin = (index: number): ChatChunk => {
+      const first = begun.size === 0
+      begun.add(index)
+      const content = this.#echo || this.site.begin
+      return { ...only(index, { role: "assistant", content }), ...(first && this.#promptIds()) }
+    }
+
+    for await (const event of live.withProgress(this.#events())) {
+      if ("total" in event) {
+        if (!begun.has(0)) yield begin(0)
+        if (withProgress) yield { ...timed(chunk()), prompt_progress: event }
+        continue
+      }
       if (event.type === "usage") {
-        if (withUsage) yield { ...chunk(), usage: usageBody(event.usage) }
+        if (withUsage) yield { ...chunk(), usage: usageBody(event.usage), timings: timingsOf(event.usage) }
         continue
       }
       const { index } = event
-      if (!begun.has(index)) {
-        const first = begun.size === 0
-        begun.add(index)
-        yield { ...only(index, { role: "assistant", content: this.#echo }), ...(first && this.#promptIds()) }
-      }
+      if (!begun.has(index)) yield begin(index)
       if (event.type === "finish") yield only(index, {}, this.#reason(event.reason))
       else if (event.type === "tool_call" || event.type === "tool_arguments") {
         const delta = this.#oldCalls ? functionCallDelta(event) : inputs.delta(event)
         if (delta !== undefined) yield only(index, delta)
       } else {
-        if (event.token !== undefined) running?.count()
+        if (event.token !== undefined) {
+          running?.count()
+          live.token()
+        }
         const { scored, token } = event
-        yield chunk({
+        const part = chunk({
           index,
           delta: textDelta(event),
           logprobs: scored === undefined ? null : this.#logprobs([scored]),
           finish_reason: null,
           ...(withIds && { token_ids: token === undefined ? [] : [token] }),
         })
+        yield timed(part)
       }
     }
   }
 
-  #events(): AsyncIterable<ChatEvent> {
-    const { reasoning } = this.chat
-    const events = chatEvents(this.chat)
+  #events(): AsyncGenerator<ChatEvent, void, void> {
+    const chat = this.body.timings_per_token ? { ...this.chat, tokenIds: true } : this.chat
+    const { reasoning } = chat
+    const events = chatEvents(chat)
     return reasoning === undefined ? events : withReasoning(events, this.#reasoningPlace, reasoning.marks)
   }
 

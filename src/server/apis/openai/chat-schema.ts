@@ -3,6 +3,8 @@
 import { z } from "zod"
 import { noEffect, openObject } from "../../http/lenient.ts"
 import { LIMITS, list } from "../../http/limits.ts"
+import { chatExtras, VERBOSE, verbose } from "../llama-server/chat-extras.ts"
+import { promptProgress, timings } from "../llama-server/timings.ts"
 import { checkContinuation, message, templateFields } from "./conversation-schema.ts"
 import {
   acceptedFields,
@@ -44,6 +46,7 @@ export const chatRequest = openObject("", {
   best_of: integer(1, 20).nullish().describe("More than n is supported by /v1/completions alone."),
   ...reportFields,
   ...acceptedFields,
+  ...chatExtras,
   ...structuredFields,
   ...toolFields,
   ...functionFields,
@@ -115,6 +118,8 @@ export const chatResponse = z.object({
     }),
   ),
   usage,
+  timings: timings.optional(),
+  [VERBOSE]: verbose.optional(),
   prompt_logprobs: reported.promptLogprobs,
 })
 export type ChatResponse = z.output<typeof chatResponse>
@@ -127,7 +132,7 @@ export const chatChunk = z.object({
       index: z.int(),
       delta: z.object({
         role: z.literal("assistant").optional(),
-        content: z.string().optional(),
+        content: z.string().nullish(),
         reasoning_content: reasoning.optional(),
         reasoning: reasoning.optional().describe("The same as reasoning_content."),
         tool_calls: z.array(toolCallDelta).optional(),
@@ -139,5 +144,7 @@ export const chatChunk = z.object({
     }),
   ),
   usage: runningUsage.nullish(),
+  timings: timings.optional(),
+  prompt_progress: promptProgress.optional(),
 })
 export type ChatChunk = z.output<typeof chatChunk>

@@ -10,9 +10,7 @@ import { notYet } from "./generation-schema.ts"
 
 const jsonSchema = z
   .union([z.boolean(), boundedSchema], { error: "expected a JSON schema: an object" })
-  .describe(
-    "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
-  )
+  .describe("A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.")
 type Schema = z.output<typeof jsonSchema>
 
 /** A schema, which some clients send as text. */
@@ -69,7 +67,7 @@ export const structuredFields = {
   response_format: responseFormat,
   regex: boundedPattern
     .nullish()
-    .describe("The whole text matches this ECMAScript regular expression (no look-around, no back-references)."),
+    .describe("The whole text matches this ECMAScript regular expression (no look-behind, no back-references)."),
   grammar: boundedPattern
     .nullish()
     .describe(

@@ -110,7 +110,7 @@ export const toolFields = {
     description:
       "Functions that the answer may call, and custom tools, whose input is a text. They are described in the model's own form, or in a " +
       "general one if the model has none. Arguments validate against the schema. If a part of the schema is not supported, a strict " +
-      "function is refused. Tools of other types are ignored.",
+      "function is refused; in any other, that part accepts any value of its type. Tools of other types are ignored.",
     example: [WEATHER],
   }),
   tool_choice: toolChoice

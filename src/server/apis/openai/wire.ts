@@ -110,7 +110,8 @@ function fingerprintOf(model: LoadedModel): string {
   if (known !== undefined) return known
   const sizes = gguf.files.map(({ size }) => size)
   const parts = JSON.stringify([version, name, config.arch, sizes, gguf.tensors.size, device])
-  const fingerprint = `fp_${new Bun.CryptoHasher("sha256").update(parts).digest("hex").slice(0, 12)}`
+  // Programs made for llama-server expect a build's number after a b.
+  const fingerprint = `b0-${new Bun.CryptoHasher("sha256").update(parts).digest("hex").slice(0, 12)}`
   fingerprints.set(model, fingerprint)
   return fingerprint
 }

@@ -18,7 +18,7 @@ const textFormat = z.discriminatedUnion("type", [
       .describe("Accepted and ignored."),
     description: noEffect("describes the format", z.string()),
     schema: boundedSchema.describe(
-      "A JSON Schema, draft 2020-12. A schema with an unsupported keyword is refused; the error names the keyword.",
+      "A JSON Schema, draft 2020-12. A schema with a part that cannot be kept is refused; the error names it.",
     ),
     strict: z.boolean().nullish().describe("Schemas are always enforced, as if this were true."),
   }),

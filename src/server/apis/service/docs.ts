@@ -38,7 +38,9 @@ export const docsRoutes = ({ locked }: ServerState) =>
             version,
             description: "Text generation on this machine, with the parts of OpenAI's HTTP API that are listed here.",
           },
-          tags: ["Generation", "Responses", "Anthropic", "Ollama", "Models", "Service"].map((name) => ({ name })),
+          tags: ["Generation", "Responses", "Anthropic", "Ollama", "llama-server", "vLLM", "Models", "Service"].map(
+            (name) => ({ name }),
+          ),
         },
       }),
     )

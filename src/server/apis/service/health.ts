@@ -2,9 +2,9 @@ import { Elysia } from "elysia"
 import { version } from "../../../../package.json"
 import type { ServerState } from "../../http/context.ts"
 import { responseBody } from "../../http/documented.ts"
-import { answerErrors } from "../../http/errors.ts"
+import { ApiError, answerErrors } from "../../http/errors.ts"
 import { endpoint, failures } from "../../http/openapi.ts"
-import { METRICS_TYPE } from "../../observe/metrics.ts"
+import { METRICS_TYPE, type Metrics } from "../../observe/metrics.ts"
 import type { ModelPool } from "../../pool/pool.ts"
 import { type ModelStatus, statusOf } from "../../pool/status.ts"
 import { openAiError } from "../openai/wire.ts"
@@ -17,7 +17,7 @@ const RETRY_S = "1"
  * `GET /health`: whether the first model serves, and the load of every model; `GET /ready`: the first part alone. Neither requires an API
  * key. `GET /metrics`: the server in numbers, in the text format of Prometheus.
  */
-export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
+export const healthRoutes = ({ models, metrics, startedAt, llama }: ServerState) =>
   new Elysia()
     .onError(answerErrors(openAiError))
     .get(
@@ -71,7 +71,7 @@ export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
         }),
       },
     )
-    .get("/metrics", async () => new Response(await metrics.render(), { headers: { "content-type": METRICS_TYPE } }), {
+    .get("/metrics", () => (llama.hidden.has("metrics") ? noMetrics() : scrape(metrics, startedAt)), {
       detail: {
         tags: ["Service"],
         summary: "Metrics for Prometheus",
@@ -83,6 +83,16 @@ export const healthRoutes = ({ models, metrics, startedAt }: ServerState) =>
         },
       },
     })
+
+const noMetrics = (): never => {
+  throw new ApiError(501, "server_error", "This server was started without /metrics.", null, "not_implemented")
+}
+
+const scrape = async (metrics: Metrics, startedAt: Date): Promise<Response> =>
+  new Response(await metrics.render(), {
+    // Scrapers of llama-server read when its counters began.
+    headers: { "content-type": METRICS_TYPE, "process-start-time-unix": String(startedAt.getTime() / 1000) },
+  })
 
 function judge({ draining }: ModelPool, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
   if (draining) return { status: "draining", reason: "the server is shutting down" }

@@ -68,7 +68,7 @@ export function tokenizationRoutes(state: ServerState) {
       ({ body, request }) =>
         withModel(body.model, request, (model) => ({ prompt: renderChat(model, toConversation(body)) })),
       {
-        parse: [...parse],
+        parse: [async ({ request }) => withDefaults(await readJson(request, state.maxBodyBytes), state), "json"],
         body: requestBody(applyTemplateRequest, { model, messages: EXAMPLE }),
         response: { 200: responseBody(applyTemplateResponse) },
         detail: endpoint({
@@ -79,6 +79,13 @@ export function tokenizationRoutes(state: ServerState) {
         }),
       },
     )
+}
+
+/** A body with the server's default variables of chat templates. */
+function withDefaults(body: unknown, { llama }: ServerState): unknown {
+  const { chat_template_kwargs: variables } = llama.defaults
+  if (variables === undefined || typeof body !== "object" || body === null) return body
+  return { chat_template_kwargs: variables, ...body }
 }
 
 async function tokenize(model: LoadedModel, body: TokenizeRequest): Promise<TokenizeResponse> {

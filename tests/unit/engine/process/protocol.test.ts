@@ -4,7 +4,8 @@ import { realClock } from "../../../../src/async.ts"
 import { parseToChild, type ToChild } from "../../../../src/engine/process/protocol.ts"
 import { SupervisedRequest } from "../../../../src/engine/process/supervised-request.ts"
 import { GREEDY } from "../../../../src/engine/types.ts"
-import { parseJson, stringifyJson } from "../../../../src/json.ts"
+import { constraintOf } from "../../../../src/grammar/constraint.ts"
+import { parseJson } from "../../../../src/json.ts"
 import { request } from "../requests.ts"
 
 test("a schema crosses into the engine process with its numbers and the order of its keys", () => {
@@ -14,13 +15,13 @@ test("a schema crosses into the engine process with its numbers and the order of
     type: "generate",
     handle: 1,
     request: new SupervisedRequest(
-      request("a", [1], { constraint: { type: "json_schema", param: "form", schema } }),
+      request("a", [1], { constraint: constraintOf({ type: "json_schema", schema }, "form") }),
       realClock,
     ).forProcess(1),
   }
   const [received] = parseToChild(deserialize(serialize([sent])))
   const constraint = received?.type === "generate" ? received.request.constraint : undefined
-  expect(constraint?.type === "json_schema" && stringifyJson(constraint.schema)).toBe(text)
+  expect(constraint?.type === "json_schema" && constraint.schema).toBe(text)
 })
 
 test("rules of sampling cross into the engine process, exclusions included", () => {

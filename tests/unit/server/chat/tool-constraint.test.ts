@@ -64,6 +64,19 @@ test("an answer without calls can have a constraint of its own", () => {
   for (const text of ["[]", "Well."]) expect(accepts(object, vocabulary, text)).toBe(false)
 })
 
+test("the places that a schema's calls need not keep are named, unless the tool is strict", () => {
+  const model = scriptModel(scriptEngine({ tokens: [] }), "script", {
+    chatTemplate: new ChatTemplate(TEMPLATES.hermes),
+  })
+  const properties = { a: { type: "string", pattern: "(x)\\1" }, b: { type: "integer" } }
+  const tool = { name: "f", parameters: { type: "object", properties } }
+  expect(planTools(model, { tools: [...tools, tool] }).relaxed).toEqual([
+    "tools[2].parameters: \\1 at character 5 of the pattern is not supported (in the schema at #/properties/a)",
+  ])
+  const strict = () => planTools(model, { tools: [...tools, { ...tool, strict: true }] })
+  expect(strict).toThrow("in the schema at #/properties/a")
+})
+
 test("SmolLM2 writes an empty list when it makes no call", () => {
   const none = "<tool_call>[]</tool_call>"
   const { calling, masks } = setUp(TEMPLATES.smollm, { tools })
