@@ -62,7 +62,7 @@ test("lists of texts and of ids keep their order, even beyond the queue's capaci
   expect(new Set(many.data.map(({ embedding }) => embedding.join())).size).toBe(20)
 })
 
-test("token ids and texts make one input, also in a list of inputs; an empty text is its beginning token", async () => {
+test("token ids and texts make one input, also in a list of inputs", async () => {
   const { tokenizer } = server.model
   const ids = (text: string, addBos = false) => [...tokenizer.encode(text, { addBos })]
   const expected = await vectorOf({ input: [12, 34, ...ids("b c"), 56] })
@@ -73,7 +73,18 @@ test("token ids and texts make one input, also in a list of inputs; an empty tex
     expected,
     await vectorOf({ input: [...ids("a", tokenizer.addBos), 7] }),
   ])
-  expect(await vectorOf({ input: "" })).toEqual(await vectorOf({ input: [tokenizer.bosId] }))
+})
+
+test("an empty text is the token that the model begins texts with, if there is one", async () => {
+  const { tokenizer } = server.model
+  expect((await post({ input: ["a", ""] })).status).toBe(400)
+  const { addBos } = tokenizer
+  Object.defineProperty(tokenizer, "addBos", { value: true, configurable: true, writable: true })
+  try {
+    expect(await vectorOf({ input: "" })).toEqual(await vectorOf({ input: [tokenizer.bosId] }))
+  } finally {
+    Object.defineProperty(tokenizer, "addBos", { value: addBos, configurable: true, writable: true })
+  }
 })
 
 test("pooling and dimensions are applied", async () => {
@@ -121,9 +132,9 @@ test("control tokens in a text are treated as text", async () => {
 
 describe("invalid fields are refused by name", () => {
   const cases: [fields: Parameters<typeof post>[0], param: string, code: string][] = [
-    [{ input: "", add_special_tokens: false }, "input", "invalid_value"],
+    [{ input: "" }, "input", "invalid_value"],
     [{ input: [] }, "input", "invalid_value"],
-    [{ input: ["a", []] }, "input", "invalid_value"],
+    [{ input: ["a", []] }, "input[1]", "invalid_value"],
     [{ input: [[1, -2]] }, "input[0][1]", "invalid_value"],
     [{ input: undefined }, "input", "missing_required_parameter"],
     [{ input: { text: "a" } }, "input", "invalid_value"],

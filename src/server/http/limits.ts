@@ -76,7 +76,8 @@ const idList = (min: number, max: number) =>
   z
     .unknown()
     .check(({ value, issues }) => {
-      if (!Array.isArray(value)) issues.push({ code: "invalid_type", expected: "array", input: value })
+      if (!Array.isArray(value) || typeof value[0] === "string" || Array.isArray(value[0]))
+        issues.push({ code: "invalid_type", expected: "array", input: value })
       else if (value.length < min)
         issues.push({ code: "too_small", origin: "array", minimum: min, inclusive: true, input: value, continue: true })
       else issues.push(...[badTokens(value, max)].filter((bad) => bad !== undefined))
@@ -119,7 +120,10 @@ export function mixedInputs(max: number) {
   const text = z.string()
   const ids = idList(1, LIMITS.tokens)
   const mixed = list(z.union([text, integerId]), max, 1)
-  const either = z.union([text, ids, mixed, list(z.union([text, ids, mixed]), max, 1)], {
+  const one = z.union([text, ids, mixed], {
+    error: "expected a text, or a list of token ids and texts that is not empty",
+  })
+  const either = z.union([text, ids, mixed, list(one, max, 1)], {
     error: `expected a text, a list of token ids and texts, or a list of up to ${max} of either, none of the lists empty`,
   })
   /** A list of ids alone may be long, and its first bad id is named. */
