@@ -92,12 +92,16 @@ async function serveArguments(): Promise<string[]> {
   return [...source, ...names, ...given, ...parts, "--in-process", "--any-model", "--device", "cpu"]
 }
 
-/** Variables that llama-server gives to templates: the date, and its switch for thinking. */
+/**
+ * Variables that llama-server gives to templates: the date, its switch for thinking, and FireFunction's own name of the tools, which is empty
+ * here, since this server describes tools in the system message where a template does not know `tools`.
+ */
 function variables(template: string): Record<string, unknown> {
   const [day, month, year] = new Date().toUTCString().split(" ").slice(1)
   const given = {
     ...(template.includes("date_string") && { date_string: `${day} ${month} ${year}` }),
     ...(template.includes("datetime") && { datetime: `${month} ${day} ${year}` }),
+    ...(/\bfunctions\b/.test(template) && !/\btools\b/.test(template) && { functions: "[]" }),
     ...(template.includes("enable_thinking") && { enable_thinking: one("reasoning") !== "off" }),
   }
   return Object.keys(given).length > 0 ? { chat_template_kwargs: given } : {}
