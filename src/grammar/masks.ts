@@ -141,7 +141,8 @@ export class Masks {
   #tokens(node: number, count?: number, need = 0): NodeTokens {
     const { program, stacks } = this.automaton
     const isFrequent = need < FEW_NEEDED || need === UNLIMITED
-    const shared = count === undefined ? program.common.get(node) : isFrequent ? program.commonIn(count, node) : undefined
+    const shared =
+      count === undefined ? program.common.get(node) : isFrequent ? program.commonIn(count, node) : undefined
     const name = shared === undefined || count === undefined ? shared : `${shared} ${need}`
     const key = count === undefined ? `${node}` : `${node} ${count} ${need}`
     const known = name === undefined ? this.#nodes.get(key) : this.common.get(name)
