@@ -55,6 +55,10 @@ export interface Client {
   readonly provider?: string
   /** The name that an agent gives the model. Default: `scripted`. */
   readonly model?: string
+  /**
+   * The client asks for the form of its answers in words alone, which a small model may not follow, so that texts come from the scripted model.
+   */
+  readonly inWords?: boolean
   /** Features that do not exist in the client, or that its own program leaves out. */
   readonly without?: readonly Feature[]
 }
@@ -135,7 +139,10 @@ export const CLIENTS: readonly Client[] = [
   }),
   ...library("python", "openai_agents", "openai-agents", { chat: NO_EMBEDDINGS, responses: NO_EMBEDDINGS }),
   ...library("python", "llm_models", "llm", { openai: NO_EMBEDDINGS, ollama: [] }),
-  ...library("python", "dspy_programs", "dspy", { "": ["stream", "tools"] }),
+  ...library("python", "dspy_programs", "dspy", { "": ["stream", "tools"] }).map((client) => ({
+    ...client,
+    inWords: true,
+  })),
   ...library("js", "openai", "openai", { chat: [], responses: NO_EMBEDDINGS }),
   ...library("js", "anthropic", "@anthropic-ai/sdk", { "": NO_EMBEDDINGS }),
   ...library("js", "ollama", "ollama", { "": [] }),

@@ -49,7 +49,8 @@ const failed = (reason: string): Outcome => ({ ok: false, reason })
 
 /** Lets a library run its own program for some features. */
 async function library(client: Client, url: string, wanted: readonly Feature[], structured: string) {
-  const { environment, program = "", provider = "" } = client
+  const { environment, program = "", provider = "", inWords = false } = client
+  const talks = inWords ? "scripted" : "real"
   const python = environment !== "js"
   const folder = python ? join(import.meta.dir, "python") : join(folderOf(scratch, environment), "programs")
   // Node finds packages from the folder of the program that imports them.
@@ -63,7 +64,7 @@ async function library(client: Client, url: string, wanted: readonly Feature[], 
       ANTHROPIC_API_KEY: "none",
       PYTHONDONTWRITEBYTECODE: "1",
     },
-    ...{ MODEL_CHAT: "real", MODEL_STREAM: "real", MODEL_EMBEDDINGS: "real" },
+    ...{ MODEL_CHAT: talks, MODEL_STREAM: talks, MODEL_EMBEDDINGS: "real" },
     ...{ MODEL_TOOLS: "scripted", MODEL_STRUCTURED: structured },
     HOME: scratch,
   }
@@ -104,7 +105,7 @@ async function attempt(client: Client, url: string): Promise<Row> {
   const version = await versionOf(scratch, environment, client.package)
   if (client.program === undefined) return { name, version, outcomes: await agent(client, url) }
   const outcomes = await library(client, url, features(client), "scripted")
-  if (outcomes.get("structured")?.ok) {
+  if (outcomes.get("structured")?.ok && !client.inWords) {
     const again = (await library(client, url, ["structured"], "real")).get("structured")
     if (again?.ok === false) outcomes.set("structured", failed(`with the real model: ${again.reason}`))
   }

@@ -5,7 +5,7 @@ import { createOpenAI } from "@ai-sdk/openai"
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
 import { embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai"
 import { z } from "zod"
-import { CHAT, CITY, key, provider, run, TEXTS, url, WEATHER, weather } from "./checks.mjs"
+import { CHAT, CITY, key, provider, run, STORY, TEXTS, url, WEATHER, weather } from "./checks.mjs"
 
 globalThis.AI_SDK_LOG_WARNINGS = false
 const baseURL = `${url}/v1`
@@ -28,7 +28,7 @@ const embedder = { "openai-compatible": compatible, openai }[provider]
 await run({
   chat: async (model) => (await generateText({ ...settings(model), prompt: CHAT })).text,
   stream: async function* (model) {
-    yield* streamText({ ...settings(model), prompt: CHAT, onError: ({ error }) => Promise.reject(error) }).textStream
+    yield* streamText({ ...settings(model), prompt: STORY, onError: ({ error }) => Promise.reject(error) }).textStream
   },
   tools: async (model) => {
     const task = { ...settings(model), prompt: WEATHER, tools: { get_weather }, stopWhen: stepCountIs(3) }

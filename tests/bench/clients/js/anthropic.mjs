@@ -1,7 +1,7 @@
 /** Anthropic's client. */
 
 import Anthropic from "@anthropic-ai/sdk"
-import { CHAT, CITY, CITY_ARGUMENT, CITY_SCHEMA, key, run, url, WEATHER, weather } from "./checks.mjs"
+import { CHAT, CITY, CITY_ARGUMENT, CITY_SCHEMA, key, run, STORY, url, WEATHER, weather } from "./checks.mjs"
 
 const client = new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 })
 const user = (content) => [{ role: "user", content }]
@@ -11,7 +11,7 @@ const textOf = ({ content }) => content.map((block) => block.text ?? "").join(""
 await run({
   chat: async (model) => textOf(await ask(model, user(CHAT))),
   stream: async function* (model) {
-    const stream = client.messages.stream({ model, max_tokens: 100, messages: user(CHAT) })
+    const stream = client.messages.stream({ model, max_tokens: 100, messages: user(STORY) })
     for await (const event of stream) if (event.type === "content_block_delta") yield event.delta.text
     await stream.finalMessage()
   },

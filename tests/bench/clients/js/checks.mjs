@@ -6,6 +6,8 @@
 export const { URL: url, KEY: key = "none", PROVIDER: provider } = process.env
 
 export const CHAT = "Say hello in one word. <<say Hello there, friend.>>"
+/** Longer, so that a stream has several pieces. */
+export const STORY = "Tell a story about a lighthouse. <<say Once there was a lighthouse by the sea.>>"
 export const WEATHER =
   'What is the weather in Paris? Use the tool. <<call get_weather {"city": "Paris"}>> <<say It is {result}>>'
 export const CITY =

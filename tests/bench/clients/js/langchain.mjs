@@ -3,7 +3,7 @@
 import { HumanMessage, ToolMessage } from "@langchain/core/messages"
 import { tool } from "@langchain/core/tools"
 import { z } from "zod"
-import { CHAT, CITY, key, provider, run, TEXTS, url, WEATHER, weather } from "./checks.mjs"
+import { CHAT, CITY, key, provider, run, STORY, TEXTS, url, WEATHER, weather } from "./checks.mjs"
 
 async function open(model) {
   if (provider === "ollama") {
@@ -35,7 +35,7 @@ async function embedder(model) {
 await run({
   chat: async (model) => (await (await open(model)).invoke(CHAT)).text,
   stream: async function* (model) {
-    for await (const chunk of await (await open(model)).stream(CHAT)) yield chunk.text
+    for await (const chunk of await (await open(model)).stream(STORY)) yield chunk.text
   },
   tools: async (model) => {
     const bound = (await open(model)).bindTools([get_weather])

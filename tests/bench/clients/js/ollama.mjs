@@ -1,7 +1,7 @@
 /** Ollama's client. */
 
 import { Ollama } from "ollama"
-import { CHAT, CITY, CITY_ARGUMENT, CITY_SCHEMA, run, TEXTS, url, WEATHER, weather } from "./checks.mjs"
+import { CHAT, CITY, CITY_ARGUMENT, CITY_SCHEMA, run, STORY, TEXTS, url, WEATHER, weather } from "./checks.mjs"
 
 const client = new Ollama({ host: url })
 /** Without a limit, a small model may go on to the end of its context. */
@@ -11,7 +11,7 @@ const user = (content) => [{ role: "user", content }]
 await run({
   chat: async (model) => (await client.chat({ model, messages: user(CHAT), options })).message.content,
   stream: async function* (model) {
-    for await (const part of await client.chat({ model, messages: user(CHAT), options, stream: true }))
+    for await (const part of await client.chat({ model, messages: user(STORY), options, stream: true }))
       yield part.message.content
   },
   tools: async (model) => {

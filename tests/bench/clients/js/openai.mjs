@@ -3,7 +3,7 @@
 import OpenAI from "openai"
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod"
 import { z } from "zod"
-import { CHAT, CITY, CITY_ARGUMENT, key, provider, run, TEXTS, url, WEATHER, weather } from "./checks.mjs"
+import { CHAT, CITY, CITY_ARGUMENT, key, provider, run, STORY, TEXTS, url, WEATHER, weather } from "./checks.mjs"
 
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, maxRetries: 0 })
 const City = z.object({ name: z.string(), population: z.int(), capital: z.boolean() })
@@ -15,7 +15,7 @@ const chat = {
     return answer.choices[0].message.content
   },
   stream: async function* (model) {
-    const stream = client.chat.completions.stream({ model, max_tokens: 100, messages: user(CHAT) })
+    const stream = client.chat.completions.stream({ model, max_tokens: 100, messages: user(STORY) })
     for await (const chunk of stream) yield chunk.choices[0]?.delta.content
     await stream.finalChatCompletion()
   },
@@ -45,7 +45,7 @@ const chat = {
 const responses = {
   chat: async (model) => (await client.responses.create({ model, max_output_tokens: 100, input: CHAT })).output_text,
   stream: async function* (model) {
-    for await (const event of client.responses.stream({ model, max_output_tokens: 100, input: CHAT }))
+    for await (const event of client.responses.stream({ model, max_output_tokens: 100, input: STORY }))
       if (event.type === "response.output_text.delta") yield event.delta
   },
   tools: async (model) => {

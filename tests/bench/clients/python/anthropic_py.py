@@ -4,7 +4,7 @@ import json
 
 from anthropic import Anthropic
 
-from checks import CHAT, CITY, CITY_SCHEMA, KEY, TOOL, URL, WEATHER, run, weather
+from checks import CHAT, CITY, CITY_SCHEMA, KEY, STORY, TOOL, URL, WEATHER, run, weather
 
 client = Anthropic(base_url=URL, api_key=KEY, max_retries=0)
 offered = [{"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}]
@@ -24,7 +24,7 @@ def chat(model):
 
 def stream(model):
     with client.messages.stream(
-        model=model, max_tokens=100, messages=[{"role": "user", "content": CHAT}]
+        model=model, max_tokens=100, messages=[{"role": "user", "content": STORY}]
     ) as events:
         yield from events.text_stream
 

@@ -15,6 +15,8 @@ KEY = os.environ.get("KEY", "none")
 FEATURES = ("chat", "stream", "tools", "structured", "embeddings")
 # The directives in brackets are followed by the scripted model.
 CHAT = "Say hello in one word. <<say Hello there, friend.>>"
+# Longer, so that a stream has several pieces.
+STORY = "Tell a story about a lighthouse. <<say Once there was a lighthouse by the sea.>>"
 WEATHER = 'What is the weather in Paris? Use the tool. <<call get_weather {"city": "Paris"}>> <<say It is {result}>>'
 SUNNY = "22 degrees and sunny"
 CITY = 'Describe the city of Paris as JSON. <<say {"name": "Paris", "population": 2102650, "capital": true}>>'

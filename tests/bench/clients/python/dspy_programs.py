@@ -18,23 +18,21 @@ class City(BaseModel):
     capital: bool
 
 
-def configure(model, adapter):
+def predict(model, adapter, signature, question):
     lm = dspy.LM(f"openai/{model}", api_base=f"{URL}/v1", api_key=KEY, max_tokens=300, cache=False, num_retries=0)
-    return dspy.context(lm=lm, adapter=adapter)
+    with dspy.context(lm=lm, adapter=adapter):
+        return dspy.Predict(signature)(question=question)
 
 
 def chat(model):
-    with configure(model, dspy.ChatAdapter()):
-        said = "[[ ## answer ## ]]\nHello there.\n\n[[ ## completed ## ]]"
-        return dspy.Predict("question -> answer")(question=f"Say hello. <<say {said}>>").answer
+    said = "[[ ## answer ## ]]\nHello there.\n\n[[ ## completed ## ]]"
+    return predict(model, dspy.ChatAdapter(), "question -> answer", f"Say hello. <<say {said}>>").answer
 
 
 def structured(model):
-    with configure(model, dspy.JSONAdapter()):
-        answer = dspy.Predict("question -> city: City", custom_types={"City": City})(
-            question=f'Describe Paris. <<say {{"city": {FIELDS}}}>>'
-        )
-        return answer.city.model_dump()
+    signature = dspy.Signature("question -> city: City", custom_types={"City": City})
+    question = f'Describe Paris. <<say {{"city": {FIELDS}}}>>'
+    return predict(model, dspy.JSONAdapter(), signature, question).city.model_dump()
 
 
 def embeddings(model):

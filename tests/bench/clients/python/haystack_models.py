@@ -6,7 +6,7 @@ from haystack.dataclasses import ChatMessage, Document
 from haystack.tools import create_tool_from_function
 from haystack.utils import Secret
 
-from checks import CHAT, CITY, CITY_SCHEMA, KEY, TEXTS, URL, WEATHER, run, weather
+from checks import CHAT, CITY, CITY_SCHEMA, KEY, STORY, TEXTS, URL, WEATHER, run, weather
 
 PROVIDER = os.environ["PROVIDER"]
 
@@ -42,7 +42,7 @@ def chat(model):
 
 def stream(model):
     pieces = []
-    generator(model, streaming_callback=lambda chunk: pieces.append(chunk.content)).run([ChatMessage.from_user(CHAT)])
+    generator(model, streaming_callback=lambda chunk: pieces.append(chunk.content)).run([ChatMessage.from_user(STORY)])
     return pieces
 
 

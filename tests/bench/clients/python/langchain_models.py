@@ -6,7 +6,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, TEXTS, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, TEXTS, URL, WEATHER, run, weather
 
 PROVIDER = os.environ["PROVIDER"]
 
@@ -52,7 +52,7 @@ def chat(model):
 
 
 def stream(model):
-    for chunk in open_model(model).stream(CHAT):
+    for chunk in open_model(model).stream(STORY):
         yield text(chunk)
 
 

@@ -8,7 +8,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, SUNNY, TEXTS, TOOL, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, SUNNY, STORY, TEXTS, TOOL, URL, WEATHER, run, weather
 
 litellm.suppress_debug_info = True
 PROVIDER = os.environ["PROVIDER"]
@@ -37,7 +37,7 @@ def chat(model):
 
 
 def stream(model):
-    for chunk in ask(model, stream=True):
+    for chunk in ask(model, STORY, stream=True):
         yield chunk.choices[0].delta.content
 
 

@@ -7,7 +7,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, TEXTS, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, TEXTS, URL, WEATHER, run, weather
 
 PROVIDER = os.environ["PROVIDER"]
 
@@ -50,7 +50,7 @@ def chat(model):
 
 
 def stream(model):
-    for chunk in open_model(model).stream_chat([ChatMessage(content=CHAT)]):
+    for chunk in open_model(model).stream_chat([ChatMessage(content=STORY)]):
         yield chunk.delta
 
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 import tempfile
 
-from checks import CHAT, CITY, CITY_SCHEMA, KEY, TEXTS, URL, WEATHER, run, weather
+from checks import CHAT, CITY, CITY_SCHEMA, KEY, STORY, TEXTS, URL, WEATHER, run, weather
 
 PROVIDER = os.environ["PROVIDER"]
 folder = pathlib.Path(tempfile.mkdtemp())
@@ -41,7 +41,7 @@ def chat(model):
 
 
 def stream(model):
-    yield from open_model(model).prompt(CHAT, stream=True, **brief())
+    yield from open_model(model).prompt(STORY, stream=True, **brief())
 
 
 def tools(model):

@@ -2,7 +2,7 @@
 
 import ollama
 
-from checks import CHAT, CITY, CITY_SCHEMA, TEXTS, URL, WEATHER, run, weather
+from checks import CHAT, CITY, CITY_SCHEMA, STORY, TEXTS, URL, WEATHER, run, weather
 
 client = ollama.Client(host=URL)
 # Without a limit, a small model may go on to the end of its context.
@@ -23,7 +23,7 @@ def chat(model):
 
 
 def stream(model):
-    for part in client.chat(model, [{"role": "user", "content": CHAT}], stream=True, options=BRIEF):
+    for part in client.chat(model, [{"role": "user", "content": STORY}], stream=True, options=BRIEF):
         yield part.message.content
 
 

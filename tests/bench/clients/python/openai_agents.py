@@ -15,7 +15,7 @@ from agents import (
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, URL, WEATHER, run, weather
 
 set_tracing_disabled(True)
 BRIEF = ModelSettings(max_tokens=200)
@@ -47,7 +47,7 @@ def chat(model):
 def stream(model):
     async def collect():
         pieces = []
-        async for event in Runner.run_streamed(agent(model), CHAT).stream_events():
+        async for event in Runner.run_streamed(agent(model), STORY).stream_events():
             if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
                 pieces.append(event.data.delta)
         return pieces

@@ -5,7 +5,7 @@ import json
 from openai import OpenAI
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, TEXTS, TOOL, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, TEXTS, TOOL, URL, WEATHER, run, weather
 
 client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
 
@@ -26,7 +26,7 @@ def chat(model):
 
 
 def stream(model):
-    for chunk in ask(model, stream=True, stream_options={"include_usage": True}):
+    for chunk in ask(model, messages=[{"role": "user", "content": STORY}], stream=True, stream_options={"include_usage": True}):
         for choice in chunk.choices:
             yield choice.delta.content
 

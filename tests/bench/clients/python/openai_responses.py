@@ -5,7 +5,7 @@ import json
 from openai import OpenAI
 from pydantic import BaseModel
 
-from checks import CHAT, CITY, KEY, TOOL, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, TOOL, URL, WEATHER, run, weather
 
 client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0)
 
@@ -21,7 +21,7 @@ def chat(model):
 
 
 def stream(model):
-    with client.responses.stream(model=model, input=CHAT, max_output_tokens=100) as events:
+    with client.responses.stream(model=model, input=STORY, max_output_tokens=100) as events:
         for event in events:
             if event.type == "response.output_text.delta":
                 yield event.delta

@@ -6,7 +6,7 @@ import os
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
 
-from checks import CHAT, CITY, KEY, URL, WEATHER, run, weather
+from checks import CHAT, CITY, KEY, STORY, URL, WEATHER, run, weather
 
 PROVIDER = os.environ["PROVIDER"]
 
@@ -46,7 +46,7 @@ def chat(model):
 
 def stream(model):
     async def collect():
-        async with Agent(open_model(model), model_settings=BRIEF).run_stream(CHAT) as result:
+        async with Agent(open_model(model), model_settings=BRIEF).run_stream(STORY) as result:
             return [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
 
     return asyncio.run(collect())
