@@ -20,6 +20,8 @@ const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "pre
 const POOL_OPTIONS = [
   "keepAlive",
   "memoryBudget",
+  "maxModels",
+  "autoload",
   "inProcess",
   "watchdog",
   "servedModelName",
@@ -43,7 +45,7 @@ export async function createPool(
   names: readonly string[],
 ): Promise<{ pool: ModelPool; findModel: ModelFinder }> {
   const values = readOptions(command, MODEL_OPTIONS)
-  const { keepAlive, memoryBudget, inProcess, watchdog, anyModel } = values
+  const { keepAlive, memoryBudget, maxModels, autoload, inProcess, watchdog, anyModel } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
     throw new UsageError("--watchdog needs engines in their own processes; leave out --in-process")
   const { device, note: why, memory_free: memoryFree } = await probeDevice(values.device)
@@ -68,6 +70,8 @@ export async function createPool(
     },
     keepAliveMs: seconds * 1000,
     anyModel,
+    autoload,
+    ...(maxModels !== undefined && { maxModels }),
     ...(budget !== undefined && { budget }),
   })
   const pulled: ModelFinder = async (name, more) => describeModel(name, await resolveModel(name, more), options)
