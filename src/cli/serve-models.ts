@@ -26,6 +26,7 @@ const POOL_OPTIONS = [
   "watchdog",
   "servedModelName",
   "alias",
+  "tag",
   "anyModel",
 ] as const
 export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...POOL_OPTIONS, ...ENGINE_OPTIONS] as const
@@ -98,12 +99,13 @@ async function describeModel(name: string, path: string, options: LoadOptions): 
 /** The models with the names that the command line gives them. @throws UsageError */
 function named(
   models: readonly ModelSpec[],
-  { servedModelName, alias }: OptionValues<(typeof POOL_OPTIONS)[number]>,
+  { servedModelName, alias, tag }: OptionValues<(typeof POOL_OPTIONS)[number]>,
 ): ModelSpec[] {
   const [name, ...others] = servedModelName
   if (name !== undefined && models.length > 1)
     throw new UsageError("--served-model-name names one model; use --alias NAME=MODEL for each of several")
-  const renamed = models.map((model) => ({ ...model, name: name ?? model.name, aliases: [...others] }))
+  if (tag.length > 0 && models.length > 1) throw new UsageError("--tag describes one model; serve one model with it")
+  const renamed = models.map((model) => ({ ...model, name: name ?? model.name, aliases: [...others], tags: tag }))
   for (const [other, of] of alias) {
     const model = renamed.find((model) => model.name === of)
     if (model === undefined) {

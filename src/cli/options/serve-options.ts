@@ -206,6 +206,13 @@ export const SERVE_OPTIONS = {
     description: "further name by which requests can use a model, such as gpt-4o=smollm2-135m (repeatable)",
     schema: modelAlias,
   }),
+  tag: option({
+    name: "tag",
+    value: "word",
+    repeatable: true,
+    description: "word that describes the model in llama-server's list of models, GET /models (repeatable)",
+    schema: nonEmpty,
+  }),
   anyModel: option({
     name: "any-model",
     description: "serve requests with an unknown model name with the first model, instead of refusing them",

@@ -90,11 +90,13 @@ async function serveArguments(): Promise<string[]> {
     ...(has("metrics") ? [] : ["metrics"]),
     ...(has("no-ui") ? ["pages"] : []),
   ]
+  const tags = (one("tags") ?? "").split(",").filter((tag) => tag !== "")
   const parts = ["--llama-defaults", JSON.stringify(defaults), ...left.flatMap((name) => ["--disable", name])]
   // A router knows its models by name, and a single model is served under any name.
   const named = source.length > 1 ? [] : ["--any-model"]
   const manual = has("no-models-autoload") ? ["--no-autoload"] : []
-  return [...source, ...names, ...given, ...parts, ...named, ...manual, "--in-process", "--device", "cpu"]
+  const described = tags.flatMap((tag) => ["--tag", tag])
+  return [...source, ...names, ...described, ...given, ...parts, ...named, ...manual, "--in-process", "--device", "cpu"]
 }
 
 /** Variables that llama-server gives to templates: the date, and its switch for thinking. */

@@ -49,7 +49,7 @@ const props = z.object({
 const modelEntry = z.object({
   id: z.string(),
   aliases: z.array(z.string()).describe("All names of the model."),
-  tags: z.array(z.string()),
+  tags: z.array(z.string()).describe("What --tag gives."),
   object: z.literal("model"),
   created: z.int(),
   owned_by: z.literal("rocmforge"),
@@ -229,7 +229,7 @@ function describeModel(entry: PoolEntry, id: string, created: number): z.output<
   return {
     id,
     aliases: [name, ...(spec.aliases ?? [])],
-    tags: [],
+    tags: [...(spec.tags ?? [])],
     object: "model",
     created,
     owned_by: "rocmforge",
