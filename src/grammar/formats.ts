@@ -118,7 +118,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   base32: { writes: "(?:[A-Z2-7]{8})*(?:[A-Z2-7]{2}={6}|[A-Z2-7]{4}={4}|[A-Z2-7]{5}={3}|[A-Z2-7]{7}=)?" },
   base16: { writes: "(?:[0-9a-fA-F]{2})*" },
   jwt: {
-    writes: `(?:${JWT_HEADERS.join("|")})\\.eyJ[A-Za-z0-9_-]{4,600}\\.[A-Za-z0-9_-]{16,600}`,
+    writes: `(?:${JWT_HEADERS.join("|")})\\.eyJ[A-Za-z0-9_-]{4,120}\\.(?:[A-Za-z0-9_-]{43}|[A-Za-z0-9_-]{86})`,
     allows: "[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]*",
     isLarge: true,
   },

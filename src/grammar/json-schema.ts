@@ -54,6 +54,8 @@ export class SchemaConverter implements Context {
   readonly #at: string
   readonly #onRelaxed: ((place: string) => void) | undefined
   readonly #isObject: boolean
+  /** The root, and that it is an object. */
+  #whole: unknown
   #depth = 0
   #nSchemas = 0
 
@@ -73,7 +75,8 @@ export class SchemaConverter implements Context {
   convert(): Expr {
     try {
       const sure = !this.#isObject || (isObject(this.root) && this.root.type === "object")
-      return this.value(sure ? this.root : this.flattener.joint({ type: "object" }, this.root), "#")
+      this.#whole = sure ? this.root : this.flattener.joint({ type: "object" }, this.root)
+      return this.value(this.#whole, "#")
     } catch (error) {
       if (!(error instanceof SchemaError)) throw error
       throw new GrammarError(this.#placed(error))
@@ -147,7 +150,8 @@ export class SchemaConverter implements Context {
     if (++this.#depth > MAX_DEPTH) throw new SchemaError(`schemas nest more than ${MAX_DEPTH} deep`, path, "")
     const body = this.#flat(this.flattener.flatten(schema, path), path)
     this.#depth--
-    if (body === undefined && this.flattener.isJoint(schema)) return NOTHING
+    // Combined schemas may exclude each other, as long as others are left.
+    if (body === undefined && this.flattener.isJoint(schema) && schema !== this.#whole) return NOTHING
     if (body === undefined) throw new SchemaError("no value is valid for all keywords and combined schemas", path, "")
     return body
   }

@@ -21,6 +21,8 @@ export interface NodeTokens {
 /** Most masks that are kept: for states, for threads, and for nodes without a list. */
 const MAX_STATE_MASKS = 128
 const MAX_NODE_MASKS = 256
+/** Grammars share the tokens in a repetition that can end after fewer further ones, or never within a token. */
+const FEW_NEEDED = 4
 /** For a state that accepts at most this many bytes, only their children of the root are visited. */
 const FEW_BYTES = 64
 
@@ -138,7 +140,9 @@ export class Masks {
   /** @param count The count node whose part contains the node, without an upper bound but after at least `need` more repetitions. */
   #tokens(node: number, count?: number, need = 0): NodeTokens {
     const { program, stacks } = this.automaton
-    const shared = count === undefined ? program.common.get(node) : program.commonIn(count, node)
+    const isFrequent = need < FEW_NEEDED || need === UNLIMITED
+    const shared =
+      count === undefined ? program.common.get(node) : isFrequent ? program.commonIn(count, node) : undefined
     const name = shared === undefined || count === undefined ? shared : `${shared} ${need}`
     const key = count === undefined ? `${node}` : `${node} ${count} ${need}`
     const known = name === undefined ? this.#nodes.get(key) : this.common.get(name)

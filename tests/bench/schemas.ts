@@ -4,7 +4,7 @@
  * by the library itself. Prints a table, and exits with 1 when a complete text is not valid, or when fewer than half as many as wanted ended by themselves.
  * Needs the Python packages that `npm run setup -- --dev` installs.
  *
- *     bun tests/bench/schemas.ts [MODEL] [--texts 20] [--temperature 1.2] [--max_tokens 160] [--only NAME]
+ *     bun tests/bench/schemas.ts [MODEL] [--texts 20] [--temperature 1.2] [--max_tokens 160] [--library zod|pydantic] [--only TYPE]
  */
 
 import { parseArgs } from "node:util"
@@ -23,6 +23,7 @@ const { values, positionals } = parseArgs({
     texts: { type: "string", default: "20" },
     temperature: { type: "string", default: "1.2" },
     max_tokens: { type: "string", default: "160" },
+    library: { type: "string" },
     only: { type: "string" },
   },
 })
@@ -72,7 +73,7 @@ type Check = (texts: readonly string[]) => Promise<(string | null)[]>
 
 let failed = 0
 async function report(library: string, name: string, schema: Record<string, unknown>, check: Check): Promise<void> {
-  if (values.only !== undefined && values.only !== name) return
+  if ((values.only ?? name) !== name || (values.library ?? library) !== library) return
   const { texts, cut } = await generate(name, schema)
   const faults = (await check(texts)).map((fault, i) => fault && `${texts[i]}: ${fault}`).filter(Boolean)
   const isGood = faults.length === 0 && texts.length >= n / 2

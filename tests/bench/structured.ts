@@ -22,7 +22,7 @@ import { limited, type Schema, sampleSchemas, validatorFor } from "../support/js
 const MOST = 1.1
 const SEED = 2026
 /** Greatest length of the strings and lists of the large tools. */
-const LONG = 16_384
+const LONG = 20_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -41,8 +41,9 @@ function largeTools(): ToolsConstraint {
   const calls = Array.from({ length: 64 }, (_, i) => {
     const names = Array.from({ length: 20 }, (_, k) => `parameter_${k}_of_tool_${i}`)
     const properties = Object.fromEntries(names.map((name, k) => [name, k % 4 === 3 ? list : text]))
-    const parameters = { type: "object", properties, required: names.slice(0, 5), additionalProperties: false }
-    return { begin: `{"name": "tool_${i}", "arguments": `, parameters: JSON.stringify(parameters), end: "}" }
+    const required = names.slice(0, 5)
+    const parameters = JSON.stringify({ type: "object", properties, required, additionalProperties: false })
+    return { begin: `{"name": "tool_${i}", "arguments": `, parameters, end: "}" }
   })
   const marks = { trigger: "<tool_call>", open: "\n", close: "\n</tool_call>", between: "\n" }
   return { type: "tools", param: "bench", calls, required: true, parallel: true, ...marks }
@@ -53,25 +54,27 @@ async function compileTools(): Promise<void> {
   const constraint = largeTools()
   const ms: number[] = []
   let bytes = 0
+  let grown = 0
   let size = ""
   for (let run = 0; run < 6; run++) {
     Bun.gc(true)
-    const before = process.memoryUsage().heapUsed
+    const before = process.memoryUsage()
     const begun = performance.now()
     const masks = compileConstraint(constraint, trie)
     masks.of(masks.automaton.start())
     ms.push(performance.now() - begun)
+    if (run === 0) grown = process.memoryUsage().rss - before.rss
     Bun.gc(true)
-    bytes = Math.max(bytes, process.memoryUsage().heapUsed - before)
+    bytes = Math.max(bytes, process.memoryUsage().heapUsed - before.heapUsed)
     const { program, size: kept } = masks.automaton
     size = `${program.nNodes} nodes, ${kept.states} states, ${kept.rows} with transitions`
   }
   const [first = Number.NaN, ...later] = ms.map(Math.ceil)
   console.log(`64 large tools   ${first} ms the first time, ${quantile(later, 0.5)} ms later (median); ${size}`)
-  console.log(`their memory     ${(bytes / 2 ** 20).toFixed(1)} MiB; the process has ${rss()} MiB`)
+  console.log(`their memory     ${mib(bytes)}, and ${mib(grown)} while they are compiled the first time`)
 }
 
-const rss = (): string => (process.memoryUsage().rss / 2 ** 20).toFixed(0)
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 const quantile = (list: readonly number[], q: number): number =>
   [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(q * list.length))] ?? Number.NaN
 

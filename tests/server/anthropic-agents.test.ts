@@ -166,6 +166,7 @@ describe("histories", () => {
             result("a", [
               { type: "text", text: "R" },
               { type: "tool_reference", tool_name: "g" },
+              { type: "image", source: { type: "base64", media_type: "image/png", data: "aGk=" } },
               {
                 type: "search_result",
                 source: "url",
@@ -178,7 +179,9 @@ describe("histories", () => {
         },
       ],
     })
-    expect(prompt).toBe("<system>S;<user>T\nD\n;<assistant>(hm)Af{};<tool>Rg\nt\nurl\nc\n=a;")
+    expect(prompt).toBe(
+      "<system>S;<user>T\nD\n;<assistant>(hm)Af{};<tool>Rg\n[An image, which this model cannot see.]t\nurl\nc\n=a;",
+    )
   })
 
   test("have results in the order of their calls, and one message for each turn", async () => {
@@ -251,7 +254,10 @@ test("output formats constrain the text, under both names", async () => {
   const format = { type: "json_schema" as const, schema: { type: "object", properties: { a: { type: "integer" } } } }
   for (const fields of [{ output_config: { format } }, { output_format: format }]) {
     await server.promptOf(fields)
-    expect(server.engine.requests.at(-1)?.constraint).toMatchObject({ type: "json_schema", schema: format.schema })
+    expect(server.engine.requests.at(-1)?.constraint).toMatchObject({
+      type: "json_schema",
+      schema: JSON.stringify(format.schema),
+    })
   }
 })
 

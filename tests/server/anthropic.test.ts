@@ -291,10 +291,6 @@ describe("errors have Anthropic's shape", () => {
     [{ messages: [{ role: "oracle", content: "x" }] }, "messages[0]"],
     [{ messages: [image] }, "messages[0].content[0].type"],
     [
-      { messages: [{ role: "user", content: [{ type: "tool_result", tool_use_id: "a", content: image.content }] }] },
-      "messages[0].content[0].content[0].type",
-    ],
-    [
       { messages: [{ role: "user", content: [{ type: "document", source: { type: "url", url: "x" } }] }] },
       "messages[0].content[0].source.type",
     ],

@@ -31,6 +31,12 @@ interface Calls {
 }
 const calls = (value: unknown) => value as Calls
 
+/** The schemas to which the engine's last request holds its calls. */
+const schemas = (to: ReturnType<typeof requester>): unknown[] => {
+  const constraint = to.seen()?.constraint
+  return constraint?.type === "tools" ? constraint.calls.map(({ parameters }) => JSON.parse(parameters)) : []
+}
+
 const F = { type: "function", function: { name: "f", parameters: { type: "object", properties: { x: {} } } } }
 const G = { type: "function", function: { name: "g" } }
 const MANY = { max_tokens: 500 }
@@ -53,9 +59,7 @@ describe("custom tools", () => {
       { type: "function", function: { name: "g", arguments: "{}" } },
     ])
     expect(to.prompt()).toContain('"description": "Applies a patch."')
-    expect(to.seen()?.constraint).toMatchObject({
-      calls: [{ parameters: { properties: { input: { type: "string" } }, required: ["input"] } }, {}],
-    })
+    expect(schemas(to)).toMatchObject([{ properties: { input: { type: "string" } }, required: ["input"] }, {}])
   })
 
   test("are streamed as the text", async () => {
@@ -75,9 +79,7 @@ describe("custom tools", () => {
       { type: "custom", custom: { name: "patch", format: { type: "grammar", grammar: { syntax, definition } } } },
     ]
     await to.ask({ ...MANY, tools: grammar("regex", "[a-z]+|x") })
-    expect(to.seen()?.constraint).toMatchObject({
-      calls: [{ parameters: { properties: { input: { pattern: "^(?:[a-z]+|x)$" } } } }],
-    })
+    expect(schemas(to)).toMatchObject([{ properties: { input: { pattern: "^(?:[a-z]+|x)$" } } }])
     await to.ask({ ...MANY, tools: grammar("lark", 'start: "a"') })
     expect(to.prompt()).toContain("Lark grammar:")
     expect((await to.refusal({ tools: grammar("regex", "(?=a)") })).param).toBe("tools[0].function.parameters")

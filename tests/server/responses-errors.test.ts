@@ -38,7 +38,7 @@ describe("errors have OpenAI's shape", () => {
     [{ background: true, store: false }, "store", "invalid_value"],
     [{ input: [{ type: "sonnet", text: "x" }] }, "input[0].type", "invalid_value"],
     [
-      { input: [{ type: "function_call_output", call_id: "c", output: image.content }] },
+      { input: [{ type: "function_call_output", call_id: "c", output: [{ type: "input_file" }] }] },
       "input[0].output[0].type",
       "invalid_value",
     ],

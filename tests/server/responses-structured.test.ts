@@ -99,7 +99,7 @@ describe("invalid formats are refused", () => {
     [{ text: { format: { type: "json_schema", name: "x" } } }, "text.format.schema", "missing_required_parameter"],
     [{ text: { format: { type: "xml" } } }, "text.format.type", "invalid_value"],
     [
-      { text: { format: { type: "json_schema", name: "x", schema: { type: "object", unknownKeyword: 1 } } } },
+      { text: { format: { type: "json_schema", name: "x", schema: { type: "object", properties: 1 } } } },
       "text.format",
       "invalid_constraint",
     ],

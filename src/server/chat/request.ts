@@ -161,6 +161,9 @@ export interface Message {
   readonly toolCallId?: string
 }
 
+/** What the model reads in place of an image that a tool returned. */
+export const UNSEEN_IMAGE = "[An image, which this model cannot see.]"
+
 /** A call of a function. */
 export interface ToolCall {
   readonly id: string

@@ -295,7 +295,7 @@ describe("64 tools with ten long strings and ten long lists each", () => {
   const begin = '<tool_call>\n{"name": "tool_7", "arguments": {"text_0": "'
 
   test("take as many nodes as with short ones, and few states", () => {
-    const [short, long] = [200, 16_000].map((length) => compiled(toolsOf(length), tiny.trie)) as [Masks, Masks]
+    const [short, long] = [200, 20_000].map((length) => compiled(toolsOf(length), tiny.trie)) as [Masks, Masks]
     expect(long.automaton.program.nNodes).toBe(short.automaton.program.nNodes)
     const { nNodes, items } = long.automaton.program
     // Kinds, starts and items take 8 bytes each; see "Most nodes of a program" for the whole.
@@ -307,13 +307,13 @@ describe("64 tools with ten long strings and ten long lists each", () => {
   })
 
   test("have one mask inside long strings, and one for each place of a list's items", () => {
-    const masks = compiled(toolsOf(16_000), tiny.trie)
+    const masks = compiled(toolsOf(20_000), tiny.trie)
     let state = read(masks, begin)
     expect(isAllowed(masks.of(state), tiny.tokenizer.encode('"')[0] as number)).toBe(false) // `minLength` is 1
     state = read(masks, "x", state)
     const inside = masks.of(state)
     const nRows = masks.automaton.size.rows
-    for (let i = 0; i < 1500; i++) {
+    for (let i = 0; i < 1900; i++) {
       state = read(masks, "long text ", state)
       expect(masks.of(state)).toBe(inside)
     }

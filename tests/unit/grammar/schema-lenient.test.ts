@@ -57,6 +57,12 @@ test("within alternatives, lists and definitions, only the part is relaxed", () 
   expect(relaxed).toHaveLength(2)
 })
 
+test("a schema without values is relaxed to any object", () => {
+  const { relaxed, allowed } = lenient('{"not":{}}', ["{}", "1"])
+  expect(allowed).toEqual([true, false])
+  expect(relaxed).toEqual([expect.stringContaining("no value is valid")])
+})
+
 test("a condition that cannot be decided is left out, and nothing else", () => {
   const schema =
     '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false,"if":{"properties":{"a":{"multipleOf":3}},"uniqueItems":true},"then":{"required":["b"]}}'

@@ -73,9 +73,16 @@ const toolUseBlock = openObject(BLOCK, {
   cache_control: cacheControl,
 })
 
+/** An image in a result. An agent that has read one could not go on if it were refused, so the model is told that it cannot see it. */
+const resultImage = openObject(BLOCK, {
+  type: z.literal("image"),
+  source: noEffect("is an image in a tool's result, which the model is told that it cannot see"),
+  cache_control: cacheControl,
+})
+
 const resultPart = z.discriminatedUnion(
   "type",
-  [textBlock, documentBlock, searchResult, toolReference],
+  [textBlock, documentBlock, searchResult, toolReference, resultImage],
   unsupported("a result is text, and so are documents and search_result blocks"),
 )
 

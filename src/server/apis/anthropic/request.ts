@@ -1,7 +1,15 @@
 /** Anthropic's requests → neutral ones. */
 
 import { stringifyJson } from "../../../json.ts"
-import type { ChatRequest, Conversation, Message, RequestedForm, Tool, ToolChoice } from "../../chat/request.ts"
+import {
+  type ChatRequest,
+  type Conversation,
+  type Message,
+  type RequestedForm,
+  type Tool,
+  type ToolChoice,
+  UNSEEN_IMAGE,
+} from "../../chat/request.ts"
 import { noteIgnored } from "../../http/lenient.ts"
 import type { Block, MessageParam } from "./blocks-schema.ts"
 import { clientTool } from "./client-tools.ts"
@@ -112,6 +120,8 @@ function blockText(block: Block): string {
       return `${block.title}\n${block.source}\n${textOf(block.content)}\n`
     case "tool_reference":
       return `${block.tool_name}\n`
+    case "image":
+      return UNSEEN_IMAGE
     case "compaction":
       return block.content ?? ""
     default:

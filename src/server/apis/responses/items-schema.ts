@@ -42,6 +42,14 @@ const textPart = z.discriminatedUnion(
   ],
   { error: (issue) => `${typeOf(issue.input)} is not supported; only input_text, output_text and refusal are` },
 )
+/** An image in a tool's output. An agent that has read one could not go on if it were refused, so the model is told of it. */
+const outputImage = openObject(`${ITEM}.output[]`, {
+  type: z.literal("input_image"),
+  image_url: noEffect("is an image in a tool's output, which the model is told that it cannot see"),
+  file_id: noEffect("is an image in a tool's output, which the model is told that it cannot see"),
+  detail: noEffect("is about images"),
+})
+
 const CONTENT_ERROR = { error: "expected a text or a list of text parts" }
 const texts = z.union([z.string(), list(textPart, LIMITS.parts)], CONTENT_ERROR)
 
@@ -103,7 +111,7 @@ const clientCall = openObject(ITEM, {
 const output = openObject(`${ITEM}.output`, {
   type: z.enum(["function_call_output", "custom_tool_call_output"]),
   call_id: id.describe("The call whose result this is."),
-  output: texts,
+  output: z.union([z.string(), list(z.union([textPart, outputImage]), LIMITS.parts)], CONTENT_ERROR),
   name: noEffect("repeats the name of the call"),
   ...common,
 })

@@ -2,7 +2,7 @@
 
 import { stringifyJson } from "../../../json.ts"
 import { customArguments } from "../../chat/custom-tools.ts"
-import type { Message } from "../../chat/request.ts"
+import { type Message, UNSEEN_IMAGE } from "../../chat/request.ts"
 import { invalidRequest } from "../../http/errors.ts"
 import { noteIgnored } from "../../http/lenient.ts"
 import type { InputItem, ItemReference, StoredItem } from "./items-schema.ts"
@@ -90,9 +90,14 @@ function wholeItem(item: OwnItem): StoredItem {
   }
 }
 
-type Part = Exclude<Extract<InputItem, { role: unknown }>["content"], string>[number]
+type Part =
+  | Exclude<Extract<InputItem, { role: unknown }>["content"], string>[number]
+  | Exclude<Extract<InputItem, { type: "function_call_output" | "custom_tool_call_output" }>["output"], string>[number]
 
-const textOf = (part: Part): string => (part.type === "refusal" ? part.refusal : part.text)
+function textOf(part: Part): string {
+  if (part.type === "input_image") return UNSEEN_IMAGE
+  return part.type === "refusal" ? part.refusal : part.text
+}
 const joined = (parts: readonly { readonly text: string }[]): string => parts.map(({ text }) => text).join("")
 
 /** What marks content that {@link sealed} made. */
