@@ -70,6 +70,8 @@ async function serveArguments(): Promise<string[]> {
     ["ctx-size", share > 0 ? String(share) : undefined],
     ["batch-size", one("batch-size") && String(Math.max(Number(one("batch-size")), slots))],
     ["kv-type", one("ctk")],
+    ["max-models", one("models-max")],
+    ["slot-save-path", one("slot-save-path")],
     ["keep-alive", one("sleep-idle-seconds")],
     ["speculative", has("model-draft") || has("spec-type") ? "ngram" : undefined],
     ["log-level", "warn"],
@@ -88,8 +90,13 @@ async function serveArguments(): Promise<string[]> {
     ...(has("metrics") ? [] : ["metrics"]),
     ...(has("no-ui") ? ["pages"] : []),
   ]
+  const tags = (one("tags") ?? "").split(",").filter((tag) => tag !== "")
   const parts = ["--llama-defaults", JSON.stringify(defaults), ...left.flatMap((name) => ["--disable", name])]
-  return [...source, ...names, ...given, ...parts, "--in-process", "--any-model", "--device", "cpu"]
+  // A router knows its models by name, and a single model is served under any name.
+  const named = source.length > 1 ? [] : ["--any-model"]
+  const manual = has("no-models-autoload") ? ["--no-autoload"] : []
+  const described = tags.flatMap((tag) => ["--tag", tag])
+  return [...source, ...names, ...described, ...given, ...parts, ...named, ...manual, "--in-process", "--device", "cpu"]
 }
 
 /**
