@@ -56,9 +56,10 @@ export interface Client {
   /** The name that an agent gives the model. Default: `scripted`. */
   readonly model?: string
   /**
-   * The client asks for the form of its answers in words alone, which a small model may not follow, so that texts come from the scripted model.
+   * Texts come from the scripted model: the client asks for their form in words, which a small model may not follow, or fails where a text is
+   * cut off, which a small model may not end.
    */
-  readonly inWords?: boolean
+  readonly scripted?: boolean
   /** Features that do not exist in the client, or that its own program leaves out. */
   readonly without?: readonly Feature[]
 }
@@ -77,6 +78,8 @@ const library = (
     provider,
     without,
   }))
+
+const scripted = (client: Client): Client => ({ ...client, scripted: true })
 
 const NO_EMBEDDINGS = ["embeddings"] as const
 const agent = (name: EnvironmentName, from: string, without: readonly Feature[] = NO_EMBEDDINGS): Client => ({
@@ -137,12 +140,11 @@ export const CLIENTS: readonly Client[] = [
     anthropic: NO_EMBEDDINGS,
     ollama: NO_EMBEDDINGS,
   }),
-  ...library("python", "openai_agents", "openai-agents", { chat: NO_EMBEDDINGS, responses: NO_EMBEDDINGS }),
+  ...library("python", "openai_agents", "openai-agents", { chat: NO_EMBEDDINGS, responses: NO_EMBEDDINGS }).map(
+    scripted,
+  ),
   ...library("python", "llm_models", "llm", { openai: NO_EMBEDDINGS, ollama: [] }),
-  ...library("python", "dspy_programs", "dspy", { "": ["stream", "tools"] }).map((client) => ({
-    ...client,
-    inWords: true,
-  })),
+  ...library("python", "dspy_programs", "dspy", { "": ["stream", "tools"] }).map(scripted),
   ...library("js", "openai", "openai", { chat: [], responses: NO_EMBEDDINGS }),
   ...library("js", "anthropic", "@anthropic-ai/sdk", { "": NO_EMBEDDINGS }),
   ...library("js", "ollama", "ollama", { "": [] }),

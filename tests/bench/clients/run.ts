@@ -49,8 +49,8 @@ const failed = (reason: string): Outcome => ({ ok: false, reason })
 
 /** Lets a library run its own program for some features. */
 async function library(client: Client, url: string, wanted: readonly Feature[], structured: string) {
-  const { environment, program = "", provider = "", inWords = false } = client
-  const talks = inWords ? "scripted" : "real"
+  const { environment, program = "", provider = "", scripted = false } = client
+  const talks = scripted ? "scripted" : "real"
   const python = environment !== "js"
   const folder = python ? join(import.meta.dir, "python") : join(folderOf(scratch, environment), "programs")
   // Node finds packages from the folder of the program that imports them.
@@ -105,7 +105,7 @@ async function attempt(client: Client, url: string): Promise<Row> {
   const version = await versionOf(scratch, environment, client.package)
   if (client.program === undefined) return { name, version, outcomes: await agent(client, url) }
   const outcomes = await library(client, url, features(client), "scripted")
-  if (outcomes.get("structured")?.ok && !client.inWords) {
+  if (outcomes.get("structured")?.ok && !client.scripted) {
     const again = (await library(client, url, ["structured"], "real")).get("structured")
     if (again?.ok === false) outcomes.set("structured", failed(`with the real model: ${again.reason}`))
   }
