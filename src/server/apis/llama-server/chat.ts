@@ -84,6 +84,7 @@ export function llamaChatRoutes(state: ServerState) {
         path: "/chat/completions",
         tag: "llama-server",
         shape: llamaError,
+        failure: llamaErrorSchema,
         readBody: readChat,
         begin: null,
         run: { generator: "mersenne" },

@@ -15,7 +15,7 @@ import { requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors, invalidRequest } from "../../http/errors.ts"
 import { type JobContext, runWhole } from "../../http/job.ts"
 import { modelName, openObject } from "../../http/lenient.ts"
-import { endpoint } from "../../http/openapi.ts"
+import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { inPath, inQuery, readQuery } from "../../http/query.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
 import { readSlotFile, SlotFileError, writeSlotFile } from "./slot-file.ts"
@@ -134,6 +134,8 @@ export function slotRoutes(state: ServerState & { slots: Slots }) {
             "restoring computes them again.",
           response: slotResponse,
           errors: {
+            413: GENERATION_ERRORS[413],
+            415: GENERATION_ERRORS[415],
             400: "The request is not valid, or the file is not one of a slot.",
             404: "No such model.",
             501: "The server was started without --slot-save-path.",
