@@ -78,7 +78,7 @@ export class ContextOverflowError extends RequestError {
     super(
       new FieldMessage(
         `The prompt is too long: ${nTokens} tokens > ${contextLength} maximum. This model's maximum context length is ${contextLength} tokens. ` +
-          `However, your request has at least ${nTokens} tokens in '{${field}}'. Please reduce its length, or start the server with a larger --ctx-size.`,
+          `However, your request has at least ${nTokens} tokens in '{${field}}', which is too large. Please reduce its length, or start the server with a larger --ctx-size.`,
       ),
       field,
       "context_length_exceeded",

@@ -20,10 +20,13 @@ const SCHEDULER_OPTIONS = ["maxSeqs", "maxQueue", "batchSize", "chunkSize", "pre
 const POOL_OPTIONS = [
   "keepAlive",
   "memoryBudget",
+  "maxModels",
+  "autoload",
   "inProcess",
   "watchdog",
   "servedModelName",
   "alias",
+  "tag",
   "anyModel",
 ] as const
 export const MODEL_OPTIONS = [...SCHEDULER_OPTIONS, ...POOL_OPTIONS, ...ENGINE_OPTIONS] as const
@@ -43,7 +46,7 @@ export async function createPool(
   names: readonly string[],
 ): Promise<{ pool: ModelPool; findModel: ModelFinder }> {
   const values = readOptions(command, MODEL_OPTIONS)
-  const { keepAlive, memoryBudget, inProcess, watchdog, anyModel } = values
+  const { keepAlive, memoryBudget, maxModels, autoload, inProcess, watchdog, anyModel } = values
   if (inProcess && command.getOptionValueSource("watchdog") === "cli")
     throw new UsageError("--watchdog needs engines in their own processes; leave out --in-process")
   const { device, note: why, memory_free: memoryFree } = await probeDevice(values.device)
@@ -68,6 +71,8 @@ export async function createPool(
     },
     keepAliveMs: seconds * 1000,
     anyModel,
+    autoload,
+    ...(maxModels !== undefined && { maxModels }),
     ...(budget !== undefined && { budget }),
   })
   const pulled: ModelFinder = async (name, more) => describeModel(name, await resolveModel(name, more), options)
@@ -94,12 +99,13 @@ async function describeModel(name: string, path: string, options: LoadOptions): 
 /** The models with the names that the command line gives them. @throws UsageError */
 function named(
   models: readonly ModelSpec[],
-  { servedModelName, alias }: OptionValues<(typeof POOL_OPTIONS)[number]>,
+  { servedModelName, alias, tag }: OptionValues<(typeof POOL_OPTIONS)[number]>,
 ): ModelSpec[] {
   const [name, ...others] = servedModelName
   if (name !== undefined && models.length > 1)
     throw new UsageError("--served-model-name names one model; use --alias NAME=MODEL for each of several")
-  const renamed = models.map((model) => ({ ...model, name: name ?? model.name, aliases: [...others] }))
+  if (tag.length > 0 && models.length > 1) throw new UsageError("--tag describes one model; serve one model with it")
+  const renamed = models.map((model) => ({ ...model, name: name ?? model.name, aliases: [...others], tags: tag }))
   for (const [other, of] of alias) {
     const model = renamed.find((model) => model.name === of)
     if (model === undefined) {

@@ -20,6 +20,7 @@ const SERVER_OPTIONS = [
   "strict",
   "disable",
   "llamaDefaults",
+  "slotSavePath",
   "allowPull",
   "responsesDb",
   "preload",
@@ -96,6 +97,7 @@ async function listen(
     strict,
     disable,
     llamaDefaults,
+    slotSavePath,
     allowPull,
     findModel,
     responsesDb,
@@ -118,6 +120,7 @@ async function listen(
     strict,
     hidden: disable,
     ...(llamaDefaults !== undefined && { llamaDefaults }),
+    ...(slotSavePath !== undefined && { slotFolder: slotSavePath }),
     ...access,
     log,
     ...(tracing !== undefined && { tracing }),
@@ -144,15 +147,16 @@ async function listen(
   return EXIT.ok
 }
 
-/** Loads the first model, or all models, and reports what is served. */
+/** Loads the first model, all models, or none where requests load none, and reports what is served. */
 async function load(pool: ModelPool, all: boolean): Promise<void> {
-  const { models } = pool
-  for (const { name } of all ? models : models.slice(0, 1)) await pool.load(name)
+  const { models, autoload } = pool
+  for (const { name } of all ? models : models.slice(0, autoload ? 1 : 0)) await pool.load(name)
   const apart = models.filter(({ state }) => state === "unloaded").map(({ name }) => name)
   if (all && apart.length > 0)
     note(
       `the models do not fit in memory together: ${apart.join(", ")} ${apart.length > 1 ? "were" : "was"} unloaded again`,
     )
-  const device = models.find(({ model }) => model)?.model?.device.name ?? ""
-  note(`serving ${models.map(({ name }) => name).join(", ")} on ${device}; press Ctrl-C to stop`)
+  const device = models.find(({ model }) => model)?.model?.device.name
+  const where = device === undefined ? "" : ` on ${device}`
+  note(`serving ${models.map(({ name }) => name).join(", ")}${where}; press Ctrl-C to stop`)
 }

@@ -7,6 +7,7 @@ import { llamaCompletionRoutes } from "./apis/llama-server/completion.ts"
 import { llamaEmbeddingRoutes } from "./apis/llama-server/embedding.ts"
 import { LLAMA_ERRORS } from "./apis/llama-server/errors.ts"
 import { llamaInfoRoutes } from "./apis/llama-server/info.ts"
+import { Slots, slotRoutes } from "./apis/llama-server/slots.ts"
 import { OLLAMA_ERRORS } from "./apis/ollama/errors.ts"
 import { ollamaRoutes } from "./apis/ollama/routes.ts"
 import { chatRoutes } from "./apis/openai/chat.ts"
@@ -48,6 +49,8 @@ export interface ServerOptions {
   readonly strict?: boolean
   /** Fields that requests to llama-server's own routes have where they do not give them. Default: llama-server's defaults. */
   readonly llamaDefaults?: Readonly<Record<string, unknown>>
+  /** A folder, created if missing, in which requests may save llama-server's slots as files. Default: slots are not saved. */
+  readonly slotFolder?: string
   /** Parts of the server that are left out. */
   readonly hidden?: readonly Feature[]
   /** Every request except `/health` and `/ready` must send one of these keys. Default: no key is required. */
@@ -72,6 +75,7 @@ export interface ServerOptions {
 export function createServer(options: ServerOptions): HttpFront {
   const models = options.models instanceof ModelPool ? options.models : ModelPool.of(options.models)
   const metrics = new Metrics(() => models.models.map(statusOf))
+  const slots = new Slots(options.slotFolder)
   const responses = new Responses(options.responsesPath)
   const state: ServerState = {
     models,
@@ -103,9 +107,10 @@ export function createServer(options: ServerOptions): HttpFront {
     .use(messageRoutes(state))
     .use(ollamaRoutes(state))
     .use(llamaChatRoutes(state))
-    .use(llamaCompletionRoutes(state))
+    .use(llamaCompletionRoutes({ ...state, slots }))
     .use(llamaEmbeddingRoutes(state))
     .use(llamaInfoRoutes(state))
+    .use(slotRoutes({ ...state, slots }))
     .use(vllmRoutes(state))
   const { routes } = app
   const errorShapeOf = errorShapes([ANTHROPIC_ERRORS, OLLAMA_ERRORS, ...LLAMA_ERRORS], openAiError)

@@ -151,7 +151,7 @@ describe("generate", () => {
     await expect(tooLong.result()).rejects.toThrow("context")
     await expect(llm.generate("x", { temperature: -1 }).result()).rejects.toThrow(RequestError)
     await expect(llm.generate("x", { seed: -1 }).result()).rejects.toThrow(RequestError)
-    await expect(llm.generate("x", { stop: Array(17).fill("a") }).result()).rejects.toThrow(StopError)
+    await expect(llm.generate("x", { stop: Array(65).fill("a") }).result()).rejects.toThrow(StopError)
     await expect(llm.generate("x", { ...fixed, maxTokens: 2000, deadlineMs: 1 }).result()).rejects.toThrow(
       OverloadedError,
     )

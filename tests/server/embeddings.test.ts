@@ -62,6 +62,31 @@ test("lists of texts and of ids keep their order, even beyond the queue's capaci
   expect(new Set(many.data.map(({ embedding }) => embedding.join())).size).toBe(20)
 })
 
+test("token ids and texts make one input, also in a list of inputs", async () => {
+  const { tokenizer } = server.model
+  const ids = (text: string, addBos = false) => [...tokenizer.encode(text, { addBos })]
+  const expected = await vectorOf({ input: [12, 34, ...ids("b c"), 56] })
+  expect(await vectorOf({ input: [12, 34, "b c", 56] })).toEqual(expected)
+  const response = await post({ input: ["abc", [12, 34, "b c", 56], ["a", 7]] })
+  expect(((await response.json()) as EmbeddingResponse).data.map(({ embedding }) => embedding as number[])).toEqual([
+    await vectorOf({ input: "abc" }),
+    expected,
+    await vectorOf({ input: [...ids("a", tokenizer.addBos), 7] }),
+  ])
+})
+
+test("an empty text is the token that the model begins texts with, if there is one", async () => {
+  const { tokenizer } = server.model
+  expect((await post({ input: ["a", ""] })).status).toBe(400)
+  const { addBos } = tokenizer
+  Object.defineProperty(tokenizer, "addBos", { value: true, configurable: true, writable: true })
+  try {
+    expect(await vectorOf({ input: "" })).toEqual(await vectorOf({ input: [tokenizer.bosId] }))
+  } finally {
+    Object.defineProperty(tokenizer, "addBos", { value: addBos, configurable: true, writable: true })
+  }
+})
+
 test("pooling and dimensions are applied", async () => {
   const [mean, cls, last] = await Promise.all([
     vectorOf({ input: "abc", pooling: "mean" }),
@@ -109,7 +134,8 @@ describe("invalid fields are refused by name", () => {
   const cases: [fields: Parameters<typeof post>[0], param: string, code: string][] = [
     [{ input: "" }, "input", "invalid_value"],
     [{ input: [] }, "input", "invalid_value"],
-    [{ input: ["a", ""] }, "input[1]", "invalid_value"],
+    [{ input: ["a", []] }, "input[1]", "invalid_value"],
+    [{ input: [[1, -2]] }, "input[0][1]", "invalid_value"],
     [{ input: undefined }, "input", "missing_required_parameter"],
     [{ input: { text: "a" } }, "input", "invalid_value"],
     [{ input: [-1] }, "input[0]", "invalid_value"],

@@ -394,6 +394,19 @@ describe("chat", () => {
     expect((await send("/chat/completions", { messages: twice })).status).toBe(400)
   })
 
+  test("text parts are lines at llama-server's path, and paragraphs in the beginning of the answer", async () => {
+    const parts = ["first", "second"].map((text) => ({ type: "text", text }))
+    const promptOf = async (path: string, messages: object[]) => {
+      const { __verbose: verbose } = await ok(path, { messages, max_tokens: 1, verbose: true })
+      return (verbose as Body).prompt
+    }
+    const asked = [{ role: "user", content: parts }]
+    expect(await promptOf("/chat/completions", asked)).toContain("first\nsecond")
+    expect(await promptOf("/v1/chat/completions", asked)).toContain("firstsecond")
+    const begun = [...asked, { role: "assistant", content: parts }]
+    expect(await promptOf("/chat/completions", begun)).toEndWith("first\n\nsecond")
+  })
+
   test("the number of a conversation's tokens", async () => {
     const { usage } = await ok("/chat/completions", { messages, max_tokens: 1 })
     for (const path of ["/chat/completions/input_tokens", "/v1/chat/completions/input_tokens"])

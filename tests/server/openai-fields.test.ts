@@ -196,7 +196,7 @@ describe.each(["chat/completions", "completions"] as const)("%s", (route) => {
     const [first, second] = [await to.ask({ request_id: "abc" }), await to.ask({})]
     expect(first.id).toMatch(/^(chatcmpl|cmpl)-abc$/)
     expect(second.id).not.toContain("abc")
-    expect(first.system_fingerprint).toMatch(/^fp_[\da-f]{12}$/)
+    expect(first.system_fingerprint).toMatch(/^b0-[\da-f]{12}$/)
     expect(second.system_fingerprint).toBe(first.system_fingerprint)
   })
 })

@@ -18,7 +18,7 @@ const chat = () => requester(server)
 
 describe("older and other names of a form", () => {
   const schema = { type: "object", properties: { a: { type: "integer" } } }
-  const json = { type: "json_schema", schema }
+  const json = { type: "json_schema", schema: JSON.stringify(schema) }
   test.each([
     [{ response_format: { type: "json_object", schema } }, json],
     [{ response_format: { type: "json_schema", schema } }, json],
@@ -50,7 +50,7 @@ describe("older and other names of a form", () => {
 
   test.each([
     [{ guided_json: schema, json_schema: schema }, "guided_json"],
-    [{ guided_regex: "(?=a)" }, "guided_regex"],
+    [{ guided_regex: "(?<=a)b" }, "guided_regex"],
   ])("%j is refused: %s", async (fields, param) => {
     const error = await chat().refusal(fields)
     expect(error.param).toBe(param)

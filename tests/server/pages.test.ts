@@ -92,6 +92,7 @@ test("the API reference lists every endpoint and describes the request", async (
     "/models",
     "/models/load",
     "/models/unload",
+    "/slots/{id}",
     "/score",
     "/v1/score",
     "/pooling",

@@ -26,6 +26,9 @@ afterAll(async () => {
 
 const post = (path: string, body: object) => postTo(server.url + path, body)
 
+/** Routes that need an ability that this model, or this server, does not have. */
+const ABILITIES: ReadonlySet<string> = new Set(["/infill", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking"])
+
 describe("the examples", () => {
   test("exist for every body", async () => {
     const bodies = (await operationsOf(server.url)).filter(({ body }) => body !== undefined)
@@ -34,15 +37,24 @@ describe("the examples", () => {
   })
 
   test("work unchanged, and name the served model", async () => {
-    for (const { path, body } of examples) {
+    // A slot is named by its path, whose example is not filled in here.
+    for (const { path, body } of examples.filter(({ path }) => path !== "/slots/{id}")) {
       expect(body?.example).toMatchObject({ model: server.model.name })
       const response = await post(path, body?.example ?? {})
-      expect([path, response.status, response.status < 300 || (await response.text())]).toEqual([path, 200, true])
+      const answer = await response.text()
+      // The tiny model cannot rank or fill gaps.
+      if (ABILITIES.has(path)) expect([path, response.status]).toEqual([path, 501])
+      else expect([path, response.status, response.ok || answer]).toEqual([path, 200, true])
     }
   })
 
   test("work streamed, if the operation supports it", async () => {
-    const streams = examples.filter(({ body }) => body?.properties?.stream !== undefined)
+    const streams = examples.filter(
+      ({ body, path, responses }) =>
+        body?.properties?.stream !== undefined &&
+        !ABILITIES.has(path) &&
+        Object.keys(responses[200]?.content ?? {}).length > 1,
+    )
     expect(streams.length).toBeGreaterThan(2)
     for (const { path, body, responses } of streams) {
       const response = await post(path, { ...body?.example, stream: true })

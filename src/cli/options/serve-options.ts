@@ -172,6 +172,19 @@ export const SERVE_OPTIONS = {
       "memory for the weights and K/V caches of all models, such as 12G; idle models are unloaded to make room (default: the free memory of the device)",
     schema: byteSize,
   }),
+  maxModels: option({
+    name: "max-models",
+    value: "n",
+    description:
+      "models in memory at once; a request for one more waits for an idle model, which is unloaded (default: as many as fit)",
+    schema: wholeNumber(1, 1000),
+  }),
+  autoload: option({
+    name: "no-autoload",
+    description: "load models only when POST /models/load asks for them; requests for others are refused",
+    schema: flag,
+    default: true,
+  }),
   preload: option({
     name: "preload",
     description: "load all models at the start, not only the first",
@@ -193,6 +206,13 @@ export const SERVE_OPTIONS = {
     description: "further name by which requests can use a model, such as gpt-4o=smollm2-135m (repeatable)",
     schema: modelAlias,
   }),
+  tag: option({
+    name: "tag",
+    value: "word",
+    repeatable: true,
+    description: "word that describes the model in llama-server's list of models, GET /models (repeatable)",
+    schema: nonEmpty,
+  }),
   anyModel: option({
     name: "any-model",
     description: "serve requests with an unknown model name with the first model, instead of refusing them",
@@ -213,6 +233,13 @@ export const SERVE_OPTIONS = {
     description:
       'fields of /completion, /infill and /chat/completions, which are llama-server\'s own routes, for requests that do not give them, such as {"temperature": 0, "n_predict": 128}',
     schema: jsonObject,
+  }),
+  slotSavePath: option({
+    name: "slot-save-path",
+    value: "folder",
+    description:
+      "let requests save the cached prompts of slots as files in this folder, and restore them (POST /slots/ID?action=save); each slot of llama-server's own completions then has a prefix cache of its own",
+    schema: nonEmpty,
   }),
   allowPull: option({
     name: "allow-pull",

@@ -53,30 +53,42 @@ export async function prepareEmbedding(
   }
 }
 
-/** The tokens of one input. A text, cut or not, gets the model's beginning and end tokens. @param longest Most tokens of a text. */
+/**
+ * The tokens of one input. A text at its start, cut or not, gets the model's beginning token, and one at its end the end token.
+ * @param longest Most tokens of a text.
+ */
 async function tokensOf(
   model: LoadedModel,
-  input: string | readonly number[],
+  input: string | readonly (string | number)[],
   longest: number,
   { truncate = false, keptTokens, addSpecialTokens = true }: Omit<EmbeddingRequest, "input">,
 ): Promise<Int32Array> {
   const last = keptTokens === -1 ? longest : Math.min(keptTokens ?? Number.POSITIVE_INFINITY, longest)
-  const cutStart = (tokens: Int32Array) =>
-    keptTokens === undefined ? tokens : tokens.subarray(Math.max(0, tokens.length - last))
-  if (typeof input !== "string") {
-    const tokens = Int32Array.from(input)
-    return truncate ? tokens.subarray(0, longest) : cutStart(tokens)
-  }
   const { addBos, addEos, eosId } = model.tokenizer
-  const end = addEos && addSpecialTokens && eosId !== undefined ? [eosId] : []
   const encode = truncate || keptTokens !== undefined ? encodeText : encodeToRead
-  const text = await encode(model, input, { addBos: addBos && addSpecialTokens }, "input")
-  const kept = truncate ? text.subarray(0, Math.max(0, longest - end.length)) : text
-  return cutStart(end.length > 0 ? Int32Array.from([...kept, ...end]) : kept)
+  const read: number[] = []
+  const parts = typeof input === "string" ? [input] : input
+  for (const [i, part] of parts.entries()) {
+    if (typeof part === "number") read.push(part)
+    else
+      for (const token of await encode(model, part, { addBos: i === 0 && addBos && addSpecialTokens }, "input"))
+        read.push(token)
+  }
+  const ended = typeof parts.at(-1) === "string" && addEos && addSpecialTokens && eosId !== undefined
+  const end = ended ? [eosId] : []
+  const kept = truncate ? read.slice(0, Math.max(0, longest - end.length)) : read
+  const tokens = Int32Array.from(end.length > 0 ? [...kept, ...end] : kept)
+  return keptTokens === undefined ? tokens : tokens.subarray(Math.max(0, tokens.length - last))
 }
 
-/** @throws RequestError for a text that is too long, or a token id that does not exist */
+/** @throws RequestError for a text that is too long or has no tokens, or a token id that does not exist */
 function checkInput(tokens: Int32Array, nVocab: number, longest: number): void {
+  if (tokens.length === 0)
+    throw new RequestError(
+      fieldMessage`'{input}': a text is empty, and this model adds no tokens to it; send texts that are not empty.`,
+      "input",
+      "invalid_value",
+    )
   if (tokens.length > longest) throw new ContextOverflowError(tokens.length, longest, "input")
   const unknown = tokens.find((token) => token >= nVocab)
   if (unknown !== undefined)

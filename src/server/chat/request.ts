@@ -205,7 +205,8 @@ export interface CompletionPrompts extends Pick<GenerationRequest, "keptPromptTo
 
 /** Texts or token ids to embed. */
 export interface EmbeddingRequest {
-  readonly input: readonly (string | readonly number[])[]
+  /** Texts, token ids, and lists of both, each of which is one input. */
+  readonly input: readonly (string | readonly (string | number)[])[]
   /** Leading numbers of each vector that are kept. Default: all. */
   readonly dimensions?: number
   /** Default: what the model's file says, else the mean. */

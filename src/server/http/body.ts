@@ -90,6 +90,8 @@ export function checkStructure(text: Uint8Array): boolean {
   let depth = 0
   let nodes = 0
   let inexact = false
+  /** By level: the last key of the object there, if it looks like an array's index; Infinity: another key. */
+  const greatest: number[] = []
   /** Where the last string begins, and where it ends. */
   let quote = 0
   let end = 0
@@ -105,6 +107,7 @@ export function checkStructure(text: Uint8Array): boolean {
       case OBJECT:
         nodes++
         if (++depth > LIMITS.depth) throw tooDeep()
+        greatest[depth] = -1
         break
       case LIST_END:
       case OBJECT_END:
@@ -113,7 +116,12 @@ export function checkStructure(text: Uint8Array): boolean {
       case COLON:
         nodes++
         // The order of the body's own fields does not matter, nor does the spelling of their numbers.
-        inexact ||= depth > 1 && mayBeIndex(text, quote + 1, end)
+        if (!inexact && depth > 1) {
+          const index = indexOf(text, quote + 1, end)
+          // JavaScript puts such keys first, in ascending order.
+          inexact = index !== Number.POSITIVE_INFINITY && index <= (greatest[depth] as number)
+          greatest[depth] = index
+        }
         break
       default: {
         if (code !== MINUS && (code < ZERO || code > NINE)) break
@@ -154,11 +162,22 @@ function keepsNumber(text: Uint8Array, start: number, end: number): boolean {
   return end - first <= EXACT_DIGITS && text[end - 1] !== ZERO && !small
 }
 
-/** Whether the text of a string may be that of an index; escapes may stand for digits. */
-function mayBeIndex(text: Uint8Array, start: number, end: number): boolean {
-  const first = text[start] as number
-  if (first === BACKSLASH) return true
-  return first >= ZERO && first <= NINE && end - start <= INDEX_DIGITS
+/** Bytes of the longest key that can be an index: ten digits, each in an escape. */
+const MOST_KEY = 60
+
+/** The array index that a key looks like. Infinity: it is none; -1: it may be one, in escapes. */
+function indexOf(text: Uint8Array, start: number, end: number): number {
+  if (end === start || end - start > MOST_KEY) return Number.POSITIVE_INFINITY
+  if (text[start] === BACKSLASH) return -1
+  if (end - start > INDEX_DIGITS || (text[start] === ZERO && end - start > 1)) return Number.POSITIVE_INFINITY
+  let index = 0
+  for (let i = start; i < end; i++) {
+    const code = text[i] as number
+    if (code === BACKSLASH) return -1
+    if (code < ZERO || code > NINE) return Number.POSITIVE_INFINITY
+    index = index * 10 + code - ZERO
+  }
+  return index
 }
 
 const tooDeep = (): ApiError =>

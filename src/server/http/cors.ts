@@ -32,7 +32,8 @@ export class Cors {
     const asked = headers.get("access-control-request-headers") ?? ""
     return new Response("OK", {
       headers: {
-        "access-control-allow-methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+        // Those of this server's routes. HEAD needs no permission.
+        "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
         "access-control-allow-headers": /^[\w\-, ]{1,2000}$/.test(asked) ? asked : "*",
         // Chrome asks before a page of a public site reaches a server in the local network.
         ...(headers.has("access-control-request-private-network") && {

@@ -15,7 +15,7 @@ import {
 } from "../../errors.ts"
 import { TokenizerError } from "../../text/index.ts"
 import { currentRequest } from "../observe/record.ts"
-import { BudgetError, ModelLoadError, NameTakenError, UnknownModelError } from "../pool/errors.ts"
+import { BudgetError, ModelLoadError, NameTakenError, NotLoadedError, UnknownModelError } from "../pool/errors.ts"
 
 /** The body of an error in OpenAI's shape, which is also that of all routes outside of any API. */
 export const errorSchema = z.object({
@@ -162,6 +162,7 @@ function known(thrown: unknown): ApiError | undefined {
   if (thrown instanceof TokenizerError) return invalidRequest(thrown.message, null, thrown.code)
   if (thrown instanceof UnknownModelError)
     return new ApiError(404, "invalid_request_error", thrown.message, "model", "model_not_found")
+  if (thrown instanceof NotLoadedError) return invalidRequest(thrown.message, "model", "model_not_loaded")
   if (thrown instanceof NameTakenError)
     return new ApiError(409, "invalid_request_error", thrown.message, "model", "name_taken")
   if (thrown instanceof BudgetError) return invalidRequest(`${capital(thrown.message)}.`, "model", "model_too_large")

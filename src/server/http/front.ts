@@ -86,7 +86,9 @@ export class HttpFront {
     record.span?.end()
     const { log } = observers
     if (log === undefined) return
-    const level = POLLED.has(path) && status !== 500 ? "debug" : status >= 500 ? "error" : "info"
+    // 501 is no failure: the model or the server has no such ability.
+    const failed = status >= 500 && status !== 501
+    const level = POLLED.has(path) && status !== 500 ? "debug" : failed ? "error" : "info"
     if (!log.isLevelEnabled(level)) return
     const { id, model, key, promptTokens, completionTokens, ttftMs } = record
     log[level](

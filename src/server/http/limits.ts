@@ -76,7 +76,8 @@ const idList = (min: number, max: number) =>
   z
     .unknown()
     .check(({ value, issues }) => {
-      if (!Array.isArray(value)) issues.push({ code: "invalid_type", expected: "array", input: value })
+      if (!Array.isArray(value) || typeof value[0] === "string" || Array.isArray(value[0]))
+        issues.push({ code: "invalid_type", expected: "array", input: value })
       else if (value.length < min)
         issues.push({ code: "too_small", origin: "array", minimum: min, inclusive: true, input: value, continue: true })
       else issues.push(...[badTokens(value, max)].filter((bad) => bad !== undefined))
@@ -87,6 +88,11 @@ const idList = (min: number, max: number) =>
       minItems: min,
       maxItems: max,
     }) as unknown as z.ZodType<number[], number[]>
+
+const integerId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
 
 /** A list of up to `max` token ids. */
 export const tokenIds = (max: number) => guardedList(idList(0, max), (value) => badTokens(value, max))
@@ -104,6 +110,34 @@ export function textsOrTokens(text: z.ZodString, max: number) {
     for (const [i, item] of value.entries()) {
       const bad = Array.isArray(item) ? badTokens(item, LIMITS.tokens) : undefined
       if (bad !== undefined) return { ...bad, path: [i, ...bad.path] }
+    }
+    return undefined
+  })
+}
+
+/** As textsOrTokens, where a list of token ids may also have texts among them: one input of up to `max` ids and texts. */
+export function mixedInputs(max: number) {
+  const text = z.string()
+  const ids = idList(1, LIMITS.tokens)
+  const mixed = list(z.union([text, integerId]), max, 1)
+  const one = z.union([text, ids, mixed], {
+    error: "expected a text, or a list of token ids and texts that is not empty",
+  })
+  const either = z.union([text, ids, mixed, list(one, max, 1)], {
+    error: `expected a text, a list of token ids and texts, or a list of up to ${max} of either, none of the lists empty`,
+  })
+  /** A list of ids alone may be long, and its first bad id is named. */
+  const bad = (value: unknown) =>
+    Array.isArray(value) && typeof value[0] === "number" && !value.some((part) => typeof part === "string")
+      ? badTokens(value, LIMITS.tokens)
+      : undefined
+  return guardedList(either, (value) => {
+    if (typeof value[0] === "number") return bad(value)
+    const long = tooMany(value, max)
+    if (long !== undefined) return long
+    for (const [i, item] of value.entries()) {
+      const found = bad(item)
+      if (found !== undefined) return { ...found, path: [i, ...found.path] }
     }
     return undefined
   })

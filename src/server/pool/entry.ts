@@ -7,6 +7,8 @@ export interface ModelSpec {
   readonly name: string
   /** Further names that requests can use from the start. */
   readonly aliases?: readonly string[]
+  /** Words that describe it in llama-server's list of models. */
+  readonly tags?: readonly string[]
   readonly path: string
   readonly arch: string
   /** Bytes of its weights. */

@@ -7,6 +7,14 @@ export class UnknownModelError extends Error {
   }
 }
 
+/** The requested model is not in memory, and requests do not load models here. */
+export class NotLoadedError extends Error {
+  override readonly name = "NotLoadedError"
+  constructor(model: string) {
+    super(`The model '${model}' is not loaded, and requests load no models here. Load it with POST /models/load.`)
+  }
+}
+
 /** A model of the pool could not be loaded. The cause is the reason. */
 export class ModelLoadError extends Error {
   override readonly name = "ModelLoadError"

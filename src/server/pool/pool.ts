@@ -3,7 +3,7 @@ import type { LoadedModel } from "../../engine/types.ts"
 import { EngineError, OverloadedError } from "../../errors.ts"
 import { Budget } from "./budget.ts"
 import { type ModelOpener, type ModelSpec, PoolEntry } from "./entry.ts"
-import { ModelLoadError, NameTakenError, UnknownModelError } from "./errors.ts"
+import { ModelLoadError, NameTakenError, NotLoadedError, UnknownModelError } from "./errors.ts"
 import { Lease, type ModelLease, type RequestWatch } from "./lease.ts"
 
 export interface ModelPoolOptions {
@@ -12,6 +12,10 @@ export interface ModelPoolOptions {
   readonly open: ModelOpener
   /** Bytes that all models together may take. Default: no limit. */
   readonly budget?: number
+  /** Models in memory at once; a request for one more waits until one of them is idle, which is unloaded. Default: no limit. */
+  readonly maxModels?: number
+  /** Requests load the models that they need. Default true; otherwise only {@link ModelPool.load} loads them. */
+  readonly autoload?: boolean
   /** Milliseconds after the last request when an idle model is unloaded. Default: never. */
   readonly keepAliveMs?: number
   /** Milliseconds after a failed load during which requests get that failure and no new load starts. Default 5000. */
@@ -51,6 +55,8 @@ export class ModelPool implements AsyncDisposable {
   /** Every model by its name and its aliases. */
   readonly #byName = new Map<string, PoolEntry>()
   readonly #anyModel: boolean
+  readonly maxModels: number
+  readonly autoload: boolean
   readonly #open: ModelOpener
   #budget: Budget
   readonly #keepAliveMs: number
@@ -63,10 +69,15 @@ export class ModelPool implements AsyncDisposable {
   #draining = false
   readonly #closed = new AbortController()
   #onIdle = () => {}
+  /** Resolves at the end of the next lease. */
+  #released = Promise.withResolvers<void>()
 
   /** @throws NameTakenError when two models have the same name; BudgetError when a model's weights exceed the budget. */
-  constructor({ models, open, budget, keepAliveMs, retryMs, anyModel, clock = realClock }: ModelPoolOptions) {
+  constructor(options: ModelPoolOptions) {
+    const { models, open, budget, keepAliveMs, retryMs, anyModel, clock = realClock } = options
     this.#open = open
+    this.maxModels = options.maxModels ?? Number.POSITIVE_INFINITY
+    this.autoload = options.autoload ?? true
     this.#budget = new Budget(budget ?? Number.POSITIVE_INFINITY, models)
     this.#keepAliveMs = keepAliveMs ?? Number.POSITIVE_INFINITY
     this.#retryMs = retryMs ?? 5000
@@ -120,13 +131,14 @@ export class ModelPool implements AsyncDisposable {
 
   /**
    * Leases a model to a request, and loads the model first if it is not in memory.
-   * @throws UnknownModelError; OverloadedError when no memory can be freed, or the server is draining; ModelLoadError; EngineError
-   * when the signal is aborted.
+   * @throws UnknownModelError; NotLoadedError; OverloadedError when no memory can be freed, or the server is draining; ModelLoadError;
+   * EngineError when the signal is aborted.
    */
   async lease(name: string | null | undefined, { signal, watch }: LeaseOptions = {}): Promise<ModelLease> {
     const entry = this.get(name)
     if (this.#draining) throw shuttingDown()
     if (signal?.aborted) throw cancelled()
+    if (!this.autoload && entry.model === undefined && entry.loading === undefined) throw new NotLoadedError(entry.name)
     // Counted as used before the load, so that the model cannot be unloaded between its load and this request.
     const lease = new Lease(() => {
       signal?.removeEventListener("abort", stop)
@@ -149,7 +161,9 @@ export class ModelPool implements AsyncDisposable {
 
   /** Loads a model before any request needs it. @throws the opener's error, or OverloadedError when no memory can be freed. */
   async load(name: string): Promise<void> {
-    await this.#ready(this.get(name)).catch((error: unknown) => {
+    const entry = this.get(name)
+    entry.lastUse = ++this.#uses
+    await this.#ready(entry).catch((error: unknown) => {
       throw error instanceof ModelLoadError ? error.cause : error
     })
   }
@@ -265,6 +279,8 @@ export class ModelPool implements AsyncDisposable {
     entry.lastUse = ++this.#uses
     entry.lastUsed = new Date()
     this.#watchIdle(entry)
+    this.#released.resolve()
+    this.#released = Promise.withResolvers()
     if (this.#leases.size === 0) this.#onIdle()
   }
 
@@ -354,21 +370,26 @@ export class ModelPool implements AsyncDisposable {
   }
 
   /**
-   * Unloads idle models, the least recently used first, until `need` bytes of the budget are free.
+   * Unloads idle models, the least recently used first, until `need` bytes of the budget are free and one more model is allowed. While
+   * requests use as many models as are allowed, it waits for one of them, as long as a request waits for this model.
    * @throws OverloadedError when requests use all the models that would have to be unloaded.
    */
   async #makeRoom(entry: PoolEntry, need: number): Promise<void> {
     for (;;) {
       const others = this.models.filter((other) => other !== entry)
       const taken = others.reduce((sum, { bytes }) => sum + bytes, 0)
-      if (taken + need <= this.#budget.total) return
+      const fits = taken + need <= this.#budget.total
+      const resident = others.filter(({ state }) => state === "ready" || state === "unloading")
+      if (fits && resident.length < this.maxModels) return
       const [leastRecent] = others.filter(({ idle }) => idle).sort((a, b) => a.lastUse - b.lastUse)
       const leaving = others.find(({ unloading }) => unloading !== undefined)
       if (leaving !== undefined) await leaving.unloading
       else if (leastRecent !== undefined) await this.#unload(leastRecent)
+      else if (fits && entry.leases > 0) await this.#released.promise
       else {
         const busy = others.filter(({ bytes }) => bytes > 0).map(({ name }) => `'${name}'`)
-        const message = `there is no memory for the model '${entry.name}' while requests use ${busy.join(", ")}`
+        const room = fits ? "place" : "memory"
+        const message = `there is no ${room} for the model '${entry.name}' while requests use ${busy.join(", ")}`
         throw new OverloadedError(message, "unavailable", NO_ROOM_RETRY_S)
       }
     }

@@ -70,6 +70,8 @@ async function serveArguments(): Promise<string[]> {
     ["ctx-size", share > 0 ? String(share) : undefined],
     ["batch-size", one("batch-size") && String(Math.max(Number(one("batch-size")), slots))],
     ["kv-type", one("ctk")],
+    ["max-models", one("models-max")],
+    ["slot-save-path", one("slot-save-path")],
     ["keep-alive", one("sleep-idle-seconds")],
     ["speculative", has("model-draft") || has("spec-type") ? "ngram" : undefined],
     ["log-level", "warn"],
@@ -88,16 +90,25 @@ async function serveArguments(): Promise<string[]> {
     ...(has("metrics") ? [] : ["metrics"]),
     ...(has("no-ui") ? ["pages"] : []),
   ]
+  const tags = (one("tags") ?? "").split(",").filter((tag) => tag !== "")
   const parts = ["--llama-defaults", JSON.stringify(defaults), ...left.flatMap((name) => ["--disable", name])]
-  return [...source, ...names, ...given, ...parts, "--in-process", "--any-model", "--device", "cpu"]
+  // A router knows its models by name, and a single model is served under any name.
+  const named = source.length > 1 ? [] : ["--any-model"]
+  const manual = has("no-models-autoload") ? ["--no-autoload"] : []
+  const described = tags.flatMap((tag) => ["--tag", tag])
+  return [...source, ...names, ...described, ...given, ...parts, ...named, ...manual, "--in-process", "--device", "cpu"]
 }
 
-/** Variables that llama-server gives to templates: the date, and its switch for thinking. */
+/**
+ * Variables that llama-server gives to templates: the date, its switch for thinking, and FireFunction's own name of the tools, which is empty
+ * here, since this server describes tools in the system message where a template does not know `tools`.
+ */
 function variables(template: string): Record<string, unknown> {
   const [day, month, year] = new Date().toUTCString().split(" ").slice(1)
   const given = {
     ...(template.includes("date_string") && { date_string: `${day} ${month} ${year}` }),
     ...(template.includes("datetime") && { datetime: `${month} ${day} ${year}` }),
+    ...(/\bfunctions\b/.test(template) && !/\btools\b/.test(template) && { functions: "[]" }),
     ...(template.includes("enable_thinking") && { enable_thinking: one("reasoning") !== "off" }),
   }
   return Object.keys(given).length > 0 ? { chat_template_kwargs: given } : {}

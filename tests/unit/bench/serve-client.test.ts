@@ -84,9 +84,9 @@ test("no server, a wrong path and a refused field are lost", () =>
       status: 0,
     })
     expect(await complete({ ...target, url: `${target.url}/nowhere` }, PROMPT)).toMatchObject({ status: 404 })
-    const record = await complete({ ...target, extra: { no_such_field: 1 } }, PROMPT)
+    const record = await complete({ ...target, extra: { suffix: 1 } }, PROMPT)
     expect(record).toMatchObject({ outcome: "lost", status: 400 })
-    expect(record.reason).toContain("no_such_field")
+    expect(record.reason).toContain("suffix")
   }))
 
 test("a flood in which every request is refused fails", () =>

@@ -25,6 +25,7 @@ import {
   infillRequest,
 } from "./schema.ts"
 import { type Settings, settingsOf, shownSettings, toGeneration } from "./settings.ts"
+import type { Slot, Slots } from "./slots.ts"
 import { LiveTimings, timingsOf } from "./timings.ts"
 
 const EVENTS: StreamFormat = {
@@ -38,7 +39,7 @@ const EVENTS: StreamFormat = {
 const docs = { tag: "llama-server", event: completionEvent, failure: llamaErrorSchema, response: completionResponse }
 const errors = { ...GENERATION_ERRORS, 501: "The model or the server cannot do this." }
 
-export function llamaCompletionRoutes(state: ServerState) {
+export function llamaCompletionRoutes(state: ServerState & { slots: Slots }) {
   const parse = [({ request }: { request: Request }) => readBody(state, request), "json"] as const
   const complete = {
     parse: [...parse],
@@ -54,7 +55,9 @@ export function llamaCompletionRoutes(state: ServerState) {
     runJob(state, jobOptions(body), incoming, async (model, context) => {
       const tokens = await prompts(model)
       for (const prompt of tokens) checkPrompt(model, prompt, "prompt")
-      return new CompletionJob(model, context, body, tokens)
+      const slot =
+        tokens.length === 1 && body.cache_prompt !== false ? state.slots.of(model, body.id_slot ?? -1) : undefined
+      return new CompletionJob(model, slot?.place(context) ?? context, body, tokens, slot)
     })
   const completion = (body: typeof completionRequest._output, incoming: Parameters<typeof runJob>[2]) => {
     const prompts = promptsOf(body.prompt ?? "", "prompt")
@@ -126,6 +129,7 @@ class CompletionJob implements Job<CompletionAnswer | CompletionAnswer[]> {
     readonly context: JobContext,
     readonly body: GenerationFields,
     readonly prompts: readonly Int32Array[],
+    readonly slot: Slot | undefined,
   ) {
     this.#settings = settingsOf(body)
     this.#live.promptTokens = prompts[0]?.length ?? 0
@@ -243,6 +247,7 @@ class CompletionJob implements Job<CompletionAnswer | CompletionAnswer[]> {
     const cut = end !== undefined
     // Throws where the server or the deadline ended the request.
     const ended = cut ? "length" : finished(reason, this.controller.signal)
+    if (index === 0) this.slot?.ended(prompt, tokens)
     const counted: Usage = { ...usage, completionTokens: tokens.length }
     const answer: CompletionAnswer = {
       index,

@@ -30,6 +30,9 @@ const slot = z.object({
 })
 
 const props = z.object({
+  role: z.enum(["model", "router"]).describe("router: the server has several models."),
+  max_instances: z.int().describe("Models in memory at once; 0: as many as fit."),
+  models_autoload: z.boolean().describe("Requests load the models that they need."),
   default_generation_settings: slot.extend({ params: z.record(z.string(), z.unknown()) }),
   total_slots: z.int().describe("Requests that are computed together; 0 while the model is not in memory."),
   model_alias: z.string(),
@@ -46,7 +49,7 @@ const props = z.object({
 const modelEntry = z.object({
   id: z.string(),
   aliases: z.array(z.string()).describe("All names of the model."),
-  tags: z.array(z.string()),
+  tags: z.array(z.string()).describe("What --tag gives."),
   object: z.literal("model"),
   created: z.int(),
   owned_by: z.literal("rocmforge"),
@@ -90,7 +93,7 @@ export function llamaInfoRoutes(state: ServerState) {
   const unknownModel = { 404: "No such model." }
   return new Elysia()
     .onError(answerErrors(llamaError))
-    .get("/props", ({ query }) => describeServer(models.get(query.model), llama.defaults), {
+    .get("/props", ({ query }) => describeServer(models, models.get(query.model), llama.defaults), {
       response: { 200: responseBody(props) },
       detail: endpoint({ ...doc, summary: "The server's properties", response: props, errors: unknownModel }),
     })
@@ -110,11 +113,6 @@ export function llamaInfoRoutes(state: ServerState) {
         },
       }),
     })
-    .post(
-      "/slots/:id",
-      unsupported("There are no slots to save, restore or erase; prefixes are cached by content"),
-      hidden,
-    )
     .get("/lora-adapters", () => [], {
       response: { 200: responseBody(adapters) },
       detail: endpoint({ ...doc, summary: "LoRA adapters: none", response: adapters, errors: {} }),
@@ -170,10 +168,17 @@ const unsupported = (message: string) => () => {
   throw new ApiError(501, "invalid_request_error", `${message}.`, null, "not_implemented")
 }
 
-function describeServer({ name, spec, state, model }: PoolEntry, defaults: Readonly<Record<string, unknown>>) {
+function describeServer(
+  { models, maxModels, autoload }: ModelPool,
+  { name, spec, state, model }: PoolEntry,
+  defaults: Readonly<Record<string, unknown>>,
+) {
   const { tokenizer, chatTemplate } = model ?? {}
   const piece = (id: number | undefined) => (id === undefined ? "" : (tokenizer?.piece(id) ?? ""))
   return {
+    role: models.length > 1 ? ("router" as const) : ("model" as const),
+    max_instances: Number.isFinite(maxModels) ? maxModels : 0,
+    models_autoload: autoload,
     default_generation_settings: {
       ...slotOf(0, model?.engine.limits.contextLength ?? 0, false),
       params: settingsOf(completionRequest.parse({ prompt: "", ...defaults }) as GenerationFields),
@@ -224,7 +229,7 @@ function describeModel(entry: PoolEntry, id: string, created: number): z.output<
   return {
     id,
     aliases: [name, ...(spec.aliases ?? [])],
-    tags: [],
+    tags: [...(spec.tags ?? [])],
     object: "model",
     created,
     owned_by: "rocmforge",

@@ -75,7 +75,9 @@ const generationFields = {
   cache_prompt: flag.describe("Use the prefix cache. Default true."),
   id_slot: whole(-1)
     .nullish()
-    .describe("The answer repeats it. There are no slots: every request can use every cached prefix."),
+    .describe(
+      "The answer repeats it. With --slot-save-path, requests of a slot share cached prefixes among themselves alone.",
+    ),
   return_tokens: flag,
   return_progress: flag.describe("Send events with the progress of the prompt. Needs stream."),
   timings_per_token: flag,

@@ -1,4 +1,5 @@
 import { Elysia } from "elysia"
+import type { z } from "zod"
 import { prepareChat } from "../../chat/chat.ts"
 import type { RunContext } from "../../chat/choices.ts"
 import { readJson } from "../../http/body.ts"
@@ -18,6 +19,8 @@ import { openAiError } from "./wire.ts"
 interface ChatSite extends ChatForm {
   readonly path: `/${string}`
   readonly tag: string
+  /** The schema of its errors; default: OpenAI's. */
+  readonly failure?: z.ZodType
   readonly readBody: (state: ServerState, request: Request) => Promise<unknown>
   readonly run?: Pick<RunContext, "generator">
 }
@@ -56,6 +59,7 @@ export const chatRoutes = (state: ServerState, site: ChatSite = OPENAI_SITE) =>
         response: chatResponse,
         event: chatChunk,
         errors: GENERATION_ERRORS,
+        ...(site.failure && { failure: site.failure }),
       }),
     },
   )

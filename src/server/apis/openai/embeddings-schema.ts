@@ -2,14 +2,15 @@
 
 import { z } from "zod"
 import { modelName, noEffect, openObject } from "../../http/lenient.ts"
-import { LIMITS, textsOrTokens } from "../../http/limits.ts"
+import { LIMITS, mixedInputs } from "../../http/limits.ts"
 import { integer, notYet } from "./generation-schema.ts"
 
 export const embeddingRequest = openObject("", {
   model: modelName,
-  input: textsOrTokens(z.string().min(1), LIMITS.inputs).describe(
+  input: mixedInputs(LIMITS.inputs).describe(
     `A text, a list of token ids, or a list of up to ${LIMITS.inputs} of either. Each may be as long as the model's context. A text gets ` +
-      "the model's beginning and end tokens, and control tokens written in it are plain text. Token ids are used unchanged.",
+      "the model's beginning and end tokens, and control tokens written in it are plain text. Token ids are used unchanged. A list of " +
+      "token ids with texts among them is one input; a text at its start gets the beginning token, one at its end the end token.",
   ),
   dimensions: integer(1, 2 ** 20)
     .nullish()

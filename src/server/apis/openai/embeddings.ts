@@ -8,7 +8,7 @@ import { answerErrors } from "../../http/errors.ts"
 import { runWhole } from "../../http/job.ts"
 import { endpoint, GENERATION_ERRORS } from "../../http/openapi.ts"
 import { type EmbeddingBody, type EmbeddingResponse, embeddingRequest, embeddingResponse } from "./embeddings-schema.ts"
-import { jobOptions, listOf } from "./request.ts"
+import { jobOptions } from "./request.ts"
 import { openAiError } from "./wire.ts"
 
 /** `POST /v1/embeddings`. */
@@ -45,7 +45,7 @@ export const embeddingRoutes = (state: ServerState) =>
 function toRequest(body: EmbeddingBody): EmbeddingRequest {
   const { input, dimensions, pooling, truncate, truncate_prompt_tokens: kept } = body
   return {
-    input: listOf(input),
+    input: typeof input === "string" || isOne(input) ? [input] : input,
     dimensions: dimensions ?? undefined,
     pooling: pooling ?? undefined,
     truncate: truncate === true || truncate === "END",
@@ -54,6 +54,10 @@ function toRequest(body: EmbeddingBody): EmbeddingRequest {
     norm: body.normalize === false ? -1 : (body.embd_normalize ?? undefined),
   }
 }
+
+/** Whether a list is one input: of token ids, or of ids and texts. */
+const isOne = (input: Exclude<EmbeddingBody["input"], string>): input is (string | number)[] =>
+  input.some((part) => typeof part === "number")
 
 /** As little-endian floats. */
 function base64(vector: Float32Array): string {

@@ -91,7 +91,7 @@ const noMetrics = (): never => {
 const scrape = async (metrics: Metrics, startedAt: Date): Promise<Response> =>
   new Response(await metrics.render(), {
     // Scrapers of llama-server read when its counters began.
-    headers: { "content-type": METRICS_TYPE, "process-start-time-unix": String(startedAt.getTime() / 1000) },
+    headers: { "content-type": METRICS_TYPE, "Process-Start-Time-Unix": String(startedAt.getTime() / 1000) },
   })
 
 function judge({ draining }: ModelPool, first: ModelStatus | undefined): Pick<Health, "status" | "reason"> {
