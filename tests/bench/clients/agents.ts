@@ -269,7 +269,9 @@ async function cline(place: Place, prompt: string): Promise<Executed> {
   const { url, model } = place
   const login = ["auth", "-p", "openai-compatible", "-k", "none", "-m", model, "-b", `${url}/v1`]
   await runIn(place, "cline", "cline", login)
-  return runIn(place, "cline", "cline", ["--json", prompt])
+  const ran = await runIn(place, "cline", "cline", ["--json", prompt])
+  await runIn(place, "cline", "cline", ["hub", "stop"]) // a process that Cline leaves behind
+  return ran
 }
 
 /** The events of Cline's answer. */
