@@ -33,12 +33,15 @@ export async function chatPath(folderOfCheckout: string): Promise<string[]> {
 
 async function coverage(root: string, folder: string, engine: string, chats: number): Promise<Coverage> {
   const report = ["--coverage", "--coverage-reporter=lcov", `--coverage-dir=${folder}`]
-  const child = Bun.spawn([process.execPath, "test", join(import.meta.dir, "streamed-chat.ts"), ...report], {
-    cwd: root,
-    env: { ...process.env, CHAT_PATH_ROOT: root, CHAT_PATH_ENGINE: engine, CHAT_PATH_CHATS: String(chats) },
-    stdout: "ignore",
-    stderr: "pipe",
-  })
+  const child = Bun.spawn(
+    [process.execPath, "test", join(import.meta.dir, "streamed-chat.ts"), "--timeout", "120000", ...report],
+    {
+      cwd: root,
+      env: { ...process.env, CHAT_PATH_ROOT: root, CHAT_PATH_ENGINE: engine, CHAT_PATH_CHATS: String(chats) },
+      stdout: "ignore",
+      stderr: "pipe",
+    },
+  )
   const errors = await new Response(child.stderr).text()
   if ((await child.exited) !== 0) throw new Error(`the streamed chat failed:\n${errors}`)
   return parse(await Bun.file(join(folder, "lcov.info")).text())
