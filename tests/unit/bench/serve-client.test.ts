@@ -122,7 +122,7 @@ test("memory includes a process and its children", async () => {
     [
       process.execPath,
       "-e",
-      "const kept = new Uint8Array(64e6).fill(1); setInterval(() => kept.at(-1), 1000); console.log('up')",
+      "const kept = new Uint8Array(256e6).fill(1); setInterval(() => kept.at(-1), 1000); console.log('up')",
     ],
     {
       stdout: "pipe",
@@ -132,7 +132,8 @@ test("memory includes a process and its children", async () => {
     await child.stdout.getReader().read()
     const both = residentMemory(process.pid)
     expect(both.processes).toBe(alone.processes + 1)
-    expect(both.anonymous - alone.anonymous).toBeGreaterThan(60e6)
+    // This process may free memory meanwhile, but not half as much as the child keeps.
+    expect(both.anonymous - alone.anonymous).toBeGreaterThan(128e6)
     expect(residentMemory(child.pid).processes).toBe(1)
   } finally {
     child.kill()
