@@ -9,6 +9,7 @@ import { requestBody, responseBody } from "../../http/documented.ts"
 import { ApiError, answerErrors } from "../../http/errors.ts"
 import { modelName, openObject } from "../../http/lenient.ts"
 import { endpoint } from "../../http/openapi.ts"
+import { currentRequest } from "../../observe/record.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
 import type { ModelPool } from "../../pool/pool.ts"
 import type { ModelState } from "../../pool/status.ts"
@@ -136,8 +137,9 @@ export function llamaInfoRoutes(state: ServerState) {
       "/models/load",
       ({ body }) => {
         const { name } = models.get(body.model)
-        // The answer does not wait: clients look for the state in the list.
-        models.load(name).catch(() => {})
+        // The answer does not wait: clients look for the state in the list, and the reason of a failure is in the log.
+        const log = currentRequest()?.observers.log
+        models.load(name).catch((err: unknown) => log?.warn({ model: name, err }, "a model could not be loaded"))
         return { success: true as const }
       },
       { ...load, detail: endpoint({ ...doc, summary: "Load a model", response: loaded, errors: BODY_ERRORS }) },
