@@ -1,20 +1,12 @@
 /** The negation of a schema, as alternatives. */
 
 import { entriesOf } from "../json.ts"
-import { isObject, isReference, type Schema } from "./schema-source.ts"
+import { ANNOTATIONS, isObject, isReference, type Schema } from "./schema-source.ts"
 import { decimalOf, TYPES, type Type } from "./schema-values.ts"
 
 /** Keywords that say nothing about validity when they are negated. */
 const IGNORED: ReadonlySet<string> = new Set([
-  "title",
-  "description",
-  "default",
-  "examples",
-  "example",
-  "$comment",
-  "deprecated",
-  "readOnly",
-  "writeOnly",
+  ...ANNOTATIONS,
   "$id",
   "$schema",
   "$anchor",

@@ -8,7 +8,7 @@ export const isObject = (value: unknown): value is Schema =>
   typeof value === "object" && value !== null && !Array.isArray(value) && !isRawNumber(value)
 
 /** Keywords that do not affect which values are valid. Unknown keywords, such as `x-order`, do not either. */
-const ANNOTATIONS: ReadonlySet<string> = new Set([
+export const ANNOTATIONS: ReadonlySet<string> = new Set([
   "title",
   "description",
   "default",
