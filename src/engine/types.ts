@@ -78,12 +78,8 @@ export interface SamplingParams {
   logprobs: number | undefined
 }
 
-/** Greedy decoding without penalties. */
-export const GREEDY: SamplingParams = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
+/** Penalties and limits, all off, and the temperature in its usual place. */
+const NO_RULES = {
   repetitionPenalty: 1,
   frequencyPenalty: 0,
   presencePenalty: 0,
@@ -96,7 +92,6 @@ export const GREEDY: SamplingParams = {
   dryBase: 1.75,
   dryAllowedLength: 2,
   dryPenaltyLastN: -1,
-  drySequenceBreakers: [],
   mirostat: 0,
   mirostatTau: 5,
   mirostatEta: 0.1,
@@ -104,6 +99,16 @@ export const GREEDY: SamplingParams = {
   dynatempExponent: 1,
   minKeep: 0,
   temperatureLast: false,
+} as const satisfies Partial<SamplingParams>
+
+/** Greedy decoding without penalties. */
+export const GREEDY: SamplingParams = {
+  ...NO_RULES,
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  drySequenceBreakers: [],
   logitBias: new Map(),
   badWords: [],
   allowedTokens: undefined,
@@ -114,29 +119,11 @@ export const GREEDY: SamplingParams = {
 
 /** Sampling defaults of the library and of the command line. (Each API of the server has its own.) */
 export const SAMPLING_DEFAULTS = {
+  ...NO_RULES,
   temperature: 0.7,
   topK: 40,
   topP: 0.95,
   minP: 0.05,
-  repetitionPenalty: 1,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  repeatLastN: -1,
-  typicalP: 1,
-  topNSigma: 0,
-  xtcProbability: 0,
-  xtcThreshold: 0.1,
-  dryMultiplier: 0,
-  dryBase: 1.75,
-  dryAllowedLength: 2,
-  dryPenaltyLastN: -1,
-  mirostat: 0,
-  mirostatTau: 5,
-  mirostatEta: 0.1,
-  dynatempRange: 0,
-  dynatempExponent: 1,
-  minKeep: 0,
-  temperatureLast: false,
 } as const satisfies Partial<SamplingParams>
 
 /**
