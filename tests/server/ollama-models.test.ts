@@ -205,6 +205,23 @@ test("show fails for a model whose file was deleted", async () => {
   }
 })
 
+test("a model whose file cannot be read does not hide the others from the lists", async () => {
+  const spec = (name: string, path: string) => ({ name, path, arch: "llama", weights: 1, cache: 1 })
+  const specs = [spec("gone", join(tiny.folder, "never.gguf")), spec("there", tiny.path)]
+  const models = new ModelPool({ models: specs, open: () => Promise.reject(new Error("not reached")) })
+  const other = await startServer({ models, port: 0 })
+  try {
+    for (const path of ["/v1/models", "/models"]) {
+      const response = await fetch(other.url + path)
+      const { data, models } = (await response.json()) as { data: { id: string }[]; models: { name: string }[] }
+      expect([path, response.status, data.map(({ id }) => id)]).toEqual([path, 200, ["gone", "there"]])
+      expect(models.map(({ name }) => name)).toEqual(["there:latest"])
+    }
+  } finally {
+    await other.stop()
+  }
+})
+
 test("models cannot be pushed or uploaded", async () => {
   await using other = await serveScript({ tokens: saying("x") })
   for (const path of ["/api/push", "/api/blobs/sha256:00"])

@@ -14,7 +14,7 @@ import type { PoolEntry } from "../../pool/entry.ts"
 import type { ModelPool } from "../../pool/pool.ts"
 import type { ModelState } from "../../pool/status.ts"
 import { statusOf } from "../../pool/status.ts"
-import { modelCard } from "../ollama/describe.ts"
+import { listReadable } from "../ollama/describe.ts"
 import { llamaError, llamaErrorSchema } from "./errors.ts"
 import { completionRequest, type GenerationFields } from "./schema.ts"
 import { settingsOf } from "./settings.ts"
@@ -126,7 +126,7 @@ export function llamaInfoRoutes(state: ServerState) {
         data: models.models.flatMap((entry) =>
           listedNames(models, entry).map((id) => describeModel(entry, id, created)),
         ),
-        models: await Promise.all(models.models.map(async (entry) => (await modelCard(entry)).listed)),
+        models: await listReadable(models.models),
       }),
       {
         response: { 200: responseBody(modelList) },

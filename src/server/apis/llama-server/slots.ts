@@ -174,12 +174,14 @@ const restore: Act = async (slot, path, { engine }, context) => {
 }
 
 async function load(path: string, most: number): ReturnType<typeof readSlotFile> {
-  const found = await stat(path).catch(() => undefined)
-  if (!found?.isFile()) throw wrongFile("there is no such file")
   try {
+    if (!(await stat(path)).isFile()) throw wrongFile("it is no file")
     return await readSlotFile(path, most)
   } catch (error) {
-    throw error instanceof SlotFileError ? wrongFile(error.message) : error
+    if (error instanceof SlotFileError) throw wrongFile(error.message)
+    const { code } = error as NodeJS.ErrnoException
+    if (code === "ENOENT") throw wrongFile("there is no such file")
+    throw code === "EACCES" ? wrongFile("the server may not read it") : error
   }
 }
 

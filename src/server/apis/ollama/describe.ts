@@ -31,6 +31,12 @@ export function modelCard(managed: PoolEntry): Promise<ModelCard> {
   return card
 }
 
+/** The models whose file can be read, as Ollama's API lists them. */
+export async function listReadable(entries: readonly PoolEntry[]): Promise<ListedModel[]> {
+  const cards = await Promise.allSettled(entries.map(modelCard))
+  return cards.flatMap((card) => (card.status === "fulfilled" ? [card.value.listed] : []))
+}
+
 /** The model in memory, or what its file says. @throws ModelLoadError */
 async function textOf({ model, spec }: PoolEntry): Promise<ModelText> {
   if (model !== undefined) return model

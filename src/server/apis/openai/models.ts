@@ -5,7 +5,7 @@ import { answerErrors } from "../../http/errors.ts"
 import { endpoint } from "../../http/openapi.ts"
 import type { PoolEntry } from "../../pool/entry.ts"
 import { statusOf } from "../../pool/status.ts"
-import { modelCard } from "../ollama/describe.ts"
+import { listReadable } from "../ollama/describe.ts"
 import { type ModelBody, type ModelList, modelBody, modelList } from "./models-schema.ts"
 import { openAiError } from "./wire.ts"
 
@@ -37,14 +37,13 @@ async function listModels(entries: readonly PoolEntry[], startedAt: Date): Promi
   const data = entries.flatMap((entry) =>
     [entry.name, ...entry.aliases].map((name) => describe(entry, name, startedAt)),
   )
-  const cards = await Promise.allSettled(entries.map(modelCard))
   return {
     object: "list",
     data,
     has_more: false,
     first_id: data[0]?.id ?? null,
     last_id: data.at(-1)?.id ?? null,
-    models: cards.flatMap((card) => (card.status === "fulfilled" ? [card.value.listed] : [])),
+    models: await listReadable(entries),
   }
 }
 
