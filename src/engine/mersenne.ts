@@ -21,7 +21,7 @@ export class MersenneTwister {
     }
   }
 
-  /** The number with this index: two outputs, the first of which is the lower half. */
+  /** The 64-bit number with this index. It consists of two outputs of the generator; the first is the lower half. */
   at(index: number): bigint {
     while (this.#numbers.length <= index) {
       const low = BigInt(this.#next())

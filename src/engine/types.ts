@@ -33,7 +33,7 @@ export interface SamplingParams {
   frequencyPenalty: number
   /** 0: off. Subtracted once when the token occurs in the output. */
   presencePenalty: number
-  /** Tokens before the next one that the three penalties look at. -1: all; 0: none, so the penalties are off. */
+  /** The three penalties count the last `repeatLastN` tokens. -1: all tokens; 0: none, which turns the penalties off. */
   repeatLastN: number
   /** 1: off. Keeps the tokens of most typical information content that together reach this probability (Meister et al. 2022). */
   typicalP: number
@@ -72,7 +72,7 @@ export interface SamplingParams {
   allowedTokens: ReadonlySet<number> | undefined
   /** 64-bit seed. The same seed draws the same tokens, whatever else runs. */
   seed: bigint
-  /** Where random numbers come from: the device's own generator, or the one that llama.cpp has. */
+  /** The source of random numbers: the device's Philox generator, or the Mersenne Twister that llama.cpp uses. */
   generator: "philox" | "mersenne"
   /** 0 to 20: report the chosen token's log-probability and that many alternatives. `undefined`: report none. */
   logprobs: number | undefined

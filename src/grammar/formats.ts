@@ -5,7 +5,7 @@ interface Format {
   readonly writes: string
   /** All valid texts, where they are more. */
   readonly allows?: string
-  /** `writes` has so many cases that a pattern beside the format is intersected with `allows`. */
+  /** `writes` has many cases, so a pattern beside the format is intersected with the simpler `allows`. */
   readonly isLarge?: boolean
 }
 

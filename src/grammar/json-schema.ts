@@ -104,7 +104,7 @@ export class SchemaConverter implements Context {
 
   /** Any value of the types that a schema names. */
   #anyOfType(schema: unknown): Expr {
-    // Of combined schemas the first may be one that says nothing but the type.
+    // Where schemas are combined, the first one may contain only the type.
     const [first] = isObject(schema) && this.flattener.isJoint(schema) ? [schema.allOf].flat() : [schema]
     const names = isObject(first) ? TYPES.filter((type) => [first.type].flat().includes(type)) : []
     if (names.length === 0) return this.rules.any

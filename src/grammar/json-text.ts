@@ -98,7 +98,7 @@ export class JsonRules extends Rules {
   readonly terms = new Terms()
   readonly #written = new Map<WriteChars, Map<Term, Expr>>()
 
-  /** The texts of a term, with each character as `write` says. */
+  /** The texts of a term. `write` gives the form of each character. */
   term(term: Term, write: WriteChars = charClass): Expr {
     const known = this.#written.get(write) ?? new Map<Term, Expr>()
     this.#written.set(write, known)

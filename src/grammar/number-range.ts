@@ -6,7 +6,7 @@ import type { Term, Terms } from "./terms.ts"
 
 /** Most digits before and after the point, unless bounds need more. The greatest double has 309 digits, so that every parser reads a finite number. */
 export const MOST_DIGITS = 300
-/** Significant digits of which every decimal is distinct as a double. */
+/** Two different decimals with at most this many significant digits are different doubles (C's DBL_DIG). */
 const DOUBLE_DIGITS = 15
 
 export interface Bounds {
@@ -50,11 +50,11 @@ export function integerTerm(terms: Terms, bounds: Bounds): Term {
   return terms.or(...parts)
 }
 
-/** A limit for numbers of which a validator has to compute the remainder in doubles; none where the other bound is above it. */
+/** An upper limit, because validators compute remainders in doubles. No limit applies where `from` is already above it. */
 const capped = (from: bigint, most: bigint | undefined): bigint | undefined =>
   most !== undefined && from < most ? most : undefined
 
-/** The least whole number above zero of which all whole multiples of `unit` are multiples. */
+/** The smallest positive integer that is a multiple of `unit`. Every integer that is a multiple of `unit` is a multiple of the result. */
 function wholeUnit({ units, exponent }: Decimal): bigint {
   if (exponent >= 0) return units * 10n ** BigInt(exponent)
   let [a, b] = [units, 10n ** BigInt(-exponent)]

@@ -3,7 +3,7 @@
 import { GrammarError } from "./expr.ts"
 import { Count, END, Kind, type Nodes } from "./nodes.ts"
 
-/** Longer shortest texts are counted with so many bytes. */
+/** The length of a shortest text is capped at this many bytes. */
 const MAX_SHORTEST = 255
 /** The length of a text that cannot end. */
 const NEVER = 2 ** 30

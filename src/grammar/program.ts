@@ -7,7 +7,7 @@ import { utf8 } from "./utf8.ts"
 
 /** Greatest count of a repetition, also of nested ones that are counted as one. */
 const MAX_COUNT = UNLIMITED - 1
-/** Repetitions whose copies have at most about so many nodes are copied, not counted. */
+/** A repetition is copied instead of counted if its copies have about this many nodes or fewer. */
 const MAX_COPIED = 32
 /** Greatest nesting depth of expressions. */
 const MAX_DEPTH = 1000

@@ -7,7 +7,7 @@ import type { Own } from "./schema-own.ts"
 import { textsOf } from "./schema-values.ts"
 import { NOTHING } from "./term-expr.ts"
 
-/** Most values of which a list without repetitions is kept; longer ones may repeat items. */
+/** `uniqueItems` is enforced for lists whose items have at most this many values; other lists may repeat items. */
 const MAX_UNIQUE = 8
 
 /** @returns `undefined` where no list is valid. */

@@ -1,8 +1,8 @@
 // The full chain of samplers, for outputs that ask for more than temperature, top-k, top-p and min-p in that order: the rules of
 // hip/abi.h, as hip/cpu/chain.cpp computes them.
 //
-// Candidates are never sorted or moved. Each limit ranks them by a key, equal keys by id, and finds the last one that it keeps (Cut)
-// with select.h. A thread always visits the same entries of the list, so that it alone changes them.
+// Candidates are never sorted or moved. Each limit ranks candidates by a key, and by id where keys are equal. select.h finds the last
+// candidate that the limit keeps (Cut). A thread always visits the same entries of the list, so that it alone changes them.
 #pragma once
 #include "chance.h"
 #include "select.h"
